@@ -1,0 +1,36 @@
+//! Asynchronous file I/O for anyone: operations that own what they touch, and engines that carry them out.
+//!
+//! An [`Op`] moves into an [`Engine`] with its buffer and its file and comes back in a [`Done`], exactly once,
+//! also when it could not be submitted. Nothing is ever lent by reference, so leaking an engine is safe.
+//!
+//! [`kernel`] is Linux's own AIO, for files opened with `O_DIRECT`; [`threads`] is a pool that calls pread and pwrite, for
+//! everything that the kernel would only pretend to do asynchronously.
+
+pub mod kernel;
+pub mod threads;
+mod waker;
+
+use std::io;
+use std::time::Duration;
+
+pub use crate::sys::{Buffer, Done, Op, OpKind, Pool, SharedBuffer};
+pub use kernel::Kernel;
+pub use threads::Threads;
+pub use waker::Waker;
+
+/// Something that carries out operations, in any order.
+pub trait Engine: Send {
+    /// Takes an operation. Never blocks. A full engine gives it back, which is no error.
+    #[expect(clippy::result_large_err, reason = "the error is the operation, given back whole")]
+    fn queue(&mut self, op: Op) -> Result<(), Op>;
+
+    /// Starts what is queued. It may block where the kernel does, see `io_submit(2)`.
+    fn submit(&mut self) -> io::Result<()>;
+
+    /// Moves finished operations to the end of `out` and says how many, after waiting for `min` of them or until
+    /// `timeout` is over. It may return early with fewer. At most [`in_flight`](Self::in_flight) may be asked for.
+    fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize>;
+
+    /// How many operations are inside: queued, running, or finished and not yet reaped.
+    fn in_flight(&self) -> usize;
+}

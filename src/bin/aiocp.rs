@@ -1,0 +1,13 @@
+//! The command `aiocp`: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match aiocp::cli::aiocp::run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("aiocp: {error:#}");
+            ExitCode::from(aiocp::cli::exit::FAILED)
+        }
+    }
+}

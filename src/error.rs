@@ -1,0 +1,150 @@
+//! What went wrong: the operation, the path, the offset and the cause, as data.
+//!
+//! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one line that
+//! a person reads.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// A system call failed; the code is an `errno` value, see errno(3).
+    #[error("{}", reason(.0))]
+    Os(#[from] io::Error),
+    /// Size, modification time or change time differ from what they were when the copy of the file began.
+    #[error("the source changed while it was being copied")]
+    SourceChanged,
+    /// What is found is not what was listed: the name was exchanged in between.
+    #[error("it is no longer what the directory listing said")]
+    Swapped,
+    /// Source and destination are one file.
+    #[error("source and destination are the same file")]
+    SameFile,
+    /// The destination lies in the source.
+    #[error("the destination lies inside the source, '{}'", shown(.0))]
+    IntoItself(PathBuf),
+    /// A directory stands where a file has to go.
+    #[error("a directory cannot be overwritten with a non-directory")]
+    DirectoryInTheWay,
+    /// A file stands where a directory has to go.
+    #[error("a non-directory cannot be overwritten with a directory")]
+    FileInTheWay,
+    /// A FIFO, socket or device, which a copy of contents cannot keep.
+    #[error("it is a {0}, which is not copied")]
+    Special(&'static str),
+    /// The filesystem refuses direct I/O, and nothing else was allowed.
+    #[error("direct I/O was demanded, but {0}")]
+    NoDirect(&'static str),
+    /// The thread that was to answer is gone, which only a bug can bring about.
+    #[error("an internal thread ended early")]
+    ThreadGone,
+}
+
+/// One failed operation on one path.
+#[derive(Debug)]
+pub struct Error {
+    /// The verb that goes after "cannot", for example `"open"`.
+    pub op: &'static str,
+    /// The path as the user would write it.
+    pub path: PathBuf,
+    /// Where in the file, in bytes, if the operation has a place.
+    pub offset_bytes: Option<u64>,
+    /// The cause.
+    pub cause: Cause,
+}
+
+impl Error {
+    /// An error without an offset.
+    pub fn new(op: &'static str, path: impl Into<PathBuf>, cause: impl Into<Cause>) -> Self {
+        Self { op, path: path.into(), offset_bytes: None, cause: cause.into() }
+    }
+
+    /// The same error at `offset_bytes` of the file.
+    pub fn at(mut self, offset_bytes: u64) -> Self {
+        self.offset_bytes = Some(offset_bytes);
+        self
+    }
+
+    /// The `errno` value behind the error, if a system call failed.
+    pub fn errno(&self) -> Option<i32> {
+        match &self.cause {
+            Cause::Os(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it, as a line of its own.
+    pub fn hint(&self) -> Option<&'static str> {
+        match (&self.cause, self.errno()) {
+            (Cause::Os(_), Some(libc::EMFILE)) => {
+                Some("raise the limit of open files (ulimit -n), or use a smaller --threads")
+            }
+            (Cause::Os(_), Some(libc::ENOSPC | libc::EDQUOT)) => {
+                Some("free some space on the destination and run the command again")
+            }
+            (Cause::NoDirect(_), _) => Some("--direct=auto uses the page cache where direct I/O is refused"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} '{}'", self.op, shown(&self.path))?;
+        if let Some(offset_bytes) = self.offset_bytes {
+            write!(f, " at byte {offset_bytes}")?;
+        }
+        write!(f, ": {}", self.cause)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// The text of an I/O error without the "(os error 2)" that `std` appends.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error") {
+        Some(end) if error.raw_os_error().is_some() => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+/// A path as one printable line: control characters are escaped, so that a name cannot forge a second message.
+pub fn shown(path: impl AsRef<Path>) -> String {
+    let bytes: &OsStr = path.as_ref().as_os_str();
+    let mut line = String::new();
+    for chunk in bytes.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        }
+        for byte in chunk.invalid() {
+            line.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_with_operation_path_and_reason() {
+        let error = Error::new("open", "a\nb", io::Error::from_raw_os_error(2));
+        assert_eq!(error.to_string(), "cannot open 'a\\nb': No such file or directory");
+        let error = Error::new("read", OsStr::from_bytes(b"x\xff"), io::Error::from_raw_os_error(5)).at(4096);
+        assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
+        assert_eq!(error.errno(), Some(5));
+    }
+}

@@ -1,0 +1,206 @@
+//! Aligned buffers on huge pages, all made at once: the pool is the one limit on memory and on depth.
+//!
+//! A [`Buffer`] is exclusive, as a read needs it. Frozen, it is a [`SharedBuffer`], which a write and a hash may
+//! hold at the same time. Whoever drops the last hold returns the slot to the pool. No borrow is ever lent
+//! to the kernel, so leaking any of these only leaks memory.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// 2 MiB: a huge page of x86-64 and of AArch64 with 4 KiB base pages.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// One mapping, divided into slots of one size.
+struct Region {
+    mapping: NonNull<u8>,
+    mapping_bytes: usize,
+    /// The first huge-page boundary in the mapping.
+    base: NonNull<u8>,
+    slot_bytes: usize,
+    /// How many holds each slot has beyond none: 0 is free.
+    holds: Box<[AtomicUsize]>,
+    free: Mutex<Vec<usize>>,
+}
+
+// SAFETY: the raw pointers name a private mapping that lives as long as the region; a slot's bytes are reached only
+// through its one `Buffer` or its read-only `SharedBuffer`s, and the free list is behind a mutex.
+unsafe impl Send for Region {}
+// SAFETY: as above; all shared state is atomic or locked.
+unsafe impl Sync for Region {}
+
+impl Region {
+    fn slot(&self, index: usize) -> NonNull<u8> {
+        // SAFETY: `index` came off the free list, so it is below the slot count, and the slots fit in the mapping.
+        unsafe { self.base.add(index * self.slot_bytes) }
+    }
+
+    fn release(&self, index: usize) {
+        // Release, then acquire by whoever frees it: all use of the slot happens before its next owner's.
+        if self.holds[index].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: nothing holds a slot any more (each hold owns an `Arc` of the region), and this is what mmap gave.
+        let result = unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
+        debug_assert_eq!(result, 0, "munmap of our own mapping");
+    }
+}
+
+/// A fixed number of buffers of one size. Cheap to clone; the clones share the buffers.
+#[derive(Clone)]
+pub struct Pool(Arc<Region>);
+
+impl Pool {
+    /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch under
+    /// `MADV_HUGEPAGE` (see madvise(2)), so that a buffer is one or two segments for the device. Blocks while
+    /// the kernel finds the pages; ENOMEM if there are none.
+    pub fn new(count: usize, slot_bytes: usize) -> io::Result<Self> {
+        assert!(count > 0 && slot_bytes > 0 && slot_bytes.is_multiple_of(4096), "a buffer is whole pages");
+        let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let wanted = count.checked_mul(slot_bytes).ok_or_else(too_large)?;
+        // One huge page more than needed, so that an aligned stretch is in it wherever the mapping begins:
+        // a mapping at 0x7f00_0010_0000 has its first 2 MiB boundary at 0x7f00_0020_0000.
+        let mapping_bytes = wanted.checked_add(HUGE_PAGE_BYTES).ok_or_else(too_large)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let mapping = unsafe { libc::mmap(std::ptr::null_mut(), mapping_bytes, protection, flags, -1, 0) };
+        if mapping == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let mapping = NonNull::new(mapping.cast::<u8>()).ok_or_else(too_large)?;
+        let skip = mapping.as_ptr().align_offset(HUGE_PAGE_BYTES);
+        // SAFETY: `skip` is below one huge page, by which the mapping is longer than what is wanted.
+        let base = unsafe { mapping.add(skip) };
+        let holds = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        // The lowest slot comes off first, so that a light load stays on few pages.
+        let free = Mutex::new((0..count).rev().collect());
+        let region = Region { mapping, mapping_bytes, base, slot_bytes, holds, free };
+        // SAFETY: the range lies in our mapping. The advice may be refused (no huge pages in this kernel), which
+        // costs speed alone, so its answer decides nothing.
+        let _advice = unsafe { libc::madvise(base.as_ptr().cast(), wanted, libc::MADV_HUGEPAGE) };
+        // SAFETY: `wanted` bytes from `base` are ours alone. Writing them makes the pages present now, not in io_submit.
+        unsafe { base.as_ptr().write_bytes(0, wanted) };
+        Ok(Self(Arc::new(region)))
+    }
+
+    /// A free buffer, or none when all are lent. Never blocks. The contents are whatever was last in it.
+    pub fn get(&self) -> Option<Buffer> {
+        let index = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.0.holds[index].store(1, Ordering::Relaxed);
+        Some(Buffer(Hold { region: Arc::clone(&self.0), index }))
+    }
+
+    /// How many bytes each buffer has.
+    pub fn buffer_bytes(&self) -> usize {
+        self.0.slot_bytes
+    }
+}
+
+/// One hold on one slot.
+struct Hold {
+    region: Arc<Region>,
+    index: usize,
+}
+
+impl Hold {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the slot's bytes were written when the pool was made; while this hold exists they are changed only
+        // through the exclusive `Buffer`, which is borrowed or does not exist when this is called.
+        unsafe { std::slice::from_raw_parts(self.region.slot(self.index).as_ptr(), self.region.slot_bytes) }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.region.release(self.index);
+    }
+}
+
+/// A buffer that has one owner: readable and writable.
+pub struct Buffer(Hold);
+
+impl Buffer {
+    /// Makes it read-only and shareable.
+    pub fn freeze(self) -> SharedBuffer {
+        SharedBuffer(self.0)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let region = &self.0.region;
+        // SAFETY: a `Buffer` is the only hold on its slot (it cannot be cloned, and freezing consumes it).
+        unsafe { std::slice::from_raw_parts_mut(region.slot(self.0.index).as_ptr(), region.slot_bytes) }
+    }
+}
+
+/// A buffer that nobody may change any more; clones are holds on the same bytes.
+pub struct SharedBuffer(Hold);
+
+impl Clone for SharedBuffer {
+    fn clone(&self) -> Self {
+        // Relaxed: a new hold is made from an existing one, which keeps the slot from being freed meanwhile.
+        self.0.region.holds[self.0.index].fetch_add(1, Ordering::Relaxed);
+        Self(Hold { region: Arc::clone(&self.0.region), index: self.0.index })
+    }
+}
+
+impl Deref for SharedBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_free_again_when_its_last_hold_is_dropped() {
+        let pool = Pool::new(2, 8192).unwrap();
+        let mut first = pool.get().unwrap();
+        let _second = pool.get().unwrap();
+        assert!(pool.get().is_none());
+        first.fill(7);
+        assert_eq!(first.as_ptr() as usize % 4096, 0);
+        let shared = first.freeze();
+        let other = shared.clone();
+        drop(shared);
+        assert!(pool.get().is_none());
+        assert!(other.iter().all(|&byte| byte == 7));
+        drop(other);
+        assert!(pool.get().is_some());
+    }
+
+    #[test]
+    fn holds_outlive_the_pool_and_cross_threads() {
+        let pool = Pool::new(4, 4096).unwrap();
+        let shared: Vec<_> = (0..4u8)
+            .map(|n| {
+                let mut buffer = pool.get().unwrap();
+                buffer.fill(n);
+                buffer.freeze()
+            })
+            .collect();
+        drop(pool);
+        let threads: Vec<_> = shared.into_iter().map(|s| std::thread::spawn(move || s[4095])).collect();
+        let read: Vec<u8> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        assert_eq!(read, [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Times aiocp against cp, xcp, cpz and fcp until the copy is durable, and prints medians and ratios.
+
+    benches/rivals.py [--dir DIR] [--rounds N] [--only big|tree] [--json FILE]
+
+It builds aiocp, installs the others from the registry into target/rivals, makes a file and a tree in DIR (default:
+target/bench; it has to be on the device to be measured, with 14 GB free) and alternates the tools, so that a noisy machine burdens
+all of them. aiocp hashes (--manifest) and syncs by itself; the others do not hash, and are followed by `sync -f`.
+
+A cold run is made cold: caches are dropped (root only; otherwise the source alone is evicted, which is said). Then an
+unrelated sparse file is read until it fills the page cache: memory that a virtual machine has given back to its host is slow to touch
+again, which would burden the tools that use the page cache, and flatter aiocp.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+BIG_BYTES = 4 << 30
+TREE_FILES = 30_000
+RIVALS = {"xcp": "0.24.9", "cpz": "3.2.1", "fcp": "0.2.2"}
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPO, check=True)
+    root = REPO / "target" / "rivals"
+    for name, version in RIVALS.items():
+        if not (root / "bin" / name).exists():
+            subprocess.run(["cargo", "install", "--quiet", "--root", root, f"{name}@{version}"], check=True)
+    return root / "bin"
+
+
+def make_big(path):
+    if path.exists() and path.stat().st_size == BIG_BYTES:
+        return
+    with open(path, "wb") as out:
+        for _ in range(BIG_BYTES >> 24):
+            out.write(os.urandom(1 << 24))
+        os.fsync(out.fileno())
+
+
+def make_tree(root):
+    """30,000 files, 438 MB: sizes from a log-normal law, 30 files a directory, three levels. The seed is fixed."""
+    if (root / "done").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    rng = random.Random(1)
+    noise = os.urandom(1 << 20)
+    for n in range(TREE_FILES):
+        folder = root / f"a{n // 3000}" / f"b{n // 300 % 10}" / f"c{n // 30 % 10}"
+        if n % 30 == 0:
+            folder.mkdir(parents=True)
+        size = min(int(rng.lognormvariate(8.6, 1.4)), 1 << 20)
+        start = rng.randrange(len(noise))
+        data = (noise[start:] + noise)[:size]
+        (folder / f"file{n}.dat").write_bytes(data)
+    (root / "done").write_text("")
+    os.sync()
+
+
+def evict(path):
+    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+    for file in files:
+        fd = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def cool(source, filler):
+    os.sync()
+    if os.geteuid() == 0:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    else:
+        evict(source)
+    free = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemFree"))) << 10
+    os.truncate(filler, max(free - (1 << 30), 1 << 20))
+    with open(filler, "rb", buffering=0) as f:
+        while f.read(1 << 20):
+            pass
+
+
+def run(command, target):
+    shutil.rmtree(target, ignore_errors=True)
+    if target.is_file():
+        target.unlink()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if "aiocp" not in str(command[0]):
+        subprocess.run(["sync", "-f", target], check=True)
+    seconds = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(name, source, size, tools, args, filler):
+    target = args.dir / "copy"
+    times = {tool: [] for tool in tools}
+    for round_ in range(args.rounds):
+        order = list(tools)
+        random.Random(round_).shuffle(order)
+        for tool in order:
+            shutil.rmtree(target, ignore_errors=True)
+            target.unlink(missing_ok=True)
+            cool(source, filler)
+            times[tool].append(run([*map(str, tools[tool]), str(source), str(target)], target))
+            print(f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s", file=sys.stderr)
+    rows = {}
+    for tool, runs in times.items():
+        wall = statistics.median(r[0] for r in runs)
+        cpu = statistics.median(r[1] for r in runs)
+        rows[tool] = {"wall_s": round(wall, 2), "cpu_s_per_gb": round(cpu / size * 1e9, 2), "runs": runs}
+    fastest = min((t for t in rows if not t.startswith("aiocp")), key=lambda t: rows[t]["wall_s"])
+    print(f"\n{name} ({size / 1e9:.2f} GB), medians of {args.rounds}; fastest of the others: {fastest}")
+    print("| tool | wall s, durable | CPU s/GB | wall vs aiocp |\n| --- | --- | --- | --- |")
+    for tool, row in rows.items():
+        # The ratio is taken round by round, so that a slow spell of the machine is in both of its sides.
+        ratio = statistics.median(r[0] / a[0] for r, a in zip(row["runs"], rows["aiocp"]["runs"]))
+        row["ratio"] = round(ratio, 2)
+        print(f"| {tool} | {row['wall_s']:.2f} | {row['cpu_s_per_gb']:.2f} | {ratio:.2f} × |")
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, default=REPO / "target" / "bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["big", "tree"])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.dir.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        print("not root: only the source's data is evicted, not its metadata", file=sys.stderr)
+    rivals = build()
+    filler = args.dir / "filler"
+    filler.touch()
+    manifest = args.dir / "manifest"
+    tools = {
+        "aiocp": [REPO / "target/release/aiocp", "--manifest", manifest],
+        "cp": ["cp", "-r", "--reflink=never"],
+        "xcp": [rivals / "xcp", "-r", "--no-progress"],
+        "cpz": [rivals / "cpz"],
+        "fcp": [rivals / "fcp"],
+    }
+    results = {}
+    if args.only != "tree":
+        make_big(args.dir / "big")
+        results["big"] = measure("one big file", args.dir / "big", BIG_BYTES, tools, args, filler)
+    if args.only != "big":
+        make_tree(args.dir / "tree")
+        size = sum(f.stat().st_size for f in (args.dir / "tree").rglob("*") if f.is_file())
+        results["tree"] = measure("30,000 small files", args.dir / "tree", size, tools, args, filler)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+
+
+main()

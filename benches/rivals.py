@@ -27,6 +27,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 BIG_BYTES = 4 << 30
 TREE_FILES = 30_000
+RECENTLY_DELETED_S = 40
 RIVALS = {"xcp": "0.24.9", "cpz": "3.2.1", "fcp": "0.2.2"}
 
 
@@ -88,10 +89,14 @@ def cool(source, filler):
             pass
 
 
+def remove(path):
+    if path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
 def run(command, target):
-    shutil.rmtree(target, ignore_errors=True)
-    if target.is_file():
-        target.unlink()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -103,17 +108,25 @@ def run(command, target):
 
 
 def measure(name, source, size, tools, args, filler):
-    target = args.dir / "copy"
     times = {tool: [] for tool in tools}
+    # ext4 searches long for an inode when many were freed a short time ago, so copies of trees stay until the end.
+    keep = source.is_dir()
+    for old in args.dir.glob("copy-*"):
+        remove(old)
+    if keep:
+        time.sleep(RECENTLY_DELETED_S)
     for round_ in range(args.rounds):
         order = list(tools)
         random.Random(round_).shuffle(order)
         for tool in order:
-            shutil.rmtree(target, ignore_errors=True)
-            target.unlink(missing_ok=True)
+            target = args.dir / f"copy-{round_}-{tool}"
             cool(source, filler)
             times[tool].append(run([*map(str, tools[tool]), str(source), str(target)], target))
+            if not keep:
+                remove(target)
             print(f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s", file=sys.stderr)
+    for old in args.dir.glob("copy-*"):
+        remove(old)
     rows = {}
     for tool, runs in times.items():
         wall = statistics.median(r[0] for r in runs)

@@ -1,5 +1,48 @@
-//! x
-#![allow(missing_docs)]
+//! **aiocp** copies files and trees on Linux at the speed of the device, and knows the BLAKE3 hash of what it moved.
+//!
+//! ```text
+//!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ──────────┬─► fsync ─► publish ─► report
+//! (tree)   (names)   (opens)  │                                       │  (batch,
+//!                             └─ big ──► pipeline: pread ─► block ─┬─► pwrite    one
+//!                                        (N in flight, one context)└─► hash    context)
+//! ```
+//!
+//! - [`copy`] is the way in: operands, options, and the road from there.
+//! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines that carry them out.
+//! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
+//! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`] the command line.
+//! - [`sys`] is the only room with `unsafe` in it.
+//!
+//! ```
+//! use aiocp::copy::{Destination, Operands, Options, copy};
+//! use aiocp::report::{Event, Sink, Totals};
+//!
+//! struct Errors;
+//! impl Sink for Errors {
+//!     fn event(&self, event: Event) {
+//!         if let Event::Failed(error) = event {
+//!             eprintln!("{error}");
+//!         }
+//!     }
+//!     fn wants_files(&self) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+//! std::fs::write(&from, "data")?;
+//! let (operands, refused) = Operands::resolve(&[from], &Destination::Either(to.clone()))?;
+//! assert!(refused.is_empty());
+//! let totals = Totals::default();
+//! copy(&operands, &Options::default(), &Errors, &totals)?;
+//! assert_eq!(Totals::get(&totals.failed), 0);
+//! assert_eq!(std::fs::read(to)?, b"data");
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod aio;
 pub mod cli;
 pub mod copy;

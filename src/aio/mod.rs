@@ -21,7 +21,6 @@ pub use waker::Waker;
 /// Something that carries out operations, in any order.
 pub trait Engine: Send {
     /// Takes an operation. Never blocks. A full engine gives it back, which is no error.
-    #[expect(clippy::result_large_err, reason = "the error is the operation, given back whole")]
     fn queue(&mut self, op: Op) -> Result<(), Op>;
 
     /// Starts what is queued. It may block where the kernel does, see `io_submit(2)`.

@@ -210,7 +210,7 @@ impl Flight {
     }
 
     /// How many bytes of the file are in the block.
-    pub fn len(&self) -> usize {
+    pub fn len_bytes(&self) -> usize {
         self.len
     }
 
@@ -314,7 +314,7 @@ mod tests {
     fn a_file_that_grew_is_read_to_its_old_size() {
         let mut flight = Flight::new(0, 0, &shape(10_000));
         assert_eq!(flight.read(12_288), Step::Whole);
-        assert_eq!(flight.len(), 10_000);
+        assert_eq!(flight.len_bytes(), 10_000);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Mutex;
 
 use crate::report::{Event, Sink, Totals};
+use crate::sys::fs;
 use crate::tree;
 
 pub use operands::{Destination, Operands};
@@ -95,7 +96,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
             }
         }
         let _close = Close(&queue);
-        for n in 0..options.threads {
+        for n in 0..workers(options) {
             let run = &run;
             std::thread::Builder::new().name(format!("aiocp-{n}")).spawn_scoped(scope, move || run.work())?;
         }
@@ -104,6 +105,15 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
     })?;
     run.sync_all_dirs();
     Ok(())
+}
+
+/// As many workers as asked for, unless their open files would take more than half of what the process may have: the other half
+/// is for the directories in work. With a limit of 1,024 that is 7 workers.
+fn workers(options: &Options) -> usize {
+    /// A source and a directory or two beside the batch's destinations.
+    const FILES_PER_WORKER: u64 = tree::BATCH_ENTRIES as u64 + 4;
+    let affordable = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2 / FILES_PER_WORKER);
+    options.threads.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }
 
 impl tree::Visitor for Run<'_> {

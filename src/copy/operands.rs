@@ -107,7 +107,7 @@ impl Pair {
         let source_fd = source.open_folder().map_err(|cause| Error::new("open directory", &source.folder, cause))?;
         let target_fd = target.open_folder().map_err(|cause| Error::new("open directory", &target.folder, cause))?;
         let operand = Operand::Root { source: source.folder.clone(), target: target.folder.clone() };
-        let root = Dir::new(source_fd, target_fd.into(), false, operand);
+        let root = Dir::new(source_fd, target_fd, false, operand);
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
             tree::walk(&root, &source.name, &target.name, run);

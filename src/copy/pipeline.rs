@@ -491,7 +491,7 @@ impl Loop {
         }
         let entry = self.jobs.get(job);
         let shape = entry.job.shape();
-        let (len, hash, size_bytes) = (flight.len(), shape.hash, shape.size_bytes);
+        let (len, hash, size_bytes) = (flight.len_bytes(), shape.hash, shape.size_bytes);
         flight.begin_writing(shape);
         // What stands beyond the file's end is cut off later, but must not carry another file's bytes to the device.
         buffer[len..].fill(0);
@@ -523,7 +523,7 @@ impl Loop {
         if !entry.job.has_failed()
             && let Some(range) = flight.write_range(&buffer, sparse)
         {
-            entry.job.written((flight.len().min(range.end) - range.start) as u64);
+            entry.job.written((flight.len_bytes().min(range.end) - range.start) as u64);
             return self.write(index, buffer, range);
         }
         self.flights.remove(index);

@@ -91,13 +91,7 @@ impl Run<'_> {
     }
 
     fn copy_file(&self, dir: &Arc<Dir>, entry: Entry, buffer: &mut [u8], written: &mut Vec<Written>) {
-        let mut result = self.open_source(dir, &entry);
-        // Every written file of the batch is open: with few descriptors allowed, publish them and go on.
-        if result.as_ref().is_err_and(|error| error.errno() == Some(libc::EMFILE)) && !written.is_empty() {
-            self.settle(dir, std::mem::take(written));
-            result = self.open_source(dir, &entry);
-        }
-        match result {
+        match self.open_source(dir, &entry) {
             Ok(source) if road::is_small(self.options, source.stat.st_size as u64) => {
                 match self.copy_small(dir, entry, &source, buffer) {
                     Ok(file) => written.push(file),

@@ -200,6 +200,11 @@ pub fn raise_open_files_limit() {
     let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// How many files the process may have open: the soft limit of `RLIMIT_NOFILE`, if there is one.
+pub fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// Closes a descriptor and looks at the answer, which `Drop` cannot: a network filesystem may say only now that a
 /// write failed. After EINTR the descriptor is closed all the same, see close(2).
 pub fn close(file: OwnedFd) -> io::Result<()> {

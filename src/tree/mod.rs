@@ -6,4 +6,4 @@ mod walk;
 
 pub use dir::{Dir, Operand};
 pub use meta::{set_dir_metadata, set_file_metadata, set_link_times};
-pub use walk::{Batch, Entry, EntryKind, Visitor, walk};
+pub use walk::{BATCH_ENTRIES, Batch, Entry, EntryKind, Visitor, walk};

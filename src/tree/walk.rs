@@ -17,7 +17,7 @@ use crate::error::{Cause, Error};
 use crate::sys::fs;
 
 /// Entries that one worker takes at once: enough to share an fsync, few enough to spread a directory over workers.
-const BATCH_ENTRIES: usize = 64;
+pub const BATCH_ENTRIES: usize = 64;
 
 /// What an entry is, as the listing said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

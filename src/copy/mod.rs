@@ -1,5 +1,5 @@
 //! Copying: operands become pairs of open directories, a walker hands out their entries, workers copy the small
-//! ones, and one [pipeline](pipeline) moves the blocks of the big ones.
+//! ones, and one [pipeline] moves the blocks of the big ones.
 
 pub mod job;
 mod operands;

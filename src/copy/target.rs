@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 use crate::sys::fs;
 
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// How many random names are tried before a directory full of them is believed.
 const NAME_TRIES: usize = 16;
 
@@ -26,16 +28,18 @@ impl Target {
     /// Makes an empty file that only its owner may read: `O_TMPFILE` where the filesystem has it, so that not even
     /// SIGKILL leaves anything behind, and a random hidden name with `O_EXCL` elsewhere.
     pub fn create(dir: impl AsFd) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        match openat(dir.as_fd(), c".", flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => return Ok(Self { file: Arc::new(file), name: None }),
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+        match openat(dir.as_fd(), c".", flags, OWNER_ONLY) {
+            Ok(file) => Ok(Self { file: Arc::new(file), name: None }),
             // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see open(2).
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Self::create_named(dir),
+            Err(error) => Err(error.into()),
         }
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let create = |name: &OsStr| openat(dir.as_fd(), name, flags, Mode::RUSR | Mode::WUSR);
-        let (file, name) = with_random_name(create)?;
+    }
+
+    fn create_named(dir: impl AsFd) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let (file, name) = with_random_name(|name| openat(dir.as_fd(), name, flags, OWNER_ONLY))?;
         Ok(Self { file: Arc::new(file), name: Some(name) })
     }
 
@@ -131,4 +135,42 @@ fn with_random_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> io::Re
         }
     }
     Err(Errno::EXIST.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, read, read_dir, write};
+
+    type Create = fn(&File) -> io::Result<Target>;
+    const BOTH: [Create; 2] = [|dir| Target::create(dir), |dir| Target::create_named(dir)];
+
+    #[test]
+    fn a_published_file_replaces_the_old_one_and_leaves_nothing_else() {
+        for create in BOTH {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = File::open(folder.path()).unwrap();
+            for contents in ["first", "second"] {
+                let target = create(&dir).unwrap();
+                rustix::io::write(target.file(), contents.as_bytes()).unwrap();
+                target.publish(&dir, OsStr::new("name")).unwrap();
+                assert_eq!(read(folder.path().join("name")).unwrap(), contents.as_bytes());
+            }
+            assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_discarded_or_cannot_be_published_leaves_nothing() {
+        for create in BOTH {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = File::open(folder.path()).unwrap();
+            write(folder.path().join("old"), "old").unwrap();
+            std::fs::create_dir(folder.path().join("dir")).unwrap();
+            create(&dir).unwrap().discard(&dir).unwrap();
+            let error = create(&dir).unwrap().publish(&dir, OsStr::new("dir")).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EISDIR));
+            assert_eq!(read_dir(folder.path()).unwrap().count(), 2);
+        }
+    }
 }

@@ -1,0 +1,184 @@
+//! What the tests share: the command, trees to copy, a comparison, and freshly made filesystems.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+/// The command under test.
+pub fn aiocp() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))
+}
+
+/// A folder on the disk that holds the build, not in a /tmp that may be memory.
+pub fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Runs it, and shows what it said if the exit code is another.
+pub fn run(command: &mut Command, code: i32) -> Output {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+    output
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Bytes without a pattern that a block size could hide.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+    let mut bytes = vec![0; len];
+    reader.fill(&mut bytes);
+    bytes
+}
+
+pub fn set_times(path: &Path, seconds: u64, nanos: u32) {
+    let time = UNIX_EPOCH + Duration::new(seconds, nanos);
+    let file = fs::File::open(path).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
+}
+
+/// A tree with what a default copy has to keep: sizes around every boundary, modes, times, links, holes, empty directories.
+pub fn make_tree(root: &Path) {
+    fs::create_dir_all(root.join("nested/deeper/still")).unwrap();
+    fs::create_dir(root.join("empty")).unwrap();
+    fs::create_dir(root.join("many")).unwrap();
+    const MIB: usize = 1 << 20;
+    for (n, len) in [0, 1, 4095, 4096, 4097, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB + 5, 9 * MIB].into_iter().enumerate() {
+        fs::write(root.join(format!("nested/size-{len}")), noise(len, n as u64)).unwrap();
+    }
+    for n in 0..300 {
+        fs::write(root.join(format!("many/{n}")), noise(n * 7, n as u64)).unwrap();
+    }
+    for (name, at, len) in [("hole-small", 40_960, 65_536), ("hole-big", 5 << 20, 12 << 20), ("hole-only", 0, 7 << 20)] {
+        let file = fs::File::create(root.join(name)).unwrap();
+        file.set_len(len).unwrap();
+        if at > 0 {
+            file.write_all_at(b"data", at).unwrap();
+        }
+    }
+    fs::write(root.join("odd \n name \\"), "x").unwrap();
+    symlink("nested/size-1", root.join("link")).unwrap();
+    symlink("/nowhere/at all", root.join("dangling")).unwrap();
+    fs::set_permissions(root.join("nested/size-1"), fs::Permissions::from_mode(0o4751)).unwrap();
+    fs::set_permissions(root.join("nested/size-4096"), fs::Permissions::from_mode(0o400)).unwrap();
+    set_times(&root.join("nested/size-1"), 1_000_000_001, 123_456_789);
+    set_times(&root.join("nested/size-9437184"), 2, 1);
+    fs::set_permissions(root.join("empty"), fs::Permissions::from_mode(0o1710)).unwrap();
+    set_times(&root.join("empty"), 1_234_567_890, 5);
+    set_times(&root.join("nested"), 1_111_111_111, 999_999_999);
+    set_times(root, 999_999_999, 42);
+}
+
+/// Everything below `root` that a copy keeps, by relative path.
+pub fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        let what = match meta.file_type() {
+            kind if kind.is_symlink() => format!("link to {:?}", fs::read_link(entry.path()).unwrap()),
+            kind if kind.is_dir() => "directory".to_owned(),
+            _ => format!("{} bytes {}", meta.len(), blake3::hash(&fs::read(entry.path()).unwrap())),
+        };
+        let line = format!("{:o} {}.{:09} {what}", meta.mode(), meta.mtime(), meta.mtime_nsec());
+        found.insert(entry.path().strip_prefix(root).unwrap().to_owned(), line);
+    }
+    found
+}
+
+/// The files below `root` whose names say that they are temporaries.
+pub fn litter(root: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().into_path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".aiocp-")).collect()
+}
+
+/// Checks a manifest line by line: sorted, whole, and each hash that of the file.
+pub fn check_manifest(manifest: &str, root: &Path) {
+    let unescape = |name: &str| name.replace("\\n", "\n").replace("\\\\", "\\");
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        let (hash, name) = line.trim_start_matches('\\').split_once("  ").unwrap();
+        let name = if line.starts_with('\\') { unescape(name) } else { name.to_owned() };
+        let contents = fs::read(root.join(&name)).unwrap();
+        assert_eq!(blake3::hash(&contents).to_hex().as_str(), hash, "{name:?}");
+        names.push(name);
+    }
+    assert!(names.is_sorted(), "the manifest is sorted by path");
+    let files = walkdir::WalkDir::new(root).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count();
+    assert_eq!(names.len(), files, "every file is in the manifest");
+}
+
+/// Whether this process may do what `what` needs root for. Without the right it says so aloud; in CI that is a failure.
+pub fn is_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        assert!(std::env::var_os("CI").is_none(), "{what} needs root, and in CI it may not be left out");
+        // Not eprintln!, which the test harness would keep to itself.
+        writeln!(std::io::stderr(), "SKIPPED: {what} needs root").unwrap();
+    }
+    root
+}
+
+/// A filesystem of the test's own, unmounted when it is dropped.
+pub struct Mounted {
+    mounts: Vec<PathBuf>,
+    pub path: PathBuf,
+    _folder: TempDir,
+}
+
+fn must(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+impl Mounted {
+    /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, or overlay (upon ext4).
+    pub fn new(kind: &str, mib: u64) -> Self {
+        let folder = folder();
+        let path = folder.path().join("mount");
+        fs::create_dir(&path).unwrap();
+        let mut mounted = Self { mounts: vec![path.clone()], path, _folder: folder };
+        if kind == "tmpfs" {
+            must(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs"]).arg(&mounted.path));
+            return mounted;
+        }
+        let image = mounted._folder.path().join("image");
+        fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        let disk = if kind == "overlay" { "ext4" } else { kind };
+        let quiet: &[&str] = if disk == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
+        must(Command::new(format!("mkfs.{disk}")).args(quiet).arg(&image));
+        must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted.path));
+        if kind == "overlay" {
+            let part = |name: &str| {
+                let path = mounted.path.join(name);
+                fs::create_dir(&path).unwrap();
+                path.display().to_string()
+            };
+            let options = format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
+            let merged = PathBuf::from(part("merged"));
+            must(Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&merged));
+            mounted.mounts.push(merged.clone());
+            mounted.path = merged;
+        }
+        mounted
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        for mount in self.mounts.iter().rev() {
+            let output = Command::new("umount").arg(mount).output();
+            let gone = output.as_ref().is_ok_and(|output| output.status.success());
+            assert!(gone || std::thread::panicking(), "umount {mount:?}: {output:?}");
+        }
+    }
+}

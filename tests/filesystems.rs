@@ -1,0 +1,121 @@
+//! The same tree on freshly made filesystems: every byte, mode and time, the manifest, and the road that is reported.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use common::*;
+
+fn copies_faithfully(kind: &str, road: &str) {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let mounted = Mounted::new(kind, 512);
+    let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
+    make_tree(&source);
+    rustix::fs::sync();
+    // What is in the page cache already would be read from there.
+    for name in ["nested/size-9437184", "nested/size-3145733", "nested/size-1048577"] {
+        let file = fs::File::open(source.join(name)).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    let manifest = mounted.path.join("manifest");
+    let output = run(aiocp().arg("--debug").arg("--manifest").arg(&manifest).arg(&source).arg(&target), 0);
+    assert_eq!(describe(&source), describe(&target), "on {kind}");
+    check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
+    let debug = stderr(&output);
+    let line = debug.lines().find(|line| line.contains("size-9437184")).unwrap();
+    assert!(line.ends_with(road), "on {kind}: {line}");
+    for name in ["hole-big", "hole-only", "hole-small"] {
+        let meta = fs::metadata(target.join(name)).unwrap();
+        assert!(meta.blocks() * 512 < meta.len() / 2, "{name} on {kind} takes {} blocks", meta.blocks());
+    }
+    // Once more over itself: replaced in one step, and nothing left beside.
+    run(aiocp().arg("-T").arg(&source).arg(&target), 0);
+    assert_eq!(describe(&source), describe(&target), "on {kind}, the second time");
+    assert!(litter(&target).is_empty());
+}
+
+#[test]
+fn ext4() {
+    copies_faithfully("ext4", ": direct");
+}
+
+#[test]
+fn xfs() {
+    copies_faithfully("xfs", ": direct");
+}
+
+#[test]
+fn overlay() {
+    copies_faithfully("overlay", ": direct");
+}
+
+#[test]
+fn btrfs_only_pretends_to_be_direct() {
+    copies_faithfully("btrfs", ": buffered (btrfs buffers direct I/O)");
+}
+
+#[test]
+fn tmpfs_only_pretends_to_be_direct() {
+    copies_faithfully("tmpfs", "written buffered (tmpfs lives in the page cache)");
+}
+
+#[test]
+fn from_one_filesystem_to_another_each_side_has_its_own_way() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let (ext4, btrfs) = (Mounted::new("ext4", 128), Mounted::new("btrfs", 256));
+    let file = ext4.path.join("file");
+    fs::write(&file, noise((5 << 20) + 17, 1)).unwrap();
+    rustix::fs::sync();
+    rustix::fs::fadvise(fs::File::open(&file).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let output = run(aiocp().arg("--debug").arg(&file).arg(&btrfs.path), 0);
+    assert!(stderr(&output).ends_with("file: read direct, written buffered (btrfs buffers direct I/O)\n"), "{output:?}");
+    assert_eq!(fs::read(btrfs.path.join("file")).unwrap(), fs::read(&file).unwrap());
+}
+
+#[test]
+fn direct_io_leaves_the_page_cache_alone() {
+    use std::os::fd::AsFd;
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 512);
+    let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
+    let len = 128 << 20;
+    fs::write(&source, noise(len, 3)).unwrap();
+    let file = fs::File::open(&source).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    run(aiocp().arg(&source).arg(&target), 0);
+    let cached = |file: &fs::File| aiocp::sys::fs::cached_bytes(file.as_fd(), len as u64);
+    let (Some(read), Some(written)) = (cached(&file), cached(&fs::File::open(&target).unwrap())) else {
+        return assert!(std::env::var_os("CI").is_none(), "CI needs a kernel with cachestat");
+    };
+    assert!(read + written < len as u64 / 20, "{read} + {written} bytes of {len} are cached");
+}
+
+#[test]
+fn a_full_disk_keeps_the_old_file_and_says_so() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    for (kind, mib) in [("ext4", 32), ("tmpfs", 32)] {
+        let (from, to) = (folder(), Mounted::new(kind, mib));
+        fs::write(from.path().join("file"), noise(40 << 20, 1)).unwrap();
+        fs::write(from.path().join("next"), "small").unwrap();
+        let target = to.path.join("target");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("file"), "old").unwrap();
+        let output = run(aiocp().arg("-T").arg(from.path()).arg(&target), 1);
+        let text = stderr(&output);
+        assert!(text.contains("file'") && text.contains("No space left on device"), "{text}");
+        assert!(text.contains("hint: free some space"), "{text}");
+        assert_eq!(fs::read(target.join("file")).unwrap(), b"old", "the old file stands");
+        assert_eq!(fs::read(target.join("next")).unwrap(), b"small", "the others are copied");
+        assert!(litter(&to.path).is_empty());
+    }
+}

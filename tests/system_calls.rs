@@ -1,0 +1,145 @@
+//! What the kernel is asked for, and what happens when it refuses: seen and injected with strace.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::*;
+
+/// Runs aiocp under strace with these options; the trace is in `trace`.
+fn strace(options: &[&str], trace: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+    command
+}
+
+/// Whether there is a strace; in CI there has to be one.
+fn have_strace() -> bool {
+    let have = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    if !have {
+        assert!(std::env::var_os("CI").is_none(), "strace is missing, and in CI it may not be left out");
+        std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: strace is missing\n").unwrap();
+    }
+    have
+}
+
+/// A cold file of `mib` MiB and 5 bytes.
+fn cold_file(path: &Path, mib: usize) {
+    fs::write(path, noise((mib << 20) + 5, 9)).unwrap();
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn one_context_and_batches_of_operations() {
+    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 512);
+    let (source, target, trace) = (mounted.path.join("s"), mounted.path.join("t"), mounted.path.join("trace"));
+    cold_file(&source, 128);
+    let options = ["-e", "trace=io_setup,io_submit,pread64,pwrite64"];
+    run(strace(&options, &trace).arg("--manifest").arg(mounted.path.join("m")).arg(&source).arg(&target), 0);
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls = |name: &str| trace.lines().filter(|line| line.contains(name) && !line.contains("resumed")).count();
+    let submitted: u64 = trace
+        .lines()
+        .filter(|line| line.contains("io_submit"))
+        .filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok())
+        .sum();
+    assert_eq!(calls("io_setup("), 1);
+    assert!(submitted >= 2 * 129, "a read and a write a block: {submitted}");
+    let batch = submitted as f64 / calls("io_submit(") as f64;
+    assert!(batch >= 4.0, "{batch} operations an io_submit");
+    assert!(calls("pwrite64(") == 0, "the data goes through the context");
+}
+
+#[test]
+fn without_kernel_aio_threads_do_the_work() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_tree(&source);
+    cold_file(&source.join("cold"), 20);
+    for (errno, text) in [("EAGAIN", "/proc/sys/fs/aio-max-nr"), ("ENOSYS", "ENOSYS"), ("EPERM", "EPERM")] {
+        let inject = format!("inject=io_setup:error={errno}");
+        let manifest = folder.path().join("manifest");
+        let mut command = strace(&["-e", "trace=io_setup", "-e", &inject], &folder.path().join("trace"));
+        let output = run(command.args(["--debug", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
+        let debug = stderr(&output);
+        let line = debug.lines().find(|line| line.starts_with("kernel AIO: ")).unwrap_or_default();
+        assert!(line.contains(text) && line.ends_with("; threads do its work"), "{debug}");
+        assert_eq!(describe(&source), describe(&target), "{errno}");
+        check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
+        fs::remove_dir_all(&target).unwrap();
+    }
+}
+
+#[test]
+fn without_openat2_every_file_is_still_opened() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_tree(&source);
+    for errno in ["ENOSYS", "EPERM", "EAGAIN:when=1..900+3"] {
+        let inject = format!("inject=openat2:error={errno}");
+        let mut command = strace(&["-e", "trace=openat2", "-e", &inject], &folder.path().join("trace"));
+        run(command.arg(&source).arg(&target), 0);
+        assert_eq!(describe(&source), describe(&target), "{errno}");
+        fs::remove_dir_all(&target).unwrap();
+    }
+}
+
+#[test]
+fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    for (len, inject, text) in [
+        (100_000, "pread64:error=EIO", "cannot read"),
+        (100_000, "pwrite64:error=EIO", "cannot write"),
+        (100_000, "fchmod:error=EPERM", "cannot set mode and times of"),
+        (100_000, "utimensat:error=EPERM", "cannot set mode and times of"),
+        (100_000, "linkat:error=EIO", "cannot publish"),
+        (100_000, "renameat:error=EIO", "cannot publish"),
+        (5 << 20, "fallocate:error=ENOSPC", "cannot allocate space for"),
+        (5 << 20, "ftruncate:error=EIO", "cannot set the size of"),
+    ] {
+        fs::write(&source, noise(len + 1, 2)).unwrap();
+        fs::write(&target, "old").unwrap();
+        let name = inject.split(':').next().unwrap();
+        let options = ["-e", &format!("trace={name}"), "-e", &format!("inject={inject}")];
+        // ftruncate follows only where a direct write was rounded up, so the file has an odd size.
+        let output = run(strace(&options, &trace).arg(&source).arg(&target), 1);
+        assert!(stderr(&output).contains(text), "{inject}: {output:?}");
+        assert_eq!(fs::read(&target).unwrap(), b"old", "{inject}");
+        assert!(litter(folder.path()).is_empty(), "{inject}");
+    }
+}
+
+#[test]
+fn a_full_ring_and_an_interrupted_wait_lose_nothing() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    cold_file(&source, 30);
+    for inject in ["io_submit:error=EAGAIN:when=2+2", "io_getevents:error=EINTR:when=1+2", "io_submit:error=EINTR:when=1+2"] {
+        let name = inject.split(':').next().unwrap();
+        let options = ["-e", &format!("trace={name}"), "-e", &format!("inject={inject}")];
+        run(strace(&options, &trace).arg(&source).arg(&target), 0);
+        assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "{inject}");
+        fs::remove_file(&target).unwrap();
+        cold_file(&source, 30);
+    }
+}

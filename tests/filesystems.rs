@@ -73,7 +73,10 @@ fn from_one_filesystem_to_another_each_side_has_its_own_way() {
     rustix::fs::sync();
     rustix::fs::fadvise(fs::File::open(&file).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
     let output = run(aiocp().arg("--debug").arg(&file).arg(&btrfs.path), 0);
-    assert!(stderr(&output).ends_with("file: read direct, written buffered (btrfs buffers direct I/O)\n"), "{output:?}");
+    assert!(
+        stderr(&output).ends_with("file: read direct, written buffered (btrfs buffers direct I/O)\n"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(btrfs.path.join("file")).unwrap(), fs::read(&file).unwrap());
 }
 

@@ -25,21 +25,16 @@ impl Sink for Heard {
 
 /// A file as runs of data and holes, in bytes.
 fn file() -> impl Strategy<Value = Vec<(bool, usize)>> {
-    let edge = prop_oneof![Just(0usize), Just(1), Just(4095), Just(4096), Just(65_536), 0..300_000usize, 0..3_000_000usize];
+    let edge =
+        prop_oneof![Just(0usize), Just(1), Just(4095), Just(4096), Just(65_536), 0..300_000usize, 0..3_000_000usize];
     prop::collection::vec((any::<bool>(), edge), 1..5)
 }
 
 fn options() -> impl Strategy<Value = Options> {
     let direct = prop_oneof![Just(Direct::Auto), Just(Direct::Never)];
     let sparse = prop_oneof![Just(Sparse::Auto), Just(Sparse::Always), Just(Sparse::Never)];
-    (direct, sparse, 12..22u32, 1..9usize, any::<bool>()).prop_map(|(direct, sparse, block, queue_depth, sync)| Options {
-        direct,
-        sparse,
-        hash: true,
-        sync,
-        queue_depth,
-        block_bytes: 1 << block,
-        threads: 2,
+    (direct, sparse, 12..22u32, 1..9usize, any::<bool>()).prop_map(|(direct, sparse, block, queue_depth, sync)| {
+        Options { direct, sparse, hash: true, sync, queue_depth, block_bytes: 1 << block, threads: 2 }
     })
 }
 

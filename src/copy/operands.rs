@@ -127,7 +127,7 @@ fn resolve(source: &Path, target: &Path, into: bool) -> Result<Pair> {
     let (from, last) = split(source);
     let folder = from.open_folder().map_err(source_error)?;
     let stat = fs::stat_at(&folder, &from.name)
-        .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
+        .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
         .map_err(|cause| Error::new("stat", source, cause))?;
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     if !is_dir && ends_with_slash(source) {

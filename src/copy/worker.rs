@@ -270,7 +270,7 @@ impl Run<'_> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
         let stat = fs::stat_at(&dir.source, &entry.name)
-            .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
             .map_err(|cause| source_error("stat", cause.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             return Err(source_error("read link", Cause::Swapped));

@@ -58,6 +58,10 @@ pub struct Done {
     pub result: io::Result<usize>,
 }
 
+/// How often an empty context submits again when the kernel has no memory for it, and how long it waits in between: a second in all.
+const SUBMIT_TRIES: u32 = 1000;
+const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
+
 /// The ring in the kernel. Dropping it blocks until nothing is in flight.
 struct Ring(ContextId);
 
@@ -130,6 +134,7 @@ impl Context {
     pub fn submit(&mut self) -> io::Result<()> {
         assert_eq!(self.owner_pid, std::process::id(), "a forked child cannot use its parent's context");
         let mut from = 0;
+        let mut tries = 0;
         while from < self.queued.len() {
             self.pointers.clear();
             for &slot in &self.queued[from..] {
@@ -143,6 +148,12 @@ impl Context {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // No ring slot, though we never exceed the capacity: completions have to be reaped first.
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && self.with_the_kernel(from) > 0 => break,
+                // Nothing to reap either: the kernel is out of memory for the moment. It is given one before the
+                // operation counts as refused.
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && tries < SUBMIT_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(SUBMIT_PAUSE);
+                }
                 // An error speaks of the first operation alone; the others are still ours to submit.
                 Err(error) => {
                     let slot = self.queued[from];

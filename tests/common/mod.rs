@@ -52,13 +52,16 @@ pub fn make_tree(root: &Path) {
     fs::create_dir(root.join("empty")).unwrap();
     fs::create_dir(root.join("many")).unwrap();
     const MIB: usize = 1 << 20;
-    for (n, len) in [0, 1, 4095, 4096, 4097, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB + 5, 9 * MIB].into_iter().enumerate() {
+    for (n, len) in
+        [0, 1, 4095, 4096, 4097, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB + 5, 9 * MIB].into_iter().enumerate()
+    {
         fs::write(root.join(format!("nested/size-{len}")), noise(len, n as u64)).unwrap();
     }
     for n in 0..300 {
         fs::write(root.join(format!("many/{n}")), noise(n * 7, n as u64)).unwrap();
     }
-    for (name, at, len) in [("hole-small", 40_960, 65_536), ("hole-big", 5 << 20, 12 << 20), ("hole-only", 0, 7 << 20)] {
+    for (name, at, len) in [("hole-small", 40_960, 65_536), ("hole-big", 5 << 20, 12 << 20), ("hole-only", 0, 7 << 20)]
+    {
         let file = fs::File::create(root.join(name)).unwrap();
         file.set_len(len).unwrap();
         if at > 0 {
@@ -148,7 +151,9 @@ impl Mounted {
         fs::create_dir(&path).unwrap();
         let mut mounted = Self { mounts: vec![path.clone()], path, _folder: folder };
         if kind == "tmpfs" {
-            must(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs"]).arg(&mounted.path));
+            must(
+                Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs"]).arg(&mounted.path),
+            );
             return mounted;
         }
         let image = mounted._folder.path().join("image");

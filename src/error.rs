@@ -33,6 +33,12 @@ pub enum Cause {
     /// A directory stands where a file has to go.
     #[error("a directory cannot be overwritten with a non-directory")]
     DirectoryInTheWay,
+    /// A FIFO, socket or device stands where a file has to go.
+    #[error("a {0} is not overwritten with a file")]
+    SpecialInTheWay(&'static str),
+    /// Two sources would get one name.
+    #[error("another source has the same name there")]
+    SameName,
     /// A file stands where a directory has to go.
     #[error("a non-directory cannot be overwritten with a directory")]
     FileInTheWay,

@@ -109,6 +109,43 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
 }
 
 #[test]
+fn links_are_never_copied_over_what_they_lead_to() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let cp = |args: &[&str], code| run(aiocp().current_dir(folder.path()).args(args), code);
+    fs::write(at("f"), "data").unwrap();
+    symlink("f", at("l1")).unwrap();
+    symlink("f", at("l2")).unwrap();
+    assert!(stderr(&cp(&["l1", "f"], 1)).contains("cannot replace 'f': source and destination are the same file"));
+    cp(&["l1", "l2"], 0);
+    assert_eq!(fs::read_link(at("l2")).unwrap(), Path::new("f"));
+    // The same inside a tree that is merged.
+    fs::create_dir_all(at("from")).unwrap();
+    fs::create_dir_all(at("to")).unwrap();
+    fs::write(at("to/x"), "x").unwrap();
+    symlink("../to/x", at("from/x")).unwrap();
+    cp(&["-T", "from", "to"], 1);
+    assert_eq!(fs::read(at("to/x")).unwrap(), b"x");
+    assert_eq!(fs::read(at("f")).unwrap(), b"data");
+}
+
+#[test]
+fn two_sources_of_one_name_are_refused_and_a_fifo_is_not_overwritten() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a", "b", "into"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("x"), name).unwrap();
+    }
+    let output = run(aiocp().current_dir(folder.path()).args(["a/x", "b/x", "into"]), 1);
+    assert!(stderr(&output).contains("cannot copy 'b/x': another source has the same name there"), "{output:?}");
+    assert_eq!(fs::read(at("into/x")).unwrap(), b"a");
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let output = run(aiocp().current_dir(folder.path()).args(["a/x", "fifo"]), 1);
+    assert!(stderr(&output).contains("cannot replace 'fifo': a FIFO is not overwritten with a file"), "{output:?}");
+}
+
+#[test]
 fn senseless_command_lines_exit_with_2() {
     for args in [
         &[][..],
@@ -148,6 +185,11 @@ fn an_unreadable_file_is_named() {
     }
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Like many a /home: it can be passed, but not listed.
+    fs::create_dir(folder.path().join("passage")).unwrap();
+    fs::create_dir(folder.path().join("passage/own")).unwrap();
+    fs::set_permissions(folder.path().join("passage"), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(folder.path().join("passage/own"), fs::Permissions::from_mode(0o777)).unwrap();
     let binary = folder.path().join("aiocp");
     fs::copy(assert_cmd::cargo::cargo_bin!("aiocp"), &binary).unwrap();
     fs::create_dir(folder.path().join("source")).unwrap();
@@ -166,6 +208,10 @@ fn an_unreadable_file_is_named() {
     let copied = fs::metadata(folder.path().join("target/open")).unwrap();
     assert_eq!(copied.mode() & 0o7777, 0o755, "setuid is not given to a file of another owner");
     assert_eq!(copied.uid(), 65534);
+    let mut command = std::process::Command::new("setpriv");
+    command.args(nobody).arg(&binary).args(["target", "passage/own/copy"]).current_dir(folder.path());
+    run(&mut command, 0);
+    assert_eq!(fs::read(folder.path().join("passage/own/copy/open")).unwrap(), b"o");
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn the_man_page_is_current() {
 fn sources() -> Vec<(PathBuf, String)> {
     let entries = walkdir::WalkDir::new(root().join("src")).into_iter().map(|entry| entry.unwrap().into_path());
     let rust = entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let named = |path: PathBuf| (path.strip_prefix(root().join("src")).unwrap().to_owned(), fs::read_to_string(path).unwrap());
+    let named =
+        |path: PathBuf| (path.strip_prefix(root().join("src")).unwrap().to_owned(), fs::read_to_string(path).unwrap());
     rust.map(named).collect()
 }
 

@@ -58,7 +58,7 @@ proptest! {
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
-        let (operands, refused) = Operands::resolve(&[source.clone()], &Destination::Exact(target.clone())).unwrap();
+        let (operands, refused) = Operands::resolve(std::slice::from_ref(&source), &Destination::Exact(target.clone())).unwrap();
         prop_assert!(refused.is_empty());
         let (heard, totals) = (Heard::default(), Totals::default());
         copy(&operands, &options, &heard, &totals).unwrap();

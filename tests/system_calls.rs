@@ -110,7 +110,7 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
         (100_000, "fchmod:error=EPERM", "cannot set mode and times of"),
         (100_000, "utimensat:error=EPERM", "cannot set mode and times of"),
         (100_000, "linkat:error=EIO", "cannot publish"),
-        (100_000, "renameat:error=EIO", "cannot publish"),
+        (100_000, "renameat2:error=EIO", "cannot publish"),
         (5 << 20, "fallocate:error=ENOSPC", "cannot allocate space for"),
         (5 << 20, "ftruncate:error=EIO", "cannot set the size of"),
     ] {
@@ -128,6 +128,36 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
         assert!(stderr(&output).contains(text), "{inject}: {output:?}");
         assert_eq!(fs::read(&target).unwrap(), b"old", "{inject}");
         assert!(litter(folder.path()).is_empty(), "{inject}");
+    }
+}
+
+#[test]
+fn direct_io_that_is_accepted_and_then_refused_gives_way_to_the_page_cache() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    cold_file(&source, 5);
+    // The first io_submit carries the waker's poll; a worker's file comes after it.
+    let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EINVAL:when=2"];
+    run(strace(&options, &trace).arg(&source).arg(&target), 0);
+    assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "also the size is the source's");
+}
+
+#[test]
+fn one_refusal_at_any_submission_does_not_hang() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    for when in 1..9 {
+        cold_file(&source, 3);
+        let inject = format!("inject=io_submit:error=EAGAIN:when={when}");
+        let options = ["-e", "trace=io_submit", "-e", &inject];
+        run(strace(&options, &trace).arg("--queue-depth=1").arg(&source).arg(&target), 0);
+        assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "{when}");
     }
 }
 

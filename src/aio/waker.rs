@@ -47,13 +47,12 @@ impl Waker {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back and makes the descriptor unreadable again.
+    /// Takes the announcement back and makes the descriptor unreadable again. It reads also when nobody took the announcement:
+    /// a sender that took an earlier one may have written only now.
     pub fn disarm(&self) -> io::Result<()> {
-        if self.armed.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
+        self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
-            // EAGAIN: the sender took the announcement and has not written yet; its write costs one idle turn.
+            // EAGAIN: nobody has written, or not yet; a late write ends the next wait early, once.
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -236,7 +236,7 @@ impl Flight {
     pub fn write_range(&mut self, buffer: &[u8], sparse: bool) -> Option<Range<usize>> {
         let from = self.run_end;
         let run = match sparse {
-            true => next_data_run(&buffer[..self.len], from)?,
+            true => next_data_run(&buffer[..self.len], from, ZERO_GRAIN_BYTES.max(self.align))?,
             false if from == 0 && self.len > 0 => 0..self.len,
             false => return None,
         };
@@ -268,17 +268,16 @@ impl Flight {
 /// Bytes that are looked at as one when zeros are sought: the usual block of a filesystem.
 pub const ZERO_GRAIN_BYTES: usize = 4096;
 
-/// The first run of grains that are not all zero at or after `from`, a multiple of the grain, as a range of `bytes`.
-pub fn next_data_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let is_zero = |grain: &[u8]| {
-        const ZEROS: [u8; ZERO_GRAIN_BYTES] = [0; ZERO_GRAIN_BYTES];
-        grain == &ZEROS[..grain.len()]
-    };
-    let grains = |from: usize| bytes[from..].chunks(ZERO_GRAIN_BYTES);
+/// The first run of grains of `grain_bytes` that are not all zero at or after `from`, a multiple of the grain, as a
+/// range of `bytes`.
+pub fn next_data_run(bytes: &[u8], from: usize, grain_bytes: usize) -> Option<Range<usize>> {
+    const ZEROS: [u8; ZERO_GRAIN_BYTES] = [0; ZERO_GRAIN_BYTES];
+    let is_zero = |grain: &[u8]| grain.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()]);
+    let grains = |from: usize| bytes[from..].chunks(grain_bytes);
     let from = from.min(bytes.len());
-    let start = from + ZERO_GRAIN_BYTES * grains(from).position(|grain| !is_zero(grain))?;
-    let run = grains(start).position(is_zero).map_or(bytes.len(), |count| start + ZERO_GRAIN_BYTES * count);
-    Some(start..run)
+    let start = from + grain_bytes * grains(from).position(|grain| !is_zero(grain))?;
+    let end = grains(start).position(is_zero).map_or(bytes.len(), |count| start + grain_bytes * count);
+    Some(start..end)
 }
 
 #[cfg(test)]

@@ -44,10 +44,19 @@ impl Named {
         self.folder.join(&self.name)
     }
 
-    fn open_folder(&self) -> io::Result<OwnedFd> {
+    fn open_folder_with(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let folder = if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(CWD, folder, flags, Mode::empty())?)
+        Ok(rustix::fs::openat(CWD, folder, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// The folder as a place to look names up in, which needs no right to list it.
+    fn open_folder(&self) -> io::Result<OwnedFd> {
+        self.open_folder_with(OFlags::PATH)
+    }
+
+    /// The folder as something that can be synced.
+    fn open_folder_to_sync(&self) -> io::Result<OwnedFd> {
+        self.open_folder_with(OFlags::RDONLY)
     }
 }
 
@@ -79,6 +88,9 @@ impl Operands {
         let (mut pairs, mut errors) = (Vec::new(), Vec::new());
         for source in sources {
             match resolve(source, target, into) {
+                Ok(pair) if pairs.iter().any(|known: &Pair| known.target == pair.target) => {
+                    errors.push(Error::new("copy", source, Cause::SameName));
+                }
                 Ok(pair) => pairs.push(pair),
                 Err(error) => errors.push(error),
             }
@@ -105,7 +117,8 @@ impl Pair {
     fn walk(&self, run: &Run<'_>) -> Result<()> {
         let Self { source, target, stat } = self;
         let source_fd = source.open_folder().map_err(|cause| Error::new("open directory", &source.folder, cause))?;
-        let target_fd = target.open_folder().map_err(|cause| Error::new("open directory", &target.folder, cause))?;
+        let target_fd =
+            target.open_folder_to_sync().map_err(|cause| Error::new("open directory", &target.folder, cause))?;
         let operand = Operand::Root { source: source.folder.clone(), target: target.folder.clone() };
         let root = Dir::new(source_fd, target_fd, false, operand);
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -133,22 +146,26 @@ fn resolve(source: &Path, target: &Path, into: bool) -> Result<Pair> {
     if !is_dir && ends_with_slash(source) {
         return Err(source_error(io::Error::from_raw_os_error(libc::ENOTDIR)));
     }
-    let to = if into { Named { folder: target.to_owned(), name: last } } else { exact_target(target, is_dir)? };
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let to = match into {
+        true => Named { folder: target.to_owned(), name: last },
+        false => exact_target(target, is_dir, is_file)?,
+    };
     if is_dir {
         refuse_own_inside(source, &stat, &to)?;
     }
     Ok(Pair { source: from, target: to, stat })
 }
 
-/// The destination as a name in a folder. A link that leads to a file is followed, as the user named it; one that leads
-/// nowhere is refused.
-fn exact_target(target: &Path, source_is_dir: bool) -> Result<Named> {
+/// The destination as a name in a folder. A link is followed for a file, as the user named it, and refused if it leads
+/// nowhere; a link or a directory takes the place of the link itself.
+fn exact_target(target: &Path, source_is_dir: bool, source_is_file: bool) -> Result<Named> {
     let error = |cause: io::Error| Error::new("create", target, cause);
     if ends_with_slash(target) && !source_is_dir {
         return Err(error(io::Error::from_raw_os_error(libc::ENOTDIR)));
     }
     let is_link = target.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-    let followed = match is_link && !source_is_dir {
+    let followed = match is_link && source_is_file {
         true => target.canonicalize().map_err(|cause| Error::new("write through dangling link", target, cause))?,
         false => target.to_owned(),
     };
@@ -198,7 +215,7 @@ fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
         if fs::same_file(&here, stat) {
             return Err(error(Cause::IntoItself(source.to_owned())));
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         folder = rustix::fs::openat(&folder, c"..", flags, Mode::empty()).map_err(|cause| io_error(cause.into()))?;
         let above = fs::stat(&folder).map_err(io_error)?;
         if fs::same_file(&above, &here) {

@@ -72,7 +72,7 @@ impl Pipeline {
     pub fn start(limits: Limits) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let (messages, inbox) = unbounded();
-        let (kernel, no_kernel) = match open_context(limits.queue_depth) {
+        let (kernel, no_kernel) = match open_context(limits.queue_depth, &waker) {
             Ok(kernel) => (Some(kernel), None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -124,10 +124,25 @@ impl Drop for Pipeline {
     }
 }
 
-/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations left.
-fn open_context(queue_depth: usize) -> io::Result<Kernel> {
+/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations left. The poll is in it
+/// already: without polls (Linux before 4.18, some sandboxes) the loop could not be woken, and threads serve better.
+fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Kernel> {
     let capacity = |syncs: usize| u32::try_from(queue_depth + syncs + 1).unwrap_or(u32::MAX);
-    Kernel::new(capacity(SYNCS_MAX)).or_else(|_| Kernel::new(capacity(8)))
+    let mut kernel = Kernel::new(capacity(SYNCS_MAX)).or_else(|_| Kernel::new(capacity(8)))?;
+    let refused = kernel.queue(wake_poll(waker));
+    debug_assert!(refused.is_ok(), "a new context has room");
+    kernel.submit()?;
+    let mut done = Vec::new();
+    kernel.reap(0, None, &mut done)?;
+    match done.pop() {
+        Some(Done { result: Err(error), .. }) => Err(error),
+        _ => Ok(kernel),
+    }
+}
+
+fn wake_poll(waker: &Waker) -> Op {
+    let file = Arc::clone(waker.event());
+    Op { kind: OpKind::PollReadable, file, offset_bytes: 0, tag: Tag::Wake.pack() }
 }
 
 /// A file in the loop.
@@ -245,7 +260,7 @@ impl Loop {
             inbox,
             messages,
             waker,
-            polling: false,
+            polling: true,
             jobs: Slab::default(),
             reading: VecDeque::new(),
             flights: Slab::default(),
@@ -424,10 +439,8 @@ impl Loop {
             return self.reap_kernel(min);
         }
         if !self.polling {
-            let file = Arc::clone(self.waker.event());
-            let poll = Op { kind: OpKind::PollReadable, file, offset_bytes: 0, tag: Tag::Wake.pack() };
             // A full ring leaves no room for the poll, but then it has completions to wait for.
-            self.polling = kernel.queue(poll).is_ok();
+            self.polling = kernel.queue(wake_poll(&self.waker)).is_ok();
         }
         self.waker.arm();
         let ready = self.threads.as_ref().is_some_and(Threads::has_finished) || !self.inbox.is_empty();

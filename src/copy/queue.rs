@@ -22,6 +22,8 @@ struct State {
     /// At most one batch a worker, since a worker takes these before the next batch.
     big: VecDeque<(Arc<Dir>, Entry)>,
     walked: bool,
+    /// A worker panicked: nothing is waited for any more, so that the panic gets out.
+    broken: bool,
     busy: usize,
 }
 
@@ -40,6 +42,11 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.busy -= 1;
+        if std::thread::panicking() {
+            state.broken = true;
+            self.0.work.notify_all();
+            self.0.room.notify_all();
+        }
         if state.busy == 0 && state.walked {
             self.0.work.notify_all();
         }
@@ -54,7 +61,7 @@ impl Queue {
     /// Adds a batch, and blocks while too many wait.
     pub fn push_batch(&self, batch: Batch) {
         let mut state = self.lock();
-        while state.batches.len() >= BATCHES_MAX {
+        while state.batches.len() >= BATCHES_MAX && !state.broken {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.batches.push_back(batch);
@@ -77,6 +84,9 @@ impl Queue {
     pub fn pop(&self) -> Option<(Task, Busy<'_>)> {
         let mut state = self.lock();
         loop {
+            if state.broken {
+                return None;
+            }
             let task = match state.big.pop_front() {
                 Some((dir, entry)) => Some(Task::Big(dir, entry)),
                 None => state.batches.pop_front().map(Task::Batch),

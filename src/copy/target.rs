@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::sys::fs;
@@ -48,23 +50,32 @@ impl Target {
         &self.file
     }
 
-    /// Puts the file under its final name in one step; what stood there is gone in the same step. On failure nothing
-    /// of the new file is left, and the old one stands.
-    pub fn publish(self, dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    /// Puts the file under its final name in one step; what stood there is gone in the same step if it may be replaced,
+    /// and EEXIST if not. On failure nothing of the new file is left, and the old one stands; but an unnamed file can be
+    /// closed only after it has its name, so that an error of close(2), which nothing that was synced gives, comes too late.
+    pub fn publish(self, dir: impl AsFd, name: &OsStr, may_replace: bool) -> io::Result<()> {
         let Self { file, name: temporary } = self;
         let dir = dir.as_fd();
         match temporary {
-            Some(temporary) => rename_or_remove(dir, &temporary, name)?,
-            None => match link_unnamed(&file, dir, name) {
-                // Something stands there: a second name first, since only a rename replaces in one step.
-                Err(Errno::EXIST) => {
-                    let ((), temporary) = with_random_name(|temporary| link_unnamed(&file, dir, temporary))?;
-                    rename_or_remove(dir, &temporary, name)?;
+            Some(temporary) => {
+                if let Err(error) = close(file) {
+                    unlinkat(dir, &temporary, AtFlags::empty())?;
+                    return Err(error);
                 }
-                other => other?,
-            },
+                rename_or_remove(dir, &temporary, name, may_replace)
+            }
+            None => {
+                match link_unnamed(&file, dir, name) {
+                    // Something stands there: a second name first, since only a rename replaces in one step.
+                    Err(Errno::EXIST) if may_replace => {
+                        let ((), temporary) = with_random_name(|temporary| link_unnamed(&file, dir, temporary))?;
+                        rename_or_remove(dir, &temporary, name, true)?;
+                    }
+                    other => other?,
+                }
+                close(file)
+            }
         }
-        close(file)
     }
 
     /// Throws the file away.
@@ -76,24 +87,25 @@ impl Target {
     }
 }
 
-/// Makes a symbolic link that replaces what stands there, unless that is a directory. `prepare` gets its temporary or final
+/// Makes a symbolic link, replacing what stands there if it may; a directory is never replaced. `prepare` gets its temporary or final
 /// name before the link stands for good.
 pub fn publish_link(
     dir: impl AsFd,
     name: &OsStr,
     contents: &std::ffi::CStr,
+    may_replace: bool,
     prepare: impl Fn(&OsStr) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = dir.as_fd();
     match symlinkat(contents, dir, name) {
         Ok(()) => prepare(name),
-        Err(Errno::EXIST) => {
+        Err(Errno::EXIST) if may_replace => {
             let ((), temporary) = with_random_name(|temporary| symlinkat(contents, dir, temporary))?;
             if let Err(error) = prepare(&temporary) {
                 unlinkat(dir, &*temporary, AtFlags::empty())?;
                 return Err(error);
             }
-            rename_or_remove(dir, &temporary, name)
+            rename_or_remove(dir, &temporary, name, true)
         }
         Err(error) => Err(error.into()),
     }
@@ -116,8 +128,15 @@ fn link_unnamed(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix::io::Res
     }
 }
 
-fn rename_or_remove(dir: impl AsFd, temporary: &OsStr, name: &OsStr) -> io::Result<()> {
-    let Err(error) = renameat(dir.as_fd(), temporary, dir.as_fd(), name) else { return Ok(()) };
+fn rename_or_remove(dir: impl AsFd, temporary: &OsStr, name: &OsStr, may_replace: bool) -> io::Result<()> {
+    let flags = if may_replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    let dir = dir.as_fd();
+    let renamed = match renameat_with(dir, temporary, dir, name, flags) {
+        // NFS and others know no flags, and kernels before 3.15 no such call.
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(dir, temporary, dir, name),
+        other => other,
+    };
+    let Err(error) = renamed else { return Ok(()) };
     unlinkat(dir, temporary, AtFlags::empty())?;
     Err(error.into())
 }
@@ -153,7 +172,7 @@ mod tests {
             for contents in ["first", "second"] {
                 let target = create(&dir).unwrap();
                 rustix::io::write(target.file(), contents.as_bytes()).unwrap();
-                target.publish(&dir, OsStr::new("name")).unwrap();
+                target.publish(&dir, OsStr::new("name"), true).unwrap();
                 assert_eq!(read(folder.path().join("name")).unwrap(), contents.as_bytes());
             }
             assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
@@ -168,8 +187,10 @@ mod tests {
             write(folder.path().join("old"), "old").unwrap();
             std::fs::create_dir(folder.path().join("dir")).unwrap();
             create(&dir).unwrap().discard(&dir).unwrap();
-            let error = create(&dir).unwrap().publish(&dir, OsStr::new("dir")).unwrap_err();
+            let error = create(&dir).unwrap().publish(&dir, OsStr::new("dir"), true).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EISDIR));
+            let error = create(&dir).unwrap().publish(&dir, OsStr::new("old"), false).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EEXIST));
             assert_eq!(read_dir(folder.path()).unwrap().count(), 2);
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::job::{Failure, Moved, Shape, next_data_run};
+use super::job::{Failure, Moved, Shape, ZERO_GRAIN_BYTES, next_data_run};
 use super::pipeline::{Pipeline, Side, Transfer};
 use super::queue::{Queue, Task};
 use super::road::{self, Lane};
@@ -194,15 +194,12 @@ impl Run<'_> {
                     .map_err(|cause| target_error("allocate space for", cause.into()))?;
                 let shape =
                     self.shape(&source, from, to, sparse).map_err(|cause| source_error("seek in", cause.into()))?;
-                let aligned = shape.write_align;
                 let source_side = Side { file: Arc::clone(&source.file), direct: from.is_direct() };
                 let target_side = Side { file: Arc::clone(target.file()), direct: to.is_direct() };
                 match self.pipeline.transfer(Transfer { source: source_side, target: target_side, shape }) {
                     Ok(moved) => {
-                        if sparse || !size_bytes.is_multiple_of(aligned) {
-                            fs::set_size(&**target.file(), size_bytes)
-                                .map_err(|cause| target_error("set the size of", cause.into()))?;
-                        }
+                        cut(target.file(), size_bytes)
+                            .map_err(|cause| target_error("set the size of", cause.into()))?;
                         return Ok((moved, Road { read: from.way, write: to.way }));
                     }
                     Err(failure) if self.may_retry(&failure, from, to) => {
@@ -249,8 +246,8 @@ impl Run<'_> {
     fn shape(&self, source: &Source, from: Lane, to: Lane, sparse: bool) -> io::Result<Shape> {
         let size_bytes = source.stat.st_size as u64;
         let block_bytes = self.options.block_bytes;
-        let all_hole = source.stat.st_blocks == 0;
-        let data_blocks = if sparse && (!all_hole || fs::holes_are_believed(&*source.file)?) {
+        // Elsewhere everything is read, and the zeros that are found are left out all the same.
+        let data_blocks = if sparse && fs::holes_are_believed(&*source.file)? {
             Some(data_blocks(&source.file, size_bytes, block_bytes)?)
         } else {
             None
@@ -278,12 +275,17 @@ impl Run<'_> {
         if !dir.fresh {
             let existing =
                 fs::stat_at(&*dir.target, entry.target_name()).map_err(|cause| target_error("stat", cause.into()))?;
-            refuse_to_replace(existing.as_ref(), &stat).map_err(|cause| target_error("replace", cause))?;
+            // A link over the very file that it leads to would lose the data.
+            let behind =
+                fs::stat_behind(&dir.source, &entry.name).map_err(|cause| source_error("stat", cause.into()))?;
+            refuse_to_replace(existing.as_ref(), &stat)
+                .and_then(|()| refuse_to_replace(existing.as_ref(), &behind.unwrap_or(stat)))
+                .map_err(|cause| target_error("replace", cause))?;
         }
         let contents = rustix::fs::readlinkat(&dir.source, &entry.name, Vec::new())
             .map_err(|cause| source_error("read link", io::Error::from(cause).into()))?;
         let times = |name: &OsStr| tree::set_link_times(&*dir.target, name, &stat);
-        target::publish_link(&*dir.target, entry.target_name(), &contents, times)
+        target::publish_link(&*dir.target, entry.target_name(), &contents, !dir.fresh, times)
             .map_err(|cause| target_error("create link", cause.into()))?;
         Totals::add(&self.totals.links, 1);
         Ok(())
@@ -303,7 +305,7 @@ impl Run<'_> {
                 }
                 continue;
             }
-            match target.publish(&*dir.target, entry.target_name()) {
+            match target.publish(&*dir.target, entry.target_name(), !dir.fresh) {
                 Ok(()) => self.report(dir, &entry, moved, size_bytes, road),
                 Err(cause) => self.fail(error("publish", cause)),
             }
@@ -376,15 +378,23 @@ impl Run<'_> {
     }
 }
 
-/// A file replaces anything but a directory and itself.
+/// A file replaces files and links, but not itself, and nothing that is more than its contents.
 fn refuse_to_replace(existing: Option<&Stat>, source: &Stat) -> std::result::Result<(), Cause> {
-    match existing {
-        Some(existing) if fs::same_file(existing, source) => Err(Cause::SameFile),
-        Some(existing) if FileType::from_raw_mode(existing.st_mode) == FileType::Directory => {
-            Err(Cause::DirectoryInTheWay)
-        }
+    let Some(existing) = existing else { return Ok(()) };
+    if fs::same_file(existing, source) {
+        return Err(Cause::SameFile);
+    }
+    let kind = FileType::from_raw_mode(existing.st_mode);
+    match (kind, EntryKind::of_mode(kind)) {
+        (FileType::Directory, _) => Err(Cause::DirectoryInTheWay),
+        (_, EntryKind::Special(kind)) => Err(Cause::SpecialInTheWay(kind)),
         _ => Ok(()),
     }
+}
+
+/// Gives a file its exact size, after it was allocated in whole blocks.
+fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    if fs::stat(file)?.st_size as u64 == size_bytes { Ok(()) } else { fs::set_size(file, size_bytes) }
 }
 
 /// Which blocks of a file hold data, a bit a block. A terabyte in blocks of 1 MiB takes 128 KiB.
@@ -429,7 +439,9 @@ fn stream(
             hasher.update(bytes);
         }
         let mut done = 0;
-        while let Some(run) = if sparse { next_data_run(bytes, done) } else { (done < count).then_some(done..count) } {
+        while let Some(run) =
+            if sparse { next_data_run(bytes, done, ZERO_GRAIN_BYTES) } else { (done < count).then_some(done..count) }
+        {
             write_all(target, &bytes[run.clone()], offset + run.start as u64)
                 .map_err(|(at, cause)| fail("write", at, cause.into()))?;
             written_bytes += run.len() as u64;

@@ -86,6 +86,8 @@ pub struct Context {
     events: Box<[IoEvent]>,
     /// Operations that the kernel refused at submission.
     refused: Vec<Done>,
+    /// Polls among the operations: they may stay for ever, so that nobody may wait for them alone.
+    polls: usize,
     /// The process that made the ring: a forked child must not touch it.
     owner_pid: u32,
 }
@@ -109,6 +111,7 @@ impl Context {
             pointers: Vec::with_capacity(count),
             events: vec![IoEvent::default(); count].into(),
             refused: Vec::new(),
+            polls: 0,
             owner_pid: std::process::id(),
         })
     }
@@ -123,6 +126,7 @@ impl Context {
         let Some(slot) = self.free.pop() else { return Err(op) };
         let index = slot as usize;
         self.iocbs[index] = describe(&mut op, slot);
+        self.polls += usize::from(matches!(op.kind, OpKind::PollReadable));
         self.slots[index] = Some(op);
         self.queued.push(slot);
         Ok(())
@@ -147,7 +151,9 @@ impl Context {
                 Ok(taken) => from += taken,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // No ring slot, though we never exceed the capacity: completions have to be reaped first.
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && self.with_the_kernel(from) > 0 => break,
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && self.with_the_kernel(from) > self.polls => {
+                    break;
+                }
                 // Nothing to reap either: the kernel is out of memory for the moment. It is given one before the
                 // operation counts as refused.
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && tries < SUBMIT_TRIES => {
@@ -178,8 +184,11 @@ impl Context {
         assert_eq!(self.owner_pid, std::process::id(), "a forked child cannot use its parent's context");
         let refused = self.refused.len();
         out.append(&mut self.refused);
-        // Waiting for more than the kernel has would be for ever.
-        let min = min.saturating_sub(refused).min(self.with_the_kernel(0));
+        // Waiting for more than the kernel has would be for ever, and so may be waiting for a poll while operations
+        // are queued that could not be submitted.
+        let held = self.with_the_kernel(0);
+        let sure = if self.queued.is_empty() { held } else { held.saturating_sub(self.polls) };
+        let min = min.saturating_sub(refused).min(sure);
         let count = match abi::io_getevents(self.ring.0, min, &mut self.events, timeout) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
@@ -197,6 +206,7 @@ impl Context {
     fn take(&mut self, slot: u32) -> Op {
         let op = self.slots[slot as usize].take().expect("an event names a slot that is in flight");
         self.free.push(slot);
+        self.polls -= usize::from(matches!(op.kind, OpKind::PollReadable));
         op
     }
 }

@@ -72,6 +72,15 @@ pub fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
     }
 }
 
+/// fstatat(2) of what a link leads to; `None` when it leads nowhere.
+pub fn stat_behind(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
+    match fs::statat(dir, name, AtFlags::empty()) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether two answers of stat speak of one file.
 pub fn same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)

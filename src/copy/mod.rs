@@ -108,10 +108,10 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
 }
 
 /// As many workers as asked for, unless their open files would take more than half of what the process may have: the other half
-/// is for the directories in work. With a limit of 1,024 that is 7 workers.
+/// is for the directories in work. With a limit of 1,024 that is 4 workers.
 fn workers(options: &Options) -> usize {
-    /// A source and a directory or two beside the batch's destinations.
-    const FILES_PER_WORKER: u64 = tree::BATCH_ENTRIES as u64 + 4;
+    /// A source and a destination for each entry of a batch.
+    const FILES_PER_WORKER: u64 = 2 * tree::BATCH_ENTRIES as u64;
     let affordable = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2 / FILES_PER_WORKER);
     options.threads.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }

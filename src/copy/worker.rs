@@ -19,6 +19,8 @@ use crate::tree::{self, Batch, Dir, Entry, EntryKind, Operand};
 
 /// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
 const STEP_BYTES: usize = 256 << 10;
+/// How much of each small file is asked for ahead: with all workers at once at most 128 MiB.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
 /// Directories that wait for an fsync at most; whoever adds one more carries them out.
 const UNSYNCED_MAX: usize = 256;
 
@@ -74,36 +76,39 @@ impl Run<'_> {
         self.sink.event(Event::Failed(error));
     }
 
+    /// Opens all files of a batch and asks for their data before the first is read: the device then sees many neighbours at
+    /// once, which it merges, instead of one request after the other.
     fn copy_batch(&self, batch: Batch, buffer: &mut [u8]) {
         let Batch { dir, entries } = batch;
-        let mut written = Vec::with_capacity(entries.len());
+        let mut small = Vec::with_capacity(entries.len());
         for entry in entries {
             match entry.kind {
                 EntryKind::Link => self.copy_link(&dir, &entry).unwrap_or_else(|error| self.fail(error)),
                 EntryKind::Special(kind) => {
                     self.fail(Error::new("copy", dir.source_path(&entry.name), Cause::Special(kind)));
                 }
-                EntryKind::File => self.copy_file(&dir, entry, buffer, &mut written),
+                EntryKind::File => match self.open_source(&dir, &entry) {
+                    Ok(source) if road::is_small(self.options, source.stat.st_size as u64) => {
+                        fs::read_ahead(&*source.file, (source.stat.st_size as u64).min(READ_AHEAD_BYTES));
+                        small.push((entry, source));
+                    }
+                    Ok(_) => {
+                        dir.hold();
+                        self.queue.push_big(Arc::clone(&dir), entry);
+                    }
+                    Err(error) => self.fail(error),
+                },
+            }
+        }
+        let mut written = Vec::with_capacity(small.len());
+        for (entry, source) in small {
+            match self.copy_small(&dir, entry, &source, buffer) {
+                Ok(file) => written.push(file),
+                Err(error) => self.fail(error),
             }
         }
         self.settle(&dir, written);
         self.release_dir(dir);
-    }
-
-    fn copy_file(&self, dir: &Arc<Dir>, entry: Entry, buffer: &mut [u8], written: &mut Vec<Written>) {
-        match self.open_source(dir, &entry) {
-            Ok(source) if road::is_small(self.options, source.stat.st_size as u64) => {
-                match self.copy_small(dir, entry, &source, buffer) {
-                    Ok(file) => written.push(file),
-                    Err(error) => self.fail(error),
-                }
-            }
-            Ok(_) => {
-                dir.hold();
-                self.queue.push_big(Arc::clone(dir), entry);
-            }
-            Err(error) => self.fail(error),
-        }
     }
 
     fn open_source(&self, dir: &Dir, entry: &Entry) -> Result<Source> {

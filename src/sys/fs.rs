@@ -214,6 +214,14 @@ pub fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Starts reading the first `len_bytes` into the page cache: posix_fadvise(2) with `POSIX_FADV_WILLNEED`. It does not wait, and a
+/// refusal costs speed alone, so its answer decides nothing.
+pub fn read_ahead(file: impl AsFd, len_bytes: u64) {
+    if let Some(len_bytes) = std::num::NonZeroU64::new(len_bytes) {
+        let _advice = fs::fadvise(file, 0, Some(len_bytes), fs::Advice::WillNeed);
+    }
+}
+
 /// Closes a descriptor and looks at the answer, which `Drop` cannot: a network filesystem may say only now that a
 /// write failed. After EINTR the descriptor is closed all the same, see close(2).
 pub fn close(file: OwnedFd) -> io::Result<()> {

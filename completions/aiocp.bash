@@ -23,7 +23,7 @@ _aiocp() {
 
     case "${cmd}" in
         aiocp)
-            opts="-t -T -r -v -h -V --target-directory --no-target-directory --recursive --verbose --manifest --no-sync --sparse --direct --queue-depth --block-size --threads --debug --stats --completions --help --version"
+            opts="-t -T -R -r -v -h -V --target-directory --no-target-directory --recursive --verbose --manifest --no-sync --sparse --direct --queue-depth --block-size --threads --debug --stats --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -6,16 +6,16 @@ never\t''"
 complete -c aiocp -l direct -d 'Whether to go past the page cache with O_DIRECT' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c aiocp -l queue-depth -d 'Blocks in flight' -r
-complete -c aiocp -l block-size -d 'Bytes a block, a power of two' -r
-complete -c aiocp -l threads -d 'Workers for small files' -r
+complete -c aiocp -l queue-depth -d 'Blocks in flight, 1 to 4096' -r
+complete -c aiocp -l block-size -d 'Bytes a block, a power of two from 4K to 64M' -r
+complete -c aiocp -l threads -d 'Workers, 1 to 1024' -r
 complete -c aiocp -l completions -d 'Print the completion script for a shell' -r -f -a "bash\t''
 elvish\t''
 fish\t''
 powershell\t''
 zsh\t''"
 complete -c aiocp -s T -l no-target-directory -d 'Take DEST as the copy\'s own name, also if it is a directory'
-complete -c aiocp -s r -l recursive -d 'Accepted for cp\'s sake: directories are always copied whole'
+complete -c aiocp -s r -s R -l recursive -d 'Accepted for cp\'s sake: directories are always copied whole'
 complete -c aiocp -s v -l verbose -d 'Print each file when it is done'
 complete -c aiocp -l no-sync -d 'Do not wait until data and names are on the device'
 complete -c aiocp -l debug -d 'Print a line a file: direct or buffered, and why'

@@ -315,8 +315,35 @@ fn a_manifest_that_cannot_be_written_costs_no_copy() {
     let folder = folder();
     fs::write(folder.path().join("a"), "a").unwrap();
     let output = run(aiocp().current_dir(folder.path()).args(["--manifest", "none/m", "a", "b"]), 1);
-    assert!(stderr(&output).starts_with("aiocp: cannot create 'none/m': No such file or directory"), "{output:?}");
+    assert_eq!(stderr(&output), "aiocp: cannot write 'none/m': No such file or directory\n");
     assert!(!folder.path().join("b").exists());
+    fs::create_dir(folder.path().join("dir")).unwrap();
+    let output = run(aiocp().current_dir(folder.path()).args(["--manifest", "dir", "a", "b"]), 1);
+    assert_eq!(stderr(&output), "aiocp: cannot write 'dir': Is a directory\n");
+    run(aiocp().args(["-v", "--manifest", "-", "a", "b"]), 2);
+}
+
+#[test]
+fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let cp = |args: &[&str], code| run(aiocp().current_dir(folder.path()).args(args), code);
+    fs::create_dir(at("dir")).unwrap();
+    fs::write(at("dir/f"), "f").unwrap();
+    for args in
+        [&["--manifest", "dir/f", "dir/f", "g"][..], &["--manifest=g", "dir/f", "g"], &["--manifest=d2/f", "dir", "d2"]]
+    {
+        let output = cp(args, 1);
+        assert!(stderr(&output).contains("the manifest would overwrite"), "{output:?}");
+        assert_eq!(fs::read(at("dir/f")).unwrap(), b"f");
+    }
+    assert_eq!(fs::read(at("d2/f")).unwrap(), b"f");
+    // Inside the source, and inside a destination that the copy makes.
+    cp(&["--manifest=dir/sums", "dir", "d3"], 0);
+    assert!(!at("d3/sums").exists() && litter(&at("d3")).is_empty());
+    cp(&["--manifest=d4/list", "dir", "d4"], 0);
+    let manifest = fs::read_to_string(at("d4/list")).unwrap();
+    assert_eq!(manifest.lines().map(|line| &line[66..]).collect::<Vec<_>>(), ["f", "sums"]);
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, ValueEnum};
 use clap_complete::Shell;
+use rustix::fs::Mode;
 
 use super::{exit, size};
-use crate::copy::{self, Destination, Operands, Options};
+use crate::copy::{self, Destination, Operands, Options, Target};
 use crate::error::{Error, shown};
 use crate::report::{Copied, Event, Sink, Totals};
 use crate::sum::Manifest;
@@ -40,7 +41,7 @@ pub struct Args {
     no_target_directory: bool,
 
     /// Accepted for cp's sake: directories are always copied whole
-    #[arg(short = 'r', short_alias = 'R', long)]
+    #[arg(short = 'r', visible_short_alias = 'R', long, overrides_with = "recursive")]
     recursive: bool,
 
     /// Print each file when it is done
@@ -63,15 +64,15 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Direct::Auto)]
     direct: Direct,
 
-    /// Blocks in flight
+    /// Blocks in flight, 1 to 4096
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     queue_depth: u16,
 
-    /// Bytes a block, a power of two
+    /// Bytes a block, a power of two from 4K to 64M
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
     block_size: u64,
 
-    /// Workers for small files
+    /// Workers, 1 to 1024
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 
@@ -164,13 +165,24 @@ pub fn run() -> anyhow::Result<u8> {
         Ok(operands) => operands,
         Err(what) => command().error(clap::error::ErrorKind::MissingRequiredArgument, what).exit(),
     };
+    if args.verbose && args.manifest.as_deref() == Some(Path::new("-")) {
+        let what = "--verbose and --manifest=- would both write to stdout";
+        command().error(clap::error::ErrorKind::ArgumentConflict, what).exit();
+    }
     crate::sys::fs::raise_open_files_limit();
     let begun = Instant::now();
-    let manifest = args.manifest.as_deref().map(ManifestFile::create).transpose()?;
+    let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) = &destination;
+    let manifest = match args.manifest.as_deref().map(|path| ManifestFile::check(path, place)).transpose() {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            print_error(&error).context("cannot write to stderr")?;
+            return Ok(exit::FAILED);
+        }
+    };
     let printer = Printer {
         verbose: args.verbose,
         debug: args.debug,
-        manifest: manifest.is_some().then(Mutex::default),
+        manifest: manifest.map(|file| (file, Mutex::default())),
         broken: Mutex::default(),
     };
     let totals = Totals::default();
@@ -190,8 +202,11 @@ pub fn run() -> anyhow::Result<u8> {
     if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    if let (Some(file), Some(lines)) = (manifest, printer.manifest) {
-        file.write(lines.into_inner().unwrap_or_else(PoisonError::into_inner), !args.no_sync)?;
+    if let Some((file, lines)) = printer.manifest
+        && let Err(error) = file.write(lines.into_inner().unwrap_or_else(PoisonError::into_inner), !args.no_sync)
+    {
+        print_error(&error).context("cannot write to stderr")?;
+        return Ok(exit::FAILED);
     }
     if args.stats {
         print_stats(&totals, begun).context("cannot write to stdout")?;
@@ -199,9 +214,12 @@ pub fn run() -> anyhow::Result<u8> {
     match Totals::get(&totals.failed) {
         0 => Ok(exit::DONE),
         failed => {
-            let files = Totals::get(&totals.files);
             let failures = if failed == 1 { "failure" } else { "failures" };
-            bail!("{failed} {failures}, named above; {files} files were copied")
+            let copied = match Totals::get(&totals.files) {
+                1 => "1 file was copied".to_owned(),
+                files => format!("{files} files were copied"),
+            };
+            bail!("{failed} {failures}, named above; {copied}")
         }
     }
 }
@@ -225,7 +243,7 @@ fn print_stats(totals: &Totals, begun: Instant) -> io::Result<()> {
 struct Printer {
     verbose: bool,
     debug: bool,
-    manifest: Option<Mutex<Manifest>>,
+    manifest: Option<(ManifestFile, Mutex<Manifest>)>,
     /// The first failure of printing or collecting, which ends the run with an error.
     broken: Mutex<Option<anyhow::Error>>,
 }
@@ -239,7 +257,12 @@ impl Printer {
             writeln!(io::stdout(), "'{}' -> '{}'", shown(&file.source), shown(&file.target))
                 .context("cannot write to stdout")?;
         }
-        if let (Some(manifest), Some(hash)) = (&self.manifest, file.hash) {
+        if let (Some((place, manifest)), Some(hash)) = (&self.manifest, file.hash) {
+            for path in [&file.source, &file.target] {
+                if place.is_at(path) {
+                    bail!("the manifest would overwrite '{}', and is not written", shown(path));
+                }
+            }
             let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
             manifest.push(file.relative, hash).context("cannot write a temporary file of the manifest")?;
         }
@@ -276,48 +299,72 @@ fn print_error(error: &Error) -> io::Result<()> {
     io::stderr().write_all(text.as_bytes())
 }
 
-/// Where the manifest goes: a temporary beside it until it is whole, or stdout.
-enum ManifestFile {
-    Stdout,
-    File { path: PathBuf, temporary: tempfile::NamedTempFile },
+/// Where the manifest goes when the copy is over.
+struct ManifestFile {
+    /// None for stdout.
+    path: Option<PathBuf>,
 }
 
 impl ManifestFile {
-    /// Opens it before anything is copied, so that a path that cannot be written costs no copy.
-    fn create(path: &Path) -> anyhow::Result<Self> {
+    /// Refuses before anything is copied what could not be written after it. The folder may be one that the copy makes.
+    fn check(path: &Path, destination: &Path) -> Result<Self, Error> {
         if path.as_os_str().as_bytes() == b"-" {
-            return Ok(Self::Stdout);
+            return Ok(Self { path: None });
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new()
-            .prefix(".aiocp-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(folder)
-            .with_context(|| format!("cannot create '{}'", shown(path)))?;
-        Ok(Self::File { path: path.to_owned(), temporary })
+        let refuse = |errno| Err(Error::new("write", path, io::Error::from_raw_os_error(errno)));
+        if path.is_dir() || path.file_name().is_none() {
+            return refuse(libc::EISDIR);
+        }
+        if !folder_of(path).is_dir() && !path.starts_with(destination) {
+            return refuse(libc::ENOENT);
+        }
+        Ok(Self { path: Some(path.to_owned()) })
     }
 
-    fn write(self, lines: Manifest, sync: bool) -> anyhow::Result<()> {
-        match self {
-            Self::Stdout => {
+    /// Whether `file`, a path of the copy, is where the manifest would go.
+    fn is_at(&self, file: &Path) -> bool {
+        let Some(path) = &self.path else { return false };
+        let real = |path: &Path| folder_of(path).canonicalize().ok();
+        path.file_name() == file.file_name() && real(path).is_some_and(|folder| real(file) == Some(folder))
+    }
+
+    fn write(&self, lines: Manifest, sync: bool) -> Result<(), Error> {
+        match &self.path {
+            None => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
-                lines.write(&mut out).and_then(|()| out.flush()).context("cannot write the manifest to stdout")
+                let written = lines.write(&mut out).and_then(|()| out.flush());
+                written.map_err(|cause| Error::new("write the manifest to", "stdout", cause))
             }
-            Self::File { path, temporary } => {
-                let failed = || format!("cannot write '{}'", shown(&path));
-                let mut out = io::BufWriter::new(temporary.as_file());
-                lines.write(&mut out).and_then(|()| out.flush()).with_context(failed)?;
-                drop(out);
-                if sync {
-                    temporary.as_file().sync_all().with_context(failed)?;
-                }
-                let folder = temporary.path().parent().map(Path::to_owned);
-                temporary.persist(&path).with_context(failed)?;
-                if let (true, Some(folder)) = (sync, folder) {
-                    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(failed)?;
-                }
-                Ok(())
-            }
+            Some(path) => write_file(path, lines, sync).map_err(|cause| Error::new("write", path, cause)),
         }
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes the lines to a file that appears whole, like the files that were copied.
+fn write_file(path: &Path, lines: Manifest, sync: bool) -> io::Result<()> {
+    let folder = std::fs::File::open(folder_of(path))?;
+    let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+    let target = Target::create(&folder)?;
+    let fill = || {
+        let file = std::fs::File::from(target.file().try_clone()?);
+        let mut out = io::BufWriter::new(&file);
+        lines.write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        // What open(2) would have given a new file. No other thread is left that could make one meanwhile.
+        let mask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(mask);
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666) - mask)?;
+        if sync { file.sync_all() } else { Ok(()) }
+    };
+    if let Err(error) = fill() {
+        target.discard(&folder)?;
+        return Err(error);
+    }
+    target.publish(&folder, name, true)?;
+    if sync { folder.sync_all() } else { Ok(()) }
 }

@@ -19,6 +19,7 @@ use crate::tree;
 pub use operands::{Destination, Operands};
 use pipeline::{Limits, Pipeline};
 use queue::Queue;
+pub use target::Target;
 use worker::Run;
 
 /// Whether `O_DIRECT` is used.

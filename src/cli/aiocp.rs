@@ -259,7 +259,8 @@ impl Printer {
         }
         if let (Some((place, manifest)), Some(hash)) = (&self.manifest, file.hash) {
             for path in [&file.source, &file.target] {
-                if place.is_at(path) {
+                let there = place.is_at(path);
+                if there.with_context(|| format!("cannot compare the manifest's place with '{}'", shown(path)))? {
                     bail!("the manifest would overwrite '{}', and is not written", shown(path));
                 }
             }
@@ -321,11 +322,18 @@ impl ManifestFile {
         Ok(Self { path: Some(path.to_owned()) })
     }
 
-    /// Whether `file`, a path of the copy, is where the manifest would go.
-    fn is_at(&self, file: &Path) -> bool {
-        let Some(path) = &self.path else { return false };
-        let real = |path: &Path| folder_of(path).canonicalize().ok();
-        path.file_name() == file.file_name() && real(path).is_some_and(|folder| real(file) == Some(folder))
+    /// Whether `file`, a path of the copy, is where the manifest would go. A folder that cannot be resolved is an error, since
+    /// the answer "no" could cost a file.
+    fn is_at(&self, file: &Path) -> io::Result<bool> {
+        let Some(path) = self.path.as_deref().filter(|path| path.file_name() == file.file_name()) else {
+            return Ok(false);
+        };
+        match folder_of(path).canonicalize() {
+            Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
+            // The file's folder is there, so that one that is not there is another.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn write(&self, lines: Manifest, sync: bool) -> Result<(), Error> {

@@ -170,7 +170,7 @@ fn exact_target(target: &Path, source_is_dir: bool, source_is_file: bool) -> Res
         false => target.to_owned(),
     };
     let (named, _) = split(&followed);
-    // Its folder must be there, and is asked for now rather than after the copy has begun.
+    // A folder that is missing is told before anything is copied.
     named.open_folder().map_err(error)?;
     Ok(named)
 }

@@ -23,7 +23,7 @@ _aiocp() {
 
     case "${cmd}" in
         aiocp)
-            opts="-t -T -R -r -v -h -V --target-directory --no-target-directory --recursive --verbose --manifest --no-sync --sparse --direct --queue-depth --block-size --threads --debug --stats --completions --help --version"
+            opts="-t -T -r -p -a -L -P -H -d -x -l -s -i -n -u -f -b -S -0 -v -h -V --target-directory --no-target-directory --recursive --archive --preserve --no-preserve --parents --strip-trailing-slashes --dereference --no-dereference --one-file-system --link --symbolic-link --attributes-only --no-sync --sparse --reflink --interactive --no-clobber --update --force --remove-destination --backup --suffix --exclude --include --exclude-from --include-from --from0 --min-size --max-size --files-from --manifest --verify --resume --verify-only --repair --direct --engine --queue-depth --block-size --threads --journal-interval --verbose --debug --stats --json --failed-list --dry-run --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -43,6 +43,99 @@ _aiocp() {
                     fi
                     return 0
                     ;;
+                --preserve)
+                    COMPREPLY=($(compgen -W "mode ownership timestamps links context xattr all" -- "${cur}"))
+                    return 0
+                    ;;
+                --no-preserve)
+                    COMPREPLY=($(compgen -W "mode ownership timestamps links context xattr all" -- "${cur}"))
+                    return 0
+                    ;;
+                --sparse)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --reflink)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --update)
+                    COMPREPLY=($(compgen -W "all none none-fail older" -- "${cur}"))
+                    return 0
+                    ;;
+                --backup)
+                    COMPREPLY=($(compgen -W "none numbered existing simple" -- "${cur}"))
+                    return 0
+                    ;;
+                --suffix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --include)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --include-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --min-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --files-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --manifest)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
@@ -58,12 +151,12 @@ _aiocp() {
                     fi
                     return 0
                     ;;
-                --sparse)
+                --direct)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
-                --direct)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                --engine)
+                    COMPREPLY=($(compgen -W "kernel posix threads" -- "${cur}"))
                     return 0
                     ;;
                 --queue-depth)
@@ -76,6 +169,25 @@ _aiocp() {
                     ;;
                 --threads)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --journal-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --failed-list)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --completions)
@@ -92,8 +204,26 @@ _aiocp() {
     esac
 }
 
+_aiocp_words() {
+    local prev="$3"
+    if [[ "${prev}" == "=" ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}="
+    elif [[ "${COMP_WORDS[COMP_CWORD]}" == "=" ]]; then
+        prev+="="
+    fi
+    case "${prev}" in
+        --preserve=|--reflink=|--update=|--backup=|-t|--target-directory|--target-directory=|--no-preserve|--no-preserve=|--sparse|--sparse=|-S|--suffix|--suffix=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--files-from|--files-from=|--manifest|--manifest=|--direct|--direct=|--engine|--engine=|--queue-depth|--queue-depth=|--block-size|--block-size=|--threads|--threads=|--journal-interval|--journal-interval=|--failed-list|--failed-list=|--completions|--completions=)
+            _aiocp "$1" "$2" "${prev%=}"
+            ;;
+        *)
+            # What is no flag is a path, which readline completes, with quotes where it needs them.
+            if [[ "$2" == -* ]]; then _aiocp "$1" "$2" ""; else COMPREPLY=(); fi
+            ;;
+    esac
+}
+
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _aiocp -o nosort -o bashdefault -o default aiocp
+    complete -F _aiocp_words -o nosort -o bashdefault -o default aiocp
 else
-    complete -F _aiocp -o bashdefault -o default aiocp
+    complete -F _aiocp_words -o bashdefault -o default aiocp
 fi

@@ -18,9 +18,23 @@ pub enum Cause {
     /// A system call failed; the code is an `errno` value, see errno(3).
     #[error("{}", reason(.0))]
     Os(#[from] io::Error),
+    /// The destination's filesystem is full, see ENOSPC in errno(3). What was left of it, the unfinished copy's own space included, came to less.
+    #[error("No space left on device")]
+    NoSpace {
+        /// What the whole copy of the file takes, in bytes.
+        needed_bytes: u64,
+        /// What the filesystem had for it, in bytes; other copies may have taken it meanwhile.
+        left_bytes: u64,
+    },
     /// Size, modification time or change time differ from what they were when the copy of the file began.
     #[error("the source changed while it was being copied")]
     SourceChanged,
+    /// What was read back from the device is not what was written to it.
+    #[error("what was read back is not what was written")]
+    NotAsWritten,
+    /// Size or modification time differ from what they were when the reading of the file began.
+    #[error("it changed while it was being read")]
+    ChangedWhileRead,
     /// What is found is not what was listed: the name was exchanged in between.
     #[error("it is no longer what the directory listing said")]
     Swapped,
@@ -36,6 +50,24 @@ pub enum Cause {
     /// A FIFO, socket or device stands where a file has to go.
     #[error("a {0} is not overwritten with a file")]
     SpecialInTheWay(&'static str),
+    /// Something stands there, and may not be replaced.
+    #[error("it exists")]
+    Exists,
+    /// Something stands where a link is to be made.
+    #[error("it exists, and a link that is made instead of a copy replaces nothing unless it is told to")]
+    LinkInstead,
+    /// Making the backup would replace the source.
+    #[error("its backup would take the place of the source")]
+    BackupIsSource,
+    /// A directory was reached from within itself through a symbolic link.
+    #[error("a symbolic link leads back to a directory above it")]
+    Cycle,
+    /// A link's own contents are read from where the link stands.
+    #[error("relative symbolic links can be made in the working directory alone")]
+    RelativeLink,
+    /// A path that has to be made again below the destination goes up.
+    #[error("'..' would lead outside")]
+    LeadsUp,
     /// Two sources would get one name.
     #[error("another source has the same name there")]
     SameName,
@@ -45,9 +77,42 @@ pub enum Cause {
     /// A FIFO, socket or device, which a copy of contents cannot keep.
     #[error("it is a {0}, which is not copied")]
     Special(&'static str),
+    /// Something that is no regular file where only one may be read.
+    #[error("it is a {0}, and no regular file")]
+    NotRegular(&'static str),
+    /// A name in a manifest leads out of the directory that is audited.
+    #[error("it leads out of the audited directory")]
+    LeadsOutside,
+    /// More output bytes than are kept for each file of a directory.
+    #[error("outputs of more than {0} bytes are for files, not for directories")]
+    LongOutput(u64),
+    /// Standard input is a key or a manifest already.
+    #[error("standard input is in use already")]
+    StdinInUse,
     /// The filesystem refuses direct I/O, and nothing else was allowed.
     #[error("direct I/O was demanded, but {0}")]
     NoDirect(&'static str),
+    /// An extended attribute, by name, and what the system said of it.
+    #[error("{}: {}", shown(.0), reason(.1))]
+    Attribute(String, io::Error),
+    /// A time before or after all that the destination's filesystem has numbers for.
+    #[error("the filesystem cannot hold them")]
+    TimeOutOfRange,
+    /// A signal stopped the run.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// Another process holds the journal of this copy.
+    #[error("another aiocp is at work on this copy")]
+    JournalInUse,
+    /// Why what was copied before is copied again.
+    #[error("{0}")]
+    NotResumed(&'static str),
+    /// The filesystem does not clone this file into that folder.
+    #[error("{}", reason(.0))]
+    NoClone(io::Error),
+    /// A name that a list of lines cannot hold.
+    #[error("there is a line break in its name")]
+    LineBreak,
     /// The thread that was to answer is gone, which only a bug can bring about.
     #[error("an internal thread ended early")]
     ThreadGone,
@@ -82,19 +147,50 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
             Cause::Os(error) => error.raw_os_error(),
+            Cause::NoSpace { .. } => Some(libc::ENOSPC),
             _ => None,
         }
     }
 
     /// What the user can do about it, as a line of its own.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
+        match self.cause {
+            Cause::NoSpace { needed_bytes, left_bytes } => Some(match needed_bytes.checked_sub(left_bytes) {
+                Some(missing_bytes @ 1..) => {
+                    format!(
+                        "the file needs {needed_bytes} bytes and {left_bytes} are left: {missing_bytes} are missing"
+                    )
+                }
+                _ => format!("the file needs {needed_bytes} bytes, which other files took"),
+            }),
+            _ => self.remedy().map(str::to_owned),
+        }
+    }
+
+    fn remedy(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
             (Cause::Os(_), Some(libc::EMFILE)) => {
                 Some("raise the limit of open files (ulimit -n), or use a smaller --threads")
             }
-            (Cause::Os(_), Some(libc::ENOSPC | libc::EDQUOT)) => {
-                Some("free some space on the destination and run the command again")
+            (Cause::Os(_), Some(libc::ENFILE)) => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
+            (Cause::Os(_), Some(libc::ENOSPC)) => {
+                Some("free some space, or inodes, on the destination; df and df -i show them")
             }
+            (Cause::Os(_), Some(libc::EDQUOT)) => Some("free some of your quota on the destination; quota shows it"),
+            (Cause::Os(_), Some(libc::EROFS)) => {
+                Some("the filesystem is mounted read-only, or has become so after an error; findmnt -T shows it")
+            }
+            (Cause::Os(_), Some(libc::EFBIG)) => Some("the filesystem, or ulimit -f, allows no file of this size"),
+            (Cause::Os(_), Some(libc::EIO)) => Some("the device failed; dmesg may say more"),
+            (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" => {
+                Some("the folder that it is to go into does not exist; mkdir -p makes it")
+            }
+            (Cause::SpecialInTheWay("FIFO" | "socket"), _) => Some("--remove-destination replaces it"),
+            (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
+            (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
+            (Cause::Special(_), _) => Some("-a copies it as what it is"),
+            (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
+            (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::NoDirect(_), _) => Some("--direct=auto uses the page cache where direct I/O is refused"),
             _ => None,
         }
@@ -118,7 +214,7 @@ impl std::error::Error for Error {
 }
 
 /// The text of an I/O error without the "(os error 2)" that `std` appends.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error") {
         Some(end) if error.raw_os_error().is_some() => text[..end].to_owned(),
@@ -146,6 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri's strerror_r appends the number itself")]
     fn a_message_is_one_line_with_operation_path_and_reason() {
         let error = Error::new("open", "a\nb", io::Error::from_raw_os_error(2));
         assert_eq!(error.to_string(), "cannot open 'a\\nb': No such file or directory");

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`copy`] is the way in: operands, options, and the road from there.
+//! - [`pipeline`] moves and hashes blocks of big files, many in flight.
 //! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines that carry them out.
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
 //! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`] the command line.
@@ -33,7 +34,7 @@
 //! let folder = tempfile::tempdir()?;
 //! let (from, to) = (folder.path().join("from"), folder.path().join("to"));
 //! std::fs::write(&from, "data")?;
-//! let (operands, refused) = Operands::resolve(&[from], &Destination::Either(to.clone()))?;
+//! let (operands, refused) = Operands::resolve(&[from], &Destination::Either(to.clone()), &Options::default())?;
 //! assert!(refused.is_empty());
 //! let totals = Totals::default();
 //! copy(&operands, &Options::default(), &Errors, &totals)?;
@@ -48,6 +49,7 @@ pub mod cli;
 pub mod copy;
 pub mod digest;
 pub mod error;
+pub mod pipeline;
 pub mod report;
 pub mod sum;
 pub mod sys;

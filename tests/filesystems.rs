@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use common::*;
 
@@ -21,7 +21,9 @@ fn copies_faithfully(kind: &str, road: &str) {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     }
     let manifest = mounted.path.join("manifest");
-    let output = run(aiocp().arg("--debug").arg("--manifest").arg(&manifest).arg(&source).arg(&target), 0);
+    let mut command = aiocp();
+    command.args(["--debug", "--reflink=never", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+    let output = run(&mut command, 0);
     assert_eq!(describe(&source), describe(&target), "on {kind}");
     check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
     let debug = stderr(&output);
@@ -60,6 +62,79 @@ fn btrfs_only_pretends_to_be_direct() {
 #[test]
 fn tmpfs_only_pretends_to_be_direct() {
     copies_faithfully("tmpfs", "written buffered (tmpfs lives in the page cache)");
+}
+
+fn clones(kind: &str) {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let mounted = Mounted::new(kind, 512);
+    let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
+    make_tree(&source);
+    fs::write(source.join("large"), noise(64 << 20, 5)).unwrap();
+    rustix::fs::sync();
+    let used = || {
+        let stat = rustix::fs::statvfs(&mounted.path).unwrap();
+        (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    };
+    let (manifest, before) = (mounted.path.join("manifest"), used());
+    for option in ["--reflink=auto", "--reflink"] {
+        let mut command = aiocp();
+        command.args([option, "--debug", "--stats", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+        let output = run(&mut command, 0);
+        assert_eq!(describe(&source), describe(&target), "on {kind}");
+        check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
+        let bytes: u64 = walkdir::WalkDir::new(&source)
+            .into_iter()
+            .map(|entry| entry.unwrap().metadata().unwrap())
+            .filter(|meta| meta.is_file())
+            .map(|meta| meta.len())
+            .sum();
+        let stats = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(stats.contains(&format!(" 0 bytes written, {bytes} bytes cloned, 0 bytes of holes")), "{stats}");
+        let large = stderr(&output).lines().filter(|line| line.ends_with("/large: cloned")).count();
+        assert_eq!(large, 1, "{output:?}");
+        rustix::fs::sync();
+        assert!(used() - before < 16 << 20, "{} bytes were stored twice", used() - before);
+        fs::remove_dir_all(&target).unwrap();
+    }
+    // A clone is a file of its own.
+    run(aiocp().arg(source.join("large")).arg(&target), 0);
+    fs::OpenOptions::new().write(true).open(&target).unwrap().write_all_at(b"changed", 0).unwrap();
+    assert!(fs::read(source.join("large")).unwrap() == noise(64 << 20, 5));
+    let output = run(aiocp().args(["--debug", "--reflink=never"]).arg(source.join("large")).arg(&target), 0);
+    assert!(!stderr(&output).contains("cloned"), "{output:?}");
+}
+
+#[test]
+fn xfs_clones() {
+    clones("xfs");
+}
+
+#[test]
+fn btrfs_clones() {
+    clones("btrfs");
+}
+
+#[test]
+fn what_cannot_be_cloned_is_copied_unless_clones_were_demanded() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let (ext4, xfs) = (Mounted::new("ext4", 64), Mounted::new("xfs", 512));
+    fs::write(ext4.path.join("file"), noise(3 << 20, 1)).unwrap();
+    fs::write(ext4.path.join("empty"), "").unwrap();
+    for (to, reason) in [(&ext4, "Operation not supported"), (&xfs, "Invalid cross-device link")] {
+        let target = to.path.join("target");
+        let output = run(aiocp().arg("--reflink=always").arg(ext4.path.join("file")).arg(&target), 1);
+        let line = format!("aiocp: cannot clone '{}': {reason}\n", ext4.path.join("file").display());
+        assert!(stderr(&output).starts_with(&line), "{output:?}");
+        assert!(!target.exists());
+        run(aiocp().arg("--reflink=auto").arg(ext4.path.join("file")).arg(&target), 0);
+        assert_eq!(fs::read(&target).unwrap(), fs::read(ext4.path.join("file")).unwrap());
+        // There is nothing to share.
+        run(aiocp().arg("--reflink=always").arg(ext4.path.join("empty")).arg(to.path.join("nothing")), 0);
+    }
 }
 
 #[test]
@@ -116,7 +191,7 @@ fn a_full_disk_keeps_the_old_file_and_says_so() {
         let output = run(aiocp().arg("-T").arg(from.path()).arg(&target), 1);
         let text = stderr(&output);
         assert!(text.contains("file'") && text.contains("No space left on device"), "{text}");
-        assert!(text.contains("hint: free some space"), "{text}");
+        assert!(text.contains("hint: the file needs 41943040 bytes and "), "{text}");
         assert_eq!(fs::read(target.join("file")).unwrap(), b"old", "the old file stands");
         assert_eq!(fs::read(target.join("next")).unwrap(), b"small", "the others are copied");
         assert!(litter(&to.path).is_empty());

@@ -7,6 +7,9 @@ use std::process::Command;
 use aiocp::cli;
 use clap_complete::Shell;
 
+mod common;
+mod pages;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -21,36 +24,60 @@ fn is_current(name: &str, contents: &[u8]) {
     assert!(current == contents, "{name} is stale: AIOCP_UPDATE=1 cargo test --test repository");
 }
 
+/// Both commands: table of flags, and the binary.
+fn commands() -> [(clap::Command, Command); 2] {
+    [
+        (cli::aiocp::command(), Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))),
+        (cli::aiosum::command(), Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))),
+    ]
+}
+
 #[test]
 fn completions_are_current() {
-    for (shell, name) in [
-        (Shell::Bash, "aiocp.bash"),
-        (Shell::Zsh, "_aiocp"),
-        (Shell::Fish, "aiocp.fish"),
-        (Shell::Elvish, "aiocp.elv"),
-        (Shell::PowerShell, "_aiocp.ps1"),
-    ] {
-        let script = cli::completions(&mut cli::aiocp::command(), shell);
-        is_current(&format!("completions/{name}"), &script);
-        let output = Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))
-            .args(["--completions", &shell.to_string()])
-            .output()
-            .unwrap();
-        assert!(output.status.success() && output.stdout == script, "--completions {shell} prints the same script");
+    for (mut table, mut binary) in commands() {
+        let command = table.get_name().to_owned();
+        for (shell, name) in [
+            (Shell::Bash, format!("{command}.bash")),
+            (Shell::Zsh, format!("_{command}")),
+            (Shell::Fish, format!("{command}.fish")),
+            (Shell::Elvish, format!("{command}.elv")),
+            (Shell::PowerShell, format!("_{command}.ps1")),
+        ] {
+            let script = cli::completions(&mut table, shell);
+            is_current(&format!("completions/{name}"), &script);
+            let output = binary.args(["--completions", &shell.to_string()]).output().unwrap();
+            assert!(output.status.success() && output.stdout == script, "--completions {shell} prints the same script");
+            binary = Command::new(binary.get_program());
+        }
     }
 }
 
 #[test]
-fn the_man_page_is_current() {
-    let man = clap_mangen::Man::new(cli::aiocp::command()).date("2026-11-23");
-    let mut page = Vec::new();
-    man.render_title(&mut page).unwrap();
-    man.render_name_section(&mut page).unwrap();
-    man.render_synopsis_section(&mut page).unwrap();
-    man.render_description_section(&mut page).unwrap();
-    man.render_options_section(&mut page).unwrap();
-    page.extend(fs::read(root().join("man/aiocp.sections.roff")).unwrap());
-    is_current("man/aiocp.1", &page);
+fn the_man_pages_are_current() {
+    for (table, _) in commands() {
+        let command = table.get_name().to_owned();
+        let sections = fs::read_to_string(root().join(format!("man/{command}.sections.roff"))).unwrap();
+        let page = pages::page(table, &sections).into_bytes();
+        is_current(&format!("man/{command}.1"), &page);
+    }
+}
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let changelog = fs::read_to_string(root().join("packaging/changelog")).unwrap();
+    assert!(changelog.starts_with(concat!("aiocp (", env!("CARGO_PKG_VERSION"), "-1) ")), "{changelog}");
+}
+
+#[test]
+fn mandoc_has_nothing_to_say_about_the_man_pages() {
+    if !common::have("mandoc") {
+        return;
+    }
+    for name in ["aiocp.1", "aiosum.1"] {
+        let mut lint = Command::new("mandoc");
+        let output = common::run(lint.args(["-T", "lint", "-W", "warning"]).arg(root().join("man").join(name)), 0);
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    }
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -64,16 +91,17 @@ fn sources() -> Vec<(PathBuf, String)> {
 #[test]
 fn rooms_import_only_what_stands_below_them() {
     /// Each room and what it may import, as ARCHITECTURE.md has it. `sys` and `digest` stand at the bottom.
-    const MAY_IMPORT: [(&str, &[&str]); 9] = [
+    const MAY_IMPORT: [(&str, &[&str]); 10] = [
         ("error.rs", &[]),
         ("digest.rs", &[]),
         ("sys", &["error"]),
         ("aio", &["sys"]),
-        ("report.rs", &["error", "digest"]),
+        ("report", &["error", "digest"]),
         ("tree", &["error", "sys"]),
-        ("sum", &["digest", "error"]),
-        ("copy", &["aio", "digest", "error", "report", "sys", "tree"]),
-        ("cli", &["copy", "error", "report", "sum", "sys"]),
+        ("sum", &["digest", "error", "pipeline", "report", "sys", "tree"]),
+        ("pipeline", &["aio", "digest", "error", "report", "sys"]),
+        ("copy", &["digest", "error", "pipeline", "report", "sys", "tree"]),
+        ("cli", &["copy", "digest", "error", "report", "sum", "sys"]),
     ];
     let mut checked = 0;
     for (path, text) in sources() {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
-use aiocp::copy::{Destination, Direct, Operands, Options, Sparse, copy};
+use aiocp::copy::{Destination, Direct, EngineKind, Operands, Options, Sparse, copy};
 use aiocp::report::{Event, Sink, Totals};
 use proptest::prelude::*;
 
@@ -33,8 +33,25 @@ fn file() -> impl Strategy<Value = Vec<(bool, usize)>> {
 fn options() -> impl Strategy<Value = Options> {
     let direct = prop_oneof![Just(Direct::Auto), Just(Direct::Never)];
     let sparse = prop_oneof![Just(Sparse::Auto), Just(Sparse::Always), Just(Sparse::Never)];
-    (direct, sparse, 12..22u32, 1..9usize, any::<bool>()).prop_map(|(direct, sparse, block, queue_depth, sync)| {
-        Options { direct, sparse, hash: true, sync, queue_depth, block_bytes: 1 << block, threads: 2 }
+    let engine = prop_oneof![
+        Just(EngineKind::Auto),
+        Just(EngineKind::Kernel),
+        Just(EngineKind::Posix),
+        Just(EngineKind::Threads)
+    ];
+    let sizes = (12..22u32, 1..9usize);
+    (direct, sparse, engine, sizes, any::<bool>()).prop_map(|(direct, sparse, engine, (block, queue_depth), sync)| {
+        Options {
+            direct,
+            sparse,
+            engine,
+            hash: true,
+            sync,
+            queue_depth,
+            block_bytes: 1 << block,
+            threads: 2,
+            ..Options::default()
+        }
     })
 }
 
@@ -58,7 +75,7 @@ proptest! {
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
-        let (operands, refused) = Operands::resolve(std::slice::from_ref(&source), &Destination::Exact(target.clone())).unwrap();
+        let (operands, refused) = Operands::resolve(std::slice::from_ref(&source), &Destination::Exact(target.clone()), &options).unwrap();
         prop_assert!(refused.is_empty());
         let (heard, totals) = (Heard::default(), Totals::default());
         copy(&operands, &options, &heard, &totals).unwrap();

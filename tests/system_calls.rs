@@ -3,27 +3,10 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
 
 use common::*;
-
-/// Runs aiocp under strace with these options; the trace is in `trace`.
-fn strace(options: &[&str], trace: &Path) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
-    command
-}
-
-/// Whether there is a strace; in CI there has to be one.
-fn have_strace() -> bool {
-    let have = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
-    if !have {
-        assert!(std::env::var_os("CI").is_none(), "strace is missing, and in CI it may not be left out");
-        std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: strace is missing\n").unwrap();
-    }
-    have
-}
 
 /// A cold file of `mib` MiB and 5 bytes.
 fn cold_file(path: &Path, mib: usize) {
@@ -107,8 +90,6 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
     for (len, inject, text) in [
         (100_000, "pread64:error=EIO", "cannot read"),
         (100_000, "pwrite64:error=EIO", "cannot write"),
-        (100_000, "fchmod:error=EPERM", "cannot set mode and times of"),
-        (100_000, "utimensat:error=EPERM", "cannot set mode and times of"),
         (100_000, "linkat:error=EIO", "cannot publish"),
         (100_000, "renameat2:error=EIO", "cannot publish"),
         (5 << 20, "fallocate:error=ENOSPC", "cannot allocate space for"),
@@ -128,6 +109,41 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
         assert!(stderr(&output).contains(text), "{inject}: {output:?}");
         assert_eq!(fs::read(&target).unwrap(), b"old", "{inject}");
         assert!(litter(folder.path()).is_empty(), "{inject}");
+    }
+}
+
+#[test]
+fn metadata_that_cannot_be_kept_is_named_and_costs_no_data() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    fs::write(&source, "new").unwrap();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        std::os::unix::fs::chown(&source, Some(1), Some(1)).unwrap();
+    }
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o4755)).unwrap();
+    for (inject, text) in [
+        ("fchmod:error=EPERM", "cannot set mode of"),
+        ("utimensat:error=EPERM", "cannot set times of"),
+        ("fchown:error=EIO", "cannot set owner of"),
+        ("flistxattr:error=EIO", "cannot list attributes of"),
+        ("fgetxattr:error=EIO", "cannot read ACL of"),
+    ] {
+        fs::write(&target, "old").unwrap();
+        let (which, what) = (format!("trace={}", inject.split(':').next().unwrap()), format!("inject={inject}"));
+        let output = run(strace(&["-e", &which, "-e", &what], &trace).arg("-a").arg(&source).arg(&target), 1);
+        assert!(stderr(&output).contains(text), "{inject}: {output:?}");
+        assert_eq!(fs::read(&target).unwrap(), b"new", "{inject}");
+        let mode = fs::metadata(&target).unwrap().mode() & 0o7777;
+        match inject {
+            "fchmod:error=EPERM" => assert_eq!(mode, 0o600, "nobody else may read it"),
+            "fchown:error=EIO" if root => assert_eq!(mode, 0o755, "no setuid for another owner"),
+            "fgetxattr:error=EIO" => assert_eq!(mode, 0o4705, "an ACL may have given the group less"),
+            _ => assert_eq!(mode, 0o4755),
+        }
     }
 }
 

@@ -1,50 +1,117 @@
-//! Linux kernel AIO as an [`Engine`]: io_setup(2), io_submit(2), io_getevents(2), io_destroy(2).
+//! Linux kernel AIO: the whole of libaio's interface in safe Rust, by the kernel's own system calls.
 //!
-//! Give it descriptors with `O_DIRECT` (on any other, io_submit does the whole work itself), fsyncs, and
-//! polls. Dropping it waits for everything in flight.
+//! | libaio | here |
+//! | --- | --- |
+//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop, which waits for everything in flight |
+//! | `io_prep_pread`, `io_prep_pwrite` | [`Op::read`], [`Op::write`], or [`Op::new`] with [`OpKind::Read`] and [`OpKind::Write`] |
+//! | `io_prep_preadv`, `io_prep_pwritev` | [`OpKind::ReadVectored`], [`OpKind::WriteVectored`] |
+//! | `io_prep_fsync`, `io_prep_fdsync`, `io_prep_poll` | [`OpKind::Fsync`], [`OpKind::Fdatasync`], [`OpKind::Poll`] |
+//! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
+//! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
+//! | `io_getevents` | [`Context::reap`]; from the ring in memory where it can, see [`Context::set_system_calls_only`] |
+//! | `io_cancel` | [`Context::cancel`] |
+//! | `io_set_callback`, `io_queue_run` | [`Context::queue_with`], [`Context::run`] |
+//!
+//! # What it is good for
+//!
+//! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size is set before they are
+//! written. There one thread keeps the device busy, and an operation costs about a microsecond. On any other descriptor [`Context::submit`]
+//! does the whole work itself before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
+//!
+//! Measured on two cores and a virtio disk (`cargo bench --bench fio`), reading 4 KiB direct with 128 in flight: 185,000 operations a second with
+//! 0.39 of a core, where POSIX AIO did 70,000 with 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000 with 0.57.
+//!
+//! # The classic first program
+//!
+//! `examples/aior.rs` prints the first 4096 bytes of a file:
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/aior.rs")]
+//! ```
+//!
+//! # A file copy
+//!
+//! `examples/copy_kernel.rs` keeps 16 blocks in flight:
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/copy_kernel.rs")]
+//! ```
+//!
+//! # What the compiler refuses
+//!
+//! A buffer that was handed over cannot be looked at before it comes back:
+//!
+//! ```compile_fail,E0382
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+//! # use aiocp::aio::{Op, Pool, kernel::Context};
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
+//! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
+//! let mut context = Context::new(1).unwrap();
+//! context.queue(Op::read(file, buffer, 0)).map_err(drop).unwrap();
+//! println!("{}", buffer[0]);
+//! ```
+//!
+//! Nor can a frozen buffer be changed while a write may read it:
+//!
+//! ```compile_fail,E0596
+//! # use aiocp::aio::Pool;
+//! let mut buffer = Pool::new(1, 4096).unwrap().get().unwrap();
+//! buffer[0] = 1;
+//! let frozen = buffer.freeze();
+//! frozen.fill(2);
+//! ```
+//!
+//! An operation goes in once:
+//!
+//! ```compile_fail,E0382
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+//! # use aiocp::aio::{Op, OpKind, kernel::Context};
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
+//! let mut context = Context::new(2).unwrap();
+//! let op = Op::new(file, OpKind::Fsync);
+//! context.queue(op).map_err(drop).unwrap();
+//! context.queue(op).map_err(drop).unwrap();
+//! ```
+//!
+//! And a callback may not look at what does not outlive the context:
+//!
+//! ```compile_fail,E0597
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc, sync::atomic::{AtomicU32, Ordering}};
+//! # use aiocp::aio::{Op, OpKind, kernel::Context};
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
+//! let mut context = Context::new(1).unwrap();
+//! {
+//!     let count = AtomicU32::new(0);
+//!     let seen = &count;
+//!     let callback = Box::new(move |_| { seen.fetch_add(1, Ordering::Relaxed); });
+//!     context.queue_with(Op::new(file, OpKind::Fsync), callback).map_err(drop).unwrap();
+//! }
+//! context.run(1, None).unwrap();
+//! ```
 
 use std::io;
 use std::time::Duration;
 
-use super::{Done, Engine, Op};
-use crate::sys::Context;
+use super::{Done, Engine, Op, Submitted};
+pub use crate::sys::{Callback, Cancel, Context, Priority, Ticket};
 
-/// One kernel AIO context.
-pub struct Kernel(Context);
+#[cfg(doc)]
+use super::OpKind;
 
-impl Kernel {
-    /// A context for `capacity` operations. The error tells what can be done: EAGAIN names
-    /// `/proc/sys/fs/aio-max-nr`, its value, and what was asked for.
-    pub fn new(capacity: u32) -> io::Result<Self> {
-        Context::new(capacity).map(Self).map_err(|error| match error.raw_os_error() {
-            Some(libc::EAGAIN) => io::Error::new(error.kind(), too_many(capacity)),
-            Some(libc::ENOSYS) => io::Error::new(error.kind(), "this kernel has no AIO (io_setup: ENOSYS)"),
-            Some(libc::EPERM) => io::Error::new(error.kind(), "a sandbox forbids kernel AIO (io_setup: EPERM)"),
-            _ => error,
-        })
-    }
-}
-
-fn too_many(capacity: u32) -> String {
-    const LIMIT: &str = "/proc/sys/fs/aio-max-nr";
-    let limit = std::fs::read_to_string(LIMIT).map_or_else(|error| error.to_string(), |text| text.trim().to_owned());
-    format!("io_setup for {capacity} operations would pass {LIMIT} ({limit}); raise it with sysctl fs.aio-max-nr")
-}
-
-impl Engine for Kernel {
+impl Engine for Context {
     fn queue(&mut self, op: Op) -> Result<(), Op> {
-        self.0.queue(op)
+        Context::queue(self, op).map(drop)
     }
 
-    fn submit(&mut self) -> io::Result<()> {
-        self.0.submit()
+    fn submit(&mut self) -> Submitted {
+        Context::submit(self)
     }
 
     fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
-        self.0.reap(min, timeout, out)
+        Context::reap(self, min, timeout, out)
     }
 
     fn in_flight(&self) -> usize {
-        self.0.in_flight()
+        Context::in_flight(self)
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Done, Engine, Op, OpKind, Waker};
+use super::perform::perform;
+use super::{Done, Engine, Op, Submitted, Waker};
 
 /// Operations that are over, and those who wait for them.
 struct Finished {
@@ -16,13 +17,25 @@ struct Finished {
     waker: Option<Arc<Waker>>,
 }
 
+impl Finished {
+    fn add(&self, done: Done) {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+        self.arrived.notify_one();
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
+
 /// A pool of threads. Dropping it waits for the operations in flight.
 pub struct Threads {
     work: Option<Sender<Op>>,
     finished: Arc<Finished>,
     threads: Vec<JoinHandle<()>>,
     capacity: usize,
-    in_flight: usize,
+    queued: Vec<Op>,
+    /// Submitted and not reaped.
+    running: usize,
 }
 
 impl Threads {
@@ -36,63 +49,43 @@ impl Threads {
             std::thread::Builder::new().name(format!("aiocp-io-{n}")).spawn(move || serve(&todo, &finished))
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
-        Ok(Self { work: Some(work), finished, threads, capacity, in_flight: 0 })
-    }
-
-    /// Whether finished operations wait to be reaped.
-    pub fn has_finished(&self) -> bool {
-        !self.finished.list.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        Ok(Self { work: Some(work), finished, threads, capacity, queued: Vec::new(), running: 0 })
     }
 }
 
 fn serve(todo: &Receiver<Op>, finished: &Finished) {
     for mut op in todo {
-        let result = perform(&mut op);
-        finished.list.lock().unwrap_or_else(PoisonError::into_inner).push(Done { op, result });
-        finished.arrived.notify_one();
-        if let Some(waker) = &finished.waker {
-            waker.wake();
-        }
+        let result = perform(&mut op, usize::MAX);
+        finished.add(Done { op, result });
     }
-}
-
-/// Carries one operation out, once: a short count is the caller's to judge.
-fn perform(op: &mut Op) -> io::Result<usize> {
-    let (file, offset) = (&op.file, op.offset_bytes);
-    let result = match &mut op.kind {
-        OpKind::Read { buffer, start, end } => {
-            rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut buffer[*start..*end], offset))
-        }
-        OpKind::Write { buffer, start, end } => {
-            rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &buffer[*start..*end], offset))
-        }
-        OpKind::Fsync => rustix::io::retry_on_intr(|| rustix::fs::fsync(file)).map(|()| 0),
-        // Waiting for readiness would hold a thread for as long as nothing happens.
-        OpKind::PollReadable => Err(rustix::io::Errno::OPNOTSUPP),
-    };
-    Ok(result?)
 }
 
 impl Engine for Threads {
     fn queue(&mut self, op: Op) -> Result<(), Op> {
-        match &self.work {
-            Some(work) if self.in_flight < self.capacity => {
-                work.send(op).map_err(|refused| refused.0)?;
-                self.in_flight += 1;
-                Ok(())
-            }
-            _ => Err(op),
+        if self.in_flight() == self.capacity {
+            return Err(op);
         }
+        self.queued.push(op);
+        Ok(())
     }
 
-    fn submit(&mut self) -> io::Result<()> {
-        Ok(())
+    fn submit(&mut self) -> Submitted {
+        let accepted = self.queued.len();
+        for op in self.queued.drain(..) {
+            // The threads end only when the sender is dropped, so somebody receives; were it not so, the operation would be told.
+            if let Some(Err(refused)) = self.work.as_ref().map(|work| work.send(op)) {
+                let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
+                self.finished.add(Done { op: refused.0, result });
+            }
+        }
+        self.running += accepted;
+        Submitted { accepted, ..Submitted::default() }
     }
 
     fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut list = self.finished.list.lock().unwrap_or_else(PoisonError::into_inner);
-        while list.len() < min.min(self.in_flight) {
+        while list.len() < min.min(self.running) {
             list = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => break,
                 Some(left) => self.finished.arrived.wait_timeout(list, left).unwrap_or_else(PoisonError::into_inner).0,
@@ -101,12 +94,12 @@ impl Engine for Threads {
         }
         let count = list.len();
         out.append(&mut list);
-        self.in_flight -= count;
+        self.running -= count;
         Ok(count)
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight
+        self.queued.len() + self.running
     }
 }
 

@@ -33,6 +33,7 @@ impl Waker {
 
     /// Ends the loop's wait, if it waits. Never blocks; without anybody waiting it makes no system call.
     pub fn wake(&self) {
+        // Relaxed: the fence orders it after the message.
         fence(Ordering::SeqCst);
         if self.armed.swap(false, Ordering::Relaxed) {
             // A full counter (EAGAIN) is readable already, and nothing else can go wrong with an open eventfd.
@@ -43,6 +44,7 @@ impl Waker {
 
     /// Announces that the caller is about to wait. Look for messages after this, and before waiting.
     pub fn arm(&self) {
+        // Relaxed: the fence orders it before the caller's look for messages.
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -50,6 +52,8 @@ impl Waker {
     /// Takes the announcement back and makes the descriptor unreadable again. It reads also when nobody took the announcement:
     /// a sender that took an earlier one may have written only now.
     pub fn disarm(&self) -> io::Result<()> {
+        // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on one that does not: the loop
+        // looks for messages after each `arm`.
         self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
             // EAGAIN: nobody has written, or not yet; a late write ends the next wait early, once.
@@ -64,6 +68,64 @@ impl Waker {
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_written(waker: &Waker) -> bool {
+        rustix::io::read(&*waker.event, &mut [0u8; 8]).is_ok()
+    }
+
+    #[test]
+    fn only_who_announced_a_wait_is_woken_and_once() {
+        let waker = Waker::new().unwrap();
+        waker.wake();
+        assert!(!is_written(&waker), "nobody waits");
+        waker.arm();
+        waker.wake();
+        waker.wake();
+        assert!(is_written(&waker) && !is_written(&waker));
+        waker.arm();
+        waker.disarm().unwrap();
+        waker.wake();
+        assert!(!is_written(&waker), "the announcement was taken back");
+        waker.arm();
+        waker.wake();
+        waker.disarm().unwrap();
+        assert!(!is_written(&waker), "disarming takes what was written");
+    }
+
+    /// The promise of the two fences: not both can miss the other. Miri tries the orders that a weaker machine may choose.
+    #[test]
+    fn a_message_is_seen_or_its_sender_wakes() {
+        for round in 0..if cfg!(miri) { 40 } else { 2000 } {
+            let waker = Waker::new().unwrap();
+            // Relaxed: the test is of the fences, which are the waker's.
+            let message = AtomicBool::new(false);
+            let send = || {
+                message.store(true, Ordering::Relaxed);
+                waker.wake();
+            };
+            let look = || {
+                waker.arm();
+                message.load(Ordering::Relaxed)
+            };
+            // Who is spawned comes later, as a rule; so both are.
+            let seen = std::thread::scope(|scope| {
+                if round % 2 == 0 {
+                    scope.spawn(send);
+                    look()
+                } else {
+                    let seen = scope.spawn(look);
+                    send();
+                    seen.join().unwrap()
+                }
+            });
+            assert!(seen || is_written(&waker), "the loop would wait for ever");
         }
     }
 }

@@ -1,26 +1,36 @@
-//! What the workers take their work from: batches from the walker, and big files that a worker met in a batch.
+//! What the workers take their work from: batches from the walker, and single entries that a worker met in a batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::tree::{Batch, Dir, Entry};
-
-/// Batches that wait at most; then the walker does. It bounds names and open directories, whatever the tree's size.
-const BATCHES_MAX: usize = 64;
+use super::existing::Admitted;
+use super::hardlinks::Claim;
+use crate::tree::{Batch, Dir};
 
 /// Work for one worker.
 pub enum Task {
     /// Entries of one directory.
     Batch(Batch),
-    /// A file that goes through the pipeline. It counts as one hold on the directory.
-    Big(Arc<Dir>, Entry),
+    /// One entry by itself.
+    Single(Single),
+}
+
+/// A file that goes through the pipeline, or a name that waited for another one and is to be copied after all. It counts as one hold on
+/// the directory.
+pub struct Single {
+    /// Where.
+    pub dir: Arc<Dir>,
+    /// What.
+    pub entry: Admitted,
+    /// What others may wait for.
+    pub claim: Option<Claim>,
 }
 
 #[derive(Default)]
 struct State {
     batches: VecDeque<Batch>,
-    /// At most one batch a worker, since a worker takes these before the next batch.
-    big: VecDeque<(Arc<Dir>, Entry)>,
+    /// Big files: at most one batch a worker, since a worker takes these before the next batch.
+    singles: VecDeque<Single>,
     walked: bool,
     /// A worker panicked: nothing is waited for any more, so that the panic gets out.
     broken: bool,
@@ -28,8 +38,9 @@ struct State {
 }
 
 /// The queue between the walker and the workers.
-#[derive(Default)]
 pub struct Queue {
+    /// Batches that wait at most; then the walker does. It bounds names and open directories, whatever the tree's size.
+    batches_max: usize,
     state: Mutex<State>,
     work: Condvar,
     room: Condvar,
@@ -47,13 +58,21 @@ impl Drop for Busy<'_> {
             self.0.work.notify_all();
             self.0.room.notify_all();
         }
-        if state.busy == 0 && state.walked {
-            self.0.work.notify_all();
+        if state.busy == 0 {
+            if state.walked {
+                self.0.work.notify_all();
+            }
+            self.0.room.notify_all();
         }
     }
 }
 
 impl Queue {
+    /// An empty queue that holds up to `batches_max` batches, and any number of single entries.
+    pub fn new(batches_max: usize) -> Self {
+        Self { batches_max, state: Mutex::default(), work: Condvar::new(), room: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,17 +80,25 @@ impl Queue {
     /// Adds a batch, and blocks while too many wait.
     pub fn push_batch(&self, batch: Batch) {
         let mut state = self.lock();
-        while state.batches.len() >= BATCHES_MAX && !state.broken {
+        while state.batches.len() >= self.batches_max && !state.broken {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.batches.push_back(batch);
         self.work.notify_one();
     }
 
-    /// Adds a big file; never blocks, so that workers may call it.
-    pub fn push_big(&self, dir: Arc<Dir>, entry: Entry) {
-        self.lock().big.push_back((dir, entry));
+    /// Adds a single entry; never blocks, so that workers may call it.
+    pub fn push_single(&self, single: Single) {
+        self.lock().singles.push_back(single);
         self.work.notify_one();
+    }
+
+    /// Blocks until all that was pushed is done. Only the walker may call it.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        while !state.broken && (state.busy > 0 || !state.batches.is_empty() || !state.singles.is_empty()) {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// No more batches will come.
@@ -87,8 +114,8 @@ impl Queue {
             if state.broken {
                 return None;
             }
-            let task = match state.big.pop_front() {
-                Some((dir, entry)) => Some(Task::Big(dir, entry)),
+            let task = match state.singles.pop_front() {
+                Some(single) => Some(Task::Single(single)),
                 None => state.batches.pop_front().map(Task::Batch),
             };
             if let Some(task) = task {

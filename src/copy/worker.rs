@@ -1,28 +1,33 @@
-//! What a worker does with a batch, a link, a small file and a big file, from opening to publishing.
+//! What a worker does with its tasks: it hands entries to their kind, makes what they wrote durable, publishes and reports.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use super::job::{Failure, Moved, Shape, ZERO_GRAIN_BYTES, next_data_run};
-use super::pipeline::{Pipeline, Side, Transfer};
-use super::queue::{Queue, Task};
-use super::road::{self, Lane};
-use super::target::{self, Target};
-use super::{Options, Sparse};
+use super::Options;
+use super::compare::Pair;
+use super::existing::{Admitted, Made, Put};
+use super::file::{Filled, STEP_BYTES, Source};
+use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
+use super::instead::Make;
+use super::queue::{Queue, Single, Task};
+use super::record::Records;
+use super::resume::Journal;
+use super::stop::Stop;
+use super::target;
+use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
-use crate::report::{Copied, Event, Road, Sink, Totals};
-use crate::sys::fs::{self, FileType, Stat};
-use crate::tree::{self, Batch, Dir, Entry, EntryKind, Operand};
+use crate::pipeline::{Moved, Pipeline, road};
+use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
+use crate::sys::{Node, fs};
+use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
 
-/// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
-const STEP_BYTES: usize = 256 << 10;
 /// How much of each small file is asked for ahead: with all workers at once at most 128 MiB.
 const READ_AHEAD_BYTES: u64 = 64 << 10;
-/// Directories that wait for an fsync at most; whoever adds one more carries them out.
-const UNSYNCED_MAX: usize = 256;
 
 /// Everything that the workers share.
 pub struct Run<'a> {
@@ -30,26 +35,56 @@ pub struct Run<'a> {
     pub sink: &'a dyn Sink,
     pub totals: &'a Totals,
     pub pipeline: &'a Pipeline,
+    /// What reads the destination in a comparison; the same one otherwise.
+    pub target_pipeline: &'a Pipeline,
     pub queue: &'a Queue,
     /// What the reported relative paths are relative to.
     pub base: PathBuf,
-    /// Finished directories whose names are not durable yet.
-    pub unsynced: Mutex<Vec<Arc<Dir>>>,
+    pub keeper: Keeper,
+    pub hard_links: HardLinks,
+    pub open_dirs: Arc<OpenDirs>,
+    /// What was made for operands.
+    pub made: Made,
+    /// Pairs of files with several names that were compared.
+    pub compared: Mutex<HashSet<Pair>>,
+    /// Finished directories whose names are not durable yet, with the descriptors to make them so.
+    pub unsynced: Mutex<Vec<Unsynced>>,
+    /// How many of them may wait; whoever adds one more carries them out.
+    pub unsynced_max: usize,
+    /// Under `--resume`.
+    pub journal: Option<Journal>,
+    pub stop: &'a Stop,
 }
 
-/// A source that was opened and found to be what was listed.
-struct Source {
-    file: Arc<OwnedFd>,
-    stat: Stat,
+/// A directory whose names are not durable yet.
+pub struct Unsynced {
+    dir: Arc<Dir>,
+    target: Arc<OwnedFd>,
+    /// Whether nothing more is to be done in it: all that is in it was gone through, and its metadata was kept.
+    is_finished: bool,
 }
 
-/// A file whose data and metadata are written, but not durable and without its name.
-struct Written {
-    entry: Entry,
-    target: Target,
-    moved: Moved,
-    size_bytes: u64,
-    road: Road,
+/// A file that is written, but without its name.
+pub struct Written {
+    pub entry: Admitted,
+    pub claim: Option<Claim>,
+    pub filled: Filled,
+}
+
+/// What became of a regular file.
+pub struct Outcome {
+    pub size_bytes: u64,
+    pub hash: Option<Hash>,
+    pub road: Road,
+    pub proof: Option<Proof>,
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    /// Of one whose data stayed where it is.
+    pub fn unmoved(size_bytes: u64, road: Road) -> Self {
+        Self { size_bytes, hash: None, road, proof: None, elapsed: Duration::ZERO }
+    }
 }
 
 impl Run<'_> {
@@ -58,11 +93,27 @@ impl Run<'_> {
         let mut buffer = vec![0; STEP_BYTES];
         while let Some((task, _busy)) = self.queue.pop() {
             match task {
-                Task::Batch(batch) => self.copy_batch(batch, &mut buffer),
-                Task::Big(dir, entry) => {
-                    match self.copy_big(&dir, entry) {
-                        Ok(written) => self.settle(&dir, vec![written]),
+                // What is not begun is only let go of, so that directories get their last sync.
+                Task::Batch(Batch { dir, .. }) if self.stop.is_requested() => self.release_dir(dir),
+                Task::Single(Single { dir, entry, claim }) if self.stop.is_requested() => {
+                    self.give_up(claim, self.interrupted(&dir, &entry));
+                    self.release_dir(dir);
+                }
+                Task::Batch(Batch { dir, entries }) => {
+                    match dir.open() {
+                        Ok(open) if self.options.make == Make::Nothing => {
+                            let missing = self.compare_batch(&open, entries);
+                            self.copy_batch(&open, missing, &mut buffer);
+                        }
+                        Ok(open) => self.copy_batch(&open, entries, &mut buffer),
                         Err(error) => self.fail(error),
+                    }
+                    self.release_dir(dir);
+                }
+                Task::Single(Single { dir, entry, claim }) => {
+                    match dir.open() {
+                        Ok(open) => self.copy_single(&open, entry, claim, &mut buffer),
+                        Err(error) => self.give_up(claim, error),
                     }
                     self.release_dir(dir);
                 }
@@ -70,286 +121,350 @@ impl Run<'_> {
         }
     }
 
-    /// Reports a failure.
+    /// Reports a failure. That it was interrupted is told once, by whoever did so.
     pub fn fail(&self, error: Error) {
+        if matches!(error.cause, Cause::Interrupted) {
+            return;
+        }
         Totals::add(&self.totals.failed, 1);
         self.sink.event(Event::Failed(error));
     }
 
+    /// Reports what is no failure.
+    pub fn warn(&self, error: Error) {
+        self.sink.event(Event::Warning(error));
+    }
+
+    /// Why a file is not copied once the run is to stop.
+    pub fn interrupted(&self, dir: &Dir, entry: &Entry) -> Error {
+        Error::new("copy", dir.source_path(&entry.name), Cause::Interrupted)
+    }
+
+    /// Gives a copy its source's metadata, and tells what could not be kept. True if nothing of it was lost.
+    pub fn keep(&self, dir: &Dir, entry: &Entry, metadata: &Metadata<'_>) -> bool {
+        self.keep_named(dir, &entry.name, entry.target_name(), metadata)
+    }
+
+    fn keep_named(&self, dir: &Dir, source_name: &OsStr, target_name: &OsStr, metadata: &Metadata<'_>) -> bool {
+        let mut kept = true;
+        self.keeper.keep(metadata, &mut |loss| {
+            let path = if loss.at_source { dir.source_path(source_name) } else { dir.target_path(target_name) };
+            let error = Error::new(loss.op, path, loss.cause);
+            kept &= loss.forgivable;
+            if loss.forgivable { self.warn(error) } else { self.fail(error) }
+        });
+        kept
+    }
+
     /// Opens all files of a batch and asks for their data before the first is read: the device then sees many neighbours at
     /// once, which it merges, instead of one request after the other.
-    fn copy_batch(&self, batch: Batch, buffer: &mut [u8]) {
-        let Batch { dir, entries } = batch;
+    fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
         let mut small = Vec::with_capacity(entries.len());
         for entry in entries {
-            match entry.kind {
-                EntryKind::Link => self.copy_link(&dir, &entry).unwrap_or_else(|error| self.fail(error)),
-                EntryKind::Special(kind) => {
-                    self.fail(Error::new("copy", dir.source_path(&entry.name), Cause::Special(kind)));
+            let Some(entry) = self.unless_finished(dir, entry) else { continue };
+            if matches!(self.options.make, Make::HardLink | Make::SymbolicLink) {
+                self.link_instead(dir, entry).unwrap_or_else(|error| self.fail(error));
+                continue;
+            }
+            if entry.kind != EntryKind::File {
+                self.meet_link(dir, entry);
+                continue;
+            }
+            let (entry, source) = match self.open_admitted(dir, entry) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.fail(error);
+                    continue;
                 }
-                EntryKind::File => match self.open_source(&dir, &entry) {
-                    Ok(source) if road::is_small(self.options, source.stat.st_size as u64) => {
-                        fs::read_ahead(&*source.file, (source.stat.st_size as u64).min(READ_AHEAD_BYTES));
-                        small.push((entry, source));
-                    }
-                    Ok(_) => {
-                        dir.hold();
-                        self.queue.push_big(Arc::clone(&dir), entry);
-                    }
-                    Err(error) => self.fail(error),
-                },
+            };
+            let Some((entry, claim)) = self.meet(&source.stat, dir, entry) else { continue };
+            if self.options.dry_run {
+                self.plan_file(dir, &entry, claim, &source.stat);
+                continue;
+            }
+            let size_bytes = source.stat.st_size as u64;
+            if self.is_small(size_bytes) {
+                fs::read_ahead(&*source.file, size_bytes.min(READ_AHEAD_BYTES));
+                small.push((entry, claim, source));
+            } else {
+                dir.hold();
+                self.queue.push_single(Single { dir: Arc::clone(dir.dir()), entry, claim });
             }
         }
         let mut written = Vec::with_capacity(small.len());
-        for (entry, source) in small {
-            match self.copy_small(&dir, entry, &source, buffer) {
-                Ok(file) => written.push(file),
-                Err(error) => self.fail(error),
+        for (entry, claim, source) in small {
+            if self.stop.is_requested() {
+                self.give_up(claim, self.interrupted(dir, &entry));
+                continue;
+            }
+            match self.copy_small(dir, &entry, &source, buffer) {
+                Ok(filled) => written.push(Written { entry, claim, filled }),
+                Err(error) => self.give_up(claim, error),
             }
         }
-        self.settle(&dir, written);
-        self.release_dir(dir);
+        self.settle(dir, written);
     }
 
-    fn open_source(&self, dir: &Dir, entry: &Entry) -> Result<Source> {
-        let error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
-        let file = fs::open_to_read(&dir.source, &entry.name).map_err(|cause| match cause.raw_os_error() {
-            // The listing said that it is a file, and a link is never followed.
-            Some(libc::ELOOP) => error("open", Cause::Swapped),
-            _ => error("open", cause.into()),
-        })?;
-        let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(error("open", Cause::Swapped));
-        }
-        if !dir.fresh {
-            let existing = fs::stat_at(&*dir.target, entry.target_name())
-                .map_err(|cause| Error::new("stat", dir.target_path(entry.target_name()), cause))?;
-            refuse_to_replace(existing.as_ref(), &stat)
-                .map_err(|cause| Error::new("replace", dir.target_path(entry.target_name()), cause))?;
-        }
-        Ok(Source { file: Arc::new(file), stat })
+    fn is_small(&self, size_bytes: u64) -> bool {
+        self.options.make == Make::Attributes || road::is_small(self.options.direct, size_bytes)
     }
 
-    /// Makes the destination, lets `fill` put the data into it, and gives it the source's metadata.
-    fn make_target(
-        &self,
-        dir: &Dir,
-        entry: Entry,
-        source: &Source,
-        fill: impl FnOnce(&Target) -> Result<(Moved, Road)>,
-    ) -> Result<Written> {
-        let target_error = |op, cause: io::Error| Error::new(op, dir.target_path(entry.target_name()), cause);
-        let target = Target::create(&*dir.target).map_err(|cause| target_error("create", cause))?;
-        let filled = fill(&target).and_then(|filled| {
-            self.check_unchanged(dir, &entry, source)?;
-            tree::set_file_metadata(&**target.file(), &source.stat)
-                .map_err(|cause| target_error("set mode and times of", cause))?;
-            Ok(filled)
+    /// Opens a source and decides whether it is copied. Nothing if it is not, or if its attributes were all that was to be copied.
+    fn open_admitted(&self, dir: &OpenDir, entry: Entry) -> Result<Option<(Admitted, Source)>> {
+        let source = self.open_source(dir, &entry)?;
+        match self.admit(dir, entry, &source.stat)? {
+            Some(entry) if self.keeps_data(entry.spot) => {
+                self.copy_attributes(dir, &entry, &source)?;
+                Ok(None)
+            }
+            entry => Ok(entry.map(|entry| (entry, source))),
+        }
+    }
+
+    fn copy_single(&self, dir: &OpenDir, entry: Admitted, claim: Option<Claim>, buffer: &mut [u8]) {
+        if entry.kind != EntryKind::File {
+            return self.copy_claimed_link(dir, entry, claim);
+        }
+        let filled = self.open_source(dir, &entry).and_then(|source| {
+            if self.is_small(source.stat.st_size as u64) {
+                self.copy_small(dir, &entry, &source, buffer)
+            } else {
+                self.copy_big(dir, &entry, &source)
+            }
         });
         match filled {
-            Ok((moved, road)) => {
-                let size_bytes = moved.written_bytes + moved.hole_bytes;
-                Ok(Written { entry, target, moved, size_bytes, road })
-            }
-            Err(error) => {
-                if let Err(cause) = target.discard(&*dir.target) {
-                    self.fail(target_error("remove the temporary of", cause));
+            Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }]),
+            Err(error) => self.give_up(claim, error),
+        }
+    }
+
+    /// Whether symbolic links may lead to what is in this directory.
+    pub fn follows_links(&self, dir: &Dir) -> bool {
+        match self.options.follow {
+            Follow::Always => true,
+            Follow::Operands => dir.parent().is_none(),
+            Follow::Never => false,
+        }
+    }
+
+    /// What is to be copied of an entry whose source answered `stat`: nothing if it is one more name of something, which is linked now, or
+    /// by whoever publishes the first name.
+    pub fn meet(&self, stat: &fs::Stat, dir: &OpenDir, entry: Admitted) -> Option<(Admitted, Option<Claim>)> {
+        if !self.keeper.preserve().links {
+            return Some((entry, None));
+        }
+        match self.hard_links.meet(stat, self.follows_links(dir), dir.dir(), entry) {
+            Met::Copy(entry, claim) => Some((entry, claim)),
+            Met::Waits => None,
+            Met::Link(entry, original) => match self.link(dir, &entry, &original) {
+                Ok(()) => None,
+                Err(error) => {
+                    // The data is not lost with the link.
+                    self.fail(error);
+                    Some((entry, None))
                 }
-                Err(error)
-            }
+            },
         }
     }
 
-    fn check_unchanged(&self, dir: &Dir, entry: &Entry, source: &Source) -> Result<()> {
-        let error = |cause: Cause| Error::new("copy", dir.source_path(&entry.name), cause);
-        let now = fs::stat(&*source.file).map_err(|cause| error(cause.into()))?;
-        let key = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
-        if key(&now) == key(&source.stat) { Ok(()) } else { Err(error(Cause::SourceChanged)) }
-    }
-
-    fn copy_small(&self, dir: &Dir, entry: Entry, source: &Source, buffer: &mut [u8]) -> Result<Written> {
-        let name = entry.name.clone();
-        let target_name = entry.target_name().to_owned();
-        self.make_target(dir, entry, source, |target| {
-            let sparse = self.is_sparse(&source.stat);
-            let moved = stream(source, target.file(), self.options.hash, sparse, buffer).map_err(|failure| {
-                let read = failure.op == "read";
-                let path = if read { dir.source_path(&name) } else { dir.target_path(&target_name) };
-                Error::new(failure.op, path, failure.cause).at(failure.offset_bytes)
-            })?;
-            Ok((moved, road::SMALL))
-        })
-    }
-
-    fn copy_big(&self, dir: &Dir, entry: Entry) -> Result<Written> {
-        let source = self.open_source(dir, &entry)?;
-        let (name, target_name) = (entry.name.clone(), entry.target_name().to_owned());
-        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&name), cause);
-        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(&target_name), cause);
-        self.make_target(dir, entry, &source, |target| {
-            let size_bytes = source.stat.st_size as u64;
-            let mut from = road::source_lane(self.options, &source.file, size_bytes)
-                .map_err(|cause| source_error("read", cause))?;
-            let mut to =
-                road::target_lane(self.options, target.file()).map_err(|cause| target_error("write", cause))?;
-            let sparse = self.is_sparse(&source.stat);
-            loop {
-                self.allocate(target, size_bytes, to, sparse)
-                    .map_err(|cause| target_error("allocate space for", cause.into()))?;
-                let shape =
-                    self.shape(&source, from, to, sparse).map_err(|cause| source_error("seek in", cause.into()))?;
-                let source_side = Side { file: Arc::clone(&source.file), direct: from.is_direct() };
-                let target_side = Side { file: Arc::clone(target.file()), direct: to.is_direct() };
-                match self.pipeline.transfer(Transfer { source: source_side, target: target_side, shape }) {
-                    Ok(moved) => {
-                        cut(target.file(), size_bytes)
-                            .map_err(|cause| target_error("set the size of", cause.into()))?;
-                        return Ok((moved, Road { read: from.way, write: to.way }));
-                    }
-                    Err(failure) if self.may_retry(&failure, from, to) => {
-                        (from, to) = road::give_up_direct(&source.file, target.file())
-                            .map_err(|cause| source_error("read", cause))?;
-                    }
-                    Err(Failure { op: "write", offset_bytes, cause }) => {
-                        return Err(target_error("write", cause).at(offset_bytes));
-                    }
-                    Err(Failure { op, offset_bytes, cause }) => {
-                        return Err(source_error(op, cause).at(offset_bytes));
-                    }
-                }
-            }
-        })
-    }
-
-    /// Some filesystems accept `O_DIRECT` and refuse the I/O.
-    fn may_retry(&self, failure: &Failure, from: Lane, to: Lane) -> bool {
-        let refused = matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
-        refused && self.options.direct == super::Direct::Auto && (from.is_direct() || to.is_direct())
-    }
-
-    fn is_sparse(&self, stat: &Stat) -> bool {
-        match self.options.sparse {
-            Sparse::Always => true,
-            Sparse::Never => false,
-            // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
-            Sparse::Auto => (stat.st_blocks as u64) * 512 < stat.st_size as u64,
+    /// Gives a copy one more name.
+    pub fn link(&self, dir: &OpenDir, entry: &Admitted, original: &Original) -> Result<()> {
+        if self.options.dry_run {
+            self.linked(dir, entry, Put::of(entry), original);
+            return Ok(());
         }
-    }
-
-    /// Sets the size first, so that no write extends the file, and takes the space, so that a full disk is known
-    /// before a byte is moved. The size is rounded up to what direct writes need; it is cut in the end.
-    fn allocate(&self, target: &Target, size_bytes: u64, to: Lane, sparse: bool) -> io::Result<()> {
-        let file = &**target.file();
-        let rounded = size_bytes.next_multiple_of(to.align_bytes);
-        if !sparse && fs::preallocation_helps(file)? {
-            return fs::preallocate(file, rounded);
+        let error = |cause: Cause| Error::new("link", dir.target_path(entry.target_name()), cause);
+        let io_error = |cause: io::Error| error(cause.into());
+        let first = original.dir.open()?;
+        let file = fs::open_path(&first.target, &original.name).map_err(io_error)?;
+        let stat = fs::stat(&file).map_err(io_error)?;
+        if (stat.st_dev, stat.st_ino) != original.identity {
+            return Err(error(Cause::Swapped));
         }
-        fs::set_size(file, rounded)
-    }
-
-    fn shape(&self, source: &Source, from: Lane, to: Lane, sparse: bool) -> io::Result<Shape> {
-        let size_bytes = source.stat.st_size as u64;
-        let block_bytes = self.options.block_bytes;
-        // Elsewhere everything is read, and the zeros that are found are left out all the same.
-        let data_blocks = if sparse && fs::holes_are_believed(&*source.file)? {
-            Some(data_blocks(&source.file, size_bytes, block_bytes)?)
-        } else {
-            None
-        };
-        Ok(Shape {
-            size_bytes,
-            block_bytes,
-            read_align: from.align_bytes,
-            write_align: to.align_bytes,
-            hash: self.options.hash,
-            sparse,
-            data_blocks,
-        })
-    }
-
-    fn copy_link(&self, dir: &Dir, entry: &Entry) -> Result<()> {
-        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
-        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
-        let stat = fs::stat_at(&dir.source, &entry.name)
-            .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
-            .map_err(|cause| source_error("stat", cause.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            return Err(source_error("read link", Cause::Swapped));
+        let temporary = self.temporary_name(entry);
+        let put = self.put(dir, entry, "link", |may_replace| {
+            target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
+        })?;
+        if let Some(put) = put {
+            self.record_link(dir, entry, original.hash);
+            self.linked(dir, entry, put, original);
         }
-        if !dir.fresh {
-            let existing =
-                fs::stat_at(&*dir.target, entry.target_name()).map_err(|cause| target_error("stat", cause.into()))?;
-            // A link over the very file that it leads to would lose the data.
-            let behind =
-                fs::stat_behind(&dir.source, &entry.name).map_err(|cause| source_error("stat", cause.into()))?;
-            refuse_to_replace(existing.as_ref(), &stat)
-                .and_then(|()| refuse_to_replace(existing.as_ref(), &behind.unwrap_or(stat)))
-                .map_err(|cause| target_error("replace", cause))?;
-        }
-        let contents = rustix::fs::readlinkat(&dir.source, &entry.name, Vec::new())
-            .map_err(|cause| source_error("read link", io::Error::from(cause).into()))?;
-        let times = |name: &OsStr| tree::set_link_times(&*dir.target, name, &stat);
-        target::publish_link(&*dir.target, entry.target_name(), &contents, !dir.fresh, times)
-            .map_err(|cause| target_error("create link", cause.into()))?;
-        Totals::add(&self.totals.links, 1);
         Ok(())
     }
 
-    /// Makes written files durable and gives them their names. A failed fsync is final for a file: the kernel has
-    /// marked its pages clean, so that a second one would find nothing wrong.
-    fn settle(&self, dir: &Dir, written: Vec<Written>) {
-        let synced = self.sync(written.iter().map(|file| Arc::clone(file.target.file())).collect());
-        for (file, synced) in written.into_iter().zip(synced) {
-            let Written { entry, target, moved, size_bytes, road } = file;
-            let error = |op, cause: io::Error| Error::new(op, dir.target_path(entry.target_name()), cause);
-            if let Err(cause) = synced {
-                self.fail(error("fsync", cause));
-                if let Err(cause) = target.discard(&*dir.target) {
-                    self.fail(error("remove the temporary of", cause));
+    fn linked(&self, dir: &Dir, entry: &Entry, put: Put, original: &Original) {
+        Totals::add(&self.totals.hard_links, 1);
+        if entry.kind == EntryKind::File {
+            let Original { size_bytes, hash, .. } = *original;
+            self.tell(dir, entry, put, Outcome { hash, ..Outcome::unmoved(size_bytes, Road::LINKED) });
+        }
+    }
+
+    /// A copy stands under its first name: those that waited for it are linked.
+    pub fn keep_claim(&self, claim: Option<Claim>, original: impl FnOnce() -> Original) {
+        let Some(claim) = claim else { return };
+        let original = Arc::new(original());
+        for Waiting { dir, entry } in self.hard_links.made(claim, &original) {
+            match dir.open().and_then(|open| self.link(&open, &entry, &original)) {
+                Ok(()) => self.release_dir(dir),
+                Err(error) => {
+                    self.fail(error);
+                    self.queue.push_single(Single { dir, entry, claim: None });
                 }
-                continue;
-            }
-            match target.publish(&*dir.target, entry.target_name(), !dir.fresh) {
-                Ok(()) => self.report(dir, &entry, moved, size_bytes, road),
-                Err(cause) => self.fail(error("publish", cause)),
             }
         }
     }
 
-    fn report(&self, dir: &Dir, entry: &Entry, moved: Moved, size_bytes: u64, road: Road) {
+    /// Reports a failure of something that others may wait for: the next of them is copied instead.
+    pub fn give_up(&self, claim: Option<Claim>, error: Error) {
+        self.fail(error);
+        self.pass_on(claim);
+    }
+
+    /// The next name that waits is copied instead of one that is not.
+    pub fn pass_on(&self, claim: Option<Claim>) {
+        if let Some((Waiting { dir, entry }, claim)) = claim.and_then(|claim| self.hard_links.failed(claim)) {
+            self.queue.push_single(Single { dir, entry, claim: Some(claim) });
+        }
+    }
+
+    /// Makes written files durable, proves them if that is wanted, and gives them their names. A failed fsync is final for a file: the
+    /// kernel has marked its pages clean, so that a second one would find nothing wrong.
+    fn settle(&self, dir: &OpenDir, written: Vec<Written>) {
+        let synced = self.sync(written.iter().map(|file| Arc::clone(file.filled.target.file())).collect());
+        let mut durable = Vec::with_capacity(written.len());
+        for (file, synced) in written.into_iter().zip(synced) {
+            match synced {
+                Ok(()) => durable.push(file),
+                Err(cause) => {
+                    let error = Error::new("fsync", dir.target_path(file.entry.target_name()), cause);
+                    self.reject(dir, file, error);
+                }
+            }
+        }
+        let mut records = Records::default();
+        for (file, proof) in self.prove(dir, durable) {
+            self.publish(dir, file, proof, &mut records);
+        }
+        self.append(records);
+    }
+
+    fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
+        let Written { entry, claim, filled } = file;
+        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts } = filled;
+        let hash = moved.root();
+        let identity = match identity(&target, claim.is_some()) {
+            Ok(identity) => identity,
+            Err(cause) => {
+                return self.give_up(claim, Error::new("stat", dir.target_path(entry.target_name()), cause));
+            }
+        };
+        if in_parts && kept {
+            // Killed after it has its name and before that is recorded, it would be copied again, whole.
+            self.record_unnamed(dir, &entry, &source, &target, hash);
+        }
+        let temporary = self.temporary_name(&entry);
+        let publish =
+            |may_replace| target.publish(&*dir.target, entry.target_name(), may_replace, temporary.as_deref());
+        match self.put(dir, &entry, "publish", publish) {
+            Ok(None) => self.pass_on(claim),
+            Ok(Some(put)) => {
+                if kept {
+                    self.record(dir, &entry, &source, hash, records);
+                }
+                Totals::add(&self.totals.cloned_bytes, cloned_bytes);
+                let elapsed = begun.elapsed();
+                self.report(dir, &entry, put, &moved, Outcome { size_bytes, hash, road, proof, elapsed });
+                let dir = dir.dir().clone();
+                self.keep_claim(claim, || Original {
+                    dir,
+                    name: entry.target_name().to_owned(),
+                    identity,
+                    size_bytes,
+                    hash,
+                });
+            }
+            Err(error) => self.give_up(claim, error),
+        }
+    }
+
+    /// Throws away a file that may not get its name. One that was merely interrupted stays for the next run, if that can find it.
+    pub fn reject(&self, dir: &OpenDir, Written { entry, claim, filled }: Written, error: Error) {
+        let stays = filled.in_parts && matches!(error.cause, Cause::Interrupted);
+        self.drop_target(dir, &entry, filled.target, stays);
+        self.give_up(claim, error);
+    }
+
+    fn report(&self, dir: &Dir, entry: &Entry, put: Put, moved: &Moved, outcome: Outcome) {
         Totals::add(&self.totals.files, 1);
         Totals::add(&self.totals.written_bytes, moved.written_bytes);
         Totals::add(&self.totals.hole_bytes, moved.hole_bytes);
-        if road.write == crate::report::Way::Direct {
+        if outcome.road.write == Way::Direct {
             Totals::add(&self.totals.direct_files, 1);
+            Totals::add(&self.totals.direct_bytes, moved.written_bytes);
         }
+        self.tell(dir, entry, put, outcome);
+    }
+
+    pub fn tell(&self, dir: &Dir, entry: &Entry, put: Put, outcome: Outcome) {
         if self.sink.wants_files() {
-            let target = dir.target_path(entry.target_name());
-            let relative = target.strip_prefix(&self.base).unwrap_or(&target).to_owned();
+            let (target, relative) = (dir.target_path(entry.target_name()), self.relative(dir, entry.target_name()));
             let source = dir.source_path(&entry.name);
-            self.sink.event(Event::Copied(Copied { source, target, relative, size_bytes, hash: moved.hash, road }));
+            let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
+            let Outcome { size_bytes, hash, road, proof, elapsed } = outcome;
+            self.sink.event(Event::Copied(Copied {
+                source,
+                target,
+                replaced,
+                backup,
+                relative,
+                size_bytes,
+                hash,
+                road,
+                proof,
+                elapsed,
+            }));
         }
     }
 
-    /// Fsyncs the files, and with them the directories that wait for it.
-    fn sync(&self, mut files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+    /// Reports what is no copy of a regular file.
+    pub fn report_made(&self, kind: &'static str, dir: &Dir, entry: &Entry, put: Put) {
+        if self.sink.wants_files() {
+            let (source, target) = (dir.source_path(&entry.name), dir.target_path(entry.target_name()));
+            let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
+            self.sink.event(Event::Made(report::Made { kind, source, target, replaced, backup }));
+        }
+    }
+
+    /// Fsyncs the files, and with them the directories that wait for it and the journal, if it is time.
+    pub fn sync(&self, mut files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         let count = files.len();
         if !self.options.sync {
             return files.iter().map(|_| Ok(())).collect();
         }
+        let journal = self.journal_due(count == 0);
         let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        files.extend(dirs.iter().map(|dir| Arc::clone(&dir.target)));
+        files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
+        files.extend(journal.map(|journal| Arc::clone(journal.file())));
         let mut results = self.pipeline.sync(files);
-        for (dir, result) in dirs.iter().zip(results.drain(count..)) {
+        let mut others = results.drain(count..);
+        let mut records = Records::default();
+        for (Unsynced { dir, target, is_finished }, result) in dirs.iter().zip(&mut others) {
             match result {
                 // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no more to be had.
                 Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
                     self.fail(Error::new("fsync directory", dir.target_path(OsStr::new("")), cause));
                 }
+                _ if *is_finished => self.record_dir(dir, target, &mut records),
                 _ => {}
             }
         }
+        if let (Some(journal), Some(Err(cause))) = (journal, others.next()) {
+            self.fail(Error::new("fsync the journal", journal.path(), cause));
+        }
+        drop(others);
+        self.append(records);
         results
     }
 
@@ -361,19 +476,10 @@ impl Run<'_> {
     /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
     pub fn release_dir(&self, mut dir: Arc<Dir>) {
         while dir.release() {
-            if let Operand::Child { stat, .. } = &dir.operand
-                && let Err(cause) = tree::set_dir_metadata(&*dir.target, stat)
-            {
-                self.fail(Error::new("set mode and times of", dir.target_path(OsStr::new("")), cause));
-            }
             let parent = dir.parent().map(Arc::clone);
-            let waiting = {
-                let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-                unsynced.push(dir);
-                unsynced.len()
-            };
-            if waiting >= UNSYNCED_MAX {
-                self.sync_all_dirs();
+            match dir.open() {
+                Ok(open) => self.finish_dir(&open),
+                Err(error) => self.fail(error),
             }
             match parent {
                 Some(parent) => dir = parent,
@@ -381,103 +487,45 @@ impl Run<'_> {
             }
         }
     }
+
+    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees that its names become durable.
+    fn finish_dir(&self, dir: &OpenDir) {
+        // Its final mode may be one that does not let us look up from it.
+        Dir::open_parent(dir);
+        if self.options.dry_run {
+            return;
+        }
+        // One that was not gone through to its end is left as it is, but for the names in it.
+        let mut is_finished = !self.stop.is_requested();
+        // A comparison leaves directories as they are, unless it made them.
+        if is_finished && dir.parent().is_some() && (self.options.make != Make::Nothing || dir.fresh) {
+            if self.is_finished_dir(dir) {
+                return;
+            }
+            let (source, target) = (Node::open(&dir.source), Node::open(&dir.target));
+            let nothing = OsStr::new("");
+            let metadata = Metadata { source, stat: &dir.stat, target, existed: !dir.fresh };
+            is_finished = self.keep_named(dir, nothing, nothing, &metadata);
+        }
+        if !self.options.sync {
+            return;
+        }
+        let waiting = {
+            let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+            unsynced.push(Unsynced { dir: Arc::clone(dir.dir()), target: Arc::clone(&dir.target), is_finished });
+            unsynced.len()
+        };
+        if waiting >= self.unsynced_max {
+            self.sync_all_dirs();
+        }
+    }
 }
 
-/// A file replaces files and links, but not itself, and nothing that is more than its contents.
-fn refuse_to_replace(existing: Option<&Stat>, source: &Stat) -> std::result::Result<(), Cause> {
-    let Some(existing) = existing else { return Ok(()) };
-    if fs::same_file(existing, source) {
-        return Err(Cause::SameFile);
+/// Device and inode of a file in the making, if they are needed.
+fn identity(target: &target::Target, needed: bool) -> io::Result<(u64, u64)> {
+    if !needed {
+        return Ok((0, 0));
     }
-    let kind = FileType::from_raw_mode(existing.st_mode);
-    match (kind, EntryKind::of_mode(kind)) {
-        (FileType::Directory, _) => Err(Cause::DirectoryInTheWay),
-        (_, EntryKind::Special(kind)) => Err(Cause::SpecialInTheWay(kind)),
-        _ => Ok(()),
-    }
-}
-
-/// Gives a file its exact size, after it was allocated in whole blocks.
-fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
-    if fs::stat(file)?.st_size as u64 == size_bytes { Ok(()) } else { fs::set_size(file, size_bytes) }
-}
-
-/// Which blocks of a file hold data, a bit a block. A terabyte in blocks of 1 MiB takes 128 KiB.
-fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Vec<u64>> {
-    let count = size_bytes.div_ceil(block_bytes);
-    let mut bits = vec![0; count.div_ceil(64) as usize];
-    let mut from = 0;
-    while from < size_bytes {
-        let Some((start, end)) = fs::next_data(file, from)? else { break };
-        for block in start / block_bytes..end.min(size_bytes).div_ceil(block_bytes) {
-            bits[(block / 64) as usize] |= 1u64 << (block % 64);
-        }
-        // The next data that matters is in a block that is not marked yet.
-        from = end.next_multiple_of(block_bytes);
-    }
-    Ok(bits)
-}
-
-/// Copies a file through the page cache from its start to its end, hashing in between.
-fn stream(
-    source: &Source,
-    target: &OwnedFd,
-    hash: bool,
-    sparse: bool,
-    buffer: &mut [u8],
-) -> std::result::Result<Moved, Failure> {
-    let fail = |op, offset_bytes, cause: Cause| Failure { op, offset_bytes, cause };
-    let mut hasher = hash.then(blake3::Hasher::new);
-    let (mut offset, mut written_bytes) = (0u64, 0u64);
-    let size_bytes = source.stat.st_size as u64;
-    loop {
-        // One byte more than is left sees the end of the file in the same call, and that it grew.
-        let want = usize::try_from(size_bytes.saturating_sub(offset) + 1).unwrap_or(usize::MAX);
-        let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(&*source.file, &mut buffer[..want], offset))
-            .map_err(|cause| fail("read", offset, io::Error::from(cause).into()))?;
-        if count == 0 {
-            break;
-        }
-        let bytes = &buffer[..count];
-        if let Some(hasher) = &mut hasher {
-            hasher.update(bytes);
-        }
-        let mut done = 0;
-        while let Some(run) =
-            if sparse { next_data_run(bytes, done, ZERO_GRAIN_BYTES) } else { (done < count).then_some(done..count) }
-        {
-            write_all(target, &bytes[run.clone()], offset + run.start as u64)
-                .map_err(|(at, cause)| fail("write", at, cause.into()))?;
-            written_bytes += run.len() as u64;
-            done = run.end;
-        }
-        offset += count as u64;
-        // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
-        if size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want)) {
-            break;
-        }
-    }
-    if offset != size_bytes && size_bytes != 0 {
-        return Err(fail("read", offset, Cause::SourceChanged));
-    }
-    if written_bytes < offset {
-        fs::set_size(target, offset).map_err(|cause| fail("write", offset, cause.into()))?;
-    }
-    let hash = hasher.map(|hasher| *hasher.finalize().as_bytes());
-    Ok(Moved { hash, written_bytes, hole_bytes: offset - written_bytes })
-}
-
-/// pwrite(2) until all is written.
-fn write_all(file: &OwnedFd, bytes: &[u8], offset_bytes: u64) -> std::result::Result<(), (u64, io::Error)> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let at = offset_bytes + done as u64;
-        match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes[done..], at)) {
-            Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
-            Err(error) => return Err((at, error.into())),
-        }
-    }
-    Ok(())
+    let stat = fs::stat(&**target.file())?;
+    Ok((stat.st_dev, stat.st_ino))
 }

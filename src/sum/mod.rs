@@ -1,5 +1,17 @@
-//! Manifests: the lines that `b3sum` prints and checks.
+//! Hashing trees and checking manifests, in the lines of `b3sum`, coreutils and `xxhsum`.
+//!
+//! [`list`] hashes what the user names, [`check`] what manifests name; both feed [`hash`], which keeps many files in flight, and bring
+//! its results into order.
 
+mod algorithm;
+pub mod check;
+pub mod hash;
+pub mod line;
+pub mod list;
 mod manifest;
+mod ordered;
+mod sorter;
+mod walk;
 
-pub use manifest::{Manifest, line};
+pub use algorithm::{Algorithm, Function};
+pub use manifest::Manifest;

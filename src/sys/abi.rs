@@ -40,7 +40,15 @@ const _: () = assert!(size_of::<Iocb>() == 64 && size_of::<IoEvent>() == 32);
 pub const CMD_PREAD: u16 = 0;
 pub const CMD_PWRITE: u16 = 1;
 pub const CMD_FSYNC: u16 = 2;
+pub const CMD_FDSYNC: u16 = 3;
 pub const CMD_POLL: u16 = 5;
+pub const CMD_PREADV: u16 = 7;
+pub const CMD_PWRITEV: u16 = 8;
+
+/// `resfd` is an eventfd to be signalled.
+pub const FLAG_RESFD: u32 = 1;
+/// `reqprio` is an I/O priority.
+pub const FLAG_IOPRIO: u32 = 2;
 
 /// `aio_context_t`: the address of the completion ring.
 pub type ContextId = libc::c_ulong;
@@ -76,10 +84,18 @@ pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<us
 /// io_getevents(2): fills the start of `events` and says how many.
 pub fn io_getevents(id: ContextId, min: usize, events: &mut [IoEvent], timeout: Option<Duration>) -> io::Result<usize> {
     let timespec = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: t.as_secs().try_into().unwrap_or(libc::c_long::MAX),
         tv_nsec: t.subsec_nanos().into(),
     });
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the kernel writes at most `events.len()` events into a live slice, and reads a live timespec or none.
     check(unsafe { libc::syscall(libc::SYS_io_getevents, id, min, events.len(), events.as_mut_ptr(), timespec) })
+}
+
+/// io_cancel(2) of the operation that was submitted from this iocb's address; the kernel reads its `key`.
+/// EINPROGRESS is the kernel's word for success: the event comes through the ring.
+pub fn io_cancel(id: ContextId, iocb: &mut Iocb) -> io::Result<()> {
+    let mut unused = IoEvent::default();
+    // SAFETY: the kernel reads a live iocb and, up to Linux 3.10, writes one event into a live variable.
+    check(unsafe { libc::syscall(libc::SYS_io_cancel, id, ptr::from_mut(iocb), &raw mut unused) }).map(drop)
 }

@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, ResolveFlags, SeekFrom, StatxFlags};
@@ -23,7 +24,9 @@ pub fn open_beneath(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<O
     if name.as_encoded_bytes().contains(&b'/') {
         return Err(Errno::INVAL.into());
     }
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    // openat2 takes next to no flags beside O_PATH.
+    let no_terminal = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | no_terminal;
     if !NO_OPENAT2.load(Ordering::Relaxed) {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         // EAGAIN: a rename raced with the look-up and the kernel could not be sure, see openat2(2).
@@ -53,9 +56,111 @@ pub fn open_to_read(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens a file to be read that a symbolic link leads to.
+pub fn open_to_read_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match fs::openat(dir.as_fd(), name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(fs::openat(dir, name, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// Opens a directory to be listed that a symbolic link leads to.
+pub fn open_dir_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a relative path beneath `root`, out of which neither `..` nor any link leads: openat2(2) with `RESOLVE_BENEATH`, EXDEV where
+/// something would. Without openat2 no link on the path is followed at all.
+pub fn open_path_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..64 {
+        match fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {
+            // A rename raced with the look-up and the kernel could not be sure.
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOSYS | Errno::PERM) => break,
+            other => return Ok(other?),
+        }
+    }
+    let mut parts = path.components().peekable();
+    let mut dir: Option<OwnedFd> = None;
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
+        let flags = if parts.peek().is_some() { OFlags::PATH | OFlags::DIRECTORY } else { flags };
+        dir = Some(match dir {
+            None => open_beneath(root.as_fd(), name, flags)?,
+            Some(dir) => open_beneath(dir, name, flags)?,
+        });
+    }
+    dir.ok_or_else(|| Errno::NOENT.into())
+}
+
 /// Opens a directory that is to be listed or written into.
 pub fn open_dir(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Opens a folder by a path that the user wrote, which may lead through links.
+pub fn open_folder(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    Ok(fs::openat(fs::CWD, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens anything, also a symbolic link or a device, as a place whose metadata can be reached: `O_PATH`, which calls no driver and waits
+/// for nobody.
+pub fn open_path(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    open_beneath(dir, name, OFlags::PATH)
+}
+
+/// The same through a symbolic link.
+pub fn open_path_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the directory above. It may be any by now, so that the caller has to look whether it is the one that was meant.
+pub fn open_above(dir: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the names in a directory, leaving its access time alone where that is allowed.
+pub fn list(dir: impl AsFd) -> io::Result<fs::Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let listing = match open_beneath(dir.as_fd(), OsStr::new("."), flags | OFlags::NOATIME) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => open_beneath(dir, OsStr::new("."), flags)?,
+        other => other?,
+    };
+    Ok(fs::Dir::new(listing)?)
+}
+
+/// Whether an open file, whose answer to stat is given, is the one that its directory listed under the inode number `ino`.
+///
+/// Listings do not tell what is mounted over a name, nor the inode number of a btrfs subvolume's root, and some filesystems (overlays, FUSE)
+/// make up numbers as they go: a difference counts only where it proves that the name was exchanged.
+pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> io::Result<bool> {
+    const BTRFS_SUBVOLUME_ROOT_INO: u64 = 256;
+    if stat.st_ino == ino {
+        return Ok(true);
+    }
+    let magic = filesystem_magic(file.as_fd())?;
+    if !HONEST_FILESYSTEMS.contains(&magic) || (magic == BTRFS_MAGIC && stat.st_ino == BTRFS_SUBVOLUME_ROOT_INO) {
+        return Ok(true);
+    }
+    let (file, dir) = (mount(file)?, mount(dir)?);
+    // Kernels before 5.8 do not number mounts.
+    Ok(file.is_none() || file != dir)
+}
+
+/// The number of the mount that a file was reached through.
+fn mount(file: impl AsFd) -> io::Result<Option<u64>> {
+    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((statx.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id))
+}
+
+/// The process's umask, which can be asked for only by setting it: no other thread should be making files meanwhile. See umask(2).
+pub fn umask() -> u32 {
+    let mask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
 }
 
 /// fstat(2).
@@ -70,6 +175,24 @@ pub fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// fstatat(2) of what a link leads to, which has to be there.
+pub fn stat_following(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
+    Ok(fs::statat(dir, name, AtFlags::empty())?)
+}
+
+/// What tells a file from all others of its filesystem, as long as it lives: its inode number, and its birth time where there is one. See statx(2).
+pub fn ino_and_birth(dir: impl AsFd, name: &OsStr, follow: bool) -> io::Result<[u8; 20]> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let statx = fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
+    let born = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let (seconds, nanos) = if born { (statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec) } else { (0, 0) };
+    let mut bytes = [0; 20];
+    bytes[..8].copy_from_slice(&statx.stx_ino.to_le_bytes());
+    bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
+    bytes[16..].copy_from_slice(&nanos.to_le_bytes());
+    Ok(bytes)
 }
 
 /// fstatat(2) of what a link leads to; `None` when it leads nowhere.
@@ -100,6 +223,9 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 const EXT4_MAGIC: u64 = 0xef53;
 const XFS_MAGIC: u64 = 0x5846_5342;
 const F2FS_MAGIC: u64 = 0xf2f5_2010;
+
+/// Filesystems that are known to tell the truth about holes, also of data that is not on the device yet, and about inode numbers.
+const HONEST_FILESYSTEMS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
 
 /// The `f_type` of the filesystem that holds `file`; see fstatfs(2).
 fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
@@ -136,8 +262,7 @@ pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
 
 /// Whether the filesystem is known to answer `SEEK_HOLE` truly for data that is not on the device yet.
 pub fn holes_are_believed(file: impl AsFd) -> io::Result<bool> {
-    let honest = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
-    Ok(honest.contains(&filesystem_magic(file)?))
+    Ok(HONEST_FILESYSTEMS.contains(&filesystem_magic(file)?))
 }
 
 /// Where the next data begins and ends at or after `from_bytes`: lseek(2) with `SEEK_DATA`, then `SEEK_HOLE`.
@@ -167,6 +292,17 @@ pub fn preallocate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
 /// Whether allocating ahead is a gain: on btrfs it turns compression off, on tmpfs it is the copy's own work.
 pub fn preallocation_helps(file: impl AsFd) -> io::Result<bool> {
     Ok(!matches!(filesystem_magic(file)?, BTRFS_MAGIC | TMPFS_MAGIC))
+}
+
+/// Makes all of `target` share the blocks of `source`, without moving a byte: ioctl_ficlone(2).
+pub fn clone(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| fs::ioctl_ficlone(target.as_fd(), source.as_fd()))?)
+}
+
+/// How many bytes a file's filesystem has left for whoever is not root: fstatvfs(3).
+pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
+    let stat = fs::fstatvfs(file)?;
+    Ok(stat.f_bavail * stat.f_frsize)
 }
 
 /// ftruncate(2).
@@ -220,6 +356,12 @@ pub fn read_ahead(file: impl AsFd, len_bytes: u64) {
     if let Some(len_bytes) = std::num::NonZeroU64::new(len_bytes) {
         let _advice = fs::fadvise(file, 0, Some(len_bytes), fs::Advice::WillNeed);
     }
+}
+
+/// Drops a file's clean pages from the page cache: posix_fadvise(2) with `POSIX_FADV_DONTNEED`. What came of it, only
+/// [`cached_bytes`] tells, so its answer decides nothing.
+pub fn drop_cache(file: impl AsFd) {
+    let _advice = fs::fadvise(file, 0, None, fs::Advice::DontNeed);
 }
 
 /// Closes a descriptor and looks at the answer, which `Drop` cannot: a network filesystem may say only now that a

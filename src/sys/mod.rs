@@ -8,6 +8,13 @@ mod abi;
 mod buffer;
 mod context;
 pub mod fs;
+mod node;
+mod op;
+pub mod posix;
+mod ring;
+pub mod signal;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
-pub use context::{Context, Done, Op, OpKind};
+pub use context::{Callback, Cancel, Context, Ticket};
+pub use node::Node;
+pub use op::{Done, Op, OpKind, Part, PollFlags, Priority, ReadWriteFlags, Submitted};

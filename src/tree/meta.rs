@@ -1,44 +1,268 @@
-//! Modes and times, set through open descriptors. The order is that of the facts: mode before times.
+//! What is kept of a file besides its contents, set through open descriptors.
+//!
+//! The order is owner, extended attributes, ACLs, mode, times: a new owner takes away setuid, setgid and capabilities, an ACL changes the
+//! mode, and everything but the last changes no time that is kept.
 
-use std::ffi::OsStr;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Mode, Timespec, Timestamps};
-
-use crate::sys::fs::{self, Stat};
+use super::acl;
+use crate::error::Cause;
+use crate::sys::fs::{FileType, Stat};
+use crate::sys::{self, Node};
 
 const SET_ID_BITS: u32 = 0o6000;
+const GROUP_BITS_SHIFT: u32 = 3;
 
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
-    }
+/// What a copy keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preserve {
+    /// Permissions with setuid, setgid and sticky, and ACLs.
+    pub mode: bool,
+    /// Owner and group.
+    pub ownership: bool,
+    /// Access and modification times.
+    pub timestamps: bool,
+    /// Hard links among everything that is copied.
+    pub links: bool,
+    /// Extended attributes, capabilities among them.
+    pub xattr: bool,
+    /// Of them at least the security context.
+    pub context: bool,
+    /// FIFOs, sockets and devices.
+    pub specials: bool,
+    /// An ACL that the destination's filesystem cannot hold is a failure and not a warning.
+    pub acls_demanded: bool,
+    /// The same for extended attributes.
+    pub xattr_demanded: bool,
 }
 
-/// Gives a finished file the mode and the times of its source.
-///
-/// setuid and setgid are kept only if the copy has the owner and group that they would speak for.
-pub fn set_file_metadata(file: impl AsFd, source: &Stat) -> io::Result<()> {
-    let mut mode = source.st_mode & 0o7777;
-    if mode & SET_ID_BITS != 0 {
-        let copy = fs::stat(file.as_fd())?;
-        if (copy.st_uid, copy.st_gid) != (source.st_uid, source.st_gid) {
-            mode &= !SET_ID_BITS;
+impl Default for Preserve {
+    fn default() -> Self {
+        Self {
+            mode: true,
+            ownership: false,
+            timestamps: true,
+            links: true,
+            xattr: false,
+            context: false,
+            specials: false,
+            acls_demanded: false,
+            xattr_demanded: false,
         }
     }
-    rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(mode))?;
-    Ok(rustix::fs::futimens(file, &times(source))?)
 }
 
-/// Gives a directory the mode and the times of its source; to be done after everything in it.
-pub fn set_dir_metadata(dir: impl AsFd, source: &Stat) -> io::Result<()> {
-    rustix::fs::fchmod(dir.as_fd(), Mode::from_raw_mode(source.st_mode & 0o7777))?;
-    Ok(rustix::fs::futimens(dir, &times(source))?)
+/// Something that was not kept.
+#[derive(Debug)]
+pub struct Loss {
+    /// The verb that goes after "cannot", for example `"set owner of"`.
+    pub op: &'static str,
+    /// Why.
+    pub cause: Cause,
+    /// The source could not be asked; otherwise the destination could not be told.
+    pub at_source: bool,
+    /// The filesystem has no such thing, and nobody demanded it.
+    pub forgivable: bool,
 }
 
-/// Gives a symbolic link the times of its source.
-pub fn set_link_times(dir: impl AsFd, name: &OsStr, source: &Stat) -> io::Result<()> {
-    Ok(rustix::fs::utimensat(dir, name, &times(source), AtFlags::SYMLINK_NOFOLLOW)?)
+impl Loss {
+    fn new(op: &'static str, cause: impl Into<Cause>) -> Self {
+        Self { op, cause: cause.into(), at_source: false, forgivable: false }
+    }
+
+    fn at_source(op: &'static str, cause: io::Error) -> Self {
+        Self { op, cause: cause.into(), at_source: true, forgivable: false }
+    }
+}
+
+/// Gives copies the metadata of their sources.
+pub struct Keeper {
+    preserve: Preserve,
+    /// Whoever is not cannot give files away, and is not told so each time.
+    privileged: bool,
+    umask: u32,
+}
+
+/// A copy and where its metadata comes from.
+pub struct Metadata<'a> {
+    /// The source.
+    pub source: Node<'a>,
+    /// What fstat(2) said of it when its copy began.
+    pub stat: &'a Stat,
+    /// The copy.
+    pub target: Node<'a>,
+    /// Whether the copy was there before, as a directory that is merged into may have been.
+    pub existed: bool,
+}
+
+impl Keeper {
+    /// Asks what the process may, and what its umask is if that matters; to be called before there are threads that make files.
+    pub fn new(preserve: Preserve) -> Self {
+        let umask = if preserve.mode { 0 } else { sys::fs::umask() };
+        Self { preserve, privileged: rustix::process::geteuid().is_root(), umask }
+    }
+
+    /// What is kept.
+    pub fn preserve(&self) -> &Preserve {
+        &self.preserve
+    }
+
+    /// Sets all that is kept. What cannot be kept is told to `lost`, and does not stop the rest. A file whose owner could not be kept gets
+    /// no setuid and no setgid, and one whose ACL could not be kept gives its group no more than the ACL did.
+    pub fn keep(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
+        let Metadata { source, stat, target, .. } = *metadata;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let owned = self.preserve.ownership && self.keep_owner(stat, target, lost);
+        if self.preserve.xattr || self.preserve.context {
+            self.keep_attributes(source, target, lost);
+        }
+        if kind != FileType::Symlink {
+            self.keep_mode(metadata, kind == FileType::Directory, owned, lost);
+        }
+        if self.preserve.timestamps {
+            keep_times(stat, target, lost);
+        }
+    }
+
+    /// True if the copy now has its source's owner and group.
+    fn keep_owner(&self, stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) -> bool {
+        let Err(error) = target.set_owner(Some(stat.st_uid), stat.st_gid) else { return true };
+        if !matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) {
+            lost(Loss::new("set owner of", error));
+            return false;
+        }
+        // The group alone may still be one that this user may give.
+        let group_kept = target.set_owner(None, stat.st_gid).is_ok();
+        if self.privileged {
+            lost(Loss::new("set owner of", error));
+        }
+        group_kept && target.stat().is_ok_and(|copy| same_owner(&copy, stat))
+    }
+
+    fn keep_attributes(&self, source: Node<'_>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
+        let names = match source.attributes() {
+            Ok(names) => names,
+            Err(error) => return lost(Loss::at_source("list attributes of", error)),
+        };
+        for name in names.iter().filter(|name| self.wants(name)) {
+            let value = match source.attribute(name) {
+                Ok(Some(value)) => value,
+                // Removed since; the change time of a file tells.
+                Ok(None) => continue,
+                Err(cause) => {
+                    let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);
+                    lost(Loss { at_source: true, ..Loss::new("read attribute of", cause) });
+                    continue;
+                }
+            };
+            if let Err(cause) = target.set_attribute(name, &value) {
+                let forgivable = !self.preserve.xattr_demanded && is_unsupported(&cause);
+                let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);
+                lost(Loss { forgivable, ..Loss::new("set attribute of", cause) });
+            }
+        }
+    }
+
+    /// ACLs belong to the mode, also where xfs lists them once more under its own names; what else the system keeps is not for a copy, and
+    /// `security.evm` signs one inode of one filesystem.
+    fn wants(&self, name: &CStr) -> bool {
+        match name.to_bytes() {
+            b"security.selinux" => true,
+            b"security.evm" => false,
+            name => self.preserve.xattr && !name.starts_with(b"system.") && !name.starts_with(b"trusted.SGI_ACL_"),
+        }
+    }
+
+    fn keep_mode(&self, metadata: &Metadata<'_>, is_dir: bool, owned: bool, lost: &mut dyn FnMut(Loss)) {
+        let Metadata { source, stat, target, existed } = *metadata;
+        if !self.preserve.mode {
+            if !existed {
+                self.give_mode_of_new_file(target, is_dir, lost);
+            }
+            return;
+        }
+        let mut mode = stat.st_mode & 0o7777;
+        if mode & SET_ID_BITS != 0 && !owned && !target.stat().is_ok_and(|copy| same_owner(&copy, stat)) {
+            mode &= !SET_ID_BITS;
+        }
+        match source.attribute(acl::ACCESS) {
+            Ok(wanted) => {
+                let kept = self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost);
+                if !kept {
+                    let allowed = wanted.as_deref().map_or(0, acl::group_bits);
+                    mode &= !(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT;
+                }
+            }
+            Err(error) => {
+                lost(Loss::at_source("read ACL of", error));
+                self.keep_acl(acl::ACCESS, None, target, lost);
+                mode &= !(0o7 << GROUP_BITS_SHIFT);
+            }
+        }
+        if is_dir {
+            match source.attribute(acl::DEFAULT) {
+                Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
+                Err(error) => lost(Loss::at_source("read default ACL of", error)),
+            }
+        }
+        if let Err(error) = target.set_mode(mode) {
+            lost(Loss::new("set mode of", error));
+        }
+    }
+
+    /// The mode that open(2) and mkdir(2) give, and no ACL, whatever the folder passes on.
+    fn give_mode_of_new_file(&self, target: Node<'_>, is_dir: bool, lost: &mut dyn FnMut(Loss)) {
+        self.keep_acl(acl::ACCESS, None, target, lost);
+        if is_dir {
+            self.keep_acl(acl::DEFAULT, None, target, lost);
+        }
+        let mode = if is_dir { 0o777 } else { 0o666 } & !self.umask;
+        if let Err(error) = target.set_mode(mode) {
+            lost(Loss::new("set mode of", error));
+        }
+    }
+
+    /// Sets an ACL, or removes the one that the copy inherited from its folder. False if the copy does not have the ACL now.
+    fn keep_acl(&self, which: &CStr, wanted: Option<&[u8]>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) -> bool {
+        let done = match wanted {
+            Some(acl) => target.set_attribute(which, acl),
+            None => match target.attribute(which) {
+                Ok(Some(_)) => target.remove_attribute(which),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            },
+        };
+        let Err(error) = done else { return true };
+        let op = if which == acl::ACCESS { "set ACL of" } else { "set default ACL of" };
+        let forgivable = !self.preserve.acls_demanded && is_unsupported(&error);
+        lost(Loss { forgivable, ..Loss::new(op, error) });
+        false
+    }
+}
+
+fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
+    let in_every_range = |seconds: i64| i32::try_from(seconds).is_ok_and(|seconds| seconds >= 0);
+    let kept = target.set_times(stat).and_then(|()| {
+        if in_every_range(stat.st_atime) && in_every_range(stat.st_mtime) {
+            return Ok(true);
+        }
+        // The kernel sets what the filesystem cannot hold to the nearest time that it can, and says nothing.
+        let copy = target.stat()?;
+        Ok((copy.st_atime, copy.st_mtime) == (stat.st_atime, stat.st_mtime))
+    });
+    match kept {
+        Ok(true) => {}
+        Ok(false) => lost(Loss::new("set times of", Cause::TimeOutOfRange)),
+        Err(error) => lost(Loss::new("set times of", error)),
+    }
+}
+
+fn same_owner(one: &Stat, other: &Stat) -> bool {
+    (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
+}
+
+/// Whether the filesystem has no such thing at all.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }

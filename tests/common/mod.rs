@@ -1,19 +1,57 @@
 //! What the tests share: the command, trees to copy, a comparison, and freshly made filesystems.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod random;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
+pub mod aio;
+pub mod hard;
+pub mod lying;
+pub mod posix;
+
 /// The command under test.
 pub fn aiocp() -> Command {
     Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))
+}
+
+/// The other command under test.
+pub fn aiosum() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))
+}
+
+/// A tool that the tests compare with, from the path or from where `.ci/run` installs what Debian lacks. Without it this says so aloud;
+/// in CI that is a failure.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).chain([installed]).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing, and in CI it may not be left out");
+        std::io::stderr().write_all(format!("SKIPPED: {name} is missing\n").as_bytes()).unwrap();
+    }
+    found
+}
+
+/// Runs it with `input` on its standard input.
+pub fn run_with(command: &mut Command, input: &[u8], code: i32) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // A command that does not read all of it closes the pipe, which is its right.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().unwrap()
+    });
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+    output
 }
 
 /// A folder on the disk that holds the build, not in a /tmp that may be memory.
@@ -30,6 +68,13 @@ pub fn run(command: &mut Command, code: i32) -> Output {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs aiocp under strace with these options; the trace is in `trace`.
+pub fn strace(options: &[&str], trace: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+    command
 }
 
 /// Bytes without a pattern that a block size could hide.
@@ -131,6 +176,22 @@ pub fn is_root(what: &str) -> bool {
     root
 }
 
+/// Whether this program is there; in CI it has to be.
+pub fn have(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
+    let have = found.status.success();
+    if !have {
+        assert!(std::env::var_os("CI").is_none(), "{program} is missing, and in CI it may not be left out");
+        std::io::stderr().write_all(format!("SKIPPED: {program} is missing\n").as_bytes()).unwrap();
+    }
+    have
+}
+
+/// Whether there is a strace; in CI there has to be one.
+pub fn have_strace() -> bool {
+    have("strace")
+}
+
 /// A filesystem of the test's own, unmounted when it is dropped.
 pub struct Mounted {
     mounts: Vec<PathBuf>,
@@ -138,22 +199,21 @@ pub struct Mounted {
     _folder: TempDir,
 }
 
-fn must(command: &mut Command) {
+pub fn must(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
 impl Mounted {
-    /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, or overlay (upon ext4).
+    /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, ramfs (which has no
+    /// attributes), or overlay (upon ext4).
     pub fn new(kind: &str, mib: u64) -> Self {
         let folder = folder();
         let path = folder.path().join("mount");
         fs::create_dir(&path).unwrap();
         let mut mounted = Self { mounts: vec![path.clone()], path, _folder: folder };
-        if kind == "tmpfs" {
-            must(
-                Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs"]).arg(&mounted.path),
-            );
+        if matches!(kind, "tmpfs" | "ramfs") {
+            must(Command::new("mount").args(["-t", kind, "-o", &format!("size={mib}M"), kind]).arg(&mounted.path));
             return mounted;
         }
         let image = mounted._folder.path().join("image");
@@ -178,12 +238,39 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    /// What a power cut does, for ext4 and xfs: everything that is not on the device is gone, and nothing gets there any more.
+    pub fn cut_power(&self) {
+        must(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.path));
+    }
+
+    /// Mounts it once more after a power cut.
+    pub fn mount_again(&self) {
+        unmount(&self.path);
+        must(Command::new("mount").args(["-o", "loop"]).arg(self._folder.path().join("image")).arg(&self.path));
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         for mount in self.mounts.iter().rev() {
-            let output = Command::new("umount").arg(mount).output();
-            let gone = output.as_ref().is_ok_and(|output| output.status.success());
-            assert!(gone || std::thread::panicking(), "umount {mount:?}: {output:?}");
+            unmount(mount);
         }
     }
+}
+
+/// umount(8), which has to succeed unless something else failed before.
+pub fn unmount(mount: &Path) {
+    let umount = || Command::new("umount").arg(mount).output();
+    let gone = |output: &std::io::Result<Output>| output.as_ref().is_ok_and(|output| output.status.success());
+    let mut output = umount();
+    // The child of another test's thread holds what is open here until it calls exec: for a moment.
+    for _ in 0..40 {
+        if gone(&output) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        output = umount();
+    }
+    assert!(gone(&output) || std::thread::panicking(), "umount {mount:?}: {output:?}");
 }

@@ -1,11 +1,22 @@
 //! Which road a file's data takes: the one place where that is decided.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Direct, Options};
 use crate::error::Cause;
 use crate::report::{Road, Way};
 use crate::sys::fs::{self, DirectIo};
+
+/// Whether `O_DIRECT` is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// Where it is real and a gain.
+    Auto,
+    /// Or the file fails.
+    Always,
+    /// Everything through the page cache.
+    Never,
+}
 
 /// Files up to this size are copied by one worker with plain reads and writes: the destination's direct writes would
 /// wait for each other, and a device request of less than this is not worth the detour.
@@ -15,9 +26,9 @@ pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 pub const SMALL: Road = Road::buffered("small file");
 
 /// Whether a file of this size is one worker's job.
-pub fn is_small(options: &Options, size_bytes: u64) -> bool {
+pub fn is_small(direct: Direct, size_bytes: u64) -> bool {
     // Files in /proc and the like say 0 and hold something: they cannot be planned in blocks.
-    size_bytes == 0 || (size_bytes <= SMALL_BYTES_MAX && options.direct != Direct::Always)
+    size_bytes == 0 || (size_bytes <= SMALL_BYTES_MAX && direct != Direct::Always)
 }
 
 /// One side's way, and the multiple that its offsets and lengths must keep to.
@@ -41,31 +52,31 @@ impl Lane {
 }
 
 /// Chooses the source's lane and turns `O_DIRECT` on if it is direct.
-pub fn source_lane(options: &Options, file: &OwnedFd, size_bytes: u64) -> Result<Lane, Cause> {
+pub fn source_lane(direct: Direct, block_bytes: u64, file: &OwnedFd, size_bytes: u64) -> Result<Lane, Cause> {
     // Reading from the device what memory holds already would be slower and, where it is dirty, wait for it.
     let cached = || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > size_bytes / 2);
-    if options.direct == Direct::Auto && cached() {
+    if direct == Direct::Auto && cached() {
         return Ok(Lane::buffered("already in the page cache"));
     }
-    lane(options, file)
+    lane(direct, block_bytes, file)
 }
 
 /// Chooses the destination's lane and turns `O_DIRECT` on if it is direct.
-pub fn target_lane(options: &Options, file: &OwnedFd) -> Result<Lane, Cause> {
-    lane(options, file)
+pub fn target_lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause> {
+    lane(direct, block_bytes, file)
 }
 
-fn lane(options: &Options, file: &OwnedFd) -> Result<Lane, Cause> {
-    let refused = |reason| match options.direct {
+fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause> {
+    let refused = |reason| match direct {
         Direct::Always => Err(Cause::NoDirect(reason)),
         _ => Ok(Lane::buffered(reason)),
     };
-    if options.direct == Direct::Never {
+    if direct == Direct::Never {
         return Ok(Lane::buffered("--direct=never"));
     }
     let align_bytes = match fs::direct_io(file)? {
         DirectIo::Refused(reason) => return refused(reason),
-        DirectIo::Aligned(align_bytes) if align_bytes > options.block_bytes => {
+        DirectIo::Aligned(align_bytes) if align_bytes > block_bytes => {
             return refused("its alignment is larger than a block");
         }
         DirectIo::Aligned(align_bytes) => align_bytes,
@@ -77,10 +88,31 @@ fn lane(options: &Options, file: &OwnedFd) -> Result<Lane, Cause> {
     }
 }
 
-/// Both lanes through the page cache, after direct I/O was accepted and then failed.
-pub fn give_up_direct(source: &OwnedFd, target: &OwnedFd) -> Result<(Lane, Lane), Cause> {
-    fs::set_direct(source, false)?;
-    fs::set_direct(target, false)?;
-    let lane = Lane::buffered("direct I/O was accepted, then answered EINVAL");
-    Ok((lane, lane))
+/// The lane of all `files` through the page cache, after direct I/O was accepted and then failed.
+pub fn give_up_direct(files: &[&OwnedFd]) -> Result<Lane, Cause> {
+    for file in files {
+        fs::set_direct(file, false)?;
+    }
+    Ok(Lane::buffered("direct I/O was accepted, then answered EINVAL"))
+}
+
+/// Whether a failure is that of a filesystem that accepts `O_DIRECT` and refuses the I/O.
+pub fn is_direct_refusal(cause: &Cause) -> bool {
+    matches!(cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL))
+}
+
+/// Which blocks of a file hold data, a bit a block. A terabyte in blocks of 1 MiB takes 128 KiB.
+pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Vec<u64>> {
+    let count = size_bytes.div_ceil(block_bytes);
+    let mut bits = vec![0; count.div_ceil(64) as usize];
+    let mut from = 0;
+    while from < size_bytes {
+        let Some((start, end)) = fs::next_data(file, from)? else { break };
+        for block in start / block_bytes..end.min(size_bytes).div_ceil(block_bytes) {
+            bits[(block / 64) as usize] |= 1u64 << (block % 64);
+        }
+        // The next data that matters is in a block that is not marked yet.
+        from = end.next_multiple_of(block_bytes);
+    }
+    Ok(bits)
 }

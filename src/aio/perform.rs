@@ -1,0 +1,76 @@
+//! One operation carried out by the calling thread: what a pool's threads do, and what the fake does.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
+
+use super::{Op, OpKind};
+
+/// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the caller's to judge. Blocks.
+pub(super) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
+    Ok(transfer(op, limit_bytes)?)
+}
+
+fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
+    if op.priority.is_some() || op.eventfd.is_some() {
+        return Err(Errno::OPNOTSUPP);
+    }
+    // preadv2 would take the largest for -1, which means the place where the file stands.
+    i64::try_from(op.offset_bytes).map_err(|_| Errno::INVAL)?;
+    let (file, offset, flags) = (&op.file, op.offset_bytes, op.flags);
+    match &mut op.kind {
+        OpKind::Read(part) => {
+            let bytes = part.bytes_mut().ok_or(Errno::INVAL)?;
+            let len = bytes.len().min(limit_bytes);
+            read(file, &mut [IoSliceMut::new(&mut bytes[..len])], offset, flags)
+        }
+        OpKind::Write(part) => {
+            let bytes = part.bytes().ok_or(Errno::INVAL)?;
+            write(file, &[IoSlice::new(&bytes[..bytes.len().min(limit_bytes)])], offset, flags)
+        }
+        OpKind::ReadVectored(parts) => {
+            let (mut slices, mut left) = (Vec::with_capacity(parts.len()), limit_bytes);
+            for part in parts.iter_mut() {
+                let bytes = part.bytes_mut().ok_or(Errno::INVAL)?;
+                let len = bytes.len().min(left);
+                left -= len;
+                slices.push(IoSliceMut::new(&mut bytes[..len]));
+            }
+            read(file, &mut slices, offset, flags)
+        }
+        OpKind::WriteVectored(parts) => {
+            let (mut slices, mut left) = (Vec::with_capacity(parts.len()), limit_bytes);
+            for part in parts.iter() {
+                let bytes = part.bytes().ok_or(Errno::INVAL)?;
+                let len = bytes.len().min(left);
+                left -= len;
+                slices.push(IoSlice::new(&bytes[..len]));
+            }
+            write(file, &slices, offset, flags)
+        }
+        OpKind::Fsync => rustix::io::retry_on_intr(|| rustix::fs::fsync(file)).map(|()| 0),
+        OpKind::Fdatasync => rustix::io::retry_on_intr(|| rustix::fs::fdatasync(file)).map(|()| 0),
+        // Waiting for readiness would hold a thread for as long as nothing happens.
+        OpKind::Poll(_) => Err(Errno::OPNOTSUPP),
+    }
+}
+
+fn read(
+    file: &OwnedFd,
+    slices: &mut [IoSliceMut<'_>],
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
+    match slices {
+        [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
+        several => rustix::io::retry_on_intr(|| preadv2(file, several, offset, flags)),
+    }
+}
+
+fn write(file: &OwnedFd, slices: &[IoSlice<'_>], offset: u64, flags: ReadWriteFlags) -> rustix::io::Result<usize> {
+    match slices {
+        [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
+        several => rustix::io::retry_on_intr(|| pwritev2(file, several, offset, flags)),
+    }
+}

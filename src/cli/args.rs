@@ -1,0 +1,410 @@
+//! The flags of `aiocp`: one table, from which help, man page and completions are made.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap_complete::Shell;
+
+use super::existing::ExistingArgs;
+use super::preserve::{self, Attribute};
+use super::seeing::SeeingArgs;
+use super::selection::SelectionArgs;
+use super::{help, size, usage};
+use crate::copy::{self, Destination, EngineKind, Filter, Follow, List, Make, Options};
+use crate::error::shown;
+
+/// Copy files and trees at the speed of the device, durable when it is done.
+///
+/// Directories are copied whole. Modes with ACLs, times (in nanoseconds), symbolic links, hard links and holes are kept. A file appears under its
+/// name only when it is complete, and exit code 0 means that data and names are on the device.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aiocp",
+    version = super::VERSION,
+    args_override_self = true,
+    next_help_heading = "What",
+    override_usage = "aiocp [OPTION]... SOURCE DEST\n       aiocp [OPTION]... SOURCE... DIRECTORY\n       aiocp [OPTION]... -t DIRECTORY SOURCE..."
+)]
+pub struct Args {
+    /// What to copy, and last where to
+    #[arg(value_name = "SOURCE", value_hint = clap::ValueHint::AnyPath, value_parser = operand(), help_heading = None::<&str>)]
+    pub(super) paths: Vec<PathBuf>,
+
+    /// Copy all SOURCEs into DIRECTORY
+    #[arg(short = 't', long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath, conflicts_with = "no_target_directory")]
+    pub(super) target_directory: Option<PathBuf>,
+
+    /// Take DEST as the copy's name: merge trees
+    ///
+    /// Without it, a DEST that is a directory gets the copy inside it.
+    #[arg(short = 'T', long)]
+    pub(super) no_target_directory: bool,
+
+    /// Accepted, as is -R: directories are always copied whole
+    #[arg(short = 'r', short_alias = 'R', long)]
+    pub(super) recursive: bool,
+
+    /// Keep owner and group too
+    ///
+    /// The same as --preserve=mode,ownership,timestamps.
+    #[arg(short = 'p', id = "preserve_default")]
+    pub(super) preserve_default: bool,
+
+    /// Keep everything, also owners and devices
+    ///
+    /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as what they are.
+    #[arg(short, long)]
+    pub(super) archive: bool,
+
+    /// Keep mode, ownership, timestamps, links, context, xattr or all
+    #[arg(long, value_name = "LIST", value_enum, hide_possible_values = true, value_delimiter = ',', num_args = 0..=1, require_equals = true,
+          default_missing_values = ["mode", "ownership", "timestamps"])]
+    pub(super) preserve: Vec<Attribute>,
+
+    /// Do not keep this
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    pub(super) no_preserve: Vec<Attribute>,
+
+    /// Make again below DIRECTORY the folders that SOURCE names
+    #[arg(long, conflicts_with = "no_target_directory")]
+    pub(super) parents: bool,
+
+    /// Take no notice of slashes at the end of a SOURCE
+    #[arg(long)]
+    pub(super) strip_trailing_slashes: bool,
+
+    /// Follow all symbolic links in SOURCE
+    #[arg(short = 'L', long)]
+    pub(super) dereference: bool,
+
+    /// Copy symbolic links as links, also if named as SOURCE (default)
+    #[arg(short = 'P', long)]
+    pub(super) no_dereference: bool,
+
+    /// Follow symbolic links that are named as SOURCE
+    #[arg(short = 'H')]
+    pub(super) dereference_operands: bool,
+
+    /// The same as -P --preserve=links
+    #[arg(short = 'd')]
+    pub(super) no_dereference_links: bool,
+
+    /// Do not go into directories on other filesystems
+    #[arg(short = 'x', long)]
+    pub(super) one_file_system: bool,
+
+    /// Make hard links to the files instead of copies
+    #[arg(short = 'l', long)]
+    pub(super) link: bool,
+
+    /// Make symbolic links to the files instead of copies
+    #[arg(short = 's', long, conflicts_with = "link")]
+    pub(super) symbolic_link: bool,
+
+    /// Copy no data, only what --preserve names
+    #[arg(long)]
+    pub(super) attributes_only: bool,
+
+    /// Do not wait for the device
+    ///
+    /// Without it exit code 0 means that data and names are on the device.
+    #[arg(long)]
+    pub(super) no_sync: bool,
+
+    /// Holes: auto keeps them, always makes them of zeros, never fills them
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, default_value_t = Sparse::Auto)]
+    pub(super) sparse: Sparse,
+
+    /// Clone files: auto, always, never
+    ///
+    /// A clone shares the data of its source.
+    /// Without WHEN: always.
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
+          default_value_t = Reflink::Auto, default_missing_value = "always")]
+    pub(super) reflink: Reflink,
+
+    #[command(flatten)]
+    pub(super) existing: ExistingArgs,
+
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+
+    /// Write each file's BLAKE3 hash ("-": stdout)
+    ///
+    /// One b3sum line a file, sorted by path and relative to DEST.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Verification")]
+    pub(super) manifest: Option<PathBuf>,
+
+    /// Read each file back from the device
+    ///
+    /// Before it gets its name; what differs is written again.
+    #[arg(long, help_heading = "Verification", group = "verification",
+          conflicts_with_all = ["no_sync", "link", "symbolic_link", "attributes_only"])]
+    pub(super) verify: bool,
+
+    /// Go on where an interrupted --resume ended
+    ///
+    /// It keeps a journal in case it is interrupted itself.
+    #[arg(long, help_heading = "Verification", conflicts_with_all = ["no_sync", "link", "symbolic_link", "attributes_only", "verify_only", "dry_run"])]
+    pub(super) resume: bool,
+
+    /// Copy nothing: compare DEST with SOURCE, both as their devices have them
+    #[arg(long, help_heading = "Verification", group = "verification",
+          conflicts_with_all = ["no_sync", "link", "symbolic_link", "attributes_only", "manifest", "ExistingArgs"])]
+    pub(super) verify_only: bool,
+
+    /// Write again what differs; with --verify-only also copy what is missing
+    #[arg(long, help_heading = "Verification", requires = "verification")]
+    pub(super) repair: bool,
+
+    /// Go past the page cache with O_DIRECT: auto, always, never
+    #[arg(help_heading = "Tuning", long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, default_value_t = Direct::Auto)]
+    pub(super) direct: Direct,
+
+    /// Who moves the blocks of big files [default: kernel, or threads where it cannot be had]
+    #[arg(help_heading = "Tuning", long, value_name = "ENGINE", value_enum)]
+    pub(super) engine: Option<Engine>,
+
+    /// Blocks in flight, 1 to 4096
+    #[arg(help_heading = "Tuning", long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(super) queue_depth: u16,
+
+    /// Bytes a block, a power of two from 4K to 64M
+    #[arg(help_heading = "Tuning", long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
+    pub(super) block_size: u64,
+
+    /// Workers, 1 to 1024
+    #[arg(help_heading = "Tuning", long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: u16,
+
+    /// With --resume, bytes of a big file that may be copied again
+    #[arg(help_heading = "Tuning", long, value_name = "SIZE", default_value = "256MiB", value_parser = size::parse)]
+    pub(super) journal_interval: u64,
+
+    #[command(flatten)]
+    pub(super) seeing: SeeingArgs,
+
+    /// Print a completion script: bash, zsh, fish, elvish, powershell
+    #[arg(
+        long,
+        value_name = "SHELL",
+        value_enum,
+        exclusive = true,
+        hide_possible_values = true,
+        help_heading = "Seeing"
+    )]
+    pub(super) completions: Option<Shell>,
+}
+
+/// What `-h` shows, by id.
+const ESSENTIAL: [&str; 10] = [
+    "archive",
+    "target_directory",
+    "no_target_directory",
+    "no_clobber",
+    "exclude",
+    "manifest",
+    "verify",
+    "verbose",
+    "help",
+    "version",
+];
+
+/// What `--help` shows on a terminal, by id.
+const COMMON: [&str; 15] = [
+    "archive",
+    "preserve_default",
+    "target_directory",
+    "no_target_directory",
+    "no_clobber",
+    "update_older",
+    "dereference",
+    "exclude",
+    "dry_run",
+    "manifest",
+    "verify",
+    "no_sync",
+    "verbose",
+    "stats",
+    "version",
+];
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Sparse {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Reflink {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Direct {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Engine {
+    /// Kernel AIO for what is direct, threads for the rest
+    Kernel,
+    /// glibc's POSIX AIO
+    Posix,
+    /// Threads that call pread and pwrite
+    Threads,
+}
+
+impl Direct {
+    pub(super) fn option(self) -> copy::Direct {
+        match self {
+            Direct::Auto => copy::Direct::Auto,
+            Direct::Always => copy::Direct::Always,
+            Direct::Never => copy::Direct::Never,
+        }
+    }
+}
+
+const BLOCK_BYTES_MAX: u64 = 64 << 20;
+
+/// Any path, also the empty one, which is refused like any other that is not there.
+fn operand() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+pub(super) fn block_size(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        bytes if bytes.is_power_of_two() && (4096..=BLOCK_BYTES_MAX).contains(&bytes) => Ok(bytes),
+        _ => Err("it is not a power of two from 4K to 64M".to_owned()),
+    }
+}
+
+impl Args {
+    /// Reads the process's command line, and what clap knows of the order in it; does not come back from one that makes no sense, nor from `--help`.
+    pub(super) fn read() -> (Self, ArgMatches) {
+        let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
+        let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        (args, matches)
+    }
+
+    /// The options, or what makes no sense about them. The selection comes from files that may be missing, which is another matter.
+    pub(super) fn options(
+        &self,
+        matches: &ArgMatches,
+        (filter, list): (Filter, Option<List>),
+    ) -> Result<Options, String> {
+        let links = ["dereference", "no_dereference", "dereference_operands", "no_dereference_links", "archive"];
+        Ok(Options {
+            existing: self.existing.read(matches)?,
+            make: match () {
+                () if self.verify_only => Make::Nothing,
+                () if self.link => Make::HardLink,
+                () if self.symbolic_link => Make::SymbolicLink,
+                () if self.attributes_only => Make::Attributes,
+                () => Make::Copy,
+            },
+            follow: match last_of(matches, &links) {
+                Some("dereference") => Follow::Always,
+                Some("dereference_operands") => Follow::Operands,
+                _ => Follow::Never,
+            },
+            one_file_system: self.one_file_system,
+            parents: self.parents,
+            filter,
+            list,
+            direct: self.direct.option(),
+            sparse: match self.sparse {
+                Sparse::Auto => copy::Sparse::Auto,
+                Sparse::Always => copy::Sparse::Always,
+                Sparse::Never => copy::Sparse::Never,
+            },
+            reflink: match self.reflink {
+                Reflink::Auto => copy::Reflink::Auto,
+                Reflink::Always => copy::Reflink::Always,
+                Reflink::Never => copy::Reflink::Never,
+            },
+            preserve: preserve::preserve(matches),
+            hash: self.manifest.is_some() || self.resume,
+            sync: !self.no_sync,
+            dry_run: self.seeing.dry_run,
+            verify: self.verify,
+            repair: self.repair,
+            engine: match self.engine {
+                None => EngineKind::Auto,
+                Some(Engine::Kernel) => EngineKind::Kernel,
+                Some(Engine::Posix) => EngineKind::Posix,
+                Some(Engine::Threads) => EngineKind::Threads,
+            },
+            queue_depth: self.queue_depth.into(),
+            block_bytes: self.block_size,
+            threads: self.threads.into(),
+            resume: self.resume,
+            journal_interval_bytes: self.journal_interval,
+            stop: Arc::default(),
+        })
+    }
+
+    /// What makes no sense together, beyond what clap knows of.
+    pub(super) fn check(&self, sources: usize) -> Result<(), &'static str> {
+        // A clone has the holes of its source, neither more nor fewer.
+        if let (Reflink::Always, Sparse::Always | Sparse::Never) = (self.reflink, self.sparse) {
+            return Err("--reflink=always goes with --sparse=auto alone");
+        }
+        if self.seeing.failed_list.is_some() && sources > 1 {
+            return Err("--failed-list goes with one SOURCE, since --files-from does");
+        }
+        self.seeing.check(self.manifest.as_deref())
+    }
+
+    /// Sources and destination, or what is missing.
+    pub(super) fn operands(&self) -> Result<(Vec<PathBuf>, Destination), String> {
+        let (sources, destination) = self.named()?;
+        if let [_, second, ..] = sources
+            && self.selection.has_list()
+        {
+            return Err(format!("'{}' is one SOURCE too many for --files-from", shown(second)));
+        }
+        let strip = |path: &PathBuf| if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() };
+        Ok((sources.iter().map(strip).collect(), destination))
+    }
+
+    fn named(&self) -> Result<(&[PathBuf], Destination), String> {
+        match (&self.target_directory, self.paths.as_slice()) {
+            (_, []) => Err("a SOURCE is missing".to_owned()),
+            (Some(directory), sources) => Ok((sources, Destination::Directory(directory.clone()))),
+            (None, [source]) => Err(format!("a destination is missing after '{}'", shown(source))),
+            (None, [sources @ .., last]) if self.no_target_directory => match sources {
+                [_] => Ok((sources, Destination::Exact(last.clone()))),
+                _ => Err(format!("'{}' is one operand too many for -T", shown(last))),
+            },
+            (None, [sources @ .., last]) => Ok((sources, Destination::Either(last.clone()))),
+        }
+    }
+}
+
+fn without_slashes(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|&byte| byte != b'/').map_or(1.min(bytes.len()), |last| last + 1);
+    PathBuf::from(OsStr::from_bytes(&bytes[..end]))
+}
+
+/// Which of some flags came last on the command line.
+pub(super) fn last_of<'a>(matches: &ArgMatches, flags: &[&'a str]) -> Option<&'a str> {
+    let given = flags.iter().filter(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine));
+    given.max_by_key(|flag| matches.indices_of(flag).and_then(Iterator::last)).copied()
+}
+
+/// The command line as clap knows it: what help, man page and completions are made from.
+pub fn command() -> clap::Command {
+    Args::command()
+}

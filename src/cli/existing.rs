@@ -1,0 +1,118 @@
+//! Flags about files that stand in the destination, and what they come to.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::{ArgMatches, Args, ValueEnum};
+
+use super::args::last_of;
+use crate::copy::{Backup, BackupNames, Existing, OnExisting};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Existing files")]
+pub(super) struct ExistingArgs {
+    /// Ask before a file is replaced
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Never replace (rsync's -n is --dry-run)
+    ///
+    /// An existing file stays as it is. It is no failure, and -v names it.
+    #[arg(short = 'n', long)]
+    no_clobber: bool,
+
+    /// Replace only what is older
+    ///
+    /// The same as --update.
+    #[arg(short = 'u')]
+    update_older: bool,
+
+    /// Replace all, none, none-fail (a failure) or older (the default) files
+    #[arg(long, value_name = "WHICH", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "older")]
+    update: Option<Update>,
+
+    /// With -l or -s, replace what exists (copies always do)
+    #[arg(short, long)]
+    force: bool,
+
+    /// Replace also FIFOs and devices, and not what a link leads to
+    #[arg(long)]
+    remove_destination: bool,
+
+    /// Keep what is replaced, under another name
+    #[arg(short = 'b', conflicts_with = "no_clobber")]
+    keep_backup: bool,
+
+    /// The same, with names: none, numbered, existing (default), simple
+    #[arg(long, value_name = "CONTROL", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, conflicts_with = "no_clobber")]
+    backup: Option<Option<Control>>,
+
+    /// What simple backups end in, instead of "~"
+    #[arg(short = 'S', long, value_name = "SUFFIX", conflicts_with = "no_clobber")]
+    suffix: Option<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Update {
+    All,
+    None,
+    NoneFail,
+    Older,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Control {
+    #[value(alias = "off")]
+    None,
+    #[value(alias = "t")]
+    Numbered,
+    #[value(alias = "nil")]
+    Existing,
+    #[value(alias = "never")]
+    Simple,
+}
+
+impl ExistingArgs {
+    /// What the flags mean together; of `-i` and `-n` the last one counts, and `-n` overrules `-u`, as in cp.
+    pub(super) fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
+        let update = match last_of(matches, &["update_older", "update"]) {
+            Some("update_older") => Some(Update::Older),
+            _ => self.update,
+        };
+        let asked = last_of(matches, &["interactive", "no_clobber"]);
+        let rule = match (asked, update) {
+            (Some("no_clobber"), _) | (_, Some(Update::None)) => OnExisting::Skip,
+            (_, Some(Update::NoneFail)) => OnExisting::Refuse,
+            (Some(_), _) => OnExisting::Ask,
+            (None, _) => OnExisting::Replace,
+        };
+        Ok(Existing {
+            rule,
+            only_older: matches!(update, Some(Update::Older)),
+            backup: self.backup()?,
+            force: self.force,
+            remove: self.remove_destination,
+        })
+    }
+
+    fn backup(&self) -> Result<Option<Backup>, String> {
+        if !self.keep_backup && self.backup.is_none() && self.suffix.is_none() {
+            return Ok(None);
+        }
+        let control = match (self.backup.flatten(), std::env::var("VERSION_CONTROL")) {
+            (Some(control), _) => control,
+            (None, Ok(text)) if !text.is_empty() => Control::from_str(&text, false)
+                .map_err(|_| format!("VERSION_CONTROL is '{text}', which is no way to make backups"))?,
+            _ => Control::Existing,
+        };
+        let names = match control {
+            Control::None => return Ok(None),
+            Control::Numbered => BackupNames::Numbered,
+            Control::Existing => BackupNames::Existing,
+            Control::Simple => BackupNames::Simple,
+        };
+        let suffix = self.suffix.clone().or_else(|| std::env::var_os("SIMPLE_BACKUP_SUFFIX"));
+        let usable = |suffix: &OsString| !suffix.is_empty() && !suffix.as_bytes().contains(&b'/');
+        Ok(Some(Backup { names, suffix: suffix.filter(usable).unwrap_or_else(|| "~".into()) }))
+    }
+}

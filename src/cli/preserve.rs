@@ -1,0 +1,114 @@
+//! `-p`, `-a`, `--preserve` and `--no-preserve`, which take effect in the order in which they were given, as in `cp`.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, ValueEnum};
+
+use crate::copy::Preserve;
+
+/// What `--preserve` can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Attribute {
+    Mode,
+    Ownership,
+    Timestamps,
+    Links,
+    Context,
+    Xattr,
+    All,
+}
+
+impl Attribute {
+    /// What the user names is demanded. Of `all`, as in `cp`, extended attributes are not.
+    fn set(self, on: bool, preserve: &mut Preserve) {
+        match self {
+            Self::Mode => (preserve.mode, preserve.acls_demanded) = (on, on),
+            Self::Ownership => preserve.ownership = on,
+            Self::Timestamps => preserve.timestamps = on,
+            Self::Links => preserve.links = on,
+            Self::Context => preserve.context = on,
+            Self::Xattr => (preserve.xattr, preserve.xattr_demanded) = (on, on),
+            Self::All => {
+                for one in [Self::Mode, Self::Ownership, Self::Timestamps, Self::Links, Self::Context, Self::Xattr] {
+                    one.set(on, preserve);
+                }
+                preserve.xattr_demanded = false;
+            }
+        }
+    }
+}
+
+/// What `-a` keeps: everything, but what the destination's filesystem cannot hold is only warned of.
+fn archive(preserve: &mut Preserve) {
+    *preserve = Preserve {
+        mode: true,
+        ownership: true,
+        timestamps: true,
+        links: true,
+        xattr: true,
+        context: true,
+        specials: true,
+        ..*preserve
+    };
+}
+
+/// What the command line asks to be kept.
+pub(super) fn preserve(matches: &ArgMatches) -> Preserve {
+    type Change = Box<dyn Fn(&mut Preserve)>;
+    let mut changes: Vec<(usize, Change)> = Vec::new();
+    for (id, on) in [("preserve", true), ("no_preserve", false)] {
+        let attributes = matches.get_many::<Attribute>(id).unwrap_or_default();
+        for (at, &attribute) in matches.indices_of(id).unwrap_or_default().zip(attributes) {
+            changes.push((at, Box::new(move |preserve| attribute.set(on, preserve))));
+        }
+    }
+    let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let flag = |id| matches.indices_of(id).filter(|_| is_given(id)).and_then(Iterator::last);
+    if let Some(at) = flag("archive") {
+        changes.push((at, Box::new(archive)));
+    }
+    if let Some(at) = flag("preserve_default") {
+        let set = |preserve: &mut Preserve| {
+            for one in [Attribute::Mode, Attribute::Ownership, Attribute::Timestamps] {
+                one.set(true, preserve);
+            }
+        };
+        changes.push((at, Box::new(set)));
+    }
+    // cp's -d says both -P and this.
+    if let Some(at) = flag("no_dereference_links") {
+        changes.push((at, Box::new(|preserve| Attribute::Links.set(true, preserve))));
+    }
+    changes.sort_by_key(|(at, _)| *at);
+    let mut preserve = Preserve::default();
+    changes.iter().for_each(|(_, change)| change(&mut preserve));
+    preserve
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_counts() {
+        let read = |args: &[&str]| {
+            let args = ["aiocp"].iter().chain(args).chain(&["a", "b"]);
+            preserve(&super::super::args::command().try_get_matches_from(args).unwrap())
+        };
+        let default = Preserve::default();
+        assert_eq!(read(&[]), default);
+        let p = Preserve { ownership: true, acls_demanded: true, ..default };
+        assert_eq!(read(&["-p"]), p);
+        assert_eq!(read(&["--preserve"]), p);
+        assert_eq!(read(&["--preserve=mode,ownership,timestamps"]), p);
+        let mut a = default;
+        archive(&mut a);
+        assert_eq!(read(&["-a"]), a);
+        assert_eq!(read(&["-a", "--no-preserve=ownership"]), Preserve { ownership: false, ..a });
+        assert_eq!(read(&["--no-preserve=ownership", "-a"]), a);
+        assert_eq!(read(&["-a", "--preserve=xattr"]), Preserve { xattr_demanded: true, ..a });
+        assert_eq!(read(&["--preserve=all"]), Preserve { acls_demanded: true, specials: false, ..a });
+        let none = Preserve { mode: false, timestamps: false, links: false, ..default };
+        assert_eq!(read(&["--no-preserve=all"]), none);
+        assert_eq!(read(&["-p", "--no-preserve=all", "--preserve=links"]), Preserve { links: true, ..none });
+    }
+}

@@ -1,0 +1,240 @@
+//! Where the events of a copy go: to the terminal, and to whatever else was asked for.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+
+use super::failures::Failures;
+use super::json;
+use super::output::Output;
+use super::seeing::SeeingArgs;
+use crate::copy::Operands;
+use crate::error::{Error, shown};
+use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
+use crate::sum::Manifest;
+
+/// Prints events, and collects what is written in the end.
+pub(super) struct Printer<'a> {
+    seeing: &'a SeeingArgs,
+    /// Whether what is written in the end is made durable.
+    sync: bool,
+    manifest: Option<(Output, Mutex<Manifest>)>,
+    pub(super) failures: Failures,
+    failed_list: Option<Output>,
+    /// Whether names in lists end in NUL.
+    nul: bool,
+    /// The first failure of printing or collecting, which ends the run with an error.
+    broken: Mutex<Option<anyhow::Error>>,
+}
+
+impl<'a> Printer<'a> {
+    /// Refuses before anything is copied what could not be written while or after it is.
+    pub(super) fn open(
+        seeing: &'a SeeingArgs,
+        manifest: Option<&Path>,
+        place: &Path,
+        (sync, nul): (bool, bool),
+    ) -> Result<Self, Error> {
+        let output = |what, path: Option<&Path>| path.map(|path| Output::check(what, path, place)).transpose();
+        Ok(Self {
+            seeing,
+            sync,
+            manifest: output("the manifest", manifest)?.map(|output| (output, Mutex::default())),
+            failures: Failures::new(seeing.failed_list.is_some()),
+            failed_list: output("the list of what failed", seeing.failed_list.as_deref())?,
+            nul,
+            broken: Mutex::default(),
+        })
+    }
+
+    fn out(&self, line: &str) -> Result<()> {
+        self.failures.bury();
+        write_out(line)
+    }
+
+    fn err(&self, line: &str) -> Result<()> {
+        self.failures.bury();
+        write_err(line)
+    }
+
+    fn failed(&self, error: &Error) -> Result<()> {
+        self.failures.add(error);
+        eprint_error(error)
+    }
+
+    fn made(&self, made: &Made) -> Result<()> {
+        match self.seeing {
+            SeeingArgs { json: true, .. } => Ok(()),
+            SeeingArgs { dry_run: true, .. } => {
+                self.out(&format!("would make {} '{}'{}\n", made.kind, shown(&made.target), replacing(made.replaced)))
+            }
+            SeeingArgs { verbose: true, .. } => self.arrow(&made.source, &made.target, made.backup.as_deref()),
+            _ => Ok(()),
+        }
+    }
+
+    fn arrow(&self, source: &Path, target: &Path, backup: Option<&Path>) -> Result<()> {
+        let backup = backup.map(|backup| format!(" (backup: '{}')", shown(backup))).unwrap_or_default();
+        self.out(&format!("'{}' -> '{}'{backup}\n", shown(source), shown(target)))
+    }
+
+    fn skipped(&self, path: &Path, why: Skip) -> Result<()> {
+        match self.seeing {
+            SeeingArgs { json: true, .. } => Ok(()),
+            SeeingArgs { dry_run: true, .. } => self.out(&format!("would skip '{}': {why}\n", shown(path))),
+            _ if why == Skip::NamedTwice => self.err(&format!("aiocp: skipped '{}': {why}\n", shown(path))),
+            SeeingArgs { verbose: true, .. } => self.out(&format!("skipped '{}': {why}\n", shown(path))),
+            _ => Ok(()),
+        }
+    }
+
+    fn copied(&self, file: &Copied) -> Result<()> {
+        if self.seeing.dry_run && self.seeing.json {
+            return Ok(());
+        }
+        if self.seeing.dry_run {
+            let verb = if file.road.write == Way::Linked { "link" } else { "copy" };
+            let (source, target) = (shown(&file.source), shown(&file.target));
+            let what = format!("would {verb} '{source}' -> '{target}' ({} bytes)", file.size_bytes);
+            return self.out(&format!("{what}{}\n", replacing(file.replaced)));
+        }
+        if self.seeing.debug {
+            let proof = file.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
+            self.err(&format!("{}: {}{proof}\n", shown(&file.target), file.road))?;
+        }
+        if self.seeing.verbose {
+            self.arrow(&file.source, &file.target, file.backup.as_deref())?;
+        }
+        self.keep_apart(file)?;
+        if let (Some((_, manifest)), Some(hash)) = (&self.manifest, file.hash) {
+            let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            manifest.push(file.relative.clone(), hash).context("cannot write a temporary file of the manifest")?;
+        }
+        Ok(())
+    }
+
+    fn differs(&self, difference: &Difference) -> Result<()> {
+        self.failures.add_difference(difference);
+        if self.seeing.json {
+            return Ok(());
+        }
+        let line = format!("{difference}\n");
+        // Standard output may be the manifest's.
+        let taken = self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).any(Output::is_stdout);
+        // It buries no failure: it is one of the things to be seen in the end.
+        if taken { write_err(&line) } else { write_out(&line) }
+    }
+
+    /// Sees that nothing that is written in the end takes the place of a file that was copied, or of its source.
+    fn keep_apart(&self, file: &Copied) -> Result<()> {
+        for output in self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list) {
+            for path in [&file.source, &file.target] {
+                let there = output.is_at(path);
+                if there
+                    .with_context(|| format!("cannot compare the place of {} with '{}'", output.what, shown(path)))?
+                {
+                    bail!("{} would overwrite '{}', and is not written", output.what, shown(path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, event: &Event) -> Result<()> {
+        if self.seeing.json {
+            write_out(&json::line(event))?;
+        }
+        match event {
+            Event::Copied(file) => self.copied(file),
+            Event::Made(made) => self.made(made),
+            Event::Skipped(path, why) => self.skipped(path, *why),
+            Event::Failed(error) => self.failed(error),
+            Event::Warning(error) => self.err(&format!("aiocp: warning: {error}\n")),
+            Event::Same(path, proof) if self.seeing.debug => self.err(&format!("{}: {proof}\n", shown(path))),
+            Event::Same(..) => Ok(()),
+            Event::Differs(difference) => self.differs(difference),
+            Event::NoKernelAio(reason) if self.seeing.debug => {
+                self.err(&format!("kernel AIO: {reason}; threads do its work\n"))
+            }
+            Event::NoKernelAio(_) => Ok(()),
+        }
+    }
+
+    /// Writes what was collected; `operands` are missing where nothing could be copied, and there is no manifest of a run that is not `whole`, since it
+    /// would be taken for one that is. False if something could not be written, which has
+    /// been told. The error is the first failure of printing or collecting, and then nothing is written.
+    pub(super) fn finish(&self, operands: Option<&Operands>, whole: bool) -> Result<bool> {
+        if let Some(error) = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        let mut written = Vec::new();
+        if let Some((output, lines)) = &self.manifest
+            && operands.is_some()
+            && whole
+        {
+            let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
+            written.push(output.write(self.sync, |mut out| lines.write(&mut out)));
+        }
+        if let Some(output) = &self.failed_list {
+            written.push(self.failures.write(output, self.nul, operands, self.sync));
+        }
+        let mut all = true;
+        for error in written.into_iter().filter_map(std::result::Result::err) {
+            self.take(&Event::Failed(error))?;
+            all = false;
+        }
+        Ok(all)
+    }
+}
+
+impl Sink for Printer<'_> {
+    fn event(&self, event: Event) {
+        if let Err(error) = self.take(&event) {
+            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    fn wants_files(&self) -> bool {
+        let SeeingArgs { verbose, debug, dry_run, json, .. } = *self.seeing;
+        verbose || debug || dry_run || json || self.manifest.is_some() || self.failed_list.is_some()
+    }
+
+    fn confirm(&self, path: &Path, overridden_mode: Option<u32>) -> io::Result<bool> {
+        // Held until there is an answer, so that one question is asked at a time.
+        let mut stdin = io::stdin().lock();
+        let question = match overridden_mode {
+            None => format!("aiocp: overwrite '{}'? ", shown(path)),
+            Some(mode) => format!("aiocp: replace '{}', overriding mode {mode:04o} ({})? ", shown(path), rights(mode)),
+        };
+        io::stderr().write_all(question.as_bytes())?;
+        let mut answer = Vec::new();
+        stdin.read_until(b'\n', &mut answer)?;
+        Ok(matches!(answer.first(), Some(b'y' | b'Y')))
+    }
+}
+
+/// One line, and a second one where something can be done about it.
+pub(super) fn eprint_error(error: &Error) -> Result<()> {
+    let hint = error.hint().map(|hint| format!("aiocp: hint: {hint}\n")).unwrap_or_default();
+    write_err(&format!("aiocp: {error}\n{hint}"))
+}
+
+pub(super) fn write_out(text: &str) -> Result<()> {
+    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
+}
+
+pub(super) fn write_err(text: &str) -> Result<()> {
+    io::stderr().write_all(text.as_bytes()).context("cannot write to stderr")
+}
+
+fn replacing(replaced: bool) -> &'static str {
+    if replaced { ", replacing what is there" } else { "" }
+}
+
+/// The nine rights in a mode, as ls(1) shows them.
+fn rights(mode: u32) -> String {
+    let right = |bit: u32| if mode & (1 << bit) != 0 { ['x', 'w', 'r'][bit as usize % 3] } else { '-' };
+    (0..9).rev().map(right).collect()
+}

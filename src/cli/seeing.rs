@@ -1,0 +1,54 @@
+//! Flags about what is seen of a run.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Seeing")]
+pub(super) struct SeeingArgs {
+    /// Print each file when it is done
+    ///
+    /// And what is left alone, and why.
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+
+    /// Print a line a file: direct or buffered, and why
+    #[arg(long)]
+    pub(super) debug: bool,
+
+    /// Print what was done in the end
+    #[arg(long)]
+    pub(super) stats: bool,
+
+    /// Print a JSON object a line on stdout: what happened, and a summary
+    #[arg(long, conflicts_with_all = ["verbose", "stats"])]
+    pub(super) json: bool,
+
+    /// Write what failed, for --files-from ("-": stdout)
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "parents")]
+    pub(super) failed_list: Option<PathBuf>,
+
+    /// Say what would be done (-n is --no-clobber)
+    ///
+    /// And do nothing.
+    /// rsync's -n has only this long name here, since -n is what it is in cp.
+    #[arg(long, conflicts_with_all = ["interactive", "manifest", "verify", "verify_only"])]
+    pub(super) dry_run: bool,
+}
+
+impl SeeingArgs {
+    /// What makes no sense together with a manifest in this place.
+    pub(super) fn check(&self, manifest: Option<&Path>) -> Result<(), &'static str> {
+        if self.verbose && manifest == Some(Path::new("-")) {
+            return Err("--verbose and --manifest=- would both write to stdout");
+        }
+        if self.json && manifest == Some(Path::new("-")) {
+            return Err("--json and --manifest=- would both write to stdout");
+        }
+        if self.json && self.failed_list.as_deref() == Some(Path::new("-")) {
+            return Err("--json and --failed-list=- would both write to stdout");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! SIGINT and SIGTERM: the first ends the copy in good order, the second at once.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use super::exit;
+use crate::copy::Stop;
+use crate::sys;
+
+/// What has arrived.
+pub struct Received(Arc<AtomicU8>);
+
+impl Received {
+    /// The exit code of a run that the first signal ended, if there was one.
+    pub fn exit_code(&self) -> Option<u8> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            code => Some(code),
+        }
+    }
+}
+
+/// Has the first signal request `stop`, and the second end the process. A signal that whoever started the process had ignored stays ignored,
+/// as nohup(1) and shells that run it in the background expect.
+pub fn stop_on_signals(stop: Arc<Stop>) -> io::Result<Received> {
+    let received = Received(Arc::default());
+    let mut wanted = Vec::new();
+    for signal in [SIGINT, SIGTERM] {
+        if !sys::signal::is_ignored(signal)? {
+            wanted.push(signal);
+        }
+    }
+    let armed = Arc::new(AtomicBool::new(false));
+    for &signal in &wanted {
+        // Handlers run in the order of their registration: this one ends the process only if an earlier signal has armed it.
+        flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
+    }
+    for &signal in &wanted {
+        flag::register(signal, Arc::clone(&armed))?;
+    }
+    let mut signals = Signals::new(wanted)?;
+    let first = Arc::clone(&received.0);
+    std::thread::Builder::new().name("aiocp-signals".to_owned()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            first.store(exit_code(signal), Ordering::Release);
+            stop.request();
+        }
+    })?;
+    Ok(received)
+}
+
+fn exit_code(signal: i32) -> u8 {
+    exit::SIGNAL + u8::try_from(signal).expect("signals are small numbers")
+}

@@ -1,0 +1,73 @@
+//! The command line as clap reads it, and what is said of one that makes no sense: one line, and a second one that helps.
+
+use std::error::Error as _;
+use std::process::exit;
+
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{ArgMatches, Command};
+
+use super::exit::{DONE, FAILED, USAGE};
+use crate::error::shown;
+
+/// The process's command line. Does not come back from one that makes no sense, nor from `--help` and `--version`.
+pub(super) fn matches(command: Command) -> ArgMatches {
+    let name = command.get_name().to_owned();
+    command.try_get_matches().unwrap_or_else(|error| end(&name, &error))
+}
+
+fn end(name: &str, error: &Error) -> ! {
+    if error.use_stderr() {
+        let (what, hint) = explain(error);
+        refuse(name, &what, hint.as_deref())
+    }
+    match error.print() {
+        Ok(()) => exit(DONE.into()),
+        Err(cause) => {
+            eprintln!("{name}: cannot write to stdout: {cause}");
+            exit(FAILED.into())
+        }
+    }
+}
+
+/// Ends the process with the exit code for a command line that makes no sense.
+pub(super) fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
+    let hint = hint.map_or_else(|| format!("'{name} --help' shows how it is used"), str::to_owned);
+    eprint!("{name}: {what}\n{name}: hint: {hint}\n");
+    exit(USAGE.into())
+}
+
+/// What is wrong, and what was probably meant.
+fn explain(error: &Error) -> (String, Option<String>) {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => shown(text),
+        Some(ContextValue::Strings(texts)) => shown(texts.join(", ")),
+        _ => String::new(),
+    };
+    // clap writes an option with its value, as '--direct <WHEN>' or '--update[=<WHICH>]'.
+    let name = |kind| text(kind).split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned();
+    let (option, value) = (name(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let what = match error.kind() {
+        ErrorKind::UnknownArgument => format!("unknown option '{option}'"),
+        ErrorKind::InvalidValue if value.is_empty() => format!("'{option}' needs a value"),
+        ErrorKind::InvalidValue => format!("'{value}' is no value for '{option}'"),
+        ErrorKind::ValueValidation => {
+            let reason = error.source().map(ToString::to_string).unwrap_or_default();
+            format!("'{value}' is no value for '{option}': {reason}")
+        }
+        ErrorKind::MissingRequiredArgument => format!("'{option}' is missing, and something else needs it"),
+        ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
+        ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
+            alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
+            other => format!("'{option}' does not go with '{other}'"),
+        },
+        // Whatever else clap finds, it says in its first line.
+        _ => shown(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")),
+    };
+    let (meant, possible) = (text(ContextKind::SuggestedArg), text(ContextKind::ValidValue));
+    let hint = match (meant.as_str(), possible.as_str()) {
+        ("", "") => None,
+        ("", possible) => Some(format!("it takes {possible}")),
+        (meant, _) => Some(format!("did you mean '{meant}'?")),
+    };
+    (what, hint)
+}

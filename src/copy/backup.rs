@@ -1,0 +1,185 @@
+//! Backups: the old file gets a second name before the new one takes its first, so that it is never without one.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
+use rustix::io::Errno;
+
+use super::target::with_random_name;
+use crate::sys::fs;
+
+/// How the names of backups are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupNames {
+    /// The name and the suffix; a backup that has it already is replaced.
+    Simple,
+    /// `NAME.~N~`, where N is one more than the highest there is; no backup is ever replaced.
+    Numbered,
+    /// Numbered for a file that has numbered backups, simple for others.
+    Existing,
+}
+
+/// Whether and how replaced files are kept.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// How they are named.
+    pub names: BackupNames,
+    /// What simple backups end in.
+    pub suffix: OsString,
+}
+
+impl Backup {
+    /// The name of a simple backup.
+    pub fn simple_name(&self, name: &OsStr) -> OsString {
+        with_suffix(name, &self.suffix)
+    }
+
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that.
+    pub fn keep(&self, dir: impl AsFd, name: &OsStr) -> io::Result<OsString> {
+        let dir = dir.as_fd();
+        let highest = match self.names {
+            BackupNames::Simple => None,
+            BackupNames::Numbered => Some(highest_number(dir, name)?),
+            BackupNames::Existing => Some(highest_number(dir, name)?).filter(|&highest| highest > 0),
+        };
+        match highest {
+            Some(highest) => keep_numbered(dir, name, highest + 1),
+            None => {
+                let backup = self.simple_name(name);
+                keep_simple(dir, name, &backup)?;
+                Ok(backup)
+            }
+        }
+    }
+}
+
+fn with_suffix(name: &OsStr, suffix: impl AsRef<OsStr>) -> OsString {
+    let mut name = name.to_owned();
+    name.push(suffix);
+    name
+}
+
+/// The highest N of the backups `NAME.~N~`, 0 if there is none.
+fn highest_number(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
+    let mut highest = 0;
+    for entry in fs::list(dir)? {
+        highest = highest.max(number_of(entry?.file_name().to_bytes(), name.as_bytes()).unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+/// The N of a backup `NAME.~N~`.
+fn number_of(backup: &[u8], name: &[u8]) -> Option<u64> {
+    let digits = backup.strip_prefix(name)?.strip_prefix(b".~")?.strip_suffix(b"~")?;
+    if digits.is_empty() || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|&number| number < u64::MAX)
+}
+
+/// Takes the first number from `number` on that is free at the moment of taking it.
+fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<OsString> {
+    let dir = dir.as_fd();
+    loop {
+        let backup = with_suffix(name, format!(".~{number}~"));
+        match linkat(dir, name, dir, &*backup, AtFlags::empty()) {
+            Ok(()) => return Ok(backup),
+            Err(Errno::EXIST) => number += 1,
+            // A filesystem or a file that has no second names: it is without its first for the moment until the new one takes it.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
+                match renameat_with(dir, name, dir, &*backup, RenameFlags::NOREPLACE) {
+                    Err(Errno::EXIST) => number += 1,
+                    other => return Ok(other.map(|()| backup)?),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The old backup stands until the new one takes its name.
+fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match with_random_name(|temporary| linkat(dir, name, dir, temporary, AtFlags::empty())) {
+        Ok(((), temporary)) => {
+            let renamed = renameat(dir, &*temporary, dir, backup);
+            // rename(2) does nothing where both names are one file already, and leaves both.
+            match unlinkat(dir, &*temporary, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(renamed?),
+                Err(error) => Err(error.into()),
+            }
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)) => {
+            Ok(renameat(dir, name, dir, backup)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, hard_link, read, read_dir, write};
+
+    fn backup(names: BackupNames) -> Backup {
+        Backup { names, suffix: "~".into() }
+    }
+
+    #[test]
+    fn numbers_are_read_from_names() {
+        for (name, number) in
+            [("f.~1~", Some(1)), ("f.~12~", Some(12)), ("f.~~", None), ("f.~01~", None), ("f~", None), ("g.~1~", None)]
+        {
+            assert_eq!(number_of(name.as_bytes(), b"f"), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_old_file_keeps_its_name_and_gets_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        let name = OsStr::new("f");
+        let at = |name: &str| folder.path().join(name);
+        write(at("f"), "1").unwrap();
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name).unwrap(), "f~");
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name).unwrap(), "f.~1~");
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name).unwrap(), "f.~2~");
+        write(at("f.~7~"), "7").unwrap();
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name).unwrap(), "f.~8~");
+        for backup in ["f", "f~", "f.~1~", "f.~2~", "f.~8~"] {
+            assert_eq!(read(at(backup)).unwrap(), b"1", "{backup}");
+        }
+        // Once more, where the backup is a second name of the file already.
+        assert_eq!(backup(BackupNames::Simple).keep(&dir, name).unwrap(), "f~");
+        assert_eq!(read_dir(folder.path()).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn numbered_backups_made_at_once_never_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        write(folder.path().join("f"), "old").unwrap();
+        let names = std::thread::scope(|scope| {
+            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f")).unwrap();
+            let threads: Vec<_> = (0..20).map(|_| scope.spawn(keep)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        });
+        assert_eq!(names.len(), 20);
+    }
+
+    #[test]
+    fn a_simple_backup_replaces_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write(at("f"), "new").unwrap();
+        write(at("f~"), "old").unwrap();
+        hard_link(at("f~"), at("other")).unwrap();
+        backup(BackupNames::Simple).keep(&dir, OsStr::new("f")).unwrap();
+        assert_eq!((read(at("f~")).unwrap(), read(at("other")).unwrap()), (b"new".into(), b"old".into()));
+        assert_eq!(read_dir(folder.path()).unwrap().count(), 3);
+    }
+}

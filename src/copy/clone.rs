@@ -1,0 +1,48 @@
+//! Clones: a destination that shares its source's blocks.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::file::Source;
+use super::worker::Run;
+use super::{Make, Reflink, Sparse};
+use crate::error::{Cause, Error, Result};
+use crate::sys::fs;
+use crate::tree::{Entry, OpenDir};
+
+impl Run<'_> {
+    /// Tries to clone a source into its empty destination; false if the data has to be moved.
+    pub fn clone_contents(&self, dir: &OpenDir, entry: &Entry, source: &Source, target: &OwnedFd) -> Result<bool> {
+        let error = |cause: Cause| Error::new("clone", dir.source_path(&entry.name), cause);
+        let size_bytes = source.stat.st_size as u64;
+        // What says that it is empty either is, or has contents that only reading shows, as in /proc.
+        let wanted = match self.options.reflink {
+            _ if self.options.make == Make::Attributes => false,
+            Reflink::Never => false,
+            Reflink::Auto => self.options.sparse == Sparse::Auto && size_bytes > 0,
+            Reflink::Always => size_bytes > 0,
+        };
+        if !wanted {
+            return Ok(false);
+        }
+        let cloned = fs::clone(&source.file, target).and_then(|()| Ok(fs::stat(target)?.st_size as u64));
+        match cloned {
+            Ok(cloned_bytes) if cloned_bytes == size_bytes => Ok(true),
+            Ok(_) => Err(error(Cause::SourceChanged)),
+            Err(cause) if self.options.reflink == Reflink::Always => Err(error(Cause::NoClone(cause))),
+            Err(cause) => self
+                .start_afresh(&cause, target)
+                .map(|()| false)
+                .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause)),
+        }
+    }
+
+    /// A clone that failed on its way has left something behind, which a hole of the copy must not show.
+    fn start_afresh(&self, cause: &io::Error, target: &OwnedFd) -> io::Result<()> {
+        match cause.raw_os_error() {
+            // Answered before anything is done: no such call here, or not between these two.
+            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY | libc::EINVAL) => Ok(()),
+            _ => fs::set_size(target, 0),
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One file from opening to the moment before its fsync: a small one by plain reads and writes, a big one through the pipeline.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::instead::Make;
+use super::parts::Parts;
+use super::target::Target;
+use super::worker::Run;
+use super::{Options, Sparse};
+use crate::digest::{Hashing, Mode, Output};
+use crate::error::{Cause, Error, Result};
+use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
+use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::{Failure, Moved, Shape, Side, Transfer};
+use crate::report::Road;
+use crate::sys::Node;
+use crate::sys::fs::{self, FileType, Stat};
+use crate::tree::{Entry, Metadata, OpenDir};
+
+/// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
+pub const STEP_BYTES: usize = 256 << 10;
+
+/// A source that was opened and found to be what was listed.
+pub struct Source {
+    pub file: Arc<OwnedFd>,
+    pub stat: Stat,
+}
+
+impl Source {
+    /// The file's size when it was opened.
+    pub fn size_bytes(&self) -> u64 {
+        self.stat.st_size as u64
+    }
+
+    /// Whether size, modification time and change time are what they were when it was opened.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        let key = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
+        Ok(key(&fs::stat(&*self.file)?) == key(&self.stat))
+    }
+}
+
+/// A destination whose data and metadata are written, but not durable and without its name.
+pub struct Filled {
+    pub target: Target,
+    pub moved: Moved,
+    pub cloned_bytes: u64,
+    pub size_bytes: u64,
+    pub road: Road,
+    pub begun: Instant,
+    /// What the source had when it was opened.
+    pub source: Stat,
+    /// Whether all of its metadata was kept.
+    pub kept: bool,
+    /// Whether the temporary outlives the run.
+    pub in_parts: bool,
+}
+
+/// What is to be done with a destination that was just made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// Its data is moved.
+    Copy,
+    /// It is cloned and has its data, which is only hashed.
+    HashOnly,
+}
+
+impl Run<'_> {
+    pub fn open_source(&self, dir: &OpenDir, entry: &Entry) -> Result<Source> {
+        let error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
+        let open = if entry.followed { fs::open_to_read_behind } else { fs::open_to_read };
+        let file = open(&dir.source, &entry.name).map_err(|cause| match cause.raw_os_error() {
+            // The listing said that it is a file; a link is never followed, and a socket or a device without a driver has nothing to read.
+            Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => error("open", Cause::Swapped),
+            _ => error("open", cause.into()),
+        })?;
+        let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+            || !self.is_as_listed(dir, entry, &file, &stat)?
+        {
+            return Err(error("open", Cause::Swapped));
+        }
+        Ok(Source { file: Arc::new(file), stat })
+    }
+
+    /// Whether an open file is the one that the listing named.
+    pub fn is_as_listed(&self, dir: &OpenDir, entry: &Entry, file: &OwnedFd, stat: &Stat) -> Result<bool> {
+        let Some(ino) = entry.ino else { return Ok(true) };
+        fs::is_as_listed(&dir.source, file, stat, ino)
+            .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))
+    }
+
+    /// Lets `fill` put the data into a new destination, and gives it the source's metadata.
+    fn fill_target(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Source,
+        (target, mut parts): (Target, Option<Parts<'_>>),
+        fill: impl FnOnce(&Target, Fill, Option<&mut Parts<'_>>) -> Result<(Moved, Road)>,
+    ) -> Result<Filled> {
+        let begun = Instant::now();
+        let filled = self.clone_contents(dir, entry, source, target.file()).and_then(|cloned| {
+            let size_bytes = source.stat.st_size as u64;
+            let filled = if cloned {
+                let hash = if self.options.hash { fill(&target, Fill::HashOnly, None)?.0.hash } else { None };
+                (Moved { hash, ..Moved::default() }, size_bytes, Road::CLONED)
+            } else {
+                let (moved, road) = fill(&target, Fill::Copy, parts.as_mut())?;
+                (moved, 0, road)
+            };
+            self.check_unchanged(dir, entry, source)?;
+            Ok(filled)
+        });
+        match filled {
+            Ok((moved, cloned_bytes, road)) => {
+                let (from, to) = (Node::open(&source.file), Node::open(target.file()));
+                let kept =
+                    self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: false });
+                let earlier_bytes = parts.as_ref().map_or(0, Parts::earlier_bytes);
+                let size_bytes = earlier_bytes + moved.written_bytes + moved.hole_bytes + cloned_bytes;
+                let in_parts = parts.is_some();
+                let source = source.stat;
+                Ok(Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts })
+            }
+            Err(mut error) => {
+                if error.errno() == Some(libc::ENOSPC) {
+                    error.cause = self
+                        .no_space(source, target.file())
+                        .map_err(|cause| Error::new("stat", dir.target_path(entry.target_name()), cause))?;
+                }
+                let stays = parts.is_some_and(|parts| parts.are_worth_keeping(&error));
+                self.drop_target(dir, entry, target, stays);
+                Err(error)
+            }
+        }
+    }
+
+    /// What a full filesystem had, and what the file would have needed.
+    fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
+        let allocated_bytes = |stat: &Stat| (stat.st_blocks as u64) * 512;
+        let size_bytes = source.stat.st_size as u64;
+        let needed_bytes =
+            if self.is_sparse(&source.stat) { size_bytes.min(allocated_bytes(&source.stat)) } else { size_bytes };
+        let left_bytes = fs::free_bytes(target)? + allocated_bytes(&fs::stat(target)?);
+        Ok(Cause::NoSpace { needed_bytes, left_bytes })
+    }
+
+    /// Throws a file in the making away, or leaves it for the next run.
+    pub fn drop_target(&self, dir: &OpenDir, entry: &Entry, target: Target, stays: bool) {
+        let (op, dropped) = match stays {
+            true => ("close the temporary of", target.leave()),
+            false => ("remove the temporary of", target.discard(&*dir.target)),
+        };
+        if let Err(cause) = dropped {
+            self.fail(Error::new(op, dir.target_path(entry.target_name()), cause));
+        }
+    }
+
+    fn create_target(&self, dir: &OpenDir, entry: &Entry) -> Result<Target> {
+        Target::create(&*dir.target, self.temporary_name(entry).as_deref())
+            .map_err(|cause| Error::new("create", dir.target_path(entry.target_name()), cause))
+    }
+
+    /// Where the hash of a clone is read: what is to be proved by it must not be its own proof.
+    fn hashed_of_clone<'a>(&self, source: &'a Source, target: &'a Target) -> &'a Arc<OwnedFd> {
+        if self.options.verify { &source.file } else { target.file() }
+    }
+
+    fn check_unchanged(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<()> {
+        let error = |cause: Cause| Error::new("copy", dir.source_path(&entry.name), cause);
+        match source.is_unchanged().map_err(|cause| error(cause.into()))? {
+            true => Ok(()),
+            false => Err(error(Cause::SourceChanged)),
+        }
+    }
+
+    pub fn copy_small(&self, dir: &OpenDir, entry: &Entry, source: &Source, buffer: &mut [u8]) -> Result<Filled> {
+        let target = self.create_target(dir, entry)?;
+        self.fill_target(dir, entry, source, (target, None), |target, fill, _| {
+            if self.options.make == Make::Attributes {
+                return Ok((Moved::default(), road::SMALL));
+            }
+            let (from, to) = match fill {
+                Fill::Copy => (&source.file, Some(&**target.file())),
+                Fill::HashOnly => (self.hashed_of_clone(source, target), None),
+            };
+            let how = Streaming {
+                size_bytes: source.stat.st_size as u64,
+                hash: self.options.hash,
+                sparse: self.is_sparse(&source.stat),
+            };
+            let moved = stream(from, to, how, buffer).map_err(|failure| {
+                let read = failure.op == "read";
+                let path = if read { dir.source_path(&entry.name) } else { dir.target_path(entry.target_name()) };
+                Error::new(failure.op, path, failure.cause).at(failure.offset_bytes)
+            })?;
+            Ok((moved, road::SMALL))
+        })
+    }
+
+    pub fn copy_big(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<Filled> {
+        let target = match self.begin_parts(dir, entry, source)? {
+            Some((target, parts)) => (target, Some(parts)),
+            None => (self.create_target(dir, entry)?, None),
+        };
+        self.fill_target(dir, entry, source, target, |target, fill, parts| {
+            self.fill_big(dir, entry, source, (target, fill), parts)
+        })
+    }
+
+    fn fill_big(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Source,
+        (target, fill): (&Target, Fill),
+        mut parts: Option<&mut Parts<'_>>,
+    ) -> Result<(Moved, Road)> {
+        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
+        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
+        let size_bytes = source.stat.st_size as u64;
+        let Options { direct, block_bytes, .. } = *self.options;
+        let read = if fill == Fill::Copy { &source.file } else { self.hashed_of_clone(source, target) };
+        let mut from =
+            road::source_lane(direct, block_bytes, read, size_bytes).map_err(|cause| source_error("read", cause))?;
+        let mut to =
+            road::target_lane(direct, block_bytes, target.file()).map_err(|cause| target_error("write", cause))?;
+        if let Some(parts) = &mut parts {
+            self.prove_parts(dir, entry, &source.stat, target.file(), to, parts)?;
+        }
+        let sparse = self.is_sparse(&source.stat);
+        loop {
+            if fill == Fill::Copy {
+                self.allocate(target, size_bytes, to, sparse)
+                    .map_err(|cause| target_error("allocate space for", cause.into()))?;
+            }
+            let shape = self.shape(source, from, to).map_err(|cause| source_error("seek in", cause.into()))?;
+            let transfer = |shape| Transfer {
+                source: Side { file: Arc::clone(read), direct: from.is_direct() },
+                // A clone has its data already, and only its hash is read.
+                target: (fill == Fill::Copy).then(|| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
+                shape,
+            };
+            let moved = match &mut parts {
+                Some(parts) => {
+                    self.move_parts(target.file(), parts, shape.block_count(), |blocks| transfer(shape.part(blocks)))
+                }
+                None => self.pipeline.transfer(transfer(shape)),
+            };
+            match moved {
+                Ok(moved) => {
+                    cut(target.file(), size_bytes).map_err(|cause| target_error("set the size of", cause.into()))?;
+                    return Ok((moved, Road { read: from.way, write: to.way }));
+                }
+                Err(failure) if self.may_retry(&failure, from, to) => {
+                    from = road::give_up_direct(&[read, target.file()]).map_err(|cause| source_error("read", cause))?;
+                    to = from;
+                }
+                Err(Failure { op: op @ ("write" | "fsync"), offset_bytes, cause }) => {
+                    return Err(target_error(op, cause).at(offset_bytes));
+                }
+                Err(Failure { op, offset_bytes, cause }) => {
+                    return Err(source_error(op, cause).at(offset_bytes));
+                }
+            }
+        }
+    }
+
+    /// Some filesystems accept `O_DIRECT` and refuse the I/O.
+    pub fn may_retry(&self, failure: &Failure, from: Lane, to: Lane) -> bool {
+        let refused = road::is_direct_refusal(&failure.cause);
+        refused && self.options.direct == Direct::Auto && (from.is_direct() || to.is_direct())
+    }
+
+    fn is_sparse(&self, stat: &Stat) -> bool {
+        match self.options.sparse {
+            Sparse::Always => true,
+            Sparse::Never => false,
+            // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
+            Sparse::Auto => (stat.st_blocks as u64) * 512 < stat.st_size as u64,
+        }
+    }
+
+    /// Sets the size first, so that no write extends the file, and takes the space, so that a full disk is known
+    /// before a byte is moved. The size is rounded up to what direct writes need; it is cut in the end.
+    fn allocate(&self, target: &Target, size_bytes: u64, to: Lane, sparse: bool) -> io::Result<()> {
+        let file = &**target.file();
+        let rounded = size_bytes.next_multiple_of(to.align_bytes);
+        if !sparse && fs::preallocation_helps(file)? {
+            return fs::preallocate(file, rounded);
+        }
+        fs::set_size(file, rounded)
+    }
+
+    fn shape(&self, source: &Source, from: Lane, to: Lane) -> io::Result<Shape> {
+        let sparse = self.is_sparse(&source.stat);
+        let size_bytes = source.stat.st_size as u64;
+        let block_bytes = self.options.block_bytes;
+        // Elsewhere everything is read, and the zeros that are found are left out all the same.
+        let data_blocks = if sparse && fs::holes_are_believed(&*source.file)? {
+            Some(road::data_blocks(&source.file, size_bytes, block_bytes)?)
+        } else {
+            None
+        };
+        Ok(Shape {
+            size_bytes,
+            block_bytes,
+            read_align: from.align_bytes,
+            write_align: to.align_bytes,
+            hash: if self.options.hash { Hashing::Tree(Mode::Hash) } else { Hashing::No },
+            sparse,
+            data_blocks,
+            known: Vec::new(),
+            blocks: None,
+        })
+    }
+}
+
+/// Gives a file its exact size, after it was allocated in whole blocks.
+pub fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    if fs::stat(file)?.st_size as u64 == size_bytes { Ok(()) } else { fs::set_size(file, size_bytes) }
+}
+
+/// What [`stream`] does with a file of this size.
+#[derive(Clone, Copy)]
+struct Streaming {
+    size_bytes: u64,
+    hash: bool,
+    sparse: bool,
+}
+
+/// Copies a file through the page cache from its start to its end, hashing in between; without a target it only hashes.
+fn stream(
+    source: &OwnedFd,
+    target: Option<&OwnedFd>,
+    Streaming { size_bytes, hash, sparse }: Streaming,
+    buffer: &mut [u8],
+) -> std::result::Result<Moved, Failure> {
+    let fail = |op, offset_bytes, cause: Cause| Failure { op, offset_bytes, cause };
+    let mut hasher = hash.then(blake3::Hasher::new);
+    let (mut offset, mut written_bytes) = (0u64, 0u64);
+    loop {
+        // One byte more than is left sees the end of the file in the same call, and that it grew.
+        let want = usize::try_from(size_bytes.saturating_sub(offset) + 1).unwrap_or(usize::MAX);
+        let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
+        let count = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut buffer[..want], offset))
+            .map_err(|cause| fail("read", offset, io::Error::from(cause).into()))?;
+        if count == 0 {
+            break;
+        }
+        let bytes = &buffer[..count];
+        if let Some(hasher) = &mut hasher {
+            hasher.update(bytes);
+        }
+        let mut done = 0;
+        while let Some(target) = target
+            && let Some(run) = if sparse {
+                next_data_run(bytes, done, ZERO_GRAIN_BYTES)
+            } else {
+                (done < count).then_some(done..count)
+            }
+        {
+            write_all(target, &bytes[run.clone()], offset + run.start as u64)
+                .map_err(|(at, cause)| fail("write", at, cause.into()))?;
+            written_bytes += run.len() as u64;
+            done = run.end;
+        }
+        offset += count as u64;
+        // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
+        if size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want)) {
+            break;
+        }
+    }
+    if offset != size_bytes && size_bytes != 0 {
+        return Err(fail("read", offset, Cause::SourceChanged));
+    }
+    if let Some(target) = target
+        && written_bytes < offset
+    {
+        fs::set_size(target, offset).map_err(|cause| fail("write", offset, cause.into()))?;
+    }
+    let hash = hasher.as_ref().map(Output::of);
+    Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: offset - written_bytes })
+}
+
+/// pwrite(2) until all is written.
+pub fn write_all(file: &OwnedFd, bytes: &[u8], offset_bytes: u64) -> std::result::Result<(), (u64, io::Error)> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = offset_bytes + done as u64;
+        match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes[done..], at)) {
+            Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) => return Err((at, error.into())),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! What the journal of `--resume` says, as bytes. Pure: it opens nothing.
+//!
+//! ```text
+//! header   "aiocp journal 1\n" · key (32 bytes, random) · binding (32) · seal (16)
+//! record   length of the body (u32) · body · seal (16)
+//! body     1 · name (16) · source (16) · target (16) · weak (u8) · hash (32, or none)        finished
+//!          2 · name (16) · source (16) · inode (u64) · block size (u64) · path                begun
+//!          3 · name (16) · first block (u64) · leaves (32 each)                               reached
+//! ```
+//!
+//! A seal is BLAKE3 under the journal's key over the seal before it and what it seals, so that a record that is torn, changed, moved or missing is
+//! noticed, and nothing behind it is believed. The key stands in the file: it keeps two journals apart, and keeps nobody out who may write
+//! the file. Such a one can have the contents of the destination as well, and no record makes a copy touch anything outside of it.
+//!
+//! Paths and metadata of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them. Numbers are little-endian.
+
+use std::io::{self, Read};
+
+use crate::digest::{Hash, LeafHash};
+
+const FAMILY: &[u8] = b"aiocp journal ";
+const MAGIC: [u8; 16] = *b"aiocp journal 1\n";
+
+/// The bytes of a header.
+pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
+
+/// A path, a state of a file, or a seal.
+pub type Print = [u8; 16];
+
+/// What source, destination and options a journal belongs to.
+pub type Binding = [u8; 32];
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Something stands under its final name and is durable.
+    Finished(Finished),
+    /// A big file has a temporary of its own.
+    Begun(Begun),
+    /// More blocks of the temporary are durable.
+    Reached(Reached),
+}
+
+/// Something that needs no more copying while both sides are what they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The path relative to the destination.
+    pub name: Print,
+    /// The source's state.
+    pub source: Print,
+    /// The destination's state.
+    pub target: Print,
+    /// Whether the destination's change time is left out of its state.
+    pub weak: bool,
+    /// A regular file's hash.
+    pub hash: Option<Hash>,
+}
+
+/// The temporary of a big file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// The path relative to the destination.
+    pub name: Print,
+    /// The source's state.
+    pub source: Print,
+    /// The temporary's inode number.
+    pub ino: u64,
+    /// Bytes a block.
+    pub block_bytes: u64,
+    /// The path once more, for the case that nobody asks for the file.
+    pub path: Vec<u8>,
+}
+
+/// Blocks of a temporary that are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The path relative to the destination.
+    pub name: Print,
+    /// The first of them, which is the next after those that were reached before.
+    pub first_block: u64,
+    /// Their chaining values.
+    pub leaves: Vec<LeafHash>,
+}
+
+/// Why nothing of a journal can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is no journal, or its header is torn or changed.
+    Damaged,
+    /// Another version wrote it.
+    OtherVersion,
+    /// It speaks of other trees or of other options.
+    OtherTrees,
+}
+
+/// The state of writing or reading: the key, and the last seal.
+pub struct Chain {
+    key: [u8; 32],
+    last: Print,
+}
+
+impl Chain {
+    /// A new journal under a random `key`, and its header.
+    pub fn begin(key: [u8; 32], binding: &Binding) -> (Self, Vec<u8>) {
+        let last = seal(&key, &[0; 16], &[&MAGIC, binding]);
+        (Self { key, last }, [&MAGIC[..], &key, binding, &last].concat())
+    }
+
+    /// Reads a header.
+    pub fn open(header: &[u8], binding: &Binding) -> Result<Self, Unusable> {
+        if let Some(version) = header.strip_prefix(FAMILY)
+            && !MAGIC[FAMILY.len()..].starts_with(&version[..version.len().min(2)])
+        {
+            return Err(Unusable::OtherVersion);
+        }
+        let key = header.get(16..48).and_then(|key| key.try_into().ok()).ok_or(Unusable::Damaged)?;
+        let stored: &Binding = header.get(48..80).and_then(|bytes| bytes.try_into().ok()).ok_or(Unusable::Damaged)?;
+        let (chain, expected) = Self::begin(key, stored);
+        match header {
+            _ if header != expected => Err(Unusable::Damaged),
+            _ if stored != binding => Err(Unusable::OtherTrees),
+            _ => Ok(chain),
+        }
+    }
+
+    /// What [`print`] needs.
+    pub fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
+    /// Appends a record to `out`, sealed.
+    pub fn append(&mut self, record: &Record, out: &mut Vec<u8>) {
+        let body = record.encode();
+        let len = u32::try_from(body.len()).expect("a record is far smaller than 4 GiB").to_le_bytes();
+        self.last = seal(&self.key, &self.last, &[&len, &body]);
+        out.extend_from_slice(&len);
+        out.extend_from_slice(&body);
+        out.extend_from_slice(&self.last);
+    }
+
+    /// Reads the next record of `journal`, of which `left_bytes` are left: the record and how many bytes it took. Nothing at the end, and nothing from
+    /// the first byte on that is not what was written.
+    pub fn next(&mut self, journal: &mut impl Read, left_bytes: u64) -> io::Result<Option<(Record, u64)>> {
+        const FRAME_BYTES: u64 = 4 + 16;
+        if left_bytes < FRAME_BYTES {
+            return Ok(None);
+        }
+        let mut len = [0; 4];
+        journal.read_exact(&mut len)?;
+        let total = FRAME_BYTES + u64::from(u32::from_le_bytes(len));
+        if total > left_bytes {
+            return Ok(None);
+        }
+        let mut body = vec![0; u32::from_le_bytes(len) as usize];
+        let mut stored = [0; 16];
+        journal.read_exact(&mut body)?;
+        journal.read_exact(&mut stored)?;
+        if seal(&self.key, &self.last, &[&len, &body]) != stored {
+            return Ok(None);
+        }
+        self.last = stored;
+        Ok(Record::decode(&body).map(|record| (record, total)))
+    }
+}
+
+/// 16 bytes that stand for `parts` in the journal with this key.
+pub fn print(key: &[u8; 32], parts: &[&[u8]]) -> Print {
+    seal(key, b"what is compared", parts)
+}
+
+/// The first half of BLAKE3 under `key`; the parts are kept apart by their lengths.
+fn seal(key: &[u8; 32], before: &Print, parts: &[&[u8]]) -> Print {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(before);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+impl Record {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Finished(Finished { name, source, target, weak, hash }) => {
+                let hash = hash.as_ref().map_or(&[][..], |hash| hash);
+                [&[1][..], name, source, target, &[u8::from(*weak)], hash].concat()
+            }
+            Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
+                [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path].concat()
+            }
+            Self::Reached(Reached { name, first_block, leaves }) => {
+                [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
+            }
+        }
+    }
+
+    /// Nothing if it is none of ours.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        let mut body = body;
+        let [kind] = take(&mut body)?;
+        let name = take(&mut body)?;
+        match kind {
+            1 => {
+                let (source, target, [weak]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
+                (body.is_empty() && weak < 2).then_some(Self::Finished(Finished {
+                    name,
+                    source,
+                    target,
+                    weak: weak == 1,
+                    hash,
+                }))
+            }
+            2 => {
+                let source = take(&mut body)?;
+                let (ino, block_bytes) = (u64::from_le_bytes(take(&mut body)?), u64::from_le_bytes(take(&mut body)?));
+                Some(Self::Begun(Begun { name, source, ino, block_bytes, path: body.to_vec() }))
+            }
+            3 => {
+                let first_block = u64::from_le_bytes(take(&mut body)?);
+                let (leaves, rest) = body.as_chunks();
+                rest.is_empty().then(|| Self::Reached(Reached { name, first_block, leaves: leaves.to_vec() }))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BINDING: Binding = [9; 32];
+
+    fn records() -> Vec<Record> {
+        let name = [1; 16];
+        vec![
+            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], weak: false, hash: Some([4; 32]) }),
+            Record::Begun(Begun {
+                name,
+                source: [5; 16],
+                ino: u64::MAX,
+                block_bytes: 1 << 20,
+                path: b"a/\xff\n".into(),
+            }),
+            Record::Reached(Reached { name, first_block: 7, leaves: vec![[8; 32]; 3] }),
+            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], weak: true, hash: None }),
+            Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
+        ]
+    }
+
+    fn journal() -> Vec<u8> {
+        let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
+        for record in records() {
+            chain.append(&record, &mut bytes);
+        }
+        bytes
+    }
+
+    /// What is believed of a journal, and up to which byte.
+    fn read(bytes: &[u8]) -> Result<(Vec<Record>, usize), Unusable> {
+        let header = &bytes[..bytes.len().min(HEADER_BYTES)];
+        let mut chain = Chain::open(header, &BINDING)?;
+        let (mut rest, mut at, mut found) = (&bytes[HEADER_BYTES..], HEADER_BYTES, Vec::new());
+        while let Some((record, len)) = chain.next(&mut rest, (bytes.len() - at) as u64).unwrap() {
+            found.push(record);
+            at += len as usize;
+            rest = &bytes[at..];
+        }
+        Ok((found, at))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = journal();
+        assert_eq!(read(&bytes), Ok((records(), bytes.len())));
+    }
+
+    #[test]
+    fn cut_at_any_byte_the_whole_records_before_it_are_believed() {
+        let bytes = journal();
+        for cut in 0..bytes.len() {
+            match read(&bytes[..cut]) {
+                Ok((found, end)) => {
+                    assert!(found == records()[..found.len()] && end <= cut && found.len() < 5, "{cut}")
+                }
+                Err(why) => assert!(cut < HEADER_BYTES && why == Unusable::Damaged, "{cut}: {why:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_changed_bit_is_believed() {
+        let bytes = journal();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            match read(&changed) {
+                Ok((found, end)) => assert!(found == records()[..found.len()] && end <= bit / 8, "bit {bit}"),
+                Err(why) => assert!(bit / 8 < HEADER_BYTES && why != Unusable::OtherTrees, "bit {bit}: {why:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_another_journal_or_in_another_order_are_noticed() {
+        let bytes = journal();
+        let (mut other, mut header) = Chain::begin([8; 32], &BINDING);
+        header.extend_from_slice(&bytes[HEADER_BYTES..]);
+        assert_eq!(read(&header), Ok((Vec::new(), HEADER_BYTES)));
+        other.append(&records()[0], &mut header);
+        let (_, first) = read(&bytes[..bytes.len() - 1]).unwrap();
+        let without_first = [&bytes[..HEADER_BYTES], &bytes[first..]].concat();
+        assert_eq!(read(&without_first).unwrap().0, []);
+    }
+
+    #[test]
+    fn other_trees_and_other_versions_are_told_apart() {
+        let bytes = journal();
+        assert_eq!(Chain::open(&bytes[..HEADER_BYTES], &[1; 32]).err(), Some(Unusable::OtherTrees));
+        let mut newer = bytes.clone();
+        newer[FAMILY.len()] = b'2';
+        assert_eq!(read(&newer).err(), Some(Unusable::OtherVersion));
+        assert_eq!(read(b"").err(), Some(Unusable::Damaged));
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading a file back from its device: direct, or after its pages were dropped from the page cache, or else with the word that
+//! it came from memory.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::digest::{Hashing, LeafHash, Mode};
+use crate::error::Cause;
+use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::{Failure, Moved, Pipeline, Shape, Side, Started, Transfer};
+use crate::report::{Proof, Way};
+use crate::sys::fs;
+
+/// Reads files back.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    pub pipeline: &'a Pipeline,
+    pub direct: Direct,
+    pub block_bytes: u64,
+}
+
+/// What of a file is read.
+#[derive(Clone, Default)]
+pub struct Extent {
+    /// So many of its first bytes, as if it had no more.
+    pub size_bytes: u64,
+    /// The blocks that need not be read; see [`Shape::known`].
+    pub known: Vec<Option<LeafHash>>,
+}
+
+impl Extent {
+    pub fn whole(size_bytes: u64) -> Self {
+        Self { size_bytes, known: Vec::new() }
+    }
+}
+
+/// A file that is being read back.
+pub struct Reading<'a> {
+    reader: Reader<'a>,
+    file: Arc<OwnedFd>,
+    extent: Extent,
+    lane: Lane,
+    /// Whether the page cache was seen to hold nothing of it.
+    dropped: bool,
+    /// Whether the file is empty or all hole.
+    blank: bool,
+    started: Started,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts reading a file that is durable, and does not wait.
+    pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
+        let lane = road::target_lane(self.direct, self.block_bytes, file).map_err(|cause| Failure {
+            op: "read back",
+            offset_bytes: 0,
+            cause,
+        })?;
+        self.start_in(file, extent, lane)
+    }
+
+    fn start_in(self, file: &Arc<OwnedFd>, extent: Extent, lane: Lane) -> Result<Reading<'a>, Failure> {
+        let seek_error = |cause: io::Error| Failure { op: "seek in", offset_bytes: 0, cause: cause.into() };
+        let mut dropped = false;
+        if !lane.is_direct() {
+            dropped = drop_all(file, extent.size_bytes);
+            if !dropped {
+                // What is not on the device yet cannot be dropped.
+                let synced = self.pipeline.sync(vec![Arc::clone(file)]).into_iter().collect::<io::Result<()>>();
+                synced.map_err(|cause| Failure { op: "fsync", offset_bytes: 0, cause: cause.into() })?;
+                dropped = drop_all(file, extent.size_bytes);
+            }
+        }
+        let data_blocks = data_blocks(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
+        let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
+        let blank = extent.size_bytes == 0 || all_hole;
+        let shape = Shape {
+            size_bytes: extent.size_bytes,
+            block_bytes: self.block_bytes,
+            read_align: lane.align_bytes,
+            write_align: 1,
+            hash: Hashing::Tree(Mode::Hash),
+            sparse: false,
+            data_blocks,
+            known: extent.known.clone(),
+            blocks: None,
+        };
+        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let started = self.pipeline.start_transfer(Transfer { source, target: None, shape });
+        Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, dropped, blank, started })
+    }
+}
+
+impl Reading<'_> {
+    /// Blocks until all is read, and says from where.
+    pub fn finish(self) -> Result<(Moved, Proof), Failure> {
+        let Self { reader, file, extent, lane, dropped, blank, started } = self;
+        match started.wait() {
+            Ok(moved) => {
+                let proof = match lane.way {
+                    Way::Buffered(reason) if !blank => buffered_proof(&file, extent.size_bytes, dropped, reason),
+                    Way::Buffered(reason) => Proof::Dropped(reason),
+                    _ => Proof::Direct,
+                };
+                Ok((moved, proof))
+            }
+            Err(failure)
+                if lane.is_direct() && reader.direct == Direct::Auto && road::is_direct_refusal(&failure.cause) =>
+            {
+                let lane = road::give_up_direct(&[&file]).map_err(|cause| Failure {
+                    op: "read back",
+                    offset_bytes: 0,
+                    cause,
+                })?;
+                reader.start_in(&file, extent, lane)?.finish()
+            }
+            Err(Failure { op, offset_bytes, cause: Cause::SourceChanged }) => {
+                Err(Failure { op, offset_bytes, cause: Cause::ChangedWhileRead })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Drops a file's pages; true if the page cache was seen to hold nothing of it then.
+fn drop_all(file: &OwnedFd, size_bytes: u64) -> bool {
+    fs::drop_cache(file);
+    fs::cached_bytes(file.as_fd(), size_bytes) == Some(0)
+}
+
+/// Where the bytes came from that were just read through the page cache. That it was empty before proves something only if it is
+/// seen to be full now: an overlay, for one, keeps the pages where it does not show them.
+fn buffered_proof(file: &OwnedFd, size_bytes: u64, dropped: bool, reason: &'static str) -> Proof {
+    let seen = fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > 0);
+    if !(dropped && seen) {
+        return Proof::Memory(reason);
+    }
+    // They were of use once.
+    fs::drop_cache(file);
+    Proof::Dropped(reason)
+}
+
+/// Holes are not read where the filesystem tells of them truly; their zeros are hashed all the same.
+pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
+    let stat = fs::stat(file)?;
+    // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
+    let has_holes = (stat.st_blocks as u64) * 512 < size_bytes;
+    if has_holes && fs::holes_are_believed(file)? {
+        return road::data_blocks(file, size_bytes, block_bytes).map(Some);
+    }
+    Ok(None)
+}

@@ -1,0 +1,214 @@
+//! What the workers tell the journal, and what they spare themselves because of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::existing::{Admitted, Put};
+use super::hardlinks::{Met, Original};
+use super::journal::Record;
+use super::resume::{Journal, Known};
+use super::target::Target;
+use super::worker::{Outcome, Run};
+use crate::digest::Hash;
+use crate::error::{Cause, Error};
+use crate::report::{Road, Totals};
+use crate::sys::fs::{self, Stat};
+use crate::tree::{Dir, Entry, EntryKind, OpenDir};
+
+/// Records of small files that a power cut may cost, by the bytes of those files.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+/// What a file counts besides its bytes, so that the records of many empty ones become durable too.
+const FILE_BYTES: u64 = 4096;
+
+/// What a batch has to tell.
+#[derive(Default)]
+pub struct Records {
+    records: Vec<Record>,
+    files_bytes: u64,
+}
+
+impl Run<'_> {
+    /// Adds what stands under its name now.
+    pub fn record(&self, dir: &OpenDir, entry: &Entry, source: &Stat, hash: Option<Hash>, records: &mut Records) {
+        let Some(journal) = &self.journal else { return };
+        match fs::stat_at(&*dir.target, entry.target_name()) {
+            Ok(Some(target)) => {
+                let weak = source.st_nlink > 1 || self.follows_links(dir);
+                let relative = self.relative(dir, entry.target_name());
+                records.records.push(journal.finished(&relative, source, &target, weak, hash));
+                records.files_bytes += FILE_BYTES + source.st_size as u64;
+            }
+            // Removed already; the next run will see.
+            Ok(None) => {}
+            Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+        }
+    }
+
+    /// Records a durable file that is about to take the place of its temporary name. Killed in between, the next run knows it by its inode.
+    pub fn record_unnamed(&self, dir: &OpenDir, entry: &Entry, source: &Stat, target: &Target, hash: Option<Hash>) {
+        let Some(journal) = &self.journal else { return };
+        match fs::stat(&**target.file()) {
+            Ok(stat) => {
+                let relative = self.relative(dir, entry.target_name());
+                let record = journal.finished(&relative, source, &stat, true, hash);
+                self.append(Records { records: vec![record], files_bytes: source.st_size as u64 });
+            }
+            Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+        }
+    }
+
+    /// Records one more name of a copy.
+    pub fn record_link(&self, dir: &OpenDir, entry: &Entry, hash: Option<Hash>) {
+        if self.journal.is_none() {
+            return;
+        }
+        match stat_source(dir, entry) {
+            Ok(Some(source)) => {
+                let mut records = Records::default();
+                self.record(dir, entry, &source, hash, &mut records);
+                self.append(records);
+            }
+            Ok(None) => {}
+            Err(cause) => self.fail(Error::new("stat", dir.source_path(&entry.name), cause)),
+        }
+    }
+
+    /// Adds a directory whose metadata and names are durable.
+    pub fn record_dir(&self, dir: &Dir, target: &OwnedFd, records: &mut Records) {
+        let (Some(journal), true) = (&self.journal, dir.parent().is_some()) else { return };
+        match fs::stat(target) {
+            Ok(stat) => {
+                let relative = self.relative(dir, OsStr::new(""));
+                records.records.push(journal.finished(&relative, &dir.stat, &stat, false, None));
+                records.files_bytes += FILE_BYTES;
+            }
+            Err(cause) => self.fail(Error::new("stat", dir.target_path(OsStr::new("")), cause)),
+        }
+    }
+
+    /// Writes to the journal. Where that fails the next run has more to do, and this one has failed, but no file has.
+    pub fn append(&self, Records { records, files_bytes }: Records) {
+        if let Some(journal) = &self.journal {
+            journal.append(&records, files_bytes).unwrap_or_else(|error| self.fail(error));
+        }
+    }
+
+    /// The journal, if it is time to make it durable; with `all` also if there is little to lose.
+    pub fn journal_due(&self, all: bool) -> Option<&Journal> {
+        let bytes_max = if all { 1 } else { UNSYNCED_BYTES_MAX.min(self.options.journal_interval_bytes) };
+        self.journal.as_ref().filter(|journal| journal.is_due(bytes_max))
+    }
+
+    /// Whether an earlier run finished this directory, and nothing has changed in it since.
+    pub fn is_finished_dir(&self, dir: &OpenDir) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let relative = self.relative(dir, OsStr::new(""));
+        let known = fs::stat(&*dir.target).and_then(|target| journal.known(&relative, &dir.stat, &target));
+        matches!(known, Ok(Known::Finished(_)))
+    }
+
+    /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
+    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry) -> Option<Entry> {
+        let Some(journal) = &self.journal else { return Some(entry) };
+        let relative = self.relative(dir, entry.target_name());
+        if !journal.has(&relative) {
+            return Some(entry);
+        }
+        let error = |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
+        match self.known(journal, &relative, dir, &entry).map_err(error) {
+            Ok((Known::Nothing, _)) => Some(entry),
+            Ok((Known::Changed(why), _)) => {
+                self.warn_not_resumed(dir, &entry, why);
+                Some(entry)
+            }
+            Ok((Known::Finished(hash), Some(sides))) => self.pass_finished(dir, entry, hash, sides),
+            Ok((Known::Finished(_), None)) => Some(entry),
+            Err(error) => {
+                // What is known is not worth a failure; if something is wrong with the file, its copy will say so.
+                self.warn(error);
+                Some(entry)
+            }
+        }
+    }
+
+    fn known(
+        &self,
+        journal: &Journal,
+        relative: &Path,
+        dir: &OpenDir,
+        entry: &Entry,
+    ) -> io::Result<(Known, Option<[Stat; 2]>)> {
+        let target = fs::stat_at(&*dir.target, entry.target_name())?;
+        match (stat_source(dir, entry)?, target) {
+            (Some(source), Some(target)) => Ok((journal.known(relative, &source, &target)?, Some([source, target]))),
+            // What is gone is copied again, and needs no explanation.
+            _ => Ok((Known::Nothing, None)),
+        }
+    }
+
+    /// Tells of a finished entry. Its other names, finished or not, are names of the same copy.
+    fn pass_finished(
+        &self,
+        dir: &OpenDir,
+        entry: Entry,
+        hash: Option<Hash>,
+        [source, target]: [Stat; 2],
+    ) -> Option<Entry> {
+        let identity = (target.st_dev, target.st_ino);
+        let size_bytes = target.st_size as u64;
+        let entry = Admitted::standing(entry);
+        self.made.add_earlier(dir, &target);
+        let entry = match self.keeper.preserve().links {
+            false => entry,
+            true => match self.hard_links.meet(&source, self.follows_links(dir), dir.dir(), entry) {
+                Met::Waits => return None,
+                Met::Link(entry, original) if original.identity != identity => {
+                    self.link(dir, &entry, &original).unwrap_or_else(|error| self.fail(error));
+                    return None;
+                }
+                Met::Link(entry, _) => entry,
+                Met::Copy(entry, claim) => {
+                    let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
+                    self.keep_claim(claim, || Original { dir, name, identity, size_bytes, hash });
+                    entry
+                }
+            },
+        };
+        Totals::add(&self.totals.resumed, 1);
+        if entry.kind == EntryKind::File {
+            self.tell(
+                dir,
+                &entry,
+                Put { replaced: true, backup: None },
+                Outcome { hash, ..Outcome::unmoved(size_bytes, Road::EARLIER) },
+            );
+        }
+        None
+    }
+
+    /// Tells that something which was copied before is copied again.
+    pub fn warn_not_resumed(&self, dir: &Dir, entry: &Entry, why: &'static str) {
+        self.warn(Error::new("resume", dir.target_path(entry.target_name()), Cause::NotResumed(why)));
+    }
+
+    /// The temporary name of an entry that the next run would find again, where there may be one.
+    pub fn temporary_name(&self, entry: &Entry) -> Option<OsString> {
+        self.journal.as_ref().map(|journal| journal.temporary_name(entry.target_name()))
+    }
+
+    /// A path relative to the base.
+    pub fn relative(&self, dir: &Dir, target_name: &OsStr) -> PathBuf {
+        let target = dir.target_path(target_name);
+        target.strip_prefix(&self.base).map_or_else(|_| target.clone(), Path::to_owned)
+    }
+}
+
+fn stat_source(dir: &OpenDir, entry: &Entry) -> io::Result<Option<Stat>> {
+    match entry.followed {
+        true => fs::stat_behind(&dir.source, &entry.name),
+        false => fs::stat_at(&dir.source, &entry.name),
+    }
+}

@@ -1,0 +1,459 @@
+//! `--resume`: the journal as a file, and what it knows of a path.
+//!
+//! Something finished is recorded when its data is durable and it has its name. Should the record outlive a power cut and the name not, the comparison
+//! with what stands there tells, so that no record waits for a directory.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::journal::{Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, Unusable, print};
+use crate::digest::{Hash, LeafHash};
+use crate::error::{Cause, Error, Result};
+use crate::sys::Node;
+use crate::sys::fs::{self, FileType, Stat};
+
+/// What a journal belongs to, and where it may lie.
+pub struct Bond {
+    /// Stands in the names of the journal and of temporaries, so that other copies into the same folder have theirs.
+    pub id: u64,
+    /// Source, destination and options.
+    pub binding: Binding,
+    /// The folders where the journal may lie, the best first.
+    pub places: Vec<Place>,
+    /// What recorded paths are relative to.
+    pub base: PathBuf,
+}
+
+/// A folder where the journal may lie.
+pub struct Place {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the copy sets the folder's times, which the journal's removal must not change then.
+    pub is_copied: bool,
+}
+
+/// A big file of which a part is durable.
+#[derive(Debug)]
+pub struct Half {
+    /// What it was begun with.
+    pub begun: Begun,
+    /// The chaining values of its first blocks, which are durable.
+    pub leaves: Vec<LeafHash>,
+}
+
+/// What the journal says of a path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Nothing,
+    /// It was finished with this hash, and nothing has changed since.
+    Finished(Option<Hash>),
+    /// It was finished, but not what stands there now.
+    Changed(&'static str),
+}
+
+/// Where the next record goes.
+struct Writer {
+    chain: Chain,
+    end_bytes: u64,
+    /// A record could not be written, so that nothing behind it would be believed.
+    broken: bool,
+    /// Bytes of finished files whose records are not durable.
+    unsynced_bytes: u64,
+}
+
+/// The journal of a run, locked for as long as it lives.
+pub struct Journal {
+    bond: Bond,
+    place: usize,
+    folder: OwnedFd,
+    file: Arc<OwnedFd>,
+    key: [u8; 32],
+    /// The first halves of the names' prints with the places of the records, sorted.
+    finished: Vec<(u64, u64)>,
+    halves: Mutex<HashMap<Print, Half>>,
+    writer: Mutex<Writer>,
+}
+
+impl Bond {
+    fn journal_name(&self) -> OsString {
+        format!(".aiocp-journal-{:016x}", self.id).into()
+    }
+
+    /// Whether a run was interrupted here.
+    pub fn has_journal(&self) -> bool {
+        self.places.iter().any(|place| place.folder.join(self.journal_name()).symlink_metadata().is_ok())
+    }
+
+    /// The name of the temporary of a big file, which the next run finds again.
+    fn temporary_name(&self, name: &OsStr) -> OsString {
+        let hash = blake3::Hasher::new().update(&self.id.to_le_bytes()).update(name.as_bytes()).finalize();
+        let first = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+        format!(".aiocp-{:016x}", u64::from_be_bytes(*first)).into()
+    }
+}
+
+impl Journal {
+    /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed comes back beside it.
+    pub fn open(bond: Bond) -> Result<(Self, Option<Error>)> {
+        let name = bond.journal_name();
+        for (index, place) in bond.places.iter().enumerate() {
+            let path = place.folder.join(&name);
+            let found = lock_existing(&place.folder, &name).map_err(|cause| match cause.kind() {
+                io::ErrorKind::WouldBlock => Error::new("use the journal", &path, Cause::JournalInUse),
+                _ => Error::new("open the journal", &path, cause),
+            })?;
+            if let Some((folder, file)) = found {
+                return Self::take_up(bond, index, folder, file)
+                    .map_err(|cause| Error::new("read the journal", path, cause));
+            }
+        }
+        let mut refused = None;
+        for index in 0..bond.places.len() {
+            let path = bond.places[index].folder.join(&name);
+            match fs::open_folder(&bond.places[index].folder, OFlags::RDONLY)
+                .and_then(|folder| Ok((create(&folder, &name)?, folder)))
+            {
+                Ok((file, folder)) => {
+                    let journal = Self::begin(bond, index, folder, file);
+                    return Ok((journal.map_err(|cause| Error::new("write the journal", path, cause))?, None));
+                }
+                Err(cause) => drop(refused.get_or_insert(Error::new("create the journal", path, cause))),
+            }
+        }
+        Err(refused.expect("there is a place for the journal"))
+    }
+
+    fn begin(bond: Bond, place: usize, folder: OwnedFd, file: OwnedFd) -> io::Result<Self> {
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())?;
+        let (chain, header) = Chain::begin(key, &bond.binding);
+        let file = File::from(file);
+        file.write_all_at(&header, 0)?;
+        file.sync_all()?;
+        sync_folder(&folder)?;
+        Ok(Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64))
+    }
+
+    fn new(bond: Bond, place: usize, folder: OwnedFd, file: File, chain: Chain, end_bytes: u64) -> Self {
+        let key = chain.key();
+        let writer = Writer { chain, end_bytes, broken: false, unsynced_bytes: 0 };
+        let (finished, halves, file) = (Vec::new(), Mutex::default(), Arc::new(file.into()));
+        Self { bond, place, folder, file, key, finished, halves, writer: Mutex::new(writer) }
+    }
+
+    /// Reads a journal that is locked. One that cannot be believed makes place for another.
+    fn take_up(bond: Bond, place: usize, folder: OwnedFd, file: OwnedFd) -> io::Result<(Self, Option<Error>)> {
+        let stat = fs::stat(&file)?;
+        let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_nlink == 1
+            && stat.st_uid == rustix::process::geteuid().as_raw();
+        let file = File::from(file);
+        let mut header = Vec::new();
+        (&file).take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+        let path = bond.places[place].folder.join(bond.journal_name());
+        let why = match Chain::open(&header, &bond.binding) {
+            Ok(chain) if ours => {
+                let mut journal = Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64);
+                let torn = journal.load(stat.st_size as u64)?;
+                return Ok((
+                    journal,
+                    torn.then(|| {
+                        Error::new(
+                            "believe all of",
+                            path,
+                            Cause::NotResumed("it is torn or was changed; what is missing is copied again"),
+                        )
+                    }),
+                ));
+            }
+            Ok(_) => "it may be somebody else's; everything is copied again",
+            Err(Unusable::Damaged) => "it is damaged; everything is copied again",
+            Err(Unusable::OtherVersion) => "another version wrote it; everything is copied again",
+            Err(Unusable::OtherTrees) => "it belongs to other trees or other options; everything is copied again",
+        };
+        let name = bond.journal_name();
+        unlinkat(&folder, &name, AtFlags::empty())?;
+        let file = create(&folder, &name)?;
+        let warning = Error::new("resume from", path, Cause::NotResumed(why));
+        Ok((Self::begin(bond, place, folder, file)?, Some(warning)))
+    }
+
+    /// Reads all records, and cuts off what cannot be believed. True if there was something to cut.
+    fn load(&mut self, size_bytes: u64) -> io::Result<bool> {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let halves = self.halves.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let file = File::from(self.file.try_clone()?);
+        let mut reader = BufReader::with_capacity(1 << 18, &file);
+        reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
+        while let Some((record, len_bytes)) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
+            match record {
+                Record::Finished(Finished { name, weak, .. }) => {
+                    self.finished.push((index_of(&name), writer.end_bytes));
+                    if !weak {
+                        halves.remove(&name);
+                    }
+                }
+                Record::Begun(begun) => drop(halves.insert(begun.name, Half { begun, leaves: Vec::new() })),
+                Record::Reached(Reached { name, first_block, leaves }) => {
+                    if let Some(half) = halves.get_mut(&name).filter(|half| half.leaves.len() as u64 == first_block) {
+                        half.leaves.extend(leaves);
+                    }
+                }
+            }
+            writer.end_bytes += len_bytes;
+        }
+        self.finished.sort_unstable();
+        let torn = writer.end_bytes < size_bytes;
+        if torn {
+            file.set_len(writer.end_bytes)?;
+        }
+        Ok(torn)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn halves(&self) -> MutexGuard<'_, HashMap<Print, Half>> {
+        self.halves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a person would write its path.
+    pub fn path(&self) -> PathBuf {
+        self.bond.places[self.place].folder.join(self.bond.journal_name())
+    }
+
+    /// The open journal, for a sync.
+    pub fn file(&self) -> &Arc<OwnedFd> {
+        &self.file
+    }
+
+    /// What stands for a path relative to the destination.
+    pub fn name(&self, relative: &Path) -> Print {
+        print(&self.key, &[relative.as_os_str().as_bytes()])
+    }
+
+    /// What stands for a source: everything that changes when anybody changes it.
+    pub fn source(&self, stat: &Stat) -> Print {
+        self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()])
+    }
+
+    /// The same for a destination, whose change time counts only if it is to have no further names.
+    fn target(&self, stat: &Stat, weak: bool) -> Print {
+        match weak {
+            true => self.state(stat, [b"", b""]),
+            false => self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()]),
+        }
+    }
+
+    fn state(&self, stat: &Stat, changed: [&[u8]; 2]) -> Print {
+        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
+        let size = (stat.st_size as u64).to_le_bytes();
+        let modified = [stat.st_mtime.to_le_bytes(), (stat.st_mtime_nsec as i64).to_le_bytes()];
+        let (ino, mode) = (stat.st_ino.to_le_bytes(), stat.st_mode.to_le_bytes());
+        print(&self.key, &[&ino, &size, modified.as_flattened(), &mode, &owner, changed[0], changed[1]])
+    }
+
+    /// A record for something that stands under its name. One with further names to come, or whose name is yet to come, is weak: its change
+    /// time will change.
+    pub fn finished(&self, relative: &Path, source: &Stat, target: &Stat, weak: bool, hash: Option<Hash>) -> Record {
+        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, weak));
+        Record::Finished(Finished { name, source, target, weak, hash })
+    }
+
+    /// What is known of a path whose two sides are these.
+    pub fn known(&self, relative: &Path, source: &Stat, target: &Stat) -> io::Result<Known> {
+        let Some(record) = self.find(relative)? else { return Ok(Known::Nothing) };
+        Ok(match record {
+            record if record.source != self.source(source) => {
+                Known::Changed("the source changed since it was copied; it is copied again")
+            }
+            // It was durable, but perhaps never got its name.
+            record if record.target != self.target(target, record.weak) && self.halves().contains_key(&record.name) => {
+                Known::Nothing
+            }
+            record if record.target != self.target(target, record.weak) => {
+                Known::Changed("the copy changed since it was made; it is copied again")
+            }
+            record => Known::Finished(record.hash),
+        })
+    }
+
+    /// Whether anything is known of a path, which takes no look at the files.
+    pub fn has(&self, relative: &Path) -> bool {
+        let index = index_of(&self.name(relative));
+        self.finished.binary_search_by_key(&index, |&(first, _)| first).is_ok()
+    }
+
+    /// The last record of a path.
+    fn find(&self, relative: &Path) -> io::Result<Option<Finished>> {
+        const BODY_BYTES_MAX: usize = 1 + 3 * 16 + 1 + 32;
+        let name = self.name(relative);
+        let index = index_of(&name);
+        let end = self.finished.partition_point(|&(first, _)| first <= index);
+        for &(_, at) in self.finished[..end].iter().rev().take_while(|&&(first, _)| first == index) {
+            let mut bytes = [0; 4 + BODY_BYTES_MAX];
+            rustix::io::retry_on_intr(|| rustix::io::pread(&*self.file, &mut bytes, at))?;
+            let (len, body) = bytes.split_at(4);
+            let len = u32::from_le_bytes(*len.first_chunk().expect("four bytes")) as usize;
+            if let Some(Record::Finished(record)) = body.get(..len).and_then(Record::decode)
+                && record.name == name
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes what is known of a half-copied file.
+    pub fn take_half(&self, name: &Print) -> Option<Half> {
+        self.halves().remove(name)
+    }
+
+    /// The name of the temporary of a big file.
+    pub fn temporary_name(&self, name: &OsStr) -> OsString {
+        self.bond.temporary_name(name)
+    }
+
+    /// Writes records, and counts the bytes of the files that they speak of. Once it has failed nothing more is written, and that is no second error.
+    pub fn append(&self, records: &[Record], files_bytes: u64) -> Result<()> {
+        let mut writer = self.writer();
+        if records.is_empty() || writer.broken {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for record in records {
+            writer.chain.append(record, &mut bytes);
+        }
+        let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
+        if let Err((_, cause)) = super::file::write_all(&self.file, &bytes, *end_bytes) {
+            *broken = true;
+            return Err(Error::new("write the journal", self.path(), cause));
+        }
+        *end_bytes += bytes.len() as u64;
+        *unsynced_bytes += files_bytes;
+        Ok(())
+    }
+
+    /// Whether records of so many bytes of files wait for a sync that it is time for one, which the caller does now.
+    pub fn is_due(&self, files_bytes: u64) -> bool {
+        let unsynced_bytes = &mut self.writer().unsynced_bytes;
+        let due = *unsynced_bytes >= files_bytes;
+        if due {
+            *unsynced_bytes = 0;
+        }
+        due
+    }
+
+    /// Removes the journal, after everything succeeded, and the temporaries that nobody asked for because their sources are gone.
+    pub(super) fn remove(self) -> Result<()> {
+        for half in self.halves().values() {
+            let path = Path::new(OsStr::from_bytes(&half.begun.path));
+            self.remove_temporary(path, half.begun.ino)
+                .map_err(|cause| Error::new("remove the temporary of", self.bond.base.join(path), cause))?;
+        }
+        self.unlink().map_err(|cause| Error::new("remove the journal", self.path(), cause))
+    }
+
+    fn unlink(&self) -> io::Result<()> {
+        let before = fs::stat(&self.folder)?;
+        unlinkat(&self.folder, self.bond.journal_name(), AtFlags::empty())?;
+        if self.bond.places[self.place].is_copied {
+            match Node::open(&self.folder).set_times(&before) {
+                // Who may not set the folder's times has not given it the source's either.
+                Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => {}
+                other => other?,
+            }
+        }
+        sync_folder(&self.folder)
+    }
+
+    /// Goes down from the destination by plain names alone, never through a link, to a temporary with this inode number.
+    fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
+        let mut names = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name),
+                _ => return Ok(()),
+            }
+        }
+        let Some(last) = names.pop() else { return Ok(()) };
+        let mut folder = fs::open_folder(&self.bond.base, OFlags::RDONLY)?;
+        for name in names {
+            folder = match fs::open_dir(&folder, name) {
+                Ok(folder) => folder,
+                Err(cause) if is_gone(&cause) => return Ok(()),
+                Err(cause) => return Err(cause),
+            };
+        }
+        let name = self.temporary_name(last);
+        match fs::stat_at(&folder, &name)? {
+            Some(stat) if stat.st_ino == ino => Ok(unlinkat(&folder, &name, AtFlags::empty())?),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Journal {
+    /// Gives the lock back also where a child that was forked this moment has the descriptor too. Closing does it otherwise, so that the
+    /// answer decides nothing.
+    fn drop(&mut self) {
+        let _closed_next = flock(&*self.file, FlockOperation::Unlock);
+    }
+}
+
+fn is_gone(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+fn index_of(name: &Print) -> u64 {
+    u64::from_le_bytes(*name.first_chunk().expect("a print has 16 bytes"))
+}
+
+fn create(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Opens and locks a journal, if there is one: `WouldBlock` if another process has it.
+fn lock_existing(folder: &Path, name: &OsStr) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    let folder = match fs::open_folder(folder, OFlags::RDONLY) {
+        Ok(folder) => folder,
+        Err(cause) if is_gone(&cause) => return Ok(None),
+        Err(cause) => return Err(cause),
+    };
+    loop {
+        let file = match fs::open_beneath(&folder, name, OFlags::RDWR | OFlags::NONBLOCK) {
+            Ok(file) => file,
+            Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(cause) => return Err(cause),
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // Whoever had it may have removed it in between.
+        let stat = fs::stat(&file)?;
+        if fs::stat_at(&folder, name)?.is_some_and(|there| fs::same_file(&there, &stat)) {
+            return Ok(Some((folder, file)));
+        }
+    }
+}
+
+/// fsync(2) of a folder, where there is such a thing.
+fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fsync(folder) {
+        Err(Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}

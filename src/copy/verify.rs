@@ -1,0 +1,228 @@
+//! The proof of a copy: what was made durable is read back from the device, and written again where it differs.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::blocks;
+use super::file::{Source, cut};
+use super::instead::Make;
+use super::readback::{Extent, Reader, Reading};
+use super::worker::{Run, Written};
+use crate::digest::{Hash, Hashing, LeafHash, Mode};
+use crate::error::{Cause, Error, Result};
+use crate::pipeline::road::{self, Lane};
+use crate::pipeline::{Failure, Moved, Pipeline, Shape, Side, Transfer};
+use crate::report::{Difference, Event, Proof, Totals, What};
+use crate::sys::Node;
+use crate::tree::{Entry, Metadata, OpenDir};
+
+/// How often bad ranges are written again without `--repair`.
+const REWRITES: usize = 1;
+/// And with it.
+const REWRITES_TO_REPAIR: usize = 3;
+
+impl Run<'_> {
+    /// What reads files back.
+    pub fn reader(&self) -> Reader<'_> {
+        self.reader_through(self.pipeline)
+    }
+
+    /// The same for what goes through this one of the pipelines.
+    pub fn reader_through<'a>(&'a self, pipeline: &'a Pipeline) -> Reader<'a> {
+        Reader { pipeline, direct: self.options.direct, block_bytes: self.options.block_bytes }
+    }
+
+    /// Reads durable files back and compares them with what was read from their sources. Those that are not proved are thrown away and
+    /// told; the others come back with their proof. Without `--verify` all of them do, without one.
+    pub fn prove(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<(Written, Option<Proof>)> {
+        if !self.options.verify || self.options.make == Make::Attributes {
+            return written.into_iter().map(|file| (file, None)).collect();
+        }
+        let mut proved = Vec::with_capacity(written.len());
+        // All are in flight before the first is waited for.
+        let start = |file: Written| {
+            let reading = self.reader().start(file.filled.target.file(), Extent::whole(file.filled.size_bytes));
+            (file, reading)
+        };
+        let reading: Vec<_> = written.into_iter().map(start).collect();
+        for (file, reading) in reading {
+            let result = match reading.and_then(Reading::finish) {
+                Ok((found, proof)) if found.root() == file.filled.moved.root() => Ok(proof),
+                Ok((found, _)) => self.write_again(dir, &file, found),
+                Err(failure) => Err(self.read_back_error(dir, &file.entry, failure)),
+            };
+            match result {
+                Ok(proof) => {
+                    self.count_proof(proof);
+                    proved.push((file, Some(proof)));
+                }
+                Err(error) => self.reject(dir, file, error),
+            }
+        }
+        proved
+    }
+
+    /// One more file is what it has to be.
+    pub fn count_proof(&self, proof: Proof) {
+        Totals::add(&self.totals.verified_files, 1);
+        if let Proof::Memory(_) = proof {
+            Totals::add(&self.totals.verified_from_memory, 1);
+        }
+    }
+
+    /// A copy that is not what was read: finds out where, and writes that again.
+    fn write_again(&self, dir: &OpenDir, file: &Written, found: Moved) -> Result<Proof> {
+        let Written { entry, filled, .. } = file;
+        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
+        let size_bytes = filled.size_bytes;
+        let source = self.open_source(dir, entry)?;
+        let reading = self.reader().start(&source.file, Extent::whole(size_bytes)).and_then(Reading::finish);
+        let (wanted, _) =
+            reading.map_err(|Failure { op, offset_bytes, cause }| source_error(op, cause).at(offset_bytes))?;
+        if wanted.root() != filled.moved.root() {
+            return Err(source_error("copy", Cause::SourceChanged));
+        }
+        let bad = blocks::differing(&found.leaves, &wanted.leaves);
+        self.mend(Broken {
+            dir,
+            entry,
+            source: &source,
+            target: filled.target.file(),
+            size_bytes,
+            hash: wanted.root(),
+            wanted: wanted.leaves,
+            found: found.leaves,
+            ranges: blocks::ranges(&bad, size_bytes, self.options.block_bytes),
+            bad,
+        })
+    }
+
+    /// Writes the blocks that differ again, makes them durable and reads them back, until they are right or that was done often enough.
+    pub fn mend(&self, mut broken: Broken<'_>) -> Result<Proof> {
+        let Broken { dir, entry, target, size_bytes, .. } = broken;
+        let rewrites = if self.options.repair { REWRITES_TO_REPAIR } else { REWRITES };
+        for _ in 0..rewrites {
+            let written = self.rewrite(&broken)?;
+            self.tell_ranges(dir, entry, &broken.ranges, true);
+            let extent = Extent { size_bytes, known: blocks::known(&broken.found, &broken.bad) };
+            let reading = self.reader().start(target, extent).and_then(Reading::finish);
+            let (again, proof) = reading.map_err(|failure| self.read_back_error(dir, entry, failure))?;
+            if again.root() == written.root() {
+                return Ok(proof);
+            }
+            broken.bad = blocks::differing(&again.leaves, &written.leaves);
+            broken.ranges = blocks::ranges(&broken.bad, size_bytes, self.options.block_bytes);
+            (broken.found, broken.wanted) = (again.leaves, written.leaves);
+        }
+        self.tell_ranges(dir, entry, &broken.ranges, false);
+        Err(Error::new("verify", dir.target_path(entry.target_name()), Cause::NotAsWritten))
+    }
+
+    /// Writes the blocks that differ, and gives the file its metadata again, since writing takes away what a writer may not keep (setuid, for
+    /// one) and sets the time. It is durable then.
+    fn rewrite(&self, broken: &Broken<'_>) -> Result<Moved> {
+        let Broken { dir, entry, source, target, size_bytes, .. } = *broken;
+        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
+        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
+        let known = blocks::known(&broken.wanted, &broken.bad);
+        let moved = self.transfer_blocks((&source.file, target), &Extent { size_bytes, known }).map_err(
+            |Failure { op, offset_bytes, cause }| match op {
+                "read" => source_error(op, cause).at(offset_bytes),
+                _ => target_error(op, cause).at(offset_bytes),
+            },
+        )?;
+        if broken.hash.is_some_and(|hash| moved.root() != Some(hash)) {
+            return Err(source_error("copy", Cause::SourceChanged));
+        }
+        Totals::add(&self.totals.rewritten_bytes, moved.written_bytes);
+        let (from, to) = (Node::open(&source.file), Node::open(target));
+        self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: true });
+        let synced = self.sync(vec![Arc::clone(target)]);
+        synced.into_iter().collect::<io::Result<()>>().map_err(|cause| target_error("fsync", cause.into()))?;
+        Ok(moved)
+    }
+
+    /// Moves the blocks that are not known, in place, and leaves the target with the size of the source.
+    fn transfer_blocks(
+        &self,
+        (source, target): (&Arc<OwnedFd>, &Arc<OwnedFd>),
+        extent: &Extent,
+    ) -> std::result::Result<Moved, Failure> {
+        let block_bytes = self.options.block_bytes;
+        let fail = |op| move |cause| Failure { op, offset_bytes: 0, cause };
+        let mut from = road::target_lane(self.options.direct, block_bytes, source).map_err(fail("read"))?;
+        let mut to = road::target_lane(self.options.direct, block_bytes, target).map_err(fail("write"))?;
+        loop {
+            let shape = Shape {
+                size_bytes: extent.size_bytes,
+                block_bytes,
+                read_align: from.align_bytes,
+                write_align: to.align_bytes,
+                hash: Hashing::Tree(Mode::Hash),
+                sparse: false,
+                data_blocks: None,
+                known: extent.known.clone(),
+                blocks: None,
+            };
+            let side = |file, lane: Lane| Side { file: Arc::clone(file), direct: lane.is_direct() };
+            let moved =
+                self.pipeline.transfer(Transfer { source: side(source, from), target: Some(side(target, to)), shape });
+            // A direct write of the tail is rounded up, also if another block failed.
+            cut(target, extent.size_bytes).map_err(|cause| fail("set the size of")(cause.into()))?;
+            match moved {
+                Err(failure) if self.may_retry(&failure, from, to) => {
+                    from = road::give_up_direct(&[source, target]).map_err(fail("read"))?;
+                    to = from;
+                }
+                moved => return moved,
+            }
+        }
+    }
+
+    /// What is said of a copy that cannot be read back. One that ends too early is not what was written either.
+    fn read_back_error(&self, dir: &OpenDir, entry: &Entry, Failure { op, offset_bytes, cause }: Failure) -> Error {
+        let path = dir.target_path(entry.target_name());
+        match cause {
+            Cause::ChangedWhileRead => Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes),
+            cause => Error::new(if op == "read" { "read back" } else { op }, path, cause).at(offset_bytes),
+        }
+    }
+
+    /// Names byte ranges of a copy that differ, or did until they were written again.
+    pub fn tell_ranges(&self, dir: &OpenDir, entry: &Entry, ranges: &[Range<u64>], mended: bool) {
+        for range in ranges {
+            self.tell_difference(dir.target_path(entry.target_name()), What::Bytes(range.clone()), mended);
+        }
+    }
+
+    /// Tells of a difference, and counts it unless it is mended.
+    pub fn tell_difference(&self, path: PathBuf, what: What, mended: bool) {
+        if !mended {
+            Totals::add(&self.totals.differences, 1);
+        }
+        self.sink.event(Event::Differs(Difference { path, what, mended }));
+    }
+}
+
+/// A copy that is to be mended in place. There is one leaf and one flag for each block of the source.
+pub struct Broken<'a> {
+    pub dir: &'a OpenDir,
+    pub entry: &'a Entry,
+    pub source: &'a Source,
+    pub target: &'a Arc<OwnedFd>,
+    /// The source's.
+    pub size_bytes: u64,
+    /// The source's, if it is known.
+    pub hash: Option<Hash>,
+    /// The source's leaves. Those of blocks that differ may be anything.
+    pub wanted: Vec<LeafHash>,
+    /// The copy's leaves. Those of blocks that differ may be anything.
+    pub found: Vec<LeafHash>,
+    /// Which blocks differ.
+    pub bad: Vec<bool>,
+    /// Where they differ, to be told.
+    pub ranges: Vec<Range<u64>>,
+}

@@ -1,0 +1,183 @@
+//! The engines behind the pipeline, and the one place where its loop waits.
+//!
+//! Direct descriptors, fsyncs and the waker's poll go to one kernel AIO context. Everything else goes to a second engine, since io_submit
+//! would do it all itself before it returned; and so does everything where there is no context.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker};
+
+/// Fsyncs that may be in the context beside the data.
+pub const SYNCS_MAX: usize = 256;
+/// Threads for what is not direct: enough to hide the latency of a network filesystem, and cheap when idle.
+const IO_THREADS: usize = 16;
+/// The tag of the waker's poll, which is nobody else's.
+const WAKE_TAG: u64 = u64::MAX;
+
+/// Who moves the blocks of big files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Kernel AIO, or threads where it cannot be had.
+    #[default]
+    Auto,
+    /// Kernel AIO for what is direct, or no copy.
+    Kernel,
+    /// glibc's POSIX AIO for everything.
+    Posix,
+    /// Threads that call pread and pwrite for everything.
+    Threads,
+}
+
+/// The engines of one pipeline.
+pub struct Engines {
+    kernel: Option<Context>,
+    /// Made with the first operation that is not for the kernel.
+    other: Option<Box<dyn Engine>>,
+    kind: EngineKind,
+    queue_depth: usize,
+    waker: Arc<Waker>,
+    /// Whether the waker's poll is in the context.
+    polling: bool,
+    data_in_kernel: usize,
+    /// Operations that no engine could be made for.
+    failed: Vec<Done>,
+}
+
+impl Engines {
+    /// Opens a context if the kind wants one. With `Auto` the string says why there is none; with `Kernel` that is the error.
+    pub fn open(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>) -> io::Result<(Self, Option<String>)> {
+        let (kernel, missing) = match kind {
+            EngineKind::Posix | EngineKind::Threads => (None, None),
+            EngineKind::Kernel => (Some(open_context(queue_depth, &waker)?), None),
+            EngineKind::Auto => match open_context(queue_depth, &waker) {
+                Ok(context) => (Some(context), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+        };
+        let other = None;
+        let (polling, data_in_kernel, failed) = (true, 0, Vec::new());
+        Ok((Self { kernel, other, kind, queue_depth, waker, polling, data_in_kernel, failed }, missing))
+    }
+
+    /// One engine for everything, to test the loop with.
+    #[cfg(test)]
+    pub fn of(engine: Box<dyn Engine>, queue_depth: usize, waker: Arc<Waker>) -> Self {
+        Self {
+            kernel: None,
+            other: Some(engine),
+            kind: EngineKind::Threads,
+            queue_depth,
+            waker,
+            polling: false,
+            data_in_kernel: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Takes an operation, or gives it back if there is no room before something has been waited for.
+    pub fn queue(&mut self, op: Op, direct: bool) -> Option<Op> {
+        let is_data = is_data(&op.kind);
+        match &mut self.kernel {
+            Some(kernel) if direct || !is_data => {
+                let refused = kernel.queue(op).err();
+                self.data_in_kernel += usize::from(is_data && refused.is_none());
+                refused
+            }
+            _ => match self.other() {
+                Ok(other) => other.queue(op).err(),
+                Err(error) => {
+                    self.failed.push(Done { op, result: Err(error) });
+                    None
+                }
+            },
+        }
+    }
+
+    fn other(&mut self) -> io::Result<&mut dyn Engine> {
+        let other: Box<dyn Engine> = match (self.other.take(), self.kind) {
+            (Some(other), _) => other,
+            (None, EngineKind::Posix) => {
+                Box::new(Posix::new(self.queue_depth + SYNCS_MAX, Some(Arc::clone(&self.waker))))
+            }
+            (None, _) => {
+                let capacity = self.queue_depth + SYNCS_MAX;
+                Box::new(Threads::new(IO_THREADS, capacity, Some(Arc::clone(&self.waker)))?)
+            }
+        };
+        Ok(&mut **self.other.insert(other))
+    }
+
+    /// Hands out what is queued, waits until something is over or the waker is woken, and adds what is over to `done`. It does not
+    /// wait if `has_news` says that there is something else to do. With much in the kernel it waits for several completions at
+    /// once, so that the next submission is a batch.
+    pub fn wait(&mut self, has_news: impl Fn() -> bool, done: &mut Vec<Done>) -> io::Result<()> {
+        done.append(&mut self.failed);
+        if let Some(other) = &mut self.other {
+            other.submit();
+        }
+        let patient = self.other.as_ref().is_none_or(|other| other.in_flight() == 0);
+        let many = self.data_in_kernel >= self.queue_depth.div_ceil(4) && self.data_in_kernel >= 2;
+        if many && patient && done.is_empty() {
+            return self.reap_kernel((self.data_in_kernel / 4).clamp(1, 8), done);
+        }
+        if let Some(kernel) = &mut self.kernel
+            && !self.polling
+        {
+            // A full ring leaves no room for the poll, but then it has completions to wait for.
+            self.polling = kernel.queue(wake_poll(&self.waker)).is_ok();
+        }
+        self.waker.arm();
+        self.reap_other(done)?;
+        let ready = !done.is_empty() || has_news();
+        if self.kernel.is_some() {
+            self.reap_kernel(usize::from(!ready), done)?;
+        } else if !ready {
+            self.waker.wait()?;
+        }
+        self.waker.disarm()?;
+        self.reap_other(done)
+    }
+
+    fn reap_kernel(&mut self, min: usize, done: &mut Vec<Done>) -> io::Result<()> {
+        let before = done.len();
+        if let Some(kernel) = &mut self.kernel {
+            kernel.submit();
+            kernel.reap(min, None, done)?;
+        }
+        self.data_in_kernel -= done[before..].iter().filter(|done| is_data(&done.op.kind)).count();
+        if let Some(at) = done.iter().position(|done| done.op.tag == WAKE_TAG) {
+            self.polling = false;
+            done.swap_remove(at);
+        }
+        Ok(())
+    }
+
+    fn reap_other(&mut self, done: &mut Vec<Done>) -> io::Result<()> {
+        self.other.as_mut().map_or(Ok(0), |other| other.reap(0, None, done)).map(drop)
+    }
+}
+
+fn is_data(kind: &OpKind) -> bool {
+    matches!(kind, OpKind::Read(_) | OpKind::Write(_))
+}
+
+/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations left. The poll is in it
+/// already: without polls (Linux before 4.18, some sandboxes) the loop could not be woken, and threads serve better.
+fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Context> {
+    let capacity = |syncs: usize| u32::try_from(queue_depth + syncs + 1).unwrap_or(u32::MAX);
+    let mut kernel = Context::new(capacity(SYNCS_MAX)).or_else(|_| Context::new(capacity(8)))?;
+    let refused = kernel.queue(wake_poll(waker));
+    debug_assert!(refused.is_ok(), "a new context has room");
+    kernel.submit();
+    let mut done = Vec::new();
+    kernel.reap(0, None, &mut done)?;
+    match done.pop() {
+        Some(Done { result: Err(error), .. }) => Err(error),
+        _ => Ok(kernel),
+    }
+}
+
+fn wake_poll(waker: &Waker) -> Op {
+    Op::new(Arc::clone(waker.event()), OpKind::Poll(PollFlags::IN)).tag(WAKE_TAG)
+}

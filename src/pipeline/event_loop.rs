@@ -1,0 +1,396 @@
+//! The loop: one thread, one kernel AIO context, one place to wait.
+//!
+//! A free buffer is filled by a read; the completed block is written through the same context and hashed by rayon at
+//! the same time; when both have let go of the buffer it is free again. Files follow each other without a gap: the
+//! first file that has blocks left to start gets the next free buffer. Fsyncs of whole batches of files go through the same
+//! context. Which engine carries out what is the business of [`engines`](super::engines).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::engines::Engines;
+use super::job::{Failure, Flight, Job, Moved, Next, Step};
+use super::slab::Slab;
+use super::{Limits, Message, Side, Transfer};
+use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};
+use crate::digest::{self, Leaf, Mode};
+use crate::error::Cause;
+
+/// A file in the loop.
+struct Entry {
+    job: Job,
+    source: Side,
+    target: Option<Side>,
+    reply: Sender<Result<Moved, Failure>>,
+}
+
+/// A batch of fsyncs in the loop.
+struct Syncs {
+    left: usize,
+    results: Vec<io::Result<()>>,
+    reply: Sender<Vec<io::Result<()>>>,
+}
+
+/// What a tag says: which block, or which file of which sync.
+enum Tag {
+    Flight(usize),
+    Sync(usize, usize),
+}
+
+impl Tag {
+    pub(super) fn pack(self) -> u64 {
+        match self {
+            Tag::Flight(index) => index as u64,
+            Tag::Sync(batch, index) => 1 << 63 | (batch as u64) << 32 | index as u64,
+        }
+    }
+
+    fn unpack(tag: u64) -> Self {
+        match tag {
+            tag if tag >> 63 == 0 => Tag::Flight(tag as usize),
+            tag => Tag::Sync((tag << 1 >> 33) as usize, tag as u32 as usize),
+        }
+    }
+}
+
+pub(super) struct Loop {
+    limits: Limits,
+    engines: Engines,
+    /// Made with the first file.
+    pool: Option<Pool>,
+    inbox: Receiver<Message>,
+    /// For the hashers' answers.
+    messages: Sender<Message>,
+    waker: Arc<Waker>,
+    jobs: Slab<Entry>,
+    /// Jobs with blocks left to start, the first one first.
+    reading: VecDeque<usize>,
+    flights: Slab<Flight>,
+    syncs: Slab<Syncs>,
+    /// Operations that found the context full.
+    backlog: VecDeque<Op>,
+    /// Blocks of holes that are being hashed.
+    holes_out: usize,
+    done: Vec<Done>,
+    closing: bool,
+    stopped: bool,
+}
+
+impl Loop {
+    pub(super) fn new(
+        limits: Limits,
+        engines: Engines,
+        inbox: Receiver<Message>,
+        messages: Sender<Message>,
+        waker: Arc<Waker>,
+    ) -> Self {
+        Self {
+            limits,
+            engines,
+            pool: None,
+            inbox,
+            messages,
+            waker,
+            jobs: Slab::default(),
+            reading: VecDeque::new(),
+            flights: Slab::default(),
+            syncs: Slab::default(),
+            backlog: VecDeque::new(),
+            holes_out: 0,
+            done: Vec::new(),
+            closing: false,
+            stopped: false,
+        }
+    }
+
+    /// Runs until it is told to close and has nothing left to do.
+    ///
+    /// # Panics
+    /// If waiting fails, which with valid arguments on an own context or eventfd nothing can bring about.
+    pub(super) fn run(mut self) {
+        loop {
+            while let Ok(message) = self.inbox.try_recv() {
+                self.receive(message);
+            }
+            self.start_blocks();
+            if self.closing && self.jobs.is_empty() && self.syncs.is_empty() {
+                return;
+            }
+            self.engines.wait(|| !self.inbox.is_empty(), &mut self.done).expect("waiting for completions");
+            let mut done = std::mem::take(&mut self.done);
+            for Done { op, result } in done.drain(..) {
+                self.complete(op, result);
+            }
+            self.done = done;
+            for _ in 0..self.backlog.len() {
+                let Some(op) = self.backlog.pop_front() else { break };
+                self.queue(op);
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Transfer(Transfer { source, target, shape }, reply) => {
+                let mut job = Job::new(shape);
+                if self.stopped {
+                    job.stop();
+                }
+                let index = self.jobs.insert(Entry { job, source, target, reply });
+                match self.make_pool() {
+                    Ok(()) => self.reading.push_back(index),
+                    Err(error) => self.fail(index, "allocate buffers for", 0, error),
+                }
+                self.end_if_over(index);
+            }
+            Message::Sync(files, reply) => {
+                let left = files.len();
+                let results = (0..left).map(|_| Ok(())).collect();
+                let batch = self.syncs.insert(Syncs { left, results, reply });
+                for (index, file) in files.into_iter().enumerate() {
+                    let tag = Tag::Sync(batch, index).pack();
+                    self.queue(Op::new(file, OpKind::Fsync).tag(tag));
+                }
+            }
+            Message::Hashed { job, block, leaf, hole } => {
+                self.holes_out -= usize::from(hole);
+                let entry = self.jobs.get(job);
+                entry.job.hashed(block, leaf);
+                entry.job.part_back();
+                self.end_if_over(job);
+            }
+            Message::Stop => {
+                self.stopped = true;
+                // They are taken off the list of those with blocks left by `start_blocks`, which comes next.
+                for &index in &self.reading {
+                    self.jobs.get(index).job.stop();
+                }
+            }
+            Message::Updated { job, hasher } => {
+                let entry = self.jobs.get(job);
+                entry.job.hashed_in_order(hasher);
+                entry.job.part_back();
+                self.hash_in_order(job);
+                self.end_if_over(job);
+            }
+            Message::Close => self.closing = true,
+        }
+    }
+
+    fn make_pool(&mut self) -> io::Result<()> {
+        if self.pool.is_none() {
+            self.pool = Some(Pool::new(self.limits.queue_depth, self.limits.block_bytes)?);
+        }
+        Ok(())
+    }
+
+    /// Gives every free buffer to the first file that has a block left to read and may have one more.
+    fn start_blocks(&mut self) {
+        let in_order_max = (self.limits.queue_depth / 4).max(2);
+        let mut place = 0;
+        while let Some(&index) = self.reading.get(place) {
+            let entry = self.jobs.get(index);
+            match entry.job.next() {
+                Some(_) if entry.job.has_enough(in_order_max) => place += 1,
+                Some(Next::Read(block)) => {
+                    let Some(buffer) = self.pool.as_ref().and_then(Pool::get) else { return };
+                    entry.job.start_next();
+                    entry.job.part_out();
+                    let flight = Flight::new(index, block, entry.job.shape());
+                    let range = flight.read_range();
+                    let flight = self.flights.insert(flight);
+                    self.read(flight, buffer, range);
+                }
+                Some(Next::Hole(block)) => {
+                    // No buffer limits the hashing of holes, so that their number has to.
+                    if self.holes_out == self.limits.queue_depth {
+                        return;
+                    }
+                    entry.job.start_next();
+                    if let Some(mode) = entry.job.tree_mode().cloned() {
+                        self.hash_hole(index, block, mode);
+                    }
+                }
+                None => {
+                    self.reading.remove(place);
+                    self.end_if_over(index);
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, flight: usize, buffer: Buffer, range: std::ops::Range<usize>) {
+        let Flight { job, offset_bytes, .. } = *self.flights.get(flight);
+        let file = Arc::clone(&self.jobs.get(job).source.file);
+        let offset_bytes = offset_bytes + range.start as u64;
+        let kind = OpKind::Read(Part::new(buffer, range));
+        self.queue(Op::new(file, kind).at(offset_bytes).tag(Tag::Flight(flight).pack()));
+    }
+
+    fn write(&mut self, flight: usize, buffer: SharedBuffer, range: std::ops::Range<usize>) {
+        let Flight { job, offset_bytes, .. } = *self.flights.get(flight);
+        let target = self.jobs.get(job).target.as_ref();
+        let file = Arc::clone(&target.expect("only what has a target is written").file);
+        let offset_bytes = offset_bytes + range.start as u64;
+        let kind = OpKind::Write(Part::new(buffer, range));
+        self.queue(Op::new(file, kind).at(offset_bytes).tag(Tag::Flight(flight).pack()));
+    }
+
+    fn queue(&mut self, op: Op) {
+        let direct = match Tag::unpack(op.tag) {
+            Tag::Sync(..) => true,
+            Tag::Flight(flight) => {
+                let job = self.flights.get(flight).job;
+                let entry = self.jobs.get(job);
+                let side = if matches!(op.kind, OpKind::Read(_)) { Some(&entry.source) } else { entry.target.as_ref() };
+                side.is_some_and(|side| side.direct)
+            }
+        };
+        let refused = self.engines.queue(op, direct);
+        self.backlog.extend(refused);
+    }
+
+    fn complete(&mut self, op: Op, result: io::Result<usize>) {
+        let Op { kind, tag, file, .. } = op;
+        // The caller of a sync closes the file next, so this hold on it must be gone before the answer.
+        drop(file);
+        match (Tag::unpack(tag), kind) {
+            (Tag::Sync(batch, index), _) => self.synced(batch, index, result.map(drop)),
+            (Tag::Flight(flight), OpKind::Read(part)) => self.read_done(flight, part.buffer, result),
+            (Tag::Flight(flight), OpKind::Write(part)) => self.write_done(flight, part.buffer, result),
+            (Tag::Flight(_), _) => unreachable!("a block is read or written"),
+        }
+    }
+
+    fn synced(&mut self, batch: usize, index: usize, result: io::Result<()>) {
+        let syncs = self.syncs.get(batch);
+        syncs.results[index] = result;
+        syncs.left -= 1;
+        if syncs.left == 0 {
+            let syncs = self.syncs.remove(batch);
+            // Whoever asked may have panicked; nobody else wants the answer.
+            drop(syncs.reply.send(syncs.results));
+        }
+    }
+
+    fn read_done(&mut self, index: usize, mut buffer: Buffer, result: io::Result<usize>) {
+        let flight = self.flights.get(index);
+        let (job, block, offset_bytes) = (flight.job, flight.block, flight.offset_bytes);
+        let step = match result {
+            Ok(count) => flight.read(count),
+            Err(error) => return self.abandon(index, "read", error),
+        };
+        match step {
+            Step::Again(range) => return self.read(index, buffer, range),
+            Step::Stuck => return self.abandon(index, "read", Cause::SourceChanged),
+            Step::Whole => {}
+        }
+        let entry = self.jobs.get(job);
+        let shape = entry.job.shape();
+        let (len, size_bytes) = (flight.len_bytes(), shape.size_bytes);
+        flight.begin_writing(shape);
+        // What stands beyond the file's end is cut off later, but must not carry another file's bytes to the device.
+        buffer[len..].fill(0);
+        let buffer = buffer.freeze();
+        match entry.job.tree_mode().cloned() {
+            Some(mode) => {
+                entry.job.part_out();
+                let shared = buffer.clone();
+                let hash = move || digest::leaf(&mode, &shared[..len], offset_bytes, size_bytes);
+                self.spawn_hash(job, block, false, hash);
+            }
+            None => {
+                entry.job.take_in_order(block, (buffer.clone(), len));
+                self.hash_in_order(job);
+            }
+        }
+        self.write_next(index, buffer);
+    }
+
+    fn write_done(&mut self, index: usize, buffer: SharedBuffer, result: io::Result<usize>) {
+        let flight = self.flights.get(index);
+        match result.map(|count| flight.written(count)) {
+            Ok(Step::Again(range)) => self.write(index, buffer, range),
+            Ok(Step::Whole) => self.write_next(index, buffer),
+            Ok(Step::Stuck) => self.abandon(index, "write", io::Error::from(io::ErrorKind::WriteZero)),
+            Err(error) => self.abandon(index, "write", error),
+        }
+    }
+
+    /// Writes the block's next run of data; without one the block is done.
+    fn write_next(&mut self, index: usize, buffer: SharedBuffer) {
+        let flight = self.flights.get(index);
+        let job = flight.job;
+        let entry = self.jobs.get(job);
+        let sparse = entry.job.shape().sparse;
+        if !entry.job.has_failed()
+            && entry.target.is_some()
+            && let Some(range) = flight.write_range(&buffer, sparse)
+        {
+            entry.job.written((flight.len_bytes().min(range.end) - range.start) as u64);
+            return self.write(index, buffer, range);
+        }
+        self.flights.remove(index);
+        entry.job.part_back();
+        self.end_if_over(job);
+    }
+
+    /// A block that failed fails its file.
+    fn abandon(&mut self, index: usize, op: &'static str, cause: impl Into<Cause>) {
+        let flight = self.flights.remove(index);
+        self.jobs.get(flight.job).job.part_back();
+        self.fail(flight.job, op, flight.offset_bytes, cause);
+        self.end_if_over(flight.job);
+    }
+
+    fn fail(&mut self, job: usize, op: &'static str, offset_bytes: u64, cause: impl Into<Cause>) {
+        self.jobs.get(job).job.fail(Failure { op, offset_bytes, cause: cause.into() });
+    }
+
+    /// Sends the file's hasher out with the next block, if both are here.
+    fn hash_in_order(&mut self, job: usize) {
+        let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else { return };
+        let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
+        rayon::spawn(move || {
+            hasher.update(&buffer[..len]);
+            drop(buffer);
+            if messages.send(Message::Updated { job, hasher }).is_ok() {
+                waker.wake();
+            }
+        });
+    }
+
+    fn hash_hole(&mut self, job: usize, block: u64, mode: Mode) {
+        let entry = self.jobs.get(job);
+        entry.job.part_out();
+        self.holes_out += 1;
+        let shape = entry.job.shape();
+        let (len, offset, size) = (shape.block_len(block), block * shape.block_bytes, shape.size_bytes);
+        self.spawn_hash(job, block, true, move || digest::leaf_of_zeros(&mode, len, offset, size));
+    }
+
+    /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is free when the loop wakes.
+    fn spawn_hash(&self, job: usize, block: u64, hole: bool, hash: impl FnOnce() -> Leaf + Send + 'static) {
+        let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
+        rayon::spawn(move || {
+            let leaf = hash();
+            if messages.send(Message::Hashed { job, block, leaf, hole }).is_ok() {
+                waker.wake();
+            }
+        });
+    }
+
+    fn end_if_over(&mut self, index: usize) {
+        let over = self.jobs.find(index).is_some_and(|entry| entry.job.is_over());
+        if !over || self.reading.contains(&index) {
+            return;
+        }
+        let Entry { job, source, target, reply } = self.jobs.remove(index);
+        drop((source, target));
+        // Whoever asked may have panicked; nobody else wants the answer.
+        drop(reply.send(job.finish()));
+    }
+}

@@ -1,0 +1,283 @@
+//! What moves and hashes the blocks of big files: one thread with one kernel AIO context, for whoever hands in a [`Transfer`].
+//!
+//! A transfer without a target is only hashed. The [road] says which files come here, and direct or not.
+
+mod engines;
+mod event_loop;
+pub mod job;
+pub mod road;
+mod slab;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::aio::Waker;
+use crate::digest::{Leaf, Serial};
+use crate::error::Cause;
+pub use engines::EngineKind;
+use engines::Engines;
+use event_loop::Loop;
+pub use job::{Failure, Moved, Shape};
+
+/// How much is in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Buffers, which is also the number of reads and writes in flight.
+    pub queue_depth: usize,
+    /// Bytes a buffer: a power of two, at least 4096.
+    pub block_bytes: usize,
+}
+
+/// One side of a transfer.
+#[derive(Clone)]
+pub struct Side {
+    /// The open file.
+    pub file: Arc<OwnedFd>,
+    /// Whether it has `O_DIRECT`.
+    pub direct: bool,
+}
+
+/// A file to be moved.
+pub struct Transfer {
+    /// Where it is read.
+    pub source: Side,
+    /// Where it is written; nowhere if it is only to be hashed.
+    pub target: Option<Side>,
+    /// What is moved.
+    pub shape: Shape,
+}
+
+/// A file that is in the loop.
+pub struct Started(Receiver<Result<Moved, Failure>>);
+
+impl Started {
+    /// Blocks until all of the file's blocks are over. A pipeline that was stopped before is an error, `Interrupted`.
+    pub fn wait(self) -> Result<Moved, Failure> {
+        match self.wait_for_some()? {
+            moved if moved.whole => Ok(moved),
+            _ => Err(Failure { op: "copy", offset_bytes: 0, cause: Cause::Interrupted }),
+        }
+    }
+
+    /// Blocks until those blocks are over that were started, which are all unless the pipeline was stopped.
+    pub fn wait_for_some(self) -> Result<Moved, Failure> {
+        self.0.recv().unwrap_or(Err(Failure { op: "copy", offset_bytes: 0, cause: Cause::ThreadGone }))
+    }
+}
+
+enum Message {
+    Transfer(Transfer, Sender<Result<Moved, Failure>>),
+    Sync(Vec<Arc<OwnedFd>>, Sender<Vec<io::Result<()>>>),
+    Stop,
+    Hashed { job: usize, block: u64, leaf: Leaf, hole: bool },
+    Updated { job: usize, hasher: Box<dyn Serial> },
+    Close,
+}
+
+/// The loop's thread, and the way to talk to it. Dropping it waits for what is in flight.
+pub struct Pipeline {
+    messages: Sender<Message>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+    no_kernel: Option<String>,
+}
+
+impl Pipeline {
+    /// Starts the loop. Without kernel AIO (see [`no_kernel_aio`](Self::no_kernel_aio)) threads do its work, unless the kernel's was demanded.
+    /// Fails when there are too many open files or threads.
+    pub fn start(limits: Limits, engine: EngineKind) -> io::Result<Self> {
+        let waker = Arc::new(Waker::new()?);
+        let (engines, no_kernel) = Engines::open(engine, limits.queue_depth, Arc::clone(&waker))?;
+        Self::run(limits, engines, no_kernel, waker)
+    }
+
+    fn run(limits: Limits, engines: Engines, no_kernel: Option<String>, waker: Arc<Waker>) -> io::Result<Self> {
+        let (messages, inbox) = unbounded();
+        let state = Loop::new(limits, engines, inbox, messages.clone(), Arc::clone(&waker));
+        let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
+        Ok(Self { messages, waker, thread: Some(thread), no_kernel })
+    }
+
+    /// Why threads serve direct I/O too, if they do.
+    pub fn no_kernel_aio(&self) -> Option<&str> {
+        self.no_kernel.as_deref()
+    }
+
+    /// Moves a file's data, and blocks until all of it is written and hashed. It is not durable by then.
+    pub fn transfer(&self, transfer: Transfer) -> Result<Moved, Failure> {
+        self.start_transfer(transfer).wait()
+    }
+
+    /// Hands a file in and does not wait for it.
+    pub fn start_transfer(&self, transfer: Transfer) -> Started {
+        let (reply, answer) = bounded(1);
+        self.send(Message::Transfer(transfer, reply));
+        Started(answer)
+    }
+
+    /// fsync(2) of all `files` at once; blocks until each has its answer, in the same order.
+    pub fn sync(&self, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        let count = files.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let (reply, answer) = bounded(1);
+        self.send(Message::Sync(files, reply));
+        let gone = |_| (0..count).map(|_| Err(io::Error::other(Cause::ThreadGone))).collect();
+        answer.recv().unwrap_or_else(gone)
+    }
+
+    /// What starts no more blocks when it is called, of files that are in the loop or come later. Blocks that are under way are finished,
+    /// and syncs go on.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static {
+        let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
+        move || {
+            // A loop that is gone has nothing left to stop.
+            if messages.send(Message::Stop).is_ok() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // The loop holds a receiver for as long as it runs; if it is gone, so is the reply's sender, and that is told.
+        if self.messages.send(message).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.send(Message::Close);
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aio::sim::{Faults, Sim};
+    use crate::aio::{Done, Engine, Op, Submitted};
+    use crate::digest::{self, Hashing, Mode, Output};
+
+    /// The fake, which sleeps for nobody: where nothing was over it wakes the loop at once.
+    struct Restless(Sim, Arc<Waker>);
+
+    impl Engine for Restless {
+        fn queue(&mut self, op: Op) -> Result<(), Op> {
+            self.0.queue(op)
+        }
+        fn submit(&mut self) -> Submitted {
+            self.0.submit()
+        }
+        fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+            let count = self.0.reap(min, timeout, out)?;
+            if count == 0 && self.0.in_flight() > 0 {
+                self.1.wake();
+            }
+            Ok(count)
+        }
+        fn in_flight(&self) -> usize {
+            self.0.in_flight()
+        }
+    }
+
+    const BLOCK_BYTES: usize = 4096;
+
+    fn pipeline(seed: u64, faults: Faults) -> Pipeline {
+        let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
+        let waker = Arc::new(Waker::new().unwrap());
+        let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker));
+        let engines = Engines::of(Box::new(engine), limits.queue_depth, Arc::clone(&waker));
+        Pipeline::run(limits, engines, None, waker).unwrap()
+    }
+
+    fn transfer(contents: &[u8], target: &std::fs::File) -> Transfer {
+        use std::io::Write;
+        let mut source = tempfile::tempfile().unwrap();
+        source.write_all(contents).unwrap();
+        let side = |file: std::fs::File| Side { file: Arc::new(file.into()), direct: false };
+        let shape = Shape {
+            size_bytes: contents.len() as u64,
+            block_bytes: BLOCK_BYTES as u64,
+            read_align: 1,
+            write_align: 1,
+            hash: Hashing::Tree(Mode::Hash),
+            sparse: false,
+            data_blocks: None,
+            known: Vec::new(),
+            blocks: None,
+        };
+        Transfer { source: side(source), target: Some(side(target.try_clone().unwrap())), shape }
+    }
+
+    #[test]
+    fn short_counts_delays_and_any_order_give_the_same_bytes_and_hash() {
+        use std::os::unix::fs::FileExt;
+        let faults = Faults { shorten: 0.2, delay: 0.5, ..Faults::default() };
+        for seed in 0..100 {
+            let contents: Vec<u8> = (0..fastrand::Rng::with_seed(seed).usize(1..100_000)).map(|n| n as u8).collect();
+            let target = tempfile::tempfile().unwrap();
+            let moved = pipeline(seed, faults).transfer(transfer(&contents, &target)).unwrap();
+            assert_eq!(moved.hash.as_ref().map(Output::hash), Some(*blake3::hash(&contents).as_bytes()), "seed {seed}");
+            let mut copied = vec![0; contents.len()];
+            target.read_exact_at(&mut copied, 0).unwrap();
+            assert!(copied == contents, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_pipeline_finishes_what_is_under_way_and_says_how_far_it_came() {
+        let contents: Vec<u8> = (0..500 * BLOCK_BYTES).map(|n| (n / 3) as u8).collect();
+        for seed in 0..100 {
+            let pipeline = pipeline(seed, Faults { delay: 0.9, ..Faults::default() });
+            let target = tempfile::tempfile().unwrap();
+            let started = pipeline.start_transfer(transfer(&contents, &target));
+            pipeline.stopper()();
+            let moved = started.wait_for_some().unwrap();
+            for (n, leaf) in moved.leaves.iter().enumerate() {
+                let at = n * BLOCK_BYTES;
+                let block = &contents[at..at + BLOCK_BYTES];
+                match digest::leaf(&Mode::Hash, block, at as u64, contents.len() as u64) {
+                    digest::Leaf::Inner(wanted) => assert_eq!(*leaf, wanted, "seed {seed}"),
+                    digest::Leaf::Whole(_) => panic!("it is a part"),
+                }
+                let mut copied = vec![0; BLOCK_BYTES];
+                std::os::unix::fs::FileExt::read_exact_at(&target, &mut copied, at as u64).unwrap();
+                assert!(copied == block, "seed {seed}");
+            }
+            assert_eq!(moved.whole, moved.leaves.len() == 500, "seed {seed}");
+            let failure = pipeline.transfer(transfer(&contents, &target)).unwrap_err();
+            assert!(matches!(failure.cause, Cause::Interrupted));
+        }
+    }
+
+    #[test]
+    fn a_failing_device_fails_the_file_with_its_place_and_nothing_hangs() {
+        let contents = vec![7; 50 * BLOCK_BYTES];
+        let faults = Faults { fail: 0.2, delay: 0.3, ..Faults::default() };
+        for seed in 0..100 {
+            let pipeline = pipeline(seed, faults);
+            let target = tempfile::tempfile().unwrap();
+            let files = [&target, &target].map(|file| Arc::new(file.try_clone().unwrap().into()));
+            let failure =
+                pipeline.transfer(transfer(&contents, &target)).expect_err("a hundred operations cannot all succeed");
+            assert!(["read", "write"].contains(&failure.op), "seed {seed}: {}", failure.op);
+            assert!(
+                failure.offset_bytes < contents.len() as u64 && failure.offset_bytes.is_multiple_of(BLOCK_BYTES as u64)
+            );
+            assert_eq!(pipeline.sync(files.to_vec()).len(), 2);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Hashes many files at once: small ones by workers, big ones block by block through the pipeline.
+//!
+//! Whoever feeds it hands in [`Item`]s; each comes back through `done` with its output or its error, in any order.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::algorithm::Function;
+use super::walk::Dir;
+use crate::digest::Output;
+use crate::error::{Cause, Error, Result};
+use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Shape, Side, Started, Transfer};
+use crate::report::Way;
+use crate::sys::fs::{self, FileType, Stat};
+use crate::tree::EntryKind;
+
+/// Files that one worker takes at once: their data is asked for before the first is read.
+const BATCH_ITEMS: usize = 64;
+/// Batches that wait at most; then the feeder does.
+const BATCHES_MAX: usize = 64;
+/// What a worker reads at once: it stays in the core's cache between read and hash.
+const STEP_BYTES: usize = 256 << 10;
+/// How much of each small file is asked for ahead.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
+
+/// How to hash.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Direct I/O.
+    pub direct: Direct,
+    /// Blocks in flight.
+    pub queue_depth: usize,
+    /// Bytes a block: a power of two, at least 4096.
+    pub block_bytes: u64,
+    /// Workers.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { direct: Direct::Auto, queue_depth: 32, block_bytes: 1 << 20, threads: 32 }
+    }
+}
+
+/// Where a file is.
+#[derive(Clone)]
+pub enum Place {
+    /// Standard input.
+    Stdin,
+    /// What the user named: anything that can be read, links followed.
+    Named(PathBuf),
+    /// What a manifest names: a regular file, links followed.
+    Listed(PathBuf),
+    /// What a manifest names, found beneath a directory, out of which no link leads.
+    Beneath(Arc<OwnedFd>, PathBuf),
+    /// A file that a walk met.
+    In(Arc<Dir>, OsString),
+}
+
+impl Place {
+    /// The path as the user would write it.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::Named(path) | Self::Listed(path) | Self::Beneath(_, path) => path.clone(),
+            Self::In(dir, name) => dir.path.join(name),
+        }
+    }
+
+    /// Whether it has no offsets, and may keep its reader waiting. What cannot be looked at cannot be opened either, and that is told then.
+    fn is_stream(&self) -> bool {
+        match self {
+            Self::Stdin => true,
+            Self::Named(path) => path.metadata().is_ok_and(|stat| !stat.is_file() && !stat.is_dir()),
+            _ => false,
+        }
+    }
+
+    fn open_stream(&self) -> io::Result<File> {
+        match self {
+            Self::Stdin => Ok(io::stdin().as_fd().try_clone_to_owned()?.into()),
+            place => File::open(place.path()),
+        }
+    }
+
+    /// Opens what should be a regular file. A FIFO is not waited for, and the access time is left alone where that is allowed.
+    fn open_file(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match self {
+            Self::Stdin => unreachable!("standard input is a stream"),
+            Self::Named(path) | Self::Listed(path) => {
+                match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+                    // Only a file's owner may read it without a trace.
+                    Err(rustix::io::Errno::PERM) => Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?),
+                    other => Ok(other?),
+                }
+            }
+            Self::Beneath(root, path) => fs::open_path_beneath(root, path, flags),
+            Self::In(dir, name) => fs::open_to_read(&dir.file, name),
+        }
+    }
+}
+
+/// A file to be hashed, and what its owner needs to know it again.
+pub struct Item<T> {
+    /// Where it is.
+    pub place: Place,
+    /// The hash that is wanted.
+    pub function: Function,
+    /// Comes back with the result.
+    pub ticket: T,
+}
+
+/// A file's hash, and the way that its data took.
+#[derive(Debug)]
+pub struct Hashed {
+    /// The hash.
+    pub output: Output,
+    /// Direct or buffered.
+    pub way: Way,
+}
+
+/// Who takes the results, from many threads; it may block them.
+pub trait Done<T>: Sync {
+    /// One file is over.
+    fn done(&self, place: Place, ticket: T, result: Result<Hashed>);
+    /// Kernel AIO is not to be had, for this reason; threads do its work.
+    fn no_kernel_aio(&self, reason: &str);
+    /// A worker panicked, and some files will never be done. The panic gets out of [`run`] when the feeding is over.
+    fn panicked(&self);
+}
+
+/// Tells of a panic while it unwinds.
+struct Watch<'a, T>(&'a dyn Done<T>);
+
+impl<T> Drop for Watch<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked();
+        }
+    }
+}
+
+/// The way in, for one thread.
+pub struct Feeder<T> {
+    batch: Vec<Item<T>>,
+    batches: Sender<Vec<Item<T>>>,
+}
+
+impl<T> Feeder<T> {
+    /// Takes a file; blocks while too many wait.
+    pub fn push(&mut self, item: Item<T>) {
+        self.batch.push(item);
+        if self.batch.len() == BATCH_ITEMS {
+            self.flush();
+        }
+    }
+
+    /// Hands out what was taken, without waiting for a batch to be full.
+    pub fn flush(&mut self) {
+        if !self.batch.is_empty() {
+            // Without workers, which only a panic ends early, nothing is left to be done; the panic gets out when they are joined.
+            drop(self.batches.send(std::mem::take(&mut self.batch)));
+        }
+    }
+}
+
+/// Hashes what `feed` pushes, and blocks until all of it is done. The error is for what kept it from beginning: threads or
+/// descriptors.
+pub fn run<T: Send, R>(options: &Options, done: &dyn Done<T>, feed: impl FnOnce(&mut Feeder<T>) -> R) -> io::Result<R> {
+    let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
+    let pipeline = Pipeline::start(Limits { queue_depth: options.queue_depth, block_bytes }, EngineKind::Auto)?;
+    if let Some(reason) = pipeline.no_kernel_aio() {
+        done.no_kernel_aio(reason);
+    }
+    let (batches, inbox) = bounded(BATCHES_MAX);
+    let mut feeder = Feeder { batch: Vec::new(), batches };
+    std::thread::scope(|scope| {
+        for n in 0..workers(options) {
+            let worker = Worker { options, pipeline: &pipeline, done };
+            let inbox: Receiver<Vec<Item<T>>> = inbox.clone();
+            let work = move || {
+                let _watch = Watch(worker.done);
+                let mut buffer = vec![0; STEP_BYTES];
+                for batch in inbox {
+                    worker.hash_batch(batch, &mut buffer);
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().name(format!("aiosum-{n}")).spawn_scoped(scope, work) {
+                // The workers that were made end when nobody can feed them.
+                drop(feeder);
+                return Err(error);
+            }
+        }
+        drop(inbox);
+        let fed = feed(&mut feeder);
+        feeder.flush();
+        drop(feeder);
+        Ok(fed)
+    })
+}
+
+/// As many workers as asked for, unless their open files would take more than half of what the process may have: the other half is
+/// for directories.
+fn workers(options: &Options) -> usize {
+    let affordable = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2 / BATCH_ITEMS as u64);
+    options.threads.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
+}
+
+struct Worker<'a, T> {
+    options: &'a Options,
+    pipeline: &'a Pipeline,
+    done: &'a dyn Done<T>,
+}
+
+/// A file that was opened.
+struct Opened<T> {
+    item: Item<T>,
+    file: Arc<OwnedFd>,
+    stat: Stat,
+}
+
+impl<T> Opened<T> {
+    fn size_bytes(&self) -> u64 {
+        self.stat.st_size as u64
+    }
+
+    fn error(&self, op: &'static str, cause: impl Into<Cause>) -> Error {
+        Error::new(op, self.item.place.path(), cause)
+    }
+}
+
+impl<T> Worker<'_, T> {
+    /// Opens all files, asks for the data of the small ones, gives the big ones to the pipeline, and then reads: the device sees many
+    /// neighbours at once, which it merges.
+    fn hash_batch(&self, batch: Vec<Item<T>>, buffer: &mut [u8]) {
+        let (mut small, mut big, mut streams) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        for item in batch {
+            if item.place.is_stream() {
+                streams.push(item);
+                continue;
+            }
+            match open(&item.place) {
+                Err(error) => self.done.done(item.place, item.ticket, Err(error)),
+                Ok((file, stat)) => {
+                    let opened = Opened { item, file: Arc::new(file), stat };
+                    if road::is_small(self.options.direct, opened.size_bytes()) {
+                        fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
+                        small.push(opened);
+                    } else {
+                        let started = self.start_big(&opened, None);
+                        big.push((opened, started));
+                    }
+                }
+            }
+        }
+        for opened in small {
+            let result = hash_small(&opened, buffer).map(|output| Hashed { output, way: road::SMALL.read });
+            self.done.done(opened.item.place, opened.item.ticket, result);
+        }
+        for (opened, started) in big {
+            let result = started.and_then(|started| self.finish_big(&opened, started));
+            self.done.done(opened.item.place, opened.item.ticket, result);
+        }
+        // Each is opened when the one before it has ended: whoever writes into two FIFOs may do so one after the other.
+        for item in streams {
+            let way = Way::Buffered("not a regular file");
+            let result = hash_stream(&item, buffer).map(|output| Hashed { output, way });
+            self.done.done(item.place, item.ticket, result);
+        }
+    }
+
+    /// Hands a file to the pipeline, in `lane` or in the one that suits it.
+    fn start_big(&self, opened: &Opened<T>, lane: Option<Lane>) -> Result<(Started, Lane)> {
+        let Options { direct, block_bytes, .. } = *self.options;
+        let (file, size_bytes) = (&opened.file, opened.size_bytes());
+        let lane = match lane {
+            Some(lane) => lane,
+            None => {
+                road::source_lane(direct, block_bytes, file, size_bytes).map_err(|cause| opened.error("read", cause))?
+            }
+        };
+        let shape = Shape {
+            size_bytes,
+            block_bytes,
+            read_align: lane.align_bytes,
+            write_align: 1,
+            hash: opened.item.function.hashing(),
+            sparse: false,
+            data_blocks: self.data_blocks(opened).map_err(|cause| opened.error("seek in", cause))?,
+            known: Vec::new(),
+            blocks: None,
+        };
+        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        Ok((self.pipeline.start_transfer(Transfer { source, target: None, shape }), lane))
+    }
+
+    /// Holes are not read where the filesystem tells of them truly; their zeros are hashed all the same.
+    fn data_blocks(&self, opened: &Opened<T>) -> io::Result<Option<Vec<u64>>> {
+        // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
+        let has_holes = (opened.stat.st_blocks as u64) * 512 < opened.size_bytes();
+        if has_holes && fs::holes_are_believed(&*opened.file)? {
+            return road::data_blocks(&opened.file, opened.size_bytes(), self.options.block_bytes).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn finish_big(&self, opened: &Opened<T>, (started, lane): (Started, Lane)) -> Result<Hashed> {
+        match started.wait() {
+            Ok(moved) => {
+                check_unchanged(opened)?;
+                let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
+                Ok(Hashed { output, way: lane.way })
+            }
+            Err(Failure { cause, .. })
+                if lane.is_direct() && self.options.direct == Direct::Auto && road::is_direct_refusal(&cause) =>
+            {
+                let lane = road::give_up_direct(&[&opened.file]).map_err(|cause| opened.error("read", cause))?;
+                let again = self.start_big(opened, Some(lane))?;
+                self.finish_big(opened, again)
+            }
+            Err(Failure { op, offset_bytes, cause: Cause::SourceChanged }) => {
+                Err(opened.error(op, Cause::ChangedWhileRead).at(offset_bytes))
+            }
+            Err(Failure { op, offset_bytes, cause }) => Err(opened.error(op, cause).at(offset_bytes)),
+        }
+    }
+}
+
+fn open(place: &Place) -> Result<(OwnedFd, Stat)> {
+    let error = |op, cause: Cause| Error::new(op, place.path(), cause);
+    let file = place.open_file().map_err(|cause| match (place, cause.raw_os_error()) {
+        // The listing said that it is a file, and a link is never followed.
+        (Place::In(..), Some(libc::ELOOP)) => error("open", Cause::Swapped),
+        // openat2 with RESOLVE_BENEATH says so.
+        (Place::Beneath(..), Some(libc::EXDEV)) => error("open", Cause::LeadsOutside),
+        _ => open_error(place, cause),
+    })?;
+    let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file, stat)),
+        FileType::Directory => Err(error("read", io::Error::from_raw_os_error(libc::EISDIR).into())),
+        kind => match EntryKind::of_mode(kind) {
+            EntryKind::Special(kind) if !matches!(place, Place::In(..)) => Err(error("read", Cause::NotRegular(kind))),
+            _ => Err(error("open", Cause::Swapped)),
+        },
+    }
+}
+
+fn open_error(place: &Place, cause: io::Error) -> Error {
+    match cause.raw_os_error() {
+        // What open(2) says to a socket or a device without a driver.
+        Some(libc::ENXIO) => Error::new("open", place.path(), Cause::NotRegular("socket or device")),
+        _ => Error::new("open", place.path(), cause),
+    }
+}
+
+/// A hash of two states of a file would be of none.
+fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
+    let now = fs::stat(&*opened.file).map_err(|cause| opened.error("stat", cause))?;
+    let key = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    if key(&now) == key(&opened.stat) { Ok(()) } else { Err(opened.error("read", Cause::ChangedWhileRead)) }
+}
+
+/// Reads a regular file through the page cache from its start to its end.
+fn hash_small<T>(opened: &Opened<T>, buffer: &mut [u8]) -> Result<Output> {
+    let mut hasher = opened.item.function.serial();
+    let (mut offset, size_bytes) = (0u64, opened.size_bytes());
+    loop {
+        // One byte more than is left sees the end of the file in the same call, and that it grew.
+        let want = usize::try_from(size_bytes.saturating_sub(offset) + 1).unwrap_or(usize::MAX);
+        let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
+        let count = rustix::io::retry_on_intr(|| rustix::io::pread(&*opened.file, &mut buffer[..want], offset))
+            .map_err(|cause| opened.error("read", io::Error::from(cause)).at(offset))?;
+        hasher.update(&buffer[..count]);
+        offset += count as u64;
+        // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
+        if count == 0 || (size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want))) {
+            break;
+        }
+    }
+    if size_bytes != 0 {
+        if offset != size_bytes {
+            return Err(opened.error("read", Cause::ChangedWhileRead));
+        }
+        check_unchanged(opened)?;
+    }
+    Ok(hasher.finish())
+}
+
+/// Reads what has no size and no offsets until it ends.
+fn hash_stream<T>(item: &Item<T>, buffer: &mut [u8]) -> Result<Output> {
+    let mut hasher = item.function.serial();
+    let mut file = item.place.open_stream().map_err(|cause| open_error(&item.place, cause))?;
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Error::new("read", item.place.path(), cause)),
+        }
+    }
+}
+
+/// Whether `path` is the name of standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str().as_bytes() == b"-"
+}

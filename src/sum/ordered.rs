@@ -1,0 +1,116 @@
+//! Results that come in any order leave in the order of their places.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Places that wait for their result, or behind one that does, at most.
+const WINDOW: usize = 2048;
+
+struct State<V, F> {
+    first: u64,
+    slots: VecDeque<Option<V>>,
+    leave: F,
+    /// Some results will never come.
+    given_up: bool,
+}
+
+/// Gives each place's result to `leave`, one after the other.
+pub struct Ordered<V, F> {
+    state: Mutex<State<V, F>>,
+    room: Condvar,
+}
+
+impl<V, F: FnMut(V)> Ordered<V, F> {
+    /// Nothing has a place yet.
+    pub fn new(leave: F) -> Self {
+        Self {
+            state: Mutex::new(State { first: 0, slots: VecDeque::new(), leave, given_up: false }),
+            room: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<V, F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next place. Blocks while too many wait; `before_waiting` has to see to it that all of them get their results.
+    pub fn place(&self, before_waiting: impl FnOnce()) -> u64 {
+        let mut state = self.lock();
+        if state.slots.len() >= WINDOW {
+            drop(state);
+            before_waiting();
+            state = self.lock();
+        }
+        while state.slots.len() >= WINDOW && !state.given_up {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.slots.push_back(None);
+        state.first + state.slots.len() as u64 - 1
+    }
+
+    /// The result of a place. All results that have no gap before them leave.
+    pub fn put(&self, place: u64, result: V) {
+        let mut state = self.lock();
+        let index = (place - state.first) as usize;
+        state.slots[index] = Some(result);
+        while let Some(Some(_)) = state.slots.front() {
+            if let Some(Some(result)) = state.slots.pop_front() {
+                state.first += 1;
+                (state.leave)(result);
+            }
+        }
+        self.room.notify_one();
+    }
+
+    /// Some results will never come, since a thread panicked: nobody waits for them any more.
+    pub fn give_up(&self) {
+        self.lock().given_up = true;
+        self.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_leave_in_order() {
+        let mut seen = Vec::new();
+        let ordered = Ordered::new(|place| seen.push(place));
+        let places: Vec<u64> = (0..100).map(|_| ordered.place(|| panic!("there is room"))).collect();
+        for &place in places.iter().rev() {
+            ordered.put(place, place);
+        }
+        drop(ordered);
+        assert_eq!(seen, places);
+    }
+
+    #[test]
+    fn a_full_window_waits_until_the_first_place_has_its_result() {
+        let mut seen = 0;
+        let ordered = Ordered::new(|_: u64| seen += 1);
+        for place in 0..WINDOW as u64 {
+            assert_eq!(ordered.place(|| panic!("there is room")), place);
+        }
+        std::thread::scope(|scope| {
+            let mut asked = false;
+            let before_waiting = || {
+                asked = true;
+                scope.spawn(|| (0..WINDOW as u64).rev().for_each(|place| ordered.put(place, place)));
+            };
+            assert_eq!(ordered.place(before_waiting), WINDOW as u64);
+            assert!(asked);
+        });
+        drop(ordered);
+        assert_eq!(seen, WINDOW);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_will_never_come() {
+        let ordered = Ordered::new(|_: u64| ());
+        ordered.give_up();
+        for _ in 0..2 * WINDOW {
+            ordered.place(|| ());
+        }
+    }
+}

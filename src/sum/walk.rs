@@ -1,0 +1,130 @@
+//! The walk through a directory whose files are hashed.
+//!
+//! Each directory is opened beneath its parent's descriptor and listed through it, as in a copy. Links are not followed.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::error::{Cause, Error};
+use crate::sys::fs::{self, FileType, Stat};
+use crate::tree::{EntryKind, Filter, Listed, Listing};
+
+/// A directory that is open while something in it is to be read.
+pub struct Dir {
+    /// Open for listing.
+    pub file: OwnedFd,
+    /// As the user would write it.
+    pub path: PathBuf,
+}
+
+/// What a walk meets.
+pub enum Met {
+    /// A regular file.
+    File(Arc<Dir>, OsString),
+    /// The end of a directory's listing.
+    DirEnd,
+    /// What has no contents that could be hashed, and what it is.
+    Special(PathBuf, &'static str),
+    /// What cannot be listed.
+    Failed(Error),
+}
+
+/// Walks the directory that the user named, links on the way to it followed; blocks until all of it was met. What `filter` excludes is not
+/// met, and an excluded directory never opened.
+pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut levels = Vec::new();
+    match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
+        Ok(file) => push(&mut levels, Dir { file, path: root.to_owned() }, meet),
+        Err(cause) => meet(Met::Failed(Error::new("open directory", root, std::io::Error::from(cause)))),
+    }
+    while let Some((dir, listing)) = levels.last_mut() {
+        let listed = match listing.next_name() {
+            Some(Ok(listed)) => listed,
+            Some(Err(cause)) => {
+                meet(Met::Failed(Error::new("list directory", &dir.path, cause)));
+                continue;
+            }
+            None => {
+                meet(Met::DirEnd);
+                levels.pop();
+                continue;
+            }
+        };
+        let kind = match kind(dir, &listed) {
+            Ok(kind) => kind,
+            Err(error) => {
+                meet(Met::Failed(error));
+                continue;
+            }
+        };
+        match is_excluded(filter, root, dir, &listed, kind) {
+            Ok(false) => {}
+            Ok(true) => continue,
+            Err(error) => {
+                meet(Met::Failed(error));
+                continue;
+            }
+        }
+        match (kind, EntryKind::of_mode(kind)) {
+            (FileType::Directory, _) => match descend(dir, &listed.name) {
+                Ok(below) => push(&mut levels, below, meet),
+                Err(error) => meet(Met::Failed(error)),
+            },
+            (_, EntryKind::File) => meet(Met::File(Arc::clone(dir), listed.name)),
+            (_, EntryKind::Link) => {}
+            (_, EntryKind::Special(kind)) => meet(Met::Special(dir.path.join(listed.name), kind)),
+        }
+    }
+}
+
+fn is_excluded(filter: &Filter, root: &Path, dir: &Dir, listed: &Listed, kind: FileType) -> Result<bool, Error> {
+    if filter.has_rules() {
+        let folder = dir.path.strip_prefix(root).unwrap_or(&dir.path);
+        if filter.excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind == FileType::Directory) {
+            return Ok(true);
+        }
+    }
+    if kind == FileType::RegularFile && filter.has_sizes() {
+        return Ok(filter.excludes_size(stat(dir, listed)?.st_size as u64));
+    }
+    Ok(false)
+}
+
+/// What an entry is, also where the filesystem does not list it.
+fn kind(dir: &Dir, listed: &Listed) -> Result<FileType, Error> {
+    match listed.kind {
+        FileType::Unknown => Ok(FileType::from_raw_mode(stat(dir, listed)?.st_mode)),
+        kind => Ok(kind),
+    }
+}
+
+fn stat(dir: &Dir, listed: &Listed) -> Result<Stat, Error> {
+    let error = |cause| Error::new("stat", dir.path.join(&listed.name), cause);
+    let stat = fs::stat_at(&dir.file, &listed.name).map_err(error)?;
+    stat.ok_or_else(|| error(std::io::Error::from_raw_os_error(libc::ENOENT)))
+}
+
+/// Puts a directory's listing on top.
+fn push(levels: &mut Vec<(Arc<Dir>, Listing)>, dir: Dir, meet: &mut dyn FnMut(Met)) {
+    match Listing::of(&dir.file) {
+        Ok(listing) => levels.push((Arc::new(dir), listing)),
+        Err(cause) => meet(Met::Failed(Error::new("list directory", &dir.path, cause))),
+    }
+}
+
+fn descend(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
+    let path = parent.path.join(name);
+    match fs::open_dir(&parent.file, name) {
+        Ok(file) => Ok(Dir { file, path }),
+        Err(error) => Err(match error.raw_os_error() {
+            Some(libc::ENOTDIR | libc::ELOOP) => Error::new("open directory", path, Cause::Swapped),
+            _ => Error::new("open directory", path, error),
+        }),
+    }
+}

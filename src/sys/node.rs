@@ -1,0 +1,129 @@
+//! Metadata of an open file of any kind, read and set through its descriptor alone, so that no swapped name can lead astray.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::fs::Stat;
+
+/// What most values of extended attributes and lists of their names fit into; larger ones take a second call.
+const ATTRIBUTE_BYTES: usize = 512;
+
+/// An open file.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    fd: BorrowedFd<'a>,
+    path_only: bool,
+}
+
+impl<'a> Node<'a> {
+    /// A file or directory that is open for reading or writing.
+    pub fn open(file: &'a impl AsFd) -> Self {
+        Self { fd: file.as_fd(), path_only: false }
+    }
+
+    /// A file that is open with `O_PATH`, as symbolic links and devices have to be. The calls that refuse such a descriptor get its
+    /// name in /proc, which leads to the file itself, also if that is a link; see proc_pid_fd(5).
+    pub fn path_only(file: &'a impl AsFd) -> Self {
+        Self { fd: file.as_fd(), path_only: true }
+    }
+
+    fn proc_path(self) -> CString {
+        CString::new(format!("/proc/self/fd/{}", self.fd.as_raw_fd())).expect("a number has no NUL")
+    }
+
+    /// fstat(2).
+    pub fn stat(self) -> io::Result<Stat> {
+        Ok(fs::fstat(self.fd)?)
+    }
+
+    /// fchown(2); `None` leaves the owner.
+    pub fn set_owner(self, user: Option<u32>, group: u32) -> io::Result<()> {
+        let (user, group) = (user.map(Uid::from_raw), Some(Gid::from_raw(group)));
+        match self.path_only {
+            true => fs::chownat(self.fd, c"", user, group, AtFlags::EMPTY_PATH),
+            false => fs::fchown(self.fd, user, group),
+        }
+        .map_err(io::Error::from)
+    }
+
+    /// fchmod(2). A symbolic link has no mode to set.
+    pub fn set_mode(self, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode);
+        match self.path_only {
+            true => fs::chmodat(CWD, self.proc_path(), mode, AtFlags::empty()),
+            false => fs::fchmod(self.fd, mode),
+        }
+        .map_err(io::Error::from)
+    }
+
+    /// Access and modification time: futimens(3).
+    pub fn set_times(self, stat: &Stat) -> io::Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+            last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+        };
+        match self.path_only {
+            true => fs::utimensat(CWD, self.proc_path(), &times, AtFlags::empty()),
+            false => fs::futimens(self.fd, &times),
+        }
+        .map_err(io::Error::from)
+    }
+
+    /// The names of its extended attributes, without those that only the kernel's own tools may see; see listxattr(2). A filesystem
+    /// that has no attributes has no names.
+    pub fn attributes(self) -> io::Result<Vec<CString>> {
+        let list = growing(|buffer| match self.path_only {
+            true => fs::listxattr(self.proc_path(), buffer),
+            false => fs::flistxattr(self.fd, buffer),
+        })?;
+        let names = list.unwrap_or_default();
+        let names = names.split_inclusive(|&byte| byte == 0);
+        Ok(names.filter_map(|name| CStr::from_bytes_with_nul(name).ok()).map(CStr::to_owned).collect())
+    }
+
+    /// The value of an extended attribute; `None` where there is no such attribute, or none at all on this filesystem. See getxattr(2).
+    pub fn attribute(self, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+        growing(|buffer| match self.path_only {
+            true => fs::getxattr(self.proc_path(), name, buffer),
+            false => fs::fgetxattr(self.fd, name, buffer),
+        })
+    }
+
+    /// setxattr(2).
+    pub fn set_attribute(self, name: &CStr, value: &[u8]) -> io::Result<()> {
+        match self.path_only {
+            true => fs::setxattr(self.proc_path(), name, value, XattrFlags::empty()),
+            false => fs::fsetxattr(self.fd, name, value, XattrFlags::empty()),
+        }
+        .map_err(io::Error::from)
+    }
+
+    /// removexattr(2).
+    pub fn remove_attribute(self, name: &CStr) -> io::Result<()> {
+        match self.path_only {
+            true => fs::removexattr(self.proc_path(), name),
+            false => fs::fremovexattr(self.fd, name),
+        }
+        .map_err(io::Error::from)
+    }
+}
+
+/// Calls with a larger buffer until the answer fits. No answer where there is nothing to be had.
+fn growing(
+    mut call: impl FnMut(rustix::buffer::SpareCapacity<'_, u8>) -> rustix::io::Result<usize>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(ATTRIBUTE_BYTES);
+    loop {
+        match call(rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(_) => return Ok(Some(bytes)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            // Neither a value nor a list is larger than 64 KiB, see xattr(7).
+            Err(Errno::RANGE) if bytes.capacity() < 1 << 17 => bytes.reserve(bytes.capacity() * 4),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! An operation, which owns all that it touches, and how it ended.
+
+use std::io;
+use std::ops::{Deref, Range};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+pub use rustix::event::PollFlags;
+pub use rustix::io::ReadWriteFlags;
+
+use super::buffer::{Buffer, SharedBuffer};
+
+/// A stretch of a buffer: what is read into, or written from.
+pub struct Part<B> {
+    /// The buffer.
+    pub buffer: B,
+    /// First byte of the buffer that is meant.
+    pub start: usize,
+    /// One past the last byte that is meant.
+    pub end: usize,
+}
+
+impl<B: Deref<Target = [u8]>> Part<B> {
+    /// Bytes `range` of a buffer. A range that is not within the buffer makes the operation fail with EINVAL.
+    pub fn new(buffer: B, range: Range<usize>) -> Self {
+        Self { buffer, start: range.start, end: range.end }
+    }
+
+    /// All of a buffer.
+    pub fn whole(buffer: B) -> Self {
+        let end = buffer.len();
+        Self { buffer, start: 0, end }
+    }
+
+    /// The bytes that are meant, or none if the range is not within the buffer.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.buffer.get(self.start..self.end)
+    }
+}
+
+impl Part<Buffer> {
+    /// The bytes that are meant, or none if the range is not within the buffer.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.buffer.get_mut(self.start..self.end)
+    }
+}
+
+/// What an operation does, with the memory that it needs.
+pub enum OpKind {
+    /// Read into one buffer; see pread(2).
+    Read(Part<Buffer>),
+    /// Write from one buffer; see pwrite(2).
+    Write(Part<SharedBuffer>),
+    /// Read into several buffers, one after the other; see preadv(2). At most 1,024, else EINVAL.
+    ReadVectored(Vec<Part<Buffer>>),
+    /// Write from several buffers, one after the other; see pwritev(2). At most 1,024, else EINVAL.
+    WriteVectored(Vec<Part<SharedBuffer>>),
+    /// Data and metadata to the device; see fsync(2).
+    Fsync,
+    /// Data, and the metadata that is needed to find it, to the device; see fdatasync(2).
+    Fdatasync,
+    /// Complete once when one of the events is there; see poll(2). The result is the set of ready events.
+    Poll(PollFlags),
+}
+
+/// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only some I/O
+/// schedulers heed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else EPERM.
+    RealTime(u8),
+    /// The usual class, 0 (first) to 7, else EINVAL; 4 without a wish.
+    BestEffort(u8),
+    /// Only when nobody else wants the device.
+    Idle,
+}
+
+impl Priority {
+    /// As the kernel has it: the class from bit 13 on, the level in the lowest three. None for a level above 7: the bits
+    /// between are hints of another meaning, so that the kernel would take an 8 for the very first level.
+    pub(super) fn bits(self) -> Option<i16> {
+        let (class, level) = match self {
+            Self::RealTime(level) => (1, level),
+            Self::BestEffort(level) => (2, level),
+            Self::Idle => (3, 0),
+        };
+        (level < 8).then_some(class << 13 | i16::from(level))
+    }
+}
+
+/// One operation: it owns all that it touches.
+pub struct Op {
+    /// What to do.
+    pub kind: OpKind,
+    /// The open file. The kernel takes its own reference, but the owner gets this one back.
+    pub file: Arc<OwnedFd>,
+    /// Where in the file, in bytes; nothing for syncs and polls.
+    pub offset_bytes: u64,
+    /// Whatever the submitter needs to know it again.
+    pub tag: u64,
+    /// `RWF_*` of reads and writes; see preadv2(2).
+    pub flags: ReadWriteFlags,
+    /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it is refused (EOPNOTSUPP).
+    pub priority: Option<Priority>,
+    /// An eventfd(2) whose counter goes up by one when the operation is over, to join another loop. The kernel's engine alone
+    /// has it, elsewhere it is refused (EOPNOTSUPP).
+    pub eventfd: Option<Arc<OwnedFd>>,
+}
+
+impl Op {
+    /// An operation at offset 0 with tag 0 and nothing special.
+    pub fn new(file: Arc<OwnedFd>, kind: OpKind) -> Self {
+        let flags = ReadWriteFlags::empty();
+        Self { kind, file, offset_bytes: 0, tag: 0, flags, priority: None, eventfd: None }
+    }
+
+    /// Reads into all of `buffer` at an offset in bytes.
+    pub fn read(file: Arc<OwnedFd>, buffer: Buffer, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Read(Part::whole(buffer))).at(offset_bytes)
+    }
+
+    /// Writes all of `buffer` at an offset in bytes.
+    pub fn write(file: Arc<OwnedFd>, buffer: SharedBuffer, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
+    }
+
+    /// The same at another offset, in bytes.
+    pub fn at(self, offset_bytes: u64) -> Self {
+        Self { offset_bytes, ..self }
+    }
+
+    /// The same with a tag.
+    pub fn tag(self, tag: u64) -> Self {
+        Self { tag, ..self }
+    }
+}
+
+/// An operation that is over, and how it ended.
+pub struct Done {
+    /// The operation, with its buffer.
+    pub op: Op,
+    /// Bytes moved (0 for a sync, the ready events for a poll), or the error.
+    pub result: io::Result<usize>,
+}
+
+/// What became of the operations that were queued when they were submitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Submitted {
+    /// The engine carries them out.
+    pub accepted: usize,
+    /// They were refused, each with its own error, and come back through `reap` like those that are over.
+    pub refused: usize,
+    /// They are still queued: there is no room until something has been reaped.
+    pub waiting: usize,
+}

@@ -1,0 +1,138 @@
+//! The completion ring that the kernel maps into the process, and its reading without a system call.
+//!
+//! The layout is that of `struct aio_ring` in `fs/aio.c`, which has been stable since Linux 2.6 and which its magic and its feature
+//! words vouch for: eight words, then the events. There is one reader, the owner of the [`Ring`].
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::abi::{self, ContextId, IoEvent, Iocb};
+
+const MAGIC: u32 = 0xa10a_10a1;
+const HEADER_BYTES: u32 = 32;
+
+/// The words at the start of the mapping.
+#[repr(C)]
+struct Header {
+    _id: u32,
+    /// Events that fit, more than were asked for.
+    nr: u32,
+    /// The next event to be read: written by whoever reaps.
+    head: AtomicU32,
+    /// The next event to be written: written by the kernel.
+    tail: AtomicU32,
+    magic: u32,
+    _compat_features: u32,
+    incompat_features: u32,
+    header_bytes: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES as usize);
+
+/// A context of the kernel. Whoever owns it has to destroy it.
+pub struct Ring {
+    id: ContextId,
+    /// How many events the mapping holds, if its layout is the one that we know.
+    nr: Option<u32>,
+    /// The process that made it: a forked child has no context, and the mapping is not inherited.
+    owner_pid: u32,
+}
+
+impl Ring {
+    /// io_setup(2) for `capacity` operations. The mapping is kept from forked children (`MADV_DONTFORK`), who
+    /// would otherwise steal events by moving its head.
+    pub fn new(capacity: u32) -> io::Result<Self> {
+        let id = abi::io_setup(capacity)?;
+        let mut ring = Self { id, nr: None, owner_pid: std::process::id() };
+        // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy, and so
+        // longer than this borrow. It begins with the header; only `head` and `tail` change, and they are atomic.
+        let header = unsafe { &*ring.header() };
+        let known = header.magic == MAGIC && header.incompat_features == 0 && header.header_bytes == HEADER_BYTES;
+        if known && header.nr > 0 {
+            let bytes = HEADER_BYTES as usize + header.nr as usize * size_of::<IoEvent>();
+            // SAFETY: the range is the ring's mapping, whose last page madvise(2) takes whole; the advice changes only what a forked child
+            // sees of it.
+            let advised = unsafe { libc::madvise(id as *mut libc::c_void, bytes, libc::MADV_DONTFORK) };
+            // Without it a child could reach the ring, though no code here lets it; the system call has no such danger.
+            if advised == 0 {
+                ring.nr = Some(header.nr);
+            }
+        }
+        Ok(ring)
+    }
+
+    fn header(&self) -> *const Header {
+        self.id as *const Header
+    }
+
+    /// Whether it can be read without a system call.
+    pub fn is_readable(&self) -> bool {
+        self.nr.is_some()
+    }
+
+    /// Panics in a forked child, in which the context does not exist.
+    pub fn assert_owner(&self) {
+        assert_eq!(self.owner_pid, std::process::id(), "a forked child cannot use its parent's context");
+    }
+
+    /// io_submit(2).
+    ///
+    /// # Safety
+    /// That of [`abi::io_submit`].
+    pub unsafe fn submit(&self, iocbs: &mut [*mut Iocb]) -> io::Result<usize> {
+        // SAFETY: the caller vouches.
+        unsafe { abi::io_submit(self.id, iocbs) }
+    }
+
+    /// io_cancel(2).
+    pub fn cancel(&self, iocb: &mut Iocb) -> io::Result<()> {
+        abi::io_cancel(self.id, iocb)
+    }
+
+    /// io_getevents(2); it blocks until there are `min` events or `timeout` is over.
+    pub fn wait(&mut self, min: usize, events: &mut [IoEvent], timeout: Option<Duration>) -> io::Result<usize> {
+        abi::io_getevents(self.id, min, events, timeout)
+    }
+
+    /// Takes the events that are in the ring if there are at least `min`, without a system call. None if there are fewer or the ring
+    /// cannot be read, and then nothing is taken.
+    pub fn take(&mut self, min: usize, events: &mut [IoEvent]) -> Option<usize> {
+        let nr = self.nr?;
+        // SAFETY: as in `new`; the caller is the process that made the ring, see `assert_owner`.
+        let header = unsafe { &*self.header() };
+        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that nobody is in it.
+        let head = header.head.load(Ordering::Relaxed);
+        // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so that what is
+        // read below is what it wrote.
+        let tail = header.tail.load(Ordering::Acquire);
+        // Both are below `nr` and wrap there: head 380, tail 2, nr 383 are 5 events.
+        let ready = if tail >= head { tail - head } else { nr - head + tail };
+        if head >= nr || tail >= nr || (ready as usize) < min {
+            return None;
+        }
+        let count = (ready as usize).min(events.len());
+        // SAFETY: the events follow the header in the mapping.
+        let first = unsafe { self.header().add(1) }.cast::<IoEvent>();
+        for (index, event) in events[..count].iter_mut().enumerate() {
+            let at = (head as usize + index) % nr as usize;
+            // SAFETY: `at` is below `nr`, the number of events in the mapping behind the header.
+            let slot = unsafe { first.add(at) };
+            // SAFETY: the kernel has written this event and does not touch it again until `head` has passed it.
+            *event = unsafe { slot.read() };
+        }
+        if count > 0 {
+            let head = (head as usize + count) % nr as usize;
+            // Release: the events have been copied before the kernel may write over them. It reads `head` to see how many places
+            // are free, and an older value only makes it see fewer.
+            header.head.store(head as u32, Ordering::Release);
+        }
+        Some(count)
+    }
+
+    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a forked child nothing ever is: the context
+    /// is the parent's.
+    pub fn destroy(&mut self) -> bool {
+        self.owner_pid != std::process::id() || abi::io_destroy(self.id).is_ok()
+    }
+}

@@ -1,0 +1,191 @@
+//! Which entries of a tree are copied: rules as rsync(1) reads them, first match wins, and bounds on the size of files.
+
+use super::glob::Glob;
+
+/// Which entries are copied.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    rules: Vec<Rule>,
+    /// Regular files of fewer bytes are left out.
+    min_bytes: Option<u64>,
+    /// Regular files of more bytes are left out.
+    max_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    include: bool,
+    directories_only: bool,
+    /// `None` matches nothing.
+    glob: Option<Glob>,
+    reach: Reach,
+    /// The pattern begins with `**`, which may also stand for nothing before a leading slash.
+    slash_before: bool,
+    /// The pattern ends with `***`, which matches a directory and what is in it.
+    slash_after_directories: bool,
+}
+
+/// Which part of a path has to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// The last component.
+    Name,
+    /// All of it.
+    Whole,
+    /// So many components at its end.
+    Last(usize),
+    /// All of it, or what follows any of its slashes.
+    AfterAnySlash,
+}
+
+impl Filter {
+    /// No rules, and these bounds.
+    pub fn of_sizes(min_bytes: Option<u64>, max_bytes: Option<u64>) -> Self {
+        Self { rules: Vec::new(), min_bytes, max_bytes }
+    }
+
+    /// Adds a rule after the others. As in rsync, `- ` or `+ ` before the pattern overrules `include`, and a lone `!` forgets all rules so far.
+    pub fn add(&mut self, pattern: &[u8], include: bool) {
+        match pattern {
+            b"!" => self.rules.clear(),
+            [b'-', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, false)),
+            [b'+', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, true)),
+            pattern => self.rules.push(Rule::new(pattern, include)),
+        }
+    }
+
+    /// Whether there are rules on names, for which a path is worth being put together.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether the first rule that matches leaves `path`, relative to the operand's root, out.
+    pub fn excludes(&self, path: &[u8], is_directory: bool) -> bool {
+        self.rules.iter().find(|rule| rule.matches(path, is_directory)).is_some_and(|rule| !rule.include)
+    }
+
+    /// Whether there are bounds on sizes, for which a file is worth being looked at.
+    pub fn has_sizes(&self) -> bool {
+        self.min_bytes.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Whether a regular file of this size is left out.
+    pub fn excludes_size(&self, size_bytes: u64) -> bool {
+        self.min_bytes.is_some_and(|min| size_bytes < min) || self.max_bytes.is_some_and(|max| size_bytes > max)
+    }
+}
+
+impl Rule {
+    fn new(pattern: &[u8], include: bool) -> Self {
+        let (directories_only, pattern) = match pattern {
+            [start @ .., b'/'] if !start.is_empty() => (true, start),
+            pattern => (false, pattern),
+        };
+        let is_wild = pattern.iter().any(|byte| b"*?[".contains(byte));
+        let has_star_star = pattern.windows(2).any(|pair| pair == b"**");
+        let slash_before = pattern.starts_with(b"**");
+        let slashes = pattern.iter().filter(|&&byte| byte == b'/').count();
+        let (anchored, body) = match pattern {
+            [b'/', body @ ..] => (true, body),
+            body => (false, body),
+        };
+        let reach = match (anchored, slashes) {
+            (false, 0) if !has_star_star => Reach::Name,
+            (false, _) if has_star_star && !slash_before => Reach::AfterAnySlash,
+            (false, slashes) if !has_star_star => Reach::Last(slashes + 1),
+            _ => Reach::Whole,
+        };
+        Self {
+            include,
+            directories_only,
+            glob: if is_wild { Glob::wild(body) } else { Some(Glob::literal(body)) },
+            reach,
+            slash_before,
+            slash_after_directories: has_star_star && pattern.ends_with(b"***"),
+        }
+    }
+
+    fn matches(&self, path: &[u8], is_directory: bool) -> bool {
+        let Some(glob) = &self.glob else { return false };
+        if self.directories_only && !is_directory {
+            return false;
+        }
+        let after = self.slash_after_directories && is_directory;
+        if self.slash_before || after {
+            let (before, after): (&[u8], &[u8]) =
+                (if self.slash_before { b"/" } else { b"" }, if after { b"/" } else { b"" });
+            return self.reaches(glob, &[before, path, after].concat());
+        }
+        self.reaches(glob, path)
+    }
+
+    fn reaches(&self, glob: &Glob, path: &[u8]) -> bool {
+        let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        match self.reach {
+            Reach::Whole => glob.matches(path),
+            Reach::Name => glob.matches(slashes.next_back().map_or(path, |slash| &path[slash + 1..])),
+            Reach::Last(count) => {
+                let components = slashes.clone().count() + 1;
+                let start = slashes.nth_back(count - 1).map_or(0, |slash| slash + 1);
+                components >= count && glob.matches(&path[start..])
+            }
+            Reach::AfterAnySlash => glob.matches(path) || slashes.any(|slash| glob.matches(&path[slash + 1..])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excluded(patterns: &[&str], path: &str) -> bool {
+        let mut filter = Filter::default();
+        for pattern in patterns {
+            filter.add(pattern.as_bytes(), false);
+        }
+        let (path, is_directory) = match path.strip_suffix('/') {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
+        filter.excludes(path.as_bytes(), is_directory)
+    }
+
+    #[test]
+    fn patterns_reach_what_rsync_documents() {
+        for (pattern, yes, no) in [
+            ("foo", &["foo", "a/foo", "a/foo/"][..], &["foot", "foo/x"][..]),
+            ("/foo", &["foo"], &["a/foo"]),
+            ("foo/", &["foo/", "a/foo/"], &["foo"]),
+            ("a/foo", &["a/foo", "x/a/foo"], &["xa/foo", "a/x/foo"]),
+            ("foo/*/bar", &["foo/x/bar", "a/foo/x/bar"], &["foo/x/y/bar", "foo/bar"]),
+            ("foo/**", &["foo/x", "a/foo/x/y"], &["foo/", "afoo/x"]),
+            ("**/foo", &["foo", "a/b/foo"], &["afoo"]),
+            ("foo/***", &["foo/", "foo/x/y"], &["foo"]),
+            ("/*/", &["a/"], &["a", "a/b/"]),
+            ("*.[ch]", &["a/x.c", "x.h"], &["x.o"]),
+            ("back\\slash", &["back\\slash"], &["backslash"]),
+        ] {
+            for path in yes {
+                assert!(excluded(&[pattern], path), "{pattern} leaves {path} out");
+            }
+            for path in no {
+                assert!(!excluded(&[pattern], path), "{pattern} keeps {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_match_wins_and_prefixes_overrule() {
+        assert!(!excluded(&["+ *.c", "*"], "x.c"));
+        assert!(excluded(&["+ *.c", "*"], "x.o"));
+        assert!(excluded(&["- x", "+ x"], "x"));
+        assert!(!excluded(&["x", "!"], "x"));
+    }
+
+    #[test]
+    fn sizes_are_bounds_that_belong_to_what_is_kept() {
+        let filter = Filter::of_sizes(Some(2), Some(4));
+        let kept: Vec<u64> = (0..7).filter(|&size| !filter.excludes_size(size)).collect();
+        assert_eq!(kept, [2, 3, 4]);
+    }
+}

@@ -1,0 +1,312 @@
+//! Somebody who may write to the source's or the destination's folders exchanges names while they are copied. strace holds a system call
+//! of the copy up, so that the exchange happens in the one moment that matters.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use common::hard::{mknod, set_mode, set_xattr, xattr};
+use common::*;
+use rustix::fs::FileType;
+use tempfile::TempDir;
+
+/// How long a held system call waits: the attack has to be over by then, on a busy machine too.
+const HELD_S: u64 = 3;
+
+/// Folders for a source, a destination, and what must not be touched.
+struct Stage {
+    folder: TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = folder();
+        for name in ["source", "elsewhere"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join("elsewhere/secret"), "secret").unwrap();
+        Self { folder }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Copies `source` to `target` with each `call` held on entry or exit ("delay_enter", "delay_exit"), and attacks as soon as `sign`
+    /// is there.
+    fn copy(&self, (call, delay): (&str, &str), args: &[&str], sign: &str, attack: impl FnOnce()) -> Output {
+        let inject = format!("inject={call}:{delay}={}", HELD_S * 1_000_000);
+        let mut command = strace(&["-e", &format!("trace={call}"), "-e", &inject], &self.at("trace"));
+        command.args(args).args(["-T", "source", "target"]).current_dir(self.folder.path());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        let begun = Instant::now();
+        while self.at(sign).symlink_metadata().is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{sign} never came");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The call that follows the sign is on its way.
+        std::thread::sleep(Duration::from_millis(300));
+        attack();
+        child.wait_with_output().unwrap()
+    }
+
+    /// That the copy has nothing of the secret, neither as a file nor through a link.
+    fn assert_secret_is_kept(&self, output: &Output) {
+        for entry in walkdir::WalkDir::new(self.at("target")) {
+            let entry = entry.unwrap();
+            if entry.file_type().is_file() {
+                assert_ne!(fs::read(entry.path()).unwrap(), b"secret", "{:?}: {output:?}", entry.path());
+            }
+        }
+        let elsewhere: Vec<_> = fs::read_dir(self.at("elsewhere")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(elsewhere, ["secret"], "{output:?}");
+    }
+}
+
+/// Waits until a process that strace (whose number is given) traces stands in ioctl_ficlone(2).
+fn wait_for_clone(strace: u32) {
+    const FICLONE: &str = "0x40049409";
+    let begun = Instant::now();
+    let numbers = |path: String| fs::read_to_string(path).unwrap_or_default();
+    loop {
+        for traced in numbers(format!("/proc/{strace}/task/{strace}/children")).split_whitespace() {
+            let threads = fs::read_dir(format!("/proc/{traced}/task")).into_iter().flatten().flatten();
+            // The number of the call and its arguments, see proc_pid_syscall(5).
+            if threads
+                .map(|thread| numbers(thread.path().join("syscall").display().to_string()))
+                .any(|line| line.split_whitespace().nth(2) == Some(FICLONE))
+            {
+                return;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the call never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn exchange(path: &Path, put: impl FnOnce(&Path)) {
+    fs::rename(path, path.with_extension("away")).unwrap();
+    put(path);
+}
+
+#[test]
+fn names_exchanged_between_listing_and_opening_are_refused() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    for name in ["dir-link", "dir-dir"] {
+        fs::create_dir(stage.at("source").join(name)).unwrap();
+        fs::write(stage.at("source").join(name).join("inside"), "x").unwrap();
+    }
+    for name in ["file-link", "file-fifo", "file-file", "file-dir"] {
+        fs::write(stage.at("source").join(name), "x").unwrap();
+    }
+    symlink("harmless", stage.at("source/link-file")).unwrap();
+    mknod(&stage.at("source/fifo-link"), FileType::Fifo, 0);
+    let output = stage.copy(("getdents64", "delay_exit"), &["-a"], "target", || {
+        let secret = stage.at("elsewhere/secret");
+        let at = |name: &str| stage.at("source").join(name);
+        exchange(&at("dir-link"), |path| symlink("../elsewhere", path).unwrap());
+        exchange(&at("dir-dir"), |path| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("inside"), "secret").unwrap();
+        });
+        exchange(&at("file-link"), |path| symlink(&secret, path).unwrap());
+        exchange(&at("file-fifo"), |path| mknod(path, FileType::Fifo, 0));
+        exchange(&at("file-file"), |path| fs::hard_link(&secret, path).unwrap());
+        exchange(&at("file-dir"), |path| fs::create_dir(path).unwrap());
+        exchange(&at("link-file"), |path| fs::hard_link(&secret, path).unwrap());
+        exchange(&at("fifo-link"), |path| symlink(&secret, path).unwrap());
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = stderr(&output);
+    for name in ["dir-link", "dir-dir", "file-link", "file-fifo", "file-file", "file-dir", "link-file", "fifo-link"] {
+        let line = text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
+        assert!(line.ends_with("it is no longer what the directory listing said"), "{name}: {text}");
+        assert!(stage.at("target").join(name).symlink_metadata().is_err(), "{name} was copied");
+    }
+    stage.assert_secret_is_kept(&output);
+}
+
+#[test]
+fn a_new_directory_exchanged_for_a_link_leads_nowhere() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::create_dir(stage.at("source/dir")).unwrap();
+    fs::write(stage.at("source/dir/file"), "x").unwrap();
+    let output = stage.copy(("mkdirat", "delay_exit"), &[], "target/dir", || {
+        exchange(&stage.at("target/dir"), |path| symlink("../elsewhere", path).unwrap());
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("cannot create directory 'target/dir'"), "{output:?}");
+    stage.assert_secret_is_kept(&output);
+}
+
+#[test]
+fn a_directory_exchanged_while_it_is_written_into_leads_nowhere() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::create_dir(stage.at("source/dir")).unwrap();
+    for n in 0..3 {
+        fs::write(stage.at(&format!("source/dir/{n}")), "x").unwrap();
+    }
+    let output = stage.copy(("linkat", "delay_enter"), &[], "target/dir", || {
+        exchange(&stage.at("target/dir"), |path| symlink("../elsewhere", path).unwrap());
+    });
+    stage.assert_secret_is_kept(&output);
+    assert_eq!(fs::read_dir(stage.at("target/dir.away")).unwrap().count(), 3, "they are where they were going");
+}
+
+#[test]
+fn a_new_link_exchanged_for_another_file_gives_that_file_no_new_owner() {
+    if !is_root("giving files away") || !have_strace() {
+        return;
+    }
+    for kind in ["link", "fifo"] {
+        let stage = Stage::new();
+        let (source, call) = (stage.at("source/made"), if kind == "link" { "symlinkat" } else { "mknodat" });
+        match kind {
+            "link" => symlink("anywhere", &source).unwrap(),
+            _ => mknod(&source, FileType::Fifo, 0),
+        }
+        std::os::unix::fs::lchown(&source, Some(5), Some(5)).unwrap();
+        // A second name makes even something of the same kind suspicious.
+        let victim = stage.at("victim");
+        match kind {
+            "link" => fs::write(&victim, "x").unwrap(),
+            _ => mknod(&victim, FileType::Fifo, 0),
+        }
+        let output = stage.copy((call, "delay_exit"), &["-a"], "target/made", || {
+            fs::remove_file(stage.at("target/made")).unwrap();
+            fs::hard_link(&victim, stage.at("target/made")).unwrap();
+        });
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("it is no longer what"), "{output:?}");
+        assert_eq!(fs::metadata(&victim).unwrap().uid(), 0, "{kind}");
+    }
+}
+
+#[test]
+fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::write(stage.at("source/1"), "x").unwrap();
+    fs::hard_link(stage.at("source/1"), stage.at("source/2")).unwrap();
+    // Each linkat is held on its exit: when one name stands, the other is not looked up yet.
+    let output = stage.copy(("linkat", "delay_exit"), &["--threads=1"], "target", || {
+        let begun = Instant::now();
+        let first = loop {
+            if let Some(first) = fs::read_dir(stage.at("target")).unwrap().next() {
+                break first.unwrap().path();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        fs::remove_file(&first).unwrap();
+        fs::hard_link(stage.at("elsewhere/secret"), &first).unwrap();
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("cannot link 'target/"), "{output:?}");
+    let contents: Vec<_> =
+        fs::read_dir(stage.at("target")).unwrap().map(|e| fs::read(e.unwrap().path()).unwrap()).collect();
+    assert!(contents.contains(&b"x".to_vec()), "the data is copied all the same: {output:?}");
+    assert_eq!(fs::metadata(stage.at("elsewhere/secret")).unwrap().nlink(), 2, "and the secret has no third name");
+}
+
+#[test]
+fn nothing_can_be_read_by_others_before_it_is_finished() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::create_dir(stage.at("source/dir")).unwrap();
+    fs::write(stage.at("source/dir/file"), "x").unwrap();
+    set_mode(&stage.at("source/dir"), 0o777);
+    set_mode(&stage.at("source"), 0o777);
+    let output = stage.copy(("linkat", "delay_enter"), &[], "target/dir", || {
+        for name in ["target", "target/dir"] {
+            assert_eq!(fs::metadata(stage.at(name)).unwrap().mode() & 0o7777, 0o700, "{name}");
+        }
+    });
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for name in ["target", "target/dir"] {
+        assert_eq!(fs::metadata(stage.at(name)).unwrap().mode() & 0o7777, 0o777, "{name}");
+    }
+    // A file with a temporary name, and a special file, which has its own from the beginning.
+    fs::remove_dir_all(stage.at("target")).unwrap();
+    mknod(&stage.at("source/fifo"), FileType::Fifo, 0);
+    fs::hard_link(stage.at("source/dir/file"), stage.at("source/dir/again")).unwrap();
+    let calls = ["-e", "trace=openat,mknodat,mkdirat"];
+    let mut command = strace(&calls, &stage.at("trace"));
+    run(command.args(["-a", "source", "target"]).current_dir(stage.folder.path()), 0);
+    // A call that another thread's interrupts in the trace has its arguments all the same.
+    let trace = fs::read_to_string(stage.at("trace")).unwrap().replace(" <unfinished ...>", ")");
+    let made = |call: &str, flag: &str, mode: &str| {
+        let lines: Vec<_> = trace.lines().filter(|line| line.contains(call) && line.contains(flag)).collect();
+        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(mode)), "{call}: {lines:?}");
+    };
+    made("openat(", "O_TMPFILE", ", 0600)");
+    made("mknodat(", "S_IFIFO", "S_IFIFO|0600)");
+    made("mkdirat(", "", ", 0700)");
+}
+
+#[test]
+fn a_source_that_grows_while_it_is_cloned_is_an_error() {
+    if !is_root("mounting a filesystem") || !have_strace() {
+        return;
+    }
+    let mounted = Mounted::new("xfs", 512);
+    let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
+    fs::write(&source, noise(1 << 20, 1)).unwrap();
+    fs::write(&target, "old").unwrap();
+    let trace = mounted.path.join("trace");
+    let inject = format!("inject=ioctl:delay_enter={}", HELD_S * 1_000_000);
+    let mut command = strace(&["-e", "trace=ioctl", "-e", &inject], &trace);
+    let child = command.arg(&source).arg(&target).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_for_clone(child.id());
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&source)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, b"more"))
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("the source changed while it was being copied"), "{output:?}");
+    assert_eq!(fs::read(&target).unwrap(), b"old");
+}
+
+#[test]
+fn setuid_outlives_the_change_of_owner_and_is_not_kept_without_it() {
+    if !is_root("giving files away") || !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    let capability = [0x0200_0001u32, 1 << 13, 0, 0, 0].map(u32::to_le_bytes).concat();
+    for name in ["source/a", "source/b"] {
+        fs::write(stage.at(name), "x").unwrap();
+        chown(stage.at(name), Some(7), Some(7)).unwrap();
+        set_xattr(&stage.at(name), "security.capability", &capability);
+        set_mode(&stage.at(name), 0o6755);
+    }
+    run(aiocp().args(["-a", "source/a", "a"]).current_dir(stage.folder.path()), 0);
+    let meta = fs::metadata(stage.at("a")).unwrap();
+    assert_eq!((meta.uid(), meta.mode() & 0o7777), (7, 0o6755));
+    assert_eq!(xattr(&stage.at("a"), "security.capability"), Some(capability));
+    let inject = ["-e", "trace=fchown", "-e", "inject=fchown:error=EPERM"];
+    let mut command = strace(&inject, &stage.at("trace"));
+    let output = run(command.args(["-a", "source/b", "b"]).current_dir(stage.folder.path()), 1);
+    assert!(stderr(&output).starts_with("aiocp: cannot set owner of 'b': Operation not permitted"), "{output:?}");
+    assert_eq!(fs::metadata(stage.at("b")).unwrap().mode() & 0o7777, 0o755);
+}

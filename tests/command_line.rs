@@ -1,0 +1,211 @@
+//! The command line's help, version and complaints.
+
+use std::fs;
+use std::process::Command;
+
+use common::{Mounted, aiocp, folder, have, is_root, noise, run, stderr, strace};
+
+mod common;
+
+fn aiosum() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap().replace('\r', "")
+}
+
+#[test]
+fn help_is_one_screen_on_a_terminal_and_shorter_with_h() {
+    if !have("script") {
+        return;
+    }
+    for command in [aiocp(), aiosum()] {
+        let program = command.get_program().to_str().unwrap().to_owned();
+        let on_terminal = |flag: &str| {
+            let typed = format!("'{program}' {flag}");
+            text(run(Command::new("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
+        };
+        let (long, short) = (on_terminal("--help"), on_terminal("-h"));
+        // A terminal of 24 lines also shows the command itself, the prompt after it, and maybe a status line.
+        assert!(long.lines().count() <= 21, "{long}");
+        assert!(long.lines().chain(short.lines()).all(|line| line.chars().count() <= 79), "{long}{short}");
+        assert!(short.lines().count() < long.lines().count(), "{short}");
+    }
+}
+
+#[test]
+fn help_into_a_pipe_has_every_flag() {
+    for (mut command, mut table) in [(aiocp(), aiocp::cli::aiocp::command()), (aiosum(), aiocp::cli::aiosum::command())]
+    {
+        let help = text(run(command.arg("--help"), 0).stdout);
+        table.build();
+        let mut flags = 0;
+        for arg in table.get_arguments().filter(|arg| !arg.is_positional()) {
+            let flag =
+                arg.get_long().map_or_else(|| format!("-{}", arg.get_short().unwrap()), |long| format!("--{long}"));
+            let is_row = |line: &str| line.starts_with("  ") && line.split([' ', ',', '[']).any(|word| word == flag);
+            assert!(help.lines().any(is_row), "{flag} is missing in {help}");
+            flags += 1;
+        }
+        assert!(flags > 20, "the flags were found");
+    }
+}
+
+#[test]
+fn the_helps_of_no_clobber_and_dry_run_name_each_other() {
+    let help = text(run(aiocp().arg("--help"), 0).stdout);
+    let row = |flag: &str| help.lines().find(|line| line.contains(flag)).unwrap();
+    assert!(row("-n, --no-clobber").contains("--dry-run"));
+    assert!(row("    --dry-run").contains("--no-clobber"));
+}
+
+#[test]
+fn the_version_names_the_engines() {
+    for mut command in [aiocp(), aiosum()] {
+        let version = text(run(command.arg("--version"), 0).stdout);
+        let (first, second) = version.trim_end().split_once('\n').unwrap();
+        assert!(first.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        assert_eq!(second, "engines: kernel, posix, threads");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_gets_one_line_and_a_hint() {
+    for (args, what, hint) in [
+        (&["--exlude=x", "a", "b"][..], "unknown option '--exlude'", "did you mean '--exclude'?"),
+        (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
+        // clap would say that `-- -Z` makes a value of it, which hardly anybody wants.
+        (&["-Z", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
+        (&["-aZ", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
+        (&["--direct=perhaps", "a", "b"], "'perhaps' is no value for '--direct'", "it takes auto, always, never"),
+        (&["a", "b", "--direct"], "'--direct' needs a value", "it takes auto, always, never"),
+        (&["--update=", "a", "b"], "'--update' needs a value", "it takes all, none, none-fail, older"),
+        (
+            &["--verbose=3", "a", "b"],
+            "'--verbose' takes no value, and '3' was given",
+            "'aiocp --help' shows how it is used",
+        ),
+        (
+            &["-T", "-t", "d", "a"],
+            "'--no-target-directory' does not go with '--target-directory'",
+            "'aiocp --help' shows how it is used",
+        ),
+        (
+            &["--block-size=3K", "a", "b"],
+            "'3K' is no value for '--block-size': it is not a power of two from 4K to 64M",
+            "'aiocp --help' shows how it is used",
+        ),
+        (&["--bad\nline", "a", "b"], "unknown option '--bad\\nline'", "'aiocp --help' shows how it is used"),
+        (&["a"], "a destination is missing after 'a'", "'aiocp --help' shows how it is used"),
+        (&[], "a SOURCE is missing", "'aiocp --help' shows how it is used"),
+    ] {
+        let output = run(aiocp().args(args), 2);
+        assert_eq!(stderr(&output), format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{args:?}");
+        assert!(output.stdout.is_empty());
+    }
+    let output = run(aiosum().args(["--audit", "."]), 2);
+    assert!(stderr(&output).starts_with("aiosum: '--check' is missing, and something else needs it\n"), "{output:?}");
+}
+
+#[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run(aiocp().arg("--help").stdout(full), 1);
+    assert!(stderr(&output).starts_with("aiocp: cannot write to stdout: "), "{output:?}");
+}
+
+/// What it says when the call of this name fails with this error, from the first time or a later one on.
+fn said_when(call: &str, error: &str, args: &[&str], place: &std::path::Path) -> String {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
+    let mut command = strace(&["-e", &trace, "-e", &inject], &place.join("trace"));
+    stderr(&command.current_dir(place).args(args).output().unwrap())
+}
+
+#[test]
+fn a_failure_that_something_can_be_done_about_says_what() {
+    if !have("strace") {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("file"), noise(3 << 20, 1)).unwrap();
+    fs::create_dir(folder.path().join("tree")).unwrap();
+    fs::write(folder.path().join("tree/small"), "small").unwrap();
+    for (call, error, args, what, hint) in [
+        (
+            "openat2",
+            "EMFILE",
+            &["tree", "to"][..],
+            "cannot open directory 'tree': Too many open files",
+            "raise the limit of open files (ulimit -n), or use a smaller --threads",
+        ),
+        (
+            "pwrite64",
+            "EIO",
+            &["tree/small", "to"],
+            "cannot write 'to' at byte 0: Input/output error",
+            "the device failed; dmesg may say more",
+        ),
+        (
+            "fallocate",
+            "EFBIG",
+            &["file", "to"],
+            "cannot allocate space for 'to': File too large",
+            "the filesystem, or ulimit -f, allows no file of this size",
+        ),
+        (
+            "fallocate",
+            "EDQUOT",
+            &["file", "to"],
+            "cannot allocate space for 'to': Disk quota exceeded",
+            "free some of your quota on the destination; quota shows it",
+        ),
+    ] {
+        let said = said_when(call, error, args, folder.path());
+        assert!(said.starts_with(&format!("aiocp: {what}\naiocp: hint: {hint}\n")), "{said}");
+    }
+    let said = said_when("io_setup", "EAGAIN", &["--engine=kernel", "file", "to"], folder.path());
+    let (what, hint) = said.split_once('\n').unwrap();
+    assert!(what.starts_with("aiocp: cannot start the copy: io_setup for "), "{said}");
+    assert!(what.contains("/proc/sys/fs/aio-max-nr ("), "{said}");
+    assert_eq!(hint, "aiocp: hint: raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel\n");
+    let said = said_when("io_setup", "EPERM", &["--engine=kernel", "file", "to"], folder.path());
+    assert!(said.ends_with("\naiocp: hint: without --engine=kernel, threads do its work\n"), "{said}");
+    let said = stderr(&run(aiocp().current_dir(&folder).args(["file", "nowhere/to"]), 1));
+    let hint = "the folder that it is to go into does not exist; mkdir -p makes it";
+    assert!(
+        said.starts_with(&format!(
+            "aiocp: cannot create 'nowhere/to': No such file or directory\naiocp: hint: {hint}\n"
+        ))
+    );
+}
+
+#[test]
+fn a_full_disk_says_how_much_is_missing_and_a_read_only_one_that_it_is() {
+    if !is_root("mounting") {
+        return;
+    }
+    for kind in ["ext4", "tmpfs"] {
+        let mounted = Mounted::new(kind, 24);
+        let folder = folder();
+        fs::write(folder.path().join("big"), noise(40 << 20, 1)).unwrap();
+        let said = stderr(&run(aiocp().arg(folder.path().join("big")).arg(&mounted.path), 1));
+        let mut lines = said.lines();
+        assert!(lines.next().unwrap().contains(": No space left on device"), "{said}");
+        let hint = lines.next().unwrap();
+        let numbers: Vec<u64> =
+            hint.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+        let [needed, left, missing] = numbers[..] else { panic!("{hint}") };
+        assert_eq!((needed, missing), (40 << 20, (40 << 20) - left), "{hint}");
+        assert!((16 << 20..=24 << 20).contains(&left), "{kind}: {hint}");
+        assert!(hint.starts_with("aiocp: hint: the file needs "), "{hint}");
+    }
+    let mounted = Mounted::new("tmpfs", 8);
+    run(Command::new("mount").args(["-o", "remount,ro"]).arg(&mounted.path), 0);
+    let folder = folder();
+    fs::write(folder.path().join("file"), "contents").unwrap();
+    let said = stderr(&run(aiocp().arg(folder.path().join("file")).arg(&mounted.path), 1));
+    let (what, rest) = said.split_once('\n').unwrap();
+    assert!(what.starts_with("aiocp: cannot create ") && what.ends_with(": Read-only file system"), "{said}");
+    assert!(rest.starts_with("aiocp: hint: the filesystem is mounted read-only"), "{said}");
+}

@@ -1,0 +1,116 @@
+//! The examples do what they say: the first program, and a file copy a family.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::*;
+
+const MIB: usize = 1 << 20;
+
+/// An example, which `cargo test` builds beside the tests.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.parent().and_then(Path::parent).unwrap();
+    let path: PathBuf = profile.join("examples").join(name);
+    assert!(path.exists(), "{path:?} is built: run `cargo test`, or `cargo build --examples` first");
+    Command::new(path)
+}
+
+#[test]
+fn aior_prints_the_first_4096_bytes_or_as_many_as_there_are() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    for len in [0, 1, 511, 512, 513, 4095, 4096, 4097, 3 * MIB] {
+        fs::write(&path, noise(len, 1)).unwrap();
+        let output = run(example("aior").arg(&path), 0);
+        assert!(output.stdout == noise(len, 1)[..len.min(4096)], "{len}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(1 << 30).unwrap();
+    file.write_all_at(b"x", 4095).unwrap();
+    assert_eq!(run(example("aior").arg(&path), 0).stdout, [&[0; 4095][..], b"x"].concat(), "a hole is zeros");
+}
+
+#[test]
+fn aior_says_which_call_failed_and_why() {
+    let folder = folder();
+    let (missing, file) = (folder.path().join("missing"), folder.path().join("f"));
+    fs::write(&file, "short, without a newline").unwrap();
+    let fails = |command: &mut Command, start: &str| {
+        let output = run(command, 1);
+        let said = stderr(&output);
+        assert!(said.starts_with(&format!("aior: {start}")) && said.lines().count() == 1, "{said:?}");
+        assert!(output.stdout.is_empty());
+    };
+    fails(example("aior").arg(&missing), "open: No such file or directory");
+    fails(example("aior").arg(folder.path()), "");
+    fails(&mut example("aior"), "usage: aior FILE");
+    fails(example("aior").arg("/proc/self/status"), "open: Invalid argument");
+    fails(example("aior").arg(file.join("below")), "open: Not a directory");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    fails(example("aior").arg(&file).stdout(Stdio::from(full)), "write: No space left on device");
+    if have_strace() {
+        for (inject, start) in [
+            ("io_setup:error=EAGAIN", "io_setup: io_setup for 1 operations would pass /proc/sys/fs/aio-max-nr"),
+            ("io_setup:error=ENOSYS", "io_setup: this kernel has no AIO"),
+            ("io_submit:error=EBADF", "io_submit: Bad file descriptor"),
+        ] {
+            let mut strace = Command::new("strace");
+            strace.args(["-o", "/dev/null", "-e", &format!("inject={inject}")]);
+            fails(strace.arg(example("aior").get_program()).arg(&file), start);
+        }
+    }
+}
+
+#[test]
+fn the_copies_copy() {
+    let folder = folder();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    for (name, seed) in [("copy_kernel", 2), ("copy_posix", 3)] {
+        for len in [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 2 * MIB, 16 * MIB, 16 * MIB + 1, 33 * MIB - 4097] {
+            fs::write(&from, noise(len, seed)).unwrap();
+            // Over an older and longer file too.
+            fs::write(&to, noise(len + 5000, 4)).unwrap();
+            let output = run(example(name).arg(&from).arg(&to), 0);
+            assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+            assert!(fs::read(&to).unwrap() == noise(len, seed), "{name}, {len}");
+        }
+        let missing = folder.path().join("missing");
+        for (first, second) in
+            [(missing.as_os_str(), to.as_os_str()), (from.as_os_str(), OsStr::new("/nowhere/at/all"))]
+        {
+            assert!(stderr(&run(example(name).arg(first).arg(second), 1)).contains("No such file"), "{name}");
+        }
+        assert!(stderr(&run(example(name).arg(&from), 1)).contains(&format!("usage: {name} FROM TO")));
+    }
+}
+
+#[test]
+fn copy_posix_copies_a_stream() {
+    let folder = folder();
+    let (fifo, to) = (folder.path().join("fifo"), folder.path().join("to"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        // A pipe holds 64 KiB, so it comes in many pieces.
+        move || fs::write(fifo, noise(3 * MIB + 7, 5)).unwrap()
+    });
+    run(example("copy_posix").arg(&fifo).arg(&to), 0);
+    writer.join().unwrap();
+    assert!(fs::read(to).unwrap() == noise(3 * MIB + 7, 5));
+}
+
+#[test]
+fn an_example_is_short() {
+    for name in ["aior", "copy_kernel", "copy_posix"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+        let lines = fs::read_to_string(path).unwrap().lines().count();
+        assert!(lines < 60, "{name} has {lines} lines");
+    }
+}

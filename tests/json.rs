@@ -1,0 +1,183 @@
+//! `--json`: real output of every kind of event, held against the schema that the repository gives out.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use common::*;
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/aiocp.schema.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Runs with `--json`, and answers with the objects, each of which is as the schema says.
+fn events(command: &mut Command, code: i32) -> Vec<Value> {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let output = run(command.arg("--json"), code);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for event in &events {
+        let errors: Vec<_> = validator.iter_errors(event).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{event}\n{errors:?}");
+    }
+    let last = events.last().unwrap();
+    assert_eq!((&last["event"], &last["exit_code"]), (&json!("summary"), &json!(code)));
+    assert_eq!(events.iter().filter(|event| event["event"] == "summary").count(), 1);
+    events
+}
+
+fn named<'a>(events: &'a [Value], field: &str, value: &str) -> &'a Value {
+    events.iter().find(|event| event[field] == value).unwrap_or_else(|| panic!("no {field} is {value}: {events:?}"))
+}
+
+fn kinds(events: &[Value]) -> BTreeSet<&str> {
+    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_copy_tells_each_file_as_an_object_and_a_summary() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("from/sub")).unwrap();
+    fs::write(at("from/small"), "12345").unwrap();
+    fs::hard_link(at("from/small"), at("from/sub/second")).unwrap();
+    fs::write(at("from/big"), noise(3 << 20, 1)).unwrap();
+    fs::write(at("from/old"), "new").unwrap();
+    fs::write(at("from").join(OsStr::from_bytes(b"\xff\n")), "").unwrap();
+    symlink("small", at("from/link")).unwrap();
+    fs::create_dir_all(at("to/big")).unwrap();
+    fs::write(at("to/old"), "old").unwrap();
+    let mut command = aiocp();
+    command.current_dir(folder.path()).args(["-T", "-b", "--reflink=never", "--manifest=m", "from", "to"]);
+    let events = events(&mut command, 1);
+    assert_eq!(kinds(&events), BTreeSet::from(["failed", "file", "made", "summary"]));
+    let hash = blake3::hash(b"new").to_hex().to_string();
+    let old = named(&events, "source", "from/old");
+    assert_eq!(old["target"], "to/old");
+    assert_eq!((&old["size_bytes"], &old["replaced"], &old["blake3"]), (&json!(3), &json!(true), &json!(hash)));
+    assert_eq!((&old["backup"], &old["read"]), (&json!("to/old~"), &json!("buffered")));
+    assert_eq!(old["written_reason"], "small file");
+    let odd = events.iter().find(|event| event.get("source_base64").is_some()).unwrap();
+    // from/\xff\n
+    assert_eq!((&odd["source_base64"], odd.get("source")), (&json!("ZnJvbS//Cg=="), None));
+    let linked = events.iter().filter(|event| event["read"] == "linked").count();
+    assert_eq!(linked, 1);
+    let failed = named(&events, "event", "failed");
+    assert_eq!((&failed["path"], &failed["operation"]), (&json!("to/big"), &json!("replace")));
+    assert!(failed["message"].as_str().unwrap().starts_with("cannot replace 'to/big': "));
+    let summary = events.last().unwrap();
+    for (field, count) in
+        [("files", 3), ("hard_links", 1), ("links", 1), ("made_directories", 1), ("failed", 1), ("written_bytes", 8)]
+    {
+        assert_eq!(summary[field], count, "{field}");
+    }
+}
+
+#[test]
+fn dry_runs_and_what_is_left_alone_are_told() {
+    let folder = folder();
+    fs::write(folder.path().join("a"), "12345").unwrap();
+    fs::write(folder.path().join("b"), "x").unwrap();
+    let command = |args: &[&str]| {
+        let mut command = aiocp();
+        command.current_dir(folder.path()).args(args);
+        command
+    };
+    let plan = events(&mut command(&["--dry-run", "a", "c"]), 0);
+    assert_eq!(named(&plan, "event", "file")["read"], "planned");
+    assert_eq!(
+        (&plan[1]["dry_run"], &plan[1]["planned_bytes"], &plan[1]["written_bytes"]),
+        (&json!(true), &json!(5), &json!(0))
+    );
+    let skipped = events(&mut command(&["-n", "a", "b"]), 0);
+    assert_eq!((&skipped[0]["path"], &skipped[0]["reason"]), (&json!("b"), &json!("exists")));
+    let missing = events(&mut command(&["missing", "c"]), 1);
+    assert_eq!((&missing[0]["errno"], &missing[0]["path"]), (&json!(2), &json!("missing")));
+    let unread = events(&mut command(&["--files-from=missing", "a", "c"]), 1);
+    assert_eq!(unread[0]["event"], "failed");
+    for args in [&["--verbose"][..], &["--stats"], &["--manifest=-"], &["--failed-list=-"]] {
+        run(command(&["--json", "a", "c"]).args(args), 2);
+    }
+}
+
+#[test]
+fn a_comparison_tells_every_mismatch() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for side in ["from", "to"] {
+        fs::create_dir_all(at(side)).unwrap();
+        fs::write(at(side).join("same"), "same").unwrap();
+        fs::write(at(side).join("other"), side).unwrap();
+        symlink(OsStr::from_bytes(if side == "to" { b"\xfe" } else { b"x" }), at(side).join("link")).unwrap();
+    }
+    fs::write(at("from/missing"), "").unwrap();
+    fs::write(at("from/kind"), "").unwrap();
+    fs::create_dir(at("to/kind")).unwrap();
+    fs::write(at("to/extra"), "").unwrap();
+    let mut command = aiocp();
+    command.current_dir(folder.path()).args(["--verify-only", "-T", "from", "to", "--failed-list=list"]);
+    let found = events(&mut command, 3);
+    assert_eq!(kinds(&found), BTreeSet::from(["mismatch", "summary", "verified"]));
+    let whats: BTreeSet<_> = found.iter().filter_map(|event| event["what"].as_str()).collect();
+    assert_eq!(whats, BTreeSet::from(["bytes", "extra", "kind", "link", "missing"]));
+    let bytes = named(&found, "what", "bytes");
+    assert_eq!(
+        (&bytes["path"], &bytes["start_bytes"], &bytes["mended"]),
+        (&json!("to/other"), &json!(0), &json!(false))
+    );
+    assert_eq!(named(&found, "what", "link")["leads_to_base64"], "/g==");
+    assert_eq!(fs::read_to_string(at("list")).unwrap(), "kind\nlink\nmissing\nother\n", "what is to be copied again");
+    let mut command = aiocp();
+    command.args(["--verify"]).arg(at("from/same")).arg(at("proved"));
+    assert!(named(&events(&mut command, 0), "event", "file").get("verified_from").is_some());
+}
+
+#[test]
+fn warnings_and_notices_are_told() {
+    if !is_root("a filesystem without attributes") || !have_strace() {
+        return;
+    }
+    let (folder, ramfs) = (folder(), Mounted::new("ramfs", 16));
+    let source = folder.path().join("a");
+    fs::write(&source, "x").unwrap();
+    rustix::fs::setxattr(&source, "user.colour", b"blue", rustix::fs::XattrFlags::empty()).unwrap();
+    let inject = ["-e", "trace=io_setup", "-e", "inject=io_setup:error=EPERM"];
+    let mut command = strace(&inject, &folder.path().join("trace"));
+    let found = events(command.arg("-a").arg(&source).arg(ramfs.path.join("b")), 0);
+    assert_eq!(kinds(&found), BTreeSet::from(["file", "notice", "summary", "warning"]));
+}
+
+#[test]
+fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
+    let schema = schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let good = json!({"v": 1, "event": "verified", "path": "a", "verified_from": "memory"});
+    assert!(validator.is_valid(&good));
+    for (field, value) in [
+        ("v", json!(2)),
+        ("event", json!("file")),
+        ("more", json!(1)),
+        ("path_base64", json!("YQ==")),
+        ("verified_from", json!("")),
+    ] {
+        let mut bad = good.clone();
+        bad[field] = value;
+        assert!(!validator.is_valid(&bad), "{bad}");
+    }
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff")).unwrap();
+    let words: BTreeSet<&str> = manual.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    for (event, object) in schema["$defs"].as_object().unwrap() {
+        let Some(fields) = object["properties"].as_object() else { continue };
+        for field in fields.keys().map(|field| field.trim_end_matches("_base64")).chain([event.as_str()]) {
+            assert!(words.contains(field), "the manual says nothing of {field}");
+        }
+    }
+}

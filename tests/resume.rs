@@ -1,0 +1,689 @@
+//! `--resume` after every kind of interruption, and what signals do: the copy ends identical, nothing is half there, and nothing is left over.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::*;
+
+const KIB: usize = 1 << 10;
+const BIG_BYTES: usize = (3 << 20) + 5;
+
+/// Small blocks and intervals, so that a small file has many of them.
+const TUNING: [&str; 3] = ["--block-size=64K", "--journal-interval=512K", "--queue-depth=4"];
+
+/// A tree with all kinds of entries and one file that goes part by part.
+fn make_small_tree(root: &Path) {
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    for n in 0..40 {
+        fs::write(root.join(format!("a/b/{n}")), noise(n * 331, n as u64)).unwrap();
+    }
+    fs::write(root.join("a/big"), noise(BIG_BYTES, 77)).unwrap();
+    let sparse = fs::File::create(root.join("a/sparse")).unwrap();
+    sparse.set_len(2 << 20).unwrap();
+    sparse.write_all_at(&noise(300 * KIB, 5), 900 << 10).unwrap();
+    fs::hard_link(root.join("a/b/7"), root.join("again")).unwrap();
+    symlink("a/big", root.join("link")).unwrap();
+    set_times(&root.join("a/b"), 1_000_000_000, 7);
+    set_times(&root.join("a"), 1_000_000_001, 8);
+}
+
+fn resume(source: &Path, target: &Path) -> Command {
+    let mut command = aiocp();
+    command.args(["--resume", "-T"]).args(TUNING).arg(source).arg(target);
+    command
+}
+
+/// What is in the folder of the destination besides it: journals.
+fn journals(folder: &Path) -> Vec<PathBuf> {
+    litter(folder).into_iter().filter(|path| path.to_string_lossy().contains(".aiocp-journal-")).collect()
+}
+
+/// Every file that has its final name is whole.
+fn no_file_is_partial(source: &Path, target: &Path) {
+    if !target.exists() {
+        return;
+    }
+    for entry in walkdir::WalkDir::new(target).into_iter().map(|entry| entry.unwrap()) {
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(".aiocp-");
+        if entry.file_type().is_file() && !is_temporary {
+            let original = source.join(entry.path().strip_prefix(target).unwrap());
+            assert!(fs::read(entry.path()).unwrap() == fs::read(&original).unwrap(), "{:?} is partial", entry.path());
+        }
+    }
+}
+
+/// Names only what differs.
+fn are_identical(source: &Path, target: &Path) {
+    let (wanted, found) = (describe(source), describe(target));
+    let differing: Vec<_> =
+        wanted.iter().chain(&found).filter(|(path, _)| wanted.get(*path) != found.get(*path)).collect();
+    assert!(differing.is_empty(), "{differing:?}");
+}
+
+/// Goes on to the end: the trees are identical, the manifest is whole, and nothing is left over.
+fn complete(source: &Path, target: &Path) -> String {
+    let folder = target.parent().unwrap();
+    let manifest = folder.join("manifest");
+    let output = run(resume(source, target).arg("--stats").arg("--manifest").arg(&manifest), 0);
+    are_identical(source, target);
+    if target.is_dir() {
+        check_manifest(&fs::read_to_string(&manifest).unwrap(), target);
+    }
+    assert!(litter(folder).is_empty(), "{:?}", litter(folder));
+    if source.join("again").exists() {
+        let ino = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+        assert_eq!(ino("again"), ino("a/b/7"), "two names of one file");
+    }
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn written_bytes(stats: &str) -> u64 {
+    let before = stats.split(" bytes written").next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Runs it and sends a signal after a while. How it ended.
+fn signal_after(
+    mut command: Command,
+    signals: &[rustix::process::Signal],
+    delay: Duration,
+) -> std::process::ExitStatus {
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(delay);
+    for &signal in signals {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+    }
+    child.wait().unwrap()
+}
+
+/// How long an undisturbed run takes.
+fn duration(source: &Path, target: &Path) -> Duration {
+    let begun = Instant::now();
+    run(&mut resume(source, target), 0);
+    fs::remove_dir_all(target).unwrap();
+    begun.elapsed()
+}
+
+use rustix::process::Signal;
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    let whole = duration(&source, &target);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut killed = 0;
+    for _ in 0..200 {
+        // Twice as often as not the run that goes on is killed too.
+        for _ in 0..random.u32(1..4) {
+            let status = signal_after(resume(&source, &target), &[Signal::KILL], whole.mul_f64(random.f64() * 1.1));
+            no_file_is_partial(&source, &target);
+            killed += u32::from(status.code().is_none());
+            // It may have been killed when everything was done.
+            if target.exists() && journals(folder.path()).is_empty() {
+                break;
+            }
+        }
+        complete(&source, &target);
+        fs::remove_dir_all(&target).unwrap();
+    }
+    assert!(killed > 100, "{killed} runs were killed");
+}
+
+#[test]
+fn killed_at_any_system_call_it_goes_on() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir_all(source.join("d")).unwrap();
+    for n in 0..3 {
+        fs::write(source.join(format!("d/{n}")), noise(n * 999, n as u64)).unwrap();
+    }
+    fs::write(source.join("big"), noise(1300 * KIB, 3)).unwrap();
+    fs::hard_link(source.join("d/1"), source.join("twice")).unwrap();
+    symlink("big", source.join("link")).unwrap();
+    let calls = [
+        "openat",
+        "openat2",
+        "mkdirat",
+        "pwrite64",
+        "io_submit",
+        "linkat",
+        "symlinkat",
+        "renameat2",
+        "unlinkat",
+        "fallocate",
+        "ftruncate",
+        "fchmod",
+        "utimensat",
+        "fsync",
+        "flock",
+        "newfstatat",
+        "fcntl",
+        "close",
+        "getdents64",
+    ];
+    let trace = folder.path().join("trace");
+    let killed_at = |call: &str, when: u32| {
+        let (which, what) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={when}"));
+        let mut command = strace(&["-e", &which, "-e", &what], &trace);
+        command.args(["--resume", "-T", "--threads=1"]).args(TUNING).arg(&source).arg(&target);
+        let status = command.output().unwrap().status;
+        // strace ends as its child did.
+        status.signal() == Some(9) || status.code() == Some(137)
+    };
+    let mut killed = 0;
+    for call in calls {
+        for when in 1.. {
+            if !killed_at(call, when) {
+                are_identical(&source, &target);
+                fs::remove_dir_all(&target).unwrap();
+                break;
+            }
+            no_file_is_partial(&source, &target);
+            killed += 1;
+            if killed_at(call, when.div_ceil(2)) {
+                no_file_is_partial(&source, &target);
+                complete(&source, &target);
+            } else {
+                are_identical(&source, &target);
+                assert!(litter(folder.path()).is_empty(), "{call} {when}: {:?}", litter(folder.path()));
+            }
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+    assert!(killed > 60, "{killed} system calls");
+}
+
+/// How many bytes of a file are data.
+fn data_bytes(path: &Path) -> u64 {
+    use rustix::fs::{SeekFrom, seek};
+    let file = fs::File::open(path).unwrap();
+    let (mut at, mut sum) = (0, 0);
+    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
+        at = seek(&file, SeekFrom::Hole(start)).unwrap();
+        sum += at - start;
+    }
+    sum
+}
+
+#[test]
+fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    const MIB: u64 = 1 << 20;
+    fs::write(&source, noise(48 << 20, 1)).unwrap();
+    let command = || {
+        let mut command = aiocp();
+        let tuning = ["--block-size=256K", "--journal-interval=4M", "--queue-depth=8", "--stats", "--resume"];
+        command.args(tuning).arg(&source).arg(&target);
+        command
+    };
+    let begun = Instant::now();
+    run(&mut command(), 0);
+    let whole = begun.elapsed();
+    fs::remove_file(&target).unwrap();
+    let mut random = fastrand::Rng::new();
+    let mut resumed = 0;
+    for _ in 0..20 {
+        signal_after(command(), &[Signal::KILL], whole.mul_f64(random.f64()));
+        let halves = litter(folder.path()).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+        let durable = halves.map_or(0, |half| data_bytes(&half));
+        let is_over = target.exists();
+        let output = run(&mut command(), 0);
+        let written = written_bytes(&String::from_utf8(output.stdout).unwrap());
+        assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap());
+        assert!(litter(folder.path()).is_empty());
+        if !is_over {
+            let again = (written + durable).saturating_sub(48 * MIB);
+            assert!(again <= 4 * MIB + 8 * MIB / 4, "{again} bytes were copied again, {durable} were there");
+            resumed += u32::from(written < 48 * MIB);
+        }
+        fs::remove_file(&target).unwrap();
+    }
+    assert!(resumed > 3, "{resumed} runs went on in the middle");
+}
+
+#[test]
+fn after_a_power_cut_it_goes_on() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = folder();
+    let source = folder.path().join("source");
+    make_small_tree(&source);
+    for (kind, mib) in [("ext4", 64), ("xfs", 320)] {
+        let mounted = Mounted::new(kind, mib);
+        let target = mounted.path.join("target");
+        let whole = duration(&source, &target);
+        for _ in 0..12 {
+            let mut child = resume(&source, &target).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(whole.mul_f64(random.f64() * 1.1));
+            let ended = child.try_wait().unwrap();
+            let killer = std::thread::spawn(move || {
+                // The copy meets a device that is gone, and ends by itself.
+                child.wait().unwrap();
+            });
+            mounted.cut_power();
+            killer.join().unwrap();
+            mounted.mount_again();
+            no_file_is_partial(&source, &target);
+            if ended.is_some() {
+                are_identical(&source, &target);
+                assert!(litter(&mounted.path).is_empty());
+                fs::remove_dir_all(&target).unwrap();
+            }
+            complete(&source, &target);
+            mounted.cut_power();
+            mounted.mount_again();
+            are_identical(&source, &target);
+            assert!(litter(&mounted.path).is_empty());
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn when_there_is_space_again_it_goes_on() {
+    if !is_root("mounting a small filesystem") {
+        return;
+    }
+    let folder = folder();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for n in 0..8 {
+        fs::write(source.join(format!("{n}")), noise(4 << 20, n)).unwrap();
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let (target, filler) = (mounted.path.join("target"), mounted.path.join("filler"));
+    fs::write(&filler, vec![1; 35 << 20]).unwrap();
+    let output = run(&mut resume(&source, &target), 1);
+    assert!(stderr(&output).contains("No space left on device"), "{output:?}");
+    no_file_is_partial(&source, &target);
+    let copied = fs::read_dir(&target).unwrap().count();
+    assert!((1..8).contains(&copied), "{copied} files fitted");
+    fs::remove_file(filler).unwrap();
+    let stats = complete(&source, &target);
+    assert!(written_bytes(&stats) <= (8 - copied as u64) * (4 << 20), "{stats}");
+}
+
+/// Options for a copy in this process.
+fn options() -> aiocp::copy::Options {
+    aiocp::copy::Options {
+        resume: true,
+        block_bytes: 256 << 10,
+        journal_interval_bytes: 1 << 20,
+        queue_depth: 4,
+        threads: 4,
+        // A kernel's context takes long to go away, which a thousand runs would feel.
+        engine: aiocp::copy::EngineKind::Threads,
+        ..aiocp::copy::Options::default()
+    }
+}
+
+/// A copy in this process that ends without removing its journal, as if it had been killed in the last moment; big files are cut short
+/// somewhere.
+fn leave_journal(source: &Path, target: &Path) -> PathBuf {
+    use aiocp::copy::{Destination, Operands, Stop, copy};
+    use aiocp::report::{Event, Sink, Totals};
+    struct StopSoon(std::sync::Arc<Stop>);
+    impl Sink for StopSoon {
+        fn event(&self, event: Event) {
+            match event {
+                Event::Copied(_) => self.0.request(),
+                Event::Failed(error) | Event::Warning(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        fn wants_files(&self) -> bool {
+            true
+        }
+    }
+    let options = options();
+    let destination = Destination::Exact(target.to_owned());
+    let (operands, _) = Operands::resolve(&[source.to_owned()], &destination, &options).unwrap();
+    drop(copy(&operands, &options, &StopSoon(options.stop.clone()), &Totals::default()).unwrap());
+    journals(target.parent().unwrap()).pop().unwrap()
+}
+
+/// The same to the end. What was warned of.
+fn complete_here(source: &Path, target: &Path) -> Vec<String> {
+    use aiocp::copy::{Destination, Operands, copy};
+    use aiocp::report::{Event, Sink, Totals};
+    #[derive(Default)]
+    struct Warnings(std::sync::Mutex<Vec<String>>);
+    impl Sink for Warnings {
+        fn event(&self, event: Event) {
+            match event {
+                Event::Failed(error) => panic!("{error}"),
+                Event::Warning(error) => self.0.lock().unwrap().push(error.to_string()),
+                _ => {}
+            }
+        }
+        fn wants_files(&self) -> bool {
+            false
+        }
+    }
+    let options = options();
+    let destination = Destination::Exact(target.to_owned());
+    let (operands, _) = Operands::resolve(&[source.to_owned()], &destination, &options).unwrap();
+    let warnings = Warnings::default();
+    copy(&operands, &options, &warnings, &Totals::default()).unwrap().finish().unwrap();
+    warnings.0.into_inner().unwrap()
+}
+
+#[test]
+fn a_journal_cut_or_changed_at_any_byte_is_noticed() {
+    // In memory: a thousand runs that wait for the device would take minutes.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("small"), "small").unwrap();
+    fs::write(source.join("big"), noise(1100 * KIB, 3)).unwrap();
+    let wanted = describe(&source);
+    let random = AtomicU64::new(7);
+    let bit = || 1 << (random.fetch_add(5, Ordering::Relaxed) % 8);
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>, usize);
+    let damages: [Damage<'_>; 2] = [&|journal, at| journal.truncate(at), &|journal, at| journal[at] ^= bit()];
+    let mut largest = 0;
+    for damage in damages {
+        let mut at = 0;
+        loop {
+            let path = leave_journal(&source, &target);
+            let mut journal = fs::read(&path).unwrap();
+            largest = largest.max(journal.len());
+            let is_last = at >= largest;
+            if at < journal.len() {
+                damage(&mut journal, at);
+                fs::write(&path, &journal).unwrap();
+            }
+            let warnings = complete_here(&source, &target);
+            assert!(warnings.len() <= 1, "byte {at}: {warnings:?}");
+            assert_eq!(describe(&target), wanted, "byte {at}");
+            assert!(litter(folder.path()).is_empty(), "byte {at}: {:?}", litter(folder.path()));
+            fs::remove_dir_all(&target).unwrap();
+            if is_last {
+                break;
+            }
+            at += 1;
+        }
+    }
+    assert!(largest > 300, "{largest} bytes");
+}
+
+#[test]
+fn what_changed_meanwhile_is_copied_again_and_named() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    for name in ["kept", "source-changed", "target-changed", "target-gone"] {
+        fs::write(source.join(name), format!("{name}1")).unwrap();
+    }
+    let interrupted = || {
+        let trace = folder.path().join("trace");
+        let mut command = strace(&["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=SIGKILL"], &trace);
+        command.args(["--resume"]).args(TUNING).arg(&source).arg(&target).output().unwrap();
+        assert_eq!(journals(folder.path()).len(), 1);
+    };
+    if !have_strace() {
+        return;
+    }
+    interrupted();
+    fs::write(source.join("source-changed"), "source-changed2").unwrap();
+    // The same size and the same time: only the change time tells.
+    let changed = target.join("target-changed");
+    let modified = fs::metadata(&changed).unwrap().modified().unwrap();
+    fs::write(&changed, "target-changed3").unwrap();
+    fs::File::open(&changed).unwrap().set_modified(modified).unwrap();
+    fs::remove_file(target.join("target-gone")).unwrap();
+    let kept = fs::metadata(target.join("kept")).unwrap().ino();
+    let output = run(resume(&source, &target).arg("--stats"), 0);
+    let said = stderr(&output);
+    assert!(said.contains("source-changed': the source changed since it was copied; it is copied again"), "{said}");
+    assert!(said.contains("target-changed': the copy changed since it was made; it is copied again"), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    are_identical(&source, &target);
+    assert_eq!(fs::metadata(target.join("kept")).unwrap().ino(), kept);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 finished earlier"), "{output:?}");
+    fs::remove_dir_all(&target).unwrap();
+
+    // Another tree under the same name.
+    interrupted();
+    fs::rename(&source, folder.path().join("moved")).unwrap();
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("kept"), "another").unwrap();
+    let output = run(&mut resume(&source, &target), 0);
+    assert!(stderr(&output).contains("it belongs to other trees or other options; everything is copied again"));
+    assert_eq!(fs::read(target.join("kept")).unwrap(), b"another");
+    fs::remove_dir_all(&target).unwrap();
+
+    // Other options make other copies.
+    interrupted();
+    let output = run(resume(&source, &target).arg("--no-preserve=mode"), 0);
+    assert!(stderr(&output).contains("it belongs to other trees or other options; everything is copied again"));
+    assert!(litter(folder.path()).is_empty());
+}
+
+#[test]
+fn the_same_command_goes_on_in_the_directory_that_it_made() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    leave_journal(&source, &target);
+    let same_command = || {
+        let mut command = aiocp();
+        command.arg("--resume").args(TUNING).arg(&source).arg(&target);
+        command
+    };
+    // It is a directory now, into which cp would copy.
+    run(&mut same_command(), 0);
+    are_identical(&source, &target);
+    assert!(litter(folder.path()).is_empty());
+    // And when nothing is left to go on with, it does what cp does.
+    run(&mut same_command(), 0);
+    are_identical(&source, &target.join("source"));
+}
+
+#[test]
+fn a_journal_may_lie_in_the_destination_and_leaves_its_times_alone() {
+    if !is_root("mounting a filesystem") {
+        return;
+    }
+    let (folder, mounted) = (folder(), Mounted::new("ext4", 64));
+    let source = folder.path().join("source");
+    make_small_tree(&source);
+    set_times(&source, 1_234_567_890, 3);
+    fs::remove_dir(mounted.path.join("lost+found")).unwrap();
+    let journal = leave_journal(&source, &mounted.path);
+    assert_eq!(journal.parent(), Some(&*mounted.path), "beside it is another filesystem");
+    run(&mut resume(&source, &mounted.path), 0);
+    are_identical(&source, &mounted.path);
+}
+
+#[test]
+fn a_half_that_is_not_what_the_journal_says_is_mended() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::write(&source, noise(8 << 20, 1)).unwrap();
+    let mut mended = 0;
+    for round in 0..40 {
+        let delay = Duration::from_millis(20 + round);
+        signal_after(resume(&source, &target), &[Signal::KILL], delay);
+        let half = litter(folder.path()).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+        if let Some(half) = half.filter(|half| data_bytes(half) > 2 << 20) {
+            fs::OpenOptions::new().write(true).open(half).unwrap().write_all_at(b"changed", 700_000).unwrap();
+            let output = run(resume(&source, &target).arg("--stats"), 0);
+            mended += u32::from(stderr(&output).contains("is not what the journal says"));
+        }
+        complete(&source, &target);
+        fs::remove_file(&target).unwrap();
+    }
+    assert!(mended > 0, "some were damaged");
+}
+
+#[test]
+fn a_source_that_is_gone_leaves_no_temporary() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir_all(source.join("deep/er")).unwrap();
+    fs::write(source.join("small"), "x").unwrap();
+    let big = source.join("deep/er/big");
+    let mut left = 0;
+    for round in 0..20 {
+        fs::write(&big, noise(8 << 20, 1)).unwrap();
+        signal_after(resume(&source, &target), &[Signal::KILL], Duration::from_millis(20 + 3 * round));
+        left += litter(folder.path()).len() - journals(folder.path()).len();
+        fs::remove_file(&big).unwrap();
+        // What was copied of it whole stays, as anything else that is only in the destination.
+        run(&mut resume(&source, &target), 0);
+        assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
+        fs::remove_dir_all(&target).unwrap();
+    }
+    assert!(left > 0, "some runs left a temporary");
+}
+
+#[test]
+fn two_runs_do_not_share_a_journal() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    let journal = leave_journal(&source, &target);
+    let file = fs::File::open(&journal).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let output = run(&mut resume(&source, &target), 1);
+    assert!(stderr(&output).contains("another aiocp is at work on this copy"), "{output:?}");
+    drop(file);
+    complete(&source, &target);
+}
+
+#[test]
+fn a_journal_that_is_a_link_or_has_other_names_harms_nothing() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    let journal = leave_journal(&source, &target);
+    let precious = folder.path().join("precious");
+    fs::copy(&journal, &precious).unwrap();
+    let before = fs::read(&precious).unwrap();
+    fs::remove_file(&journal).unwrap();
+    symlink(&precious, &journal).unwrap();
+    let output = run(&mut resume(&source, &target), 1);
+    assert!(stderr(&output).contains("cannot open the journal"), "{output:?}");
+    fs::remove_file(&journal).unwrap();
+    fs::hard_link(&precious, &journal).unwrap();
+    let output = run(&mut resume(&source, &target), 0);
+    assert!(stderr(&output).contains("everything is copied again"), "{output:?}");
+    assert_eq!(fs::read(&precious).unwrap(), before);
+    are_identical(&source, &target);
+}
+
+#[test]
+fn signals_end_it_in_good_order() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    let whole = duration(&source, &target);
+    let plain = || {
+        let mut command = aiocp();
+        command.args(TUNING).arg(&source).arg(&target);
+        command
+    };
+    let mut random = fastrand::Rng::new();
+    let mut counts = [0; 3];
+    for round in 0..60 {
+        let (signals, code): (&[Signal], _) = match round % 3 {
+            0 => (&[Signal::INT], 130),
+            1 => (&[Signal::TERM], 143),
+            _ => (&[Signal::INT, Signal::INT], 130),
+        };
+        let keeps_journal = random.bool();
+        let command = if keeps_journal { resume(&source, &target) } else { plain() };
+        let status = signal_after(command, signals, whole.mul_f64(random.f64()));
+        no_file_is_partial(&source, &target);
+        match status.code() {
+            Some(0) => assert_eq!(describe(&source), describe(&target)),
+            // Before it could ask for them, signals do what they do to any process.
+            None => assert!(matches!(status.signal(), Some(2 | 15))),
+            other => {
+                assert_eq!(other, Some(code));
+                counts[round % 3] += 1;
+                if keeps_journal && signals.len() == 1 {
+                    assert_eq!(journals(folder.path()).len(), 1, "a journal is left");
+                }
+            }
+        }
+        if !keeps_journal && signals.len() == 1 {
+            assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
+        }
+        if target.exists() {
+            run(&mut resume(&source, &target), 0);
+            are_identical(&source, &target);
+            assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
+            fs::remove_dir_all(&target).unwrap();
+        } else {
+            journals(folder.path()).into_iter().for_each(|path| fs::remove_file(path).unwrap());
+        }
+    }
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+}
+
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    let mut command = Command::new("sh");
+    let script = r#"trap "" INT; exec "$0" "$@""#;
+    command.args(["-c", script]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).arg(&source).arg(&target);
+    let status = signal_after(command, &[Signal::INT; 3], Duration::from_millis(15));
+    assert_eq!(status.code(), Some(0));
+    are_identical(&source, &target);
+}
+
+#[test]
+fn an_interruption_is_told_in_one_line() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::write(&source, noise(64 << 20, 1)).unwrap();
+    let mut told = 0;
+    for round in 0..20 {
+        let mut command = resume(&source, &target);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(10 + 5 * round));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        if output.status.code() == Some(130) {
+            let line = "aiocp: interrupted: 0 files were copied, whole; the same command goes on from here\n";
+            assert!([line, &line.replace("0 files were", "1 file was")].contains(&&*stderr(&output)), "{output:?}");
+            told += 1;
+        }
+        complete(&source, &target);
+        fs::remove_file(&target).unwrap();
+    }
+    assert!(told > 0, "some were interrupted");
+}
+
+#[test]
+fn what_makes_no_sense_with_it_is_refused() {
+    for other in ["--no-sync", "--link", "--symbolic-link", "--attributes-only"] {
+        run(aiocp().args(["--resume", other, "a", "b"]), 2);
+    }
+}

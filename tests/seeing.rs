@@ -1,0 +1,256 @@
+//! What a run shows of itself: dry runs, lists of what failed, JSON, logs, progress.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::*;
+
+/// Everything about a tree that a run could touch; reading leaves access times alone here.
+fn snapshot(root: &Path) -> BTreeMap<PathBuf, String> {
+    let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap());
+    let line = |meta: fs::Metadata| {
+        let (m, c) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+        format!("{} {:o} {} {m:?} {c:?} {}", meta.ino(), meta.mode(), meta.len(), meta.nlink())
+    };
+    entries.map(|entry| (entry.path().to_owned(), line(entry.metadata().unwrap()))).collect()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn in_folder(folder: &Path) -> Command {
+    let mut command = aiocp();
+    command.current_dir(folder);
+    command
+}
+
+fn write(path: impl AsRef<Path>, contents: &str) {
+    fs::create_dir_all(path.as_ref().parent().unwrap()).unwrap();
+    fs::write(path, contents).unwrap();
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    write(at("from/a"), "12345");
+    write(at("from/deep/er/b"), "123");
+    write(at("from/old"), "new");
+    fs::hard_link(at("from/a"), at("from/deep/er/second")).unwrap();
+    symlink("nowhere", at("from/link")).unwrap();
+    write(at("to/old"), "old");
+    write(at("to/deep/unrelated"), "x");
+    let before = snapshot(folder.path());
+    let output = run(in_folder(folder.path()).args(["--dry-run", "-T", "from", "to"]), 0);
+    let out = stdout(&output);
+    let (first, second) = if out.contains("copy 'from/a'") { ("a", "deep/er/second") } else { ("deep/er/second", "a") };
+    let mut expected = vec![
+        format!("would copy 'from/{first}' -> 'to/{first}' (5 bytes)"),
+        "would copy 'from/deep/er/b' -> 'to/deep/er/b' (3 bytes)".to_owned(),
+        "would copy 'from/old' -> 'to/old' (3 bytes), replacing what is there".to_owned(),
+        format!("would link 'from/{second}' -> 'to/{second}' (5 bytes)"),
+        "would make directory 'to/deep/er'".to_owned(),
+        "would make symbolic link 'to/link'".to_owned(),
+        "would copy 3 files (11 bytes) and make 1 directory, 1 link, 1 hard link and 0 special files; 0 skipped"
+            .to_owned(),
+    ];
+    expected.sort();
+    assert_eq!(sorted(&out), expected);
+    assert_eq!(stderr(&output), "");
+    assert_eq!(snapshot(folder.path()), before, "nothing was touched");
+
+    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "-n", "-T", "from", "to"]), 0));
+    assert!(out.contains("would skip 'to/old': it exists\n") && out.ends_with("; 1 skipped\n"), "{out}");
+    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "from", "fresh"]), 0));
+    assert!(out.contains("would make directory 'fresh/deep/er'\n") && out.contains("'fresh/deep/er/b'"), "{out}");
+    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "-l", "from/a", "fresh"]), 0));
+    assert!(out.starts_with("would make hard link 'fresh'\n"), "{out}");
+    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "--parents", "from/deep/er/b", "to"]), 0));
+    assert!(out.contains("would make directory 'to/from/deep/er'\n"), "{out}");
+    assert_eq!(snapshot(folder.path()), before, "nothing was touched");
+}
+
+#[test]
+fn a_dry_run_fails_where_the_copy_would() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    write(at("from/is a file"), "x");
+    write(at("from/is a folder/x"), "x");
+    write(at("other/is a file"), "y");
+    write(at("to/is a file/x"), "");
+    write(at("to/is a folder"), "");
+    fs::create_dir(at("into")).unwrap();
+    let before = snapshot(folder.path());
+    for dry in [true, false] {
+        let dry_run = if dry { &["--dry-run"][..] } else { &[] };
+        let output = run(in_folder(folder.path()).args(dry_run).args(["-T", "from", "to"]), 1);
+        let text = stderr(&output);
+        assert!(text.contains("cannot create directory 'to/is a folder': a non-directory"), "{text}");
+        assert!(text.contains("cannot replace 'to/is a file': a directory cannot be"), "{text}");
+        let output = run(in_folder(folder.path()).args(dry_run).args(["from/is a file", "other/is a file", "into"]), 1);
+        assert!(
+            stderr(&output).contains("cannot copy 'other/is a file': another source has the same name"),
+            "{output:?}"
+        );
+        assert!(!dry || snapshot(folder.path()) == before, "nothing was touched");
+    }
+}
+
+#[test]
+fn a_dry_run_of_a_deep_tree_decides_what_the_copy_does() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_tree(&source);
+    let mut deep = source.clone();
+    for n in 0..200 {
+        deep.push(format!("level {n}"));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("bottom"), "x").unwrap();
+    // With few open files, planned directories are closed and opened again.
+    let limited = |dry: &str| {
+        let script = format!("ulimit -n 100; exec \"$0\" -v {dry} \"$1\" \"$2\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(aiocp().get_program()).arg(&source).arg(&target);
+        stdout(&run(&mut command, 0))
+    };
+    let planned = limited("--dry-run");
+    let paths = |line: &str| line.rsplit_once(" '").map(|(_, path)| path.split('\'').next().unwrap().to_owned());
+    let mut planned: Vec<_> = planned.lines().filter_map(paths).collect();
+    assert!(!target.exists());
+    let mut copied: Vec<_> = limited("").lines().filter_map(paths).collect();
+    planned.sort();
+    copied.sort();
+    assert_eq!(planned, copied);
+}
+
+#[test]
+fn what_makes_no_sense_together_is_refused() {
+    let folder = folder();
+    write(folder.path().join("a"), "x");
+    for (args, said) in [
+        (&["--dry-run", "-i", "a", "b"][..], "does not go with"),
+        (&["--dry-run", "--manifest=m", "a", "b"], "does not go with"),
+        (&["--failed-list=l", "--parents", "a", "."], "does not go with"),
+        (&["--failed-list=l", "a", "c", "."], "--failed-list goes with one SOURCE"),
+    ] {
+        let output = run(in_folder(folder.path()).args(args), 2);
+        assert!(stderr(&output).contains(said), "{args:?}: {output:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
+    }
+    let help = stdout(&run(aiocp().arg("--help"), 0));
+    assert!(help.contains("(-n is --no-clobber)") && help.contains("(rsync's -n is --dry-run)"), "{help}");
+}
+
+#[test]
+fn the_list_of_what_failed_copies_just_that() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let names = [b"plain".as_slice(), b"sub/#odd", b"#hash", b"sub/ space ", b"not \xff utf8"].map(OsStr::from_bytes);
+    for name in names {
+        fs::create_dir_all(at("from").join(name).parent().unwrap()).unwrap();
+        fs::write(at("from").join(name), "good").unwrap();
+        // A directory in its way makes each of them fail.
+        fs::create_dir_all(at("to").join(name)).unwrap();
+    }
+    write(at("from/fine"), "good");
+    for nul in [false, true] {
+        let from0 = if nul { &["--from0"][..] } else { &[] };
+        let list = if nul { "list0" } else { "list" };
+        if nul {
+            let line_break = OsStr::from_bytes(b"line\nbreak");
+            fs::write(at("from").join(line_break), "good").unwrap();
+            fs::create_dir(at("to").join(line_break)).unwrap();
+            let output = run(in_folder(folder.path()).args(["--failed-list=bad", "-T", "from", "to"]), 1);
+            assert!(stderr(&output).contains(
+                "cannot list as failed 'line\\nbreak': there is a line break in its name\naiocp: hint: --from0 "
+            ));
+            assert!(!at("bad").exists());
+        }
+        run(in_folder(folder.path()).args(from0).args(["--failed-list", list, "-T", "from", "to"]), 1);
+        assert_eq!(
+            fs::read(at(list)).unwrap().split(|&byte| byte == if nul { 0 } else { b'\n' }).count(),
+            6 + usize::from(nul)
+        );
+        // Nothing but what is on the list may be copied now.
+        for entry in fs::read_dir(at("to")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        run(
+            in_folder(folder.path()).args(from0).args([
+                "--files-from",
+                list,
+                "--failed-list",
+                list,
+                "-T",
+                "from",
+                "to",
+            ]),
+            0,
+        );
+        for name in names {
+            assert_eq!(fs::read(at("to").join(name)).unwrap(), b"good");
+        }
+        assert!(!at("to/fine").exists(), "only what had failed is copied");
+        assert_eq!(fs::read(at(list)).unwrap(), b"", "nothing failed this time");
+        for name in names {
+            fs::remove_file(at("to").join(name)).unwrap();
+            fs::create_dir(at("to").join(name)).unwrap();
+        }
+    }
+    // The source itself.
+    fs::remove_dir_all(at("to")).unwrap();
+    fs::create_dir_all(at("to/fine")).unwrap();
+    run(in_folder(folder.path()).args(["--failed-list=list", "-T", "from/fine", "to/fine"]), 1);
+    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
+    fs::remove_dir(at("to/fine")).unwrap();
+    run(in_folder(folder.path()).args(["--files-from=list", "--failed-list=list", "-T", "from/fine", "to/fine"]), 0);
+    run(in_folder(folder.path()).args(["--files-from=list", "-T", "from/fine", "to/not"]), 0);
+    assert!(at("to/fine").is_file() && !at("to/not").exists(), "an empty list copies nothing");
+    run(in_folder(folder.path()).args(["--failed-list=list", "missing", "to"]), 1);
+    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
+}
+
+#[test]
+fn what_failed_is_named_again_where_it_was_buried() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for n in 0..300 {
+        write(at(&format!("from/{n}")), "x");
+    }
+    write(at("from/bad"), "x");
+    fs::create_dir_all(at("to/bad")).unwrap();
+    let line = "aiocp: cannot replace 'to/bad': a directory cannot be overwritten with a non-directory\n";
+    let output = run(in_folder(folder.path()).args(["--debug", "-T", "from", "to"]), 1);
+    let text = stderr(&output);
+    assert!(text.ends_with(&format!("{line}aiocp: 1 failure, named above; 300 files were copied\n")), "{text}");
+    let text = stderr(&run(in_folder(folder.path()).args(["-T", "from", "to"]), 1));
+    assert_eq!(text, format!("{line}aiocp: 1 failure, named above; 300 files were copied\n"), "once is enough");
+}
+
+#[test]
+fn an_output_never_takes_the_place_of_a_copy() {
+    let folder = folder();
+    write(folder.path().join("from/x"), "data");
+    let output = run(in_folder(folder.path()).args(["--failed-list=to/x", "-T", "from", "to"]), 1);
+    assert!(
+        stderr(&output).contains("the list of what failed would overwrite 'to/x', and is not written"),
+        "{output:?}"
+    );
+    assert_eq!(fs::read(folder.path().join("to/x")).unwrap(), b"data");
+}

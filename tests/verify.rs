@@ -1,0 +1,443 @@
+//! The proof of a copy: what the device has is found out, whatever the page cache says.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use common::lying::{LyingDisk, MARK};
+use common::*;
+
+/// Makes `count` files with a mark at a random place, which is returned by name. Every tenth file is big.
+fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut marks = BTreeMap::new();
+    for n in 0..count {
+        let len = if n % 10 == 0 { random.usize((1 << 20) + 1..3 << 20) } else { random.usize(MARK.len()..100_000) };
+        let mut bytes = noise(len, seed + n as u64);
+        // Within one page.
+        let at = loop {
+            let at = random.usize(0..=len - MARK.len());
+            if at / 4096 == (at + MARK.len() - 1) / 4096 {
+                break at;
+            }
+        };
+        bytes[at..at + MARK.len()].copy_from_slice(MARK);
+        let name = format!("{}/{n}", n % 7);
+        fs::create_dir_all(root.join(&name).parent().unwrap()).unwrap();
+        fs::write(root.join(&name), bytes).unwrap();
+        marks.insert(name, at as u64);
+    }
+    marks
+}
+
+/// The ranges that lines of the form `PATH: START..END differs` name, by path below `root`.
+fn ranges(output: &[u8], root: &Path, ending: &str) -> BTreeMap<String, Vec<std::ops::Range<u64>>> {
+    let mut found: BTreeMap<String, Vec<std::ops::Range<u64>>> = BTreeMap::new();
+    for line in String::from_utf8(output.to_vec()).unwrap().lines() {
+        let Some((path, range)) = line.strip_suffix(ending).and_then(|line| line.rsplit_once(": ")) else { continue };
+        let Some((start, end)) = range.split_once("..") else { continue };
+        let name = Path::new(path).strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        found.entry(name).or_default().push(start.parse().unwrap()..end.parse().unwrap());
+    }
+    found
+}
+
+#[test]
+fn a_device_that_turns_a_bit_over_is_found_out_1000_times_of_1000() {
+    let Some(disk) = LyingDisk::new("ext4", 512) else { return };
+    let from = folder();
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let marks = make_marked(from.path(), 1000, seed);
+    fs::write(from.path().join("0/honest"), noise(5 << 20, 1)).unwrap();
+    disk.lies.left.store(usize::MAX, Ordering::SeqCst);
+    let target = disk.path.join("copy");
+    let output = run(aiocp().args(["--verify", "--stats"]).arg(from.path()).arg(&target), 3);
+    assert!(disk.lies.told.load(Ordering::SeqCst) >= 2000, "each mark was written, and written again");
+    let found = ranges(&output.stdout, &target, " differs");
+    assert_eq!(found.len(), 1000);
+    for (name, at) in &marks {
+        let [range] = &found[name][..] else { panic!("{name}: {:?}", found[name]) };
+        assert!(range.contains(at) && range.end - range.start <= 1 << 20, "{name}: {range:?} holds {at}");
+        assert!(!target.join(name).exists(), "{name} is not published");
+    }
+    let names = walkdir::WalkDir::new(&target).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file());
+    assert_eq!(names.count(), 1, "the one honest file is there");
+    assert!(stderr(&output).ends_with("1000 failures and 1000 differences, named above; 1 file was copied\n"));
+}
+
+#[test]
+fn what_differs_once_is_written_again_and_said() {
+    for kind in ["ext4", "xfs"] {
+        let Some(disk) = LyingDisk::new(kind, 512) else { return };
+        let from = folder();
+        let marks = make_marked(from.path(), 60, 7);
+        disk.lies.once.store(true, Ordering::SeqCst);
+        disk.lies.left.store(usize::MAX, Ordering::SeqCst);
+        let target = disk.path.join("copy");
+        let output = run(aiocp().args(["--verify", "-p"]).arg(from.path()).arg(&target), 0);
+        assert_eq!(describe(from.path()), describe(&target), "on {kind}");
+        let found = ranges(&output.stdout, &target, " differed, written again");
+        for (name, at) in &marks {
+            assert!(found[name].len() == 1 && found[name][0].contains(at), "{name}: {:?}", found[name]);
+        }
+    }
+}
+
+#[test]
+fn a_comparison_sees_the_device_and_not_the_page_cache() {
+    let Some(disk) = LyingDisk::new("ext4", 256) else { return };
+    let from = folder();
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let marks = make_marked(from.path(), 200, seed);
+    let target = disk.path.join("copy");
+    disk.lies.left.store(usize::MAX, Ordering::SeqCst);
+    run(aiocp().arg("--direct=never").arg(from.path()).arg(&target), 0);
+    disk.lies.left.store(0, Ordering::SeqCst);
+    for name in marks.keys() {
+        assert!(
+            fs::read(from.path().join(name)).unwrap() == fs::read(target.join(name)).unwrap(),
+            "memory has it right"
+        );
+    }
+    let compare =
+        |more: &[&str], code| run(aiocp().args(["-T", "--verify-only"]).args(more).arg(from.path()).arg(&target), code);
+    let found = ranges(&compare(&[], 3).stdout, &target, " differs");
+    for (name, at) in &marks {
+        let [range] = &found[name][..] else { panic!("{name}: {:?}", found.get(name)) };
+        assert!(range.contains(at), "{name}: {range:?} holds {at}");
+    }
+    let mended = ranges(&compare(&["--repair"], 0).stdout, &target, " differed, written again");
+    assert_eq!(mended, found, "just these are written again");
+    assert!(compare(&[], 0).stdout.is_empty());
+    assert_eq!(describe(from.path()), describe(&target));
+}
+
+#[test]
+fn good_copies_are_proved_wherever_they_are() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    // Of three files there is nothing to read.
+    for (kind, proof, from_memory) in [
+        ("ext4", "verified direct", 0),
+        ("xfs", "verified direct", 0),
+        ("overlay", "verified direct", 0),
+        ("btrfs", "verified with an emptied page cache (btrfs buffers direct I/O)", 0),
+        ("tmpfs", "verified from memory (tmpfs lives in the page cache)", 312),
+    ] {
+        let (from, mounted) = (folder(), Mounted::new(kind, 512));
+        let (source, target) = (from.path().join("source"), mounted.path.join("target"));
+        make_tree(&source);
+        fs::hard_link(source.join("nested/size-3145733"), source.join("many/linked")).unwrap();
+        let manifest = from.path().join("manifest");
+        let mut command = aiocp();
+        command.args(["-a", "--verify", "--debug", "--stats", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+        let output = run(&mut command, 0);
+        assert_eq!(describe(&source), describe(&target), "on {kind}");
+        check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
+        let debug = stderr(&output);
+        for name in ["size-9437184", "size-4096"] {
+            let line = debug.lines().find(|line| line.contains(name)).unwrap();
+            assert!(line.ends_with(proof), "on {kind}: {line}");
+        }
+        let stats = String::from_utf8(output.stdout).unwrap();
+        assert!(stats.contains(&format!("315 files verified ({from_memory} from memory)")), "on {kind}: {stats}");
+        let warned = debug.contains("were verified from memory; --debug says why");
+        assert_eq!(warned, from_memory > 0, "on {kind}");
+        let output = run(aiocp().args(["-T", "-a", "--verify-only", "--debug"]).arg(&source).arg(&target), 0);
+        assert!(output.stdout.is_empty(), "on {kind}: {output:?}");
+        let debug = stderr(&output);
+        assert!(debug.lines().any(|line| line.contains("size-9437184") && line.ends_with(proof)), "on {kind}: {debug}");
+    }
+}
+
+/// A tree and its copy, with one difference of each kind, and the lines that name them.
+fn make_differences(source: &Path, target: &Path) -> Vec<String> {
+    make_tree(source);
+    for name in ["lost-dir", "other-dir"] {
+        fs::create_dir(source.join(name)).unwrap();
+        fs::write(source.join(name).join("in it"), "x").unwrap();
+    }
+    for (name, len) in [("longer", 100_000), ("shorter", 3 << 20), ("cut", 5 << 20), ("block", 1 << 20)] {
+        fs::write(source.join(name), noise(len, 5)).unwrap();
+    }
+    run(aiocp().arg(source).arg(target), 0);
+    let write = |name: &str, at: u64, bytes: &[u8]| {
+        use std::os::unix::fs::FileExt;
+        fs::File::options().write(true).open(target.join(name)).unwrap().write_all_at(bytes, at).unwrap();
+    };
+    // The last byte of the first block, two in the next: one range.
+    for at in [(1 << 20) - 1, 1 << 20, (2 << 20) - 1, (9 << 20) - 1] {
+        write("nested/size-9437184", at, b"\0");
+    }
+    write("hole-big", 1 << 20, b"no hole");
+    write("many/42", 7, b"?");
+    write("longer", 100_000, b"more");
+    write("block", 1 << 20, b"more");
+    let set_len =
+        |name: &str, len| fs::File::options().write(true).open(target.join(name)).unwrap().set_len(len).unwrap();
+    set_len("shorter", (2 << 20) + 5);
+    set_len("cut", 0);
+    fs::remove_file(target.join("many/7")).unwrap();
+    fs::remove_dir_all(target.join("lost-dir")).unwrap();
+    fs::remove_dir_all(target.join("other-dir")).unwrap();
+    fs::write(target.join("other-dir"), "a file").unwrap();
+    fs::remove_file(target.join("many/8")).unwrap();
+    fs::create_dir(target.join("many/8")).unwrap();
+    fs::remove_file(target.join("link")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", target.join("link")).unwrap();
+    fs::write(target.join("many/extra \n"), "x").unwrap();
+    fs::create_dir(target.join("extra-dir")).unwrap();
+    fs::write(target.join("extra-dir/in it"), "x").unwrap();
+    let lines = [
+        "nested/size-9437184: 0..2097152 differs",
+        "nested/size-9437184: 8388608..9437184 differs",
+        "hole-big: 1048576..2097152 differs",
+        "many/42: 0..294 differs",
+        "longer: 100000..100004 differs",
+        "block: 1048576..1048580 differs",
+        "shorter: 2097157..3145728 differs",
+        "cut: 0..5242880 differs",
+        "many/7: missing",
+        "lost-dir: missing",
+        "other-dir: is a file, was a directory",
+        "many/8: is a directory, was a file",
+        "link: leads to 'elsewhere', not to 'nested/size-1'",
+        "many/extra \\n: extra",
+        "extra-dir: extra",
+    ];
+    lines.map(|line| format!("{}/{line}", target.display())).to_vec()
+}
+
+fn sorted_lines(output: &[u8]) -> Vec<String> {
+    let mut lines: Vec<String> = std::str::from_utf8(output).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn each_kind_of_difference_is_named_and_what_can_be_mended_is() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    let mut lines = make_differences(&source, &target);
+    let before = describe(&target);
+    let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 3);
+    lines.sort();
+    assert_eq!(sorted_lines(&output.stdout), lines);
+    assert!(stderr(&output).ends_with("aiocp: 15 differences, named above; 310 files are the same\n"), "{output:?}");
+    assert_eq!(describe(&target), before, "a comparison changes nothing");
+    let output = run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(&source).arg(&target), 3);
+    let left = ["is a ", "leads to ", ": extra"];
+    let is_left = |line: &String| left.iter().any(|what| line.contains(what));
+    let mut wanted: Vec<String> = lines.clone();
+    wanted.push(format!("{}/lost-dir/in it: missing", target.display()));
+    for line in wanted.iter_mut().filter(|line| !is_left(line)) {
+        *line = line.replace(" differs", " differed, written again").replace(": missing", ": missing, copied");
+    }
+    wanted.sort();
+    assert_eq!(sorted_lines(&output.stdout), wanted);
+    let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 3);
+    assert_eq!(sorted_lines(&output.stdout), lines.iter().filter(|line| is_left(line)).cloned().collect::<Vec<_>>());
+    // What was mended is what a copy would have made, with mode and times.
+    let mended = describe(&target);
+    for (name, what) in describe(&source) {
+        let is_dir = what.ends_with("directory");
+        let is_left = ["other-dir", "many/8", "link"].iter().any(|left| name.starts_with(left));
+        assert!(is_dir || is_left || mended[&name] == what, "{name:?}: {} and {what}", mended[&name]);
+    }
+}
+
+#[test]
+fn the_filter_leaves_out_what_is_compared_too() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_differences(&source, &target);
+    let excluded = ["nested", "hole-big", "many", "longer", "shorter", "cut", "block", "*-dir", "link"];
+    let mut command = aiocp();
+    command
+        .args(["-T", "--verify-only"])
+        .args(excluded.map(|name| format!("--exclude={name}")))
+        .arg(&source)
+        .arg(&target);
+    assert!(run(&mut command, 0).stdout.is_empty());
+    let mut command = aiocp();
+    command
+        .args(["-T", "--verify-only", "--max-size=1K", "--exclude=*-dir", "--exclude=link"])
+        .arg(&source)
+        .arg(&target);
+    let lines = sorted_lines(&run(&mut command, 3).stdout);
+    let wanted =
+        ["many/42: 0..294 differs", "many/7: missing", "many/8: is a directory, was a file", "many/extra \\n: extra"];
+    assert_eq!(lines, wanted.map(|line| format!("{}/{line}", target.display())));
+}
+
+/// Bytes written to the destination, as `--stats` counts them.
+fn written_again(output: &std::process::Output) -> u64 {
+    let stats = String::from_utf8(output.stdout.clone()).unwrap();
+    let (before, _) = stats.split_once(" bytes written again").unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn one_changed_block_of_a_huge_image_costs_one_block() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    let file = fs::File::create(&source).unwrap();
+    file.set_len(100 << 30).unwrap();
+    for at in [0u64, 7 << 30, (100 << 30) - (4 << 20)] {
+        file.write_all_at(&noise(4 << 20, at), at).unwrap();
+    }
+    file.sync_all().unwrap();
+    // A hole is copied without being hashed.
+    run(aiocp().arg(&source).arg(&target), 0);
+    let copy = fs::File::options().write(true).open(&target).unwrap();
+    copy.write_all_at(b"x", (7 << 30) + (1 << 20) + 77).unwrap();
+    copy.sync_all().unwrap();
+    let blocks = fs::metadata(&target).unwrap().blocks();
+    let output = run(aiocp().args(["-T", "--verify-only", "--repair", "--stats"]).arg(&source).arg(&target), 0);
+    let start = (7u64 << 30) + (1 << 20);
+    let line = format!("{}: {start}..{} differed, written again\n", target.display(), start + (1 << 20));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with(&line), "{output:?}");
+    assert_eq!(written_again(&output), 1 << 20);
+    assert_eq!(fs::metadata(&target).unwrap().blocks(), blocks, "the holes stay holes");
+    let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 0);
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_repair_that_is_killed_goes_on_with_the_next_one() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::write(&source, noise((60 << 20) + 5, 1)).unwrap();
+    fs::write(&target, noise((60 << 20) + 1000, 2)).unwrap();
+    let mut killed = 0;
+    for submission in [1, 2, 4, 8, 16, 32, 64] {
+        let mut command = std::process::Command::new("strace");
+        command
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("inject=pwrite64,io_submit:signal=KILL:when={submission}"));
+        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["-T", "--verify-only", "--repair"]);
+        let Ok(output) = command.arg(&source).arg(&target).output() else {
+            assert!(std::env::var_os("CI").is_none(), "strace is missing, and in CI it may not be left out");
+            return;
+        };
+        killed += usize::from(output.status.code() != Some(0));
+    }
+    assert!(killed > 3, "{killed} were killed");
+    run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(&source).arg(&target), 0);
+    assert_eq!(fs::read(&source).unwrap(), fs::read(&target).unwrap());
+    assert!(litter(folder.path()).is_empty());
+}
+
+#[test]
+fn an_old_file_stays_if_the_new_one_is_not_proved() {
+    let Some(disk) = LyingDisk::new("xfs", 512) else { return };
+    let from = folder();
+    let target = disk.path.join("copy");
+    let marks = make_marked(from.path(), 20, 3);
+    for name in marks.keys() {
+        fs::create_dir_all(target.join(name).parent().unwrap()).unwrap();
+        fs::write(target.join(name), "old").unwrap();
+    }
+    disk.lies.left.store(usize::MAX, Ordering::SeqCst);
+    let output = run(aiocp().args(["-T", "--verify", "--repair", "--manifest=-"]).arg(from.path()).arg(&target), 3);
+    assert!(output.stdout.is_empty(), "nothing is in the manifest: {output:?}");
+    // Three times written again, and then given up.
+    assert_eq!(ranges(&output.stderr, &target, " differed, written again").values().map(Vec::len).sum::<usize>(), 60);
+    assert_eq!(ranges(&output.stderr, &target, " differs").len(), 20);
+    assert!(stderr(&output).contains("what was read back is not what was written"));
+    for name in marks.keys() {
+        assert_eq!(fs::read(target.join(name)).unwrap(), b"old");
+    }
+    assert!(litter(&target).is_empty());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_compared_is_an_error() {
+    use std::sync::atomic::AtomicBool;
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    for changing in [&source, &target] {
+        for path in [&source, &target] {
+            fs::write(path, noise(40 << 20, 1)).unwrap();
+        }
+        let stop = AtomicBool::new(false);
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = fs::File::options().append(true).open(changing).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    for len in [40 << 20, 30 << 20, 41 << 20] {
+                        file.set_len(len).unwrap();
+                    }
+                }
+            });
+            let compare = || aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target).output().unwrap();
+            let failed = (0..50).map(|_| compare()).find(|output| output.status.code() == Some(1));
+            stop.store(true, Ordering::Relaxed);
+            failed.expect("one of the comparisons meets a change")
+        });
+        let said = stderr(&output);
+        let is_named = |line: &str| line.contains(&format!("'{}'", changing.display()));
+        assert!(
+            said.lines().any(|line| is_named(line) && line.ends_with(": it changed while it was being read")),
+            "{said}"
+        );
+    }
+    fs::remove_file(&source).unwrap();
+    let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 1);
+    assert!(stderr(&output).contains("No such file or directory"), "{output:?}");
+}
+
+#[test]
+fn flags_that_make_no_sense_together_touch_nothing() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::write(&source, "x").unwrap();
+    for flags in [
+        &["--verify", "--no-sync"][..],
+        &["--verify", "--link"],
+        &["--verify", "--symbolic-link"],
+        &["--verify", "--attributes-only"],
+        &["--verify", "--verify-only"],
+        &["--verify-only", "--no-sync"],
+        &["--verify-only", "--manifest=m"],
+        &["--verify-only", "--no-clobber"],
+        &["--verify-only", "--interactive"],
+        &["--verify-only", "--update=older"],
+        &["--verify-only", "--backup"],
+        &["--verify-only", "--remove-destination"],
+        &["--verify-only", "--link"],
+        &["--repair"],
+    ] {
+        let output = run(aiocp().args(flags).arg(&source).arg(&target), 2);
+        assert!(stderr(&output).starts_with("aiocp: "), "{flags:?}: {output:?}");
+        assert!(!target.exists(), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_comparison_one_level_off_says_so() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_tree(&source);
+    run(aiocp().arg(&source).arg(&target), 0);
+    let output = run(aiocp().arg("--verify-only").arg(&source).arg(&target), 3);
+    assert_eq!(sorted_lines(&output.stdout), [format!("{}: missing", target.join("source").display())]);
+    assert!(stderr(&output).contains(&format!("hint: -T compares with '{}' itself", target.display())), "{output:?}");
+    // A file as DEST, a file in DEST, and several operands are found where a copy would have put them.
+    fs::write(folder.path().join("one"), "1").unwrap();
+    fs::write(folder.path().join("two"), "2").unwrap();
+    for args in [&["one", "copy"][..], &["one", "two", "target"]] {
+        run(aiocp().current_dir(&folder).args(args), 0);
+        run(aiocp().current_dir(&folder).arg("--verify-only").args(args), 0);
+    }
+    fs::write(folder.path().join("target/two"), "3").unwrap();
+    let output = run(aiocp().current_dir(&folder).args(["--verify-only", "-t", "target", "one", "two"]), 3);
+    assert_eq!(output.stdout, b"target/two: 0..1 differs\n");
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Times what it costs to keep everything: aiocp -a against aiocp and against aiocp --no-preserve=all, on 30,000 small files.
+
+    benches/fidelity.py [--dir DIR] [--rounds N]
+
+Needs root, for other owners, ACLs and dropped caches. It builds aiocp, makes the tree of benches/rivals.py in DIR (default: target/bench) with what a
+tree of a home or a server has: a tenth of the files with an extended attribute, a twentieth with an ACL, a twentieth with a second name, a fifth
+with another owner, one capability in a thousand. The three take turns, in an order that changes from round to round, each with a cold source and to
+durable; what is printed are medians, and the medians of each round's ratios.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import rivals
+
+WAYS = {"everything (-a)": ["-a"], "default": [], "nothing (--no-preserve=all)": ["--no-preserve=all"]}
+
+
+def acl(*bits):
+    entries = [(0x01, 0xFFFFFFFF), (0x02, 1), (0x04, 0xFFFFFFFF), (0x10, 0xFFFFFFFF), (0x20, 0xFFFFFFFF)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, bit, who) for (tag, who), bit in zip(entries, bits))
+
+
+def make_tree(root):
+    """The files' sizes are a log-normal law's, as in rivals.py; the seed is fixed, so that each run has the same tree."""
+    if (root / "decorated").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    rivals.make_tree(root)
+    rng = random.Random(2)
+    for file in sorted(root.rglob("*.dat")):
+        if rng.random() < 0.2:
+            os.chown(file, 1000, 1000)
+        if rng.random() < 0.1:
+            os.setxattr(file, "user.origin", b"https://example.org/" + file.name.encode())
+        if rng.random() < 0.05:
+            os.setxattr(file, "system.posix_acl_access", acl(6, 6, 4, 6, 4))
+        if rng.random() < 0.05:
+            os.link(file, file.with_suffix(".again"))
+        if rng.random() < 0.001:
+            os.setxattr(file, "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+    (root / "decorated").write_text("")
+    os.sync()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("fidelity.py gives files away and drops caches, for which it has to be root")
+    args.dir.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=rivals.REPO, check=True)
+    source, filler = args.dir / "fidelity", args.dir / "filler"
+    filler.touch()
+    make_tree(source)
+    times = {way: [] for way in WAYS}
+    for old in args.dir.glob("copy-*"):
+        rivals.remove(old)
+    time.sleep(rivals.RECENTLY_DELETED_S)
+    for round_ in range(args.rounds):
+        order = list(WAYS)
+        random.Random(round_).shuffle(order)
+        for n, way in enumerate(order):
+            target = args.dir / f"copy-{round_}-{n}"
+            rivals.cool(source, filler)
+            command = [str(rivals.REPO / "target/release/aiocp"), *WAYS[way], str(source), str(target)]
+            times[way].append(rivals.run(command, target))
+            print(f"  {way}: {times[way][-1][0]:.2f} s, CPU {times[way][-1][1]:.2f} s", file=sys.stderr)
+    for old in args.dir.glob("copy-*"):
+        rivals.remove(old)
+    print(f"30,000 small files, medians of {args.rounds}")
+    print("| kept | wall s, durable | CPU s | wall vs default |\n| --- | --- | --- | --- |")
+    for way, runs in times.items():
+        wall, cpu = (statistics.median(run[n] for run in runs) for n in (0, 1))
+        ratio = statistics.median(run[0] / other[0] for run, other in zip(runs, times["default"]))
+        print(f"| {way} | {wall:.2f} | {cpu:.2f} | {ratio:.2f} × |")
+
+
+if __name__ == "__main__":
+    main()

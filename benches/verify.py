@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Times aiocp --verify against the chains that do the same with other tools: copy, hash both sides, compare.
+
+    benches/verify.py [--dir DIR] [--rounds N] [--only big|tree] [--copiers cp,xcp,cpz,fcp] [--json FILE]
+
+A chain is a copy until it is durable, the hashes of the source by b3sum (from the page cache where the copy left it there), the eviction
+of the copy from the page cache, and the hashes of the copy by b3sum, which have to be the same. Many small files are given to as many b3sum
+at once as there are cores. The rest is as in rivals.py, which installs the tools.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import rivals
+
+B3SUM = "1.8.7"
+
+
+def b3sum(folder, binary):
+    """The lines of all files, sorted, by as many processes as there are cores."""
+    find = subprocess.Popen(["find", ".", "-type", "f", "-print0"], cwd=folder, stdout=subprocess.PIPE)
+    command = ["xargs", "-0", "-n", "512", "-P", str(os.cpu_count()), binary]
+    lines = subprocess.run(command, cwd=folder, stdin=find.stdout, stdout=subprocess.PIPE, check=True).stdout
+    find.wait()
+    return sorted(lines.splitlines())
+
+
+def hashes(path, binary):
+    if path.is_dir():
+        return b3sum(path, binary)
+    return subprocess.run([binary, "--no-names", path], stdout=subprocess.PIPE, check=True).stdout
+
+
+def chain(copier, source, target, binary):
+    subprocess.run([*map(str, copier), str(source), str(target)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["sync", "-f", target], check=True)
+    wanted = hashes(source, binary)
+    rivals.evict(target)
+    if hashes(target, binary) != wanted:
+        sys.exit(f"{copier[0]}: the copy differs")
+
+
+def run(tool, source, target, binary):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    if tool[0] == "verify":
+        subprocess.run([*map(str, tool[1]), str(source), str(target)], check=True, stdout=subprocess.DEVNULL)
+    else:
+        chain(tool[1], source, target, binary)
+    seconds = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(name, source, tools, args, filler, binary):
+    times = {tool: [] for tool in tools}
+    keep = source.is_dir()
+    for old in args.dir.glob("copy-*"):
+        rivals.remove(old)
+    if keep:
+        time.sleep(rivals.RECENTLY_DELETED_S)
+    for round_ in range(args.rounds):
+        order = list(tools)
+        random.Random(round_).shuffle(order)
+        for tool in order:
+            target = args.dir / f"copy-{round_}-{tool.replace(chr(32), chr(95))}"
+            rivals.cool(source, filler)
+            times[tool].append(run(tools[tool], source, target, binary))
+            if not keep:
+                rivals.remove(target)
+            print(f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s", file=sys.stderr)
+    for old in args.dir.glob("copy-*"):
+        rivals.remove(old)
+    print(f"\n{name}, medians of {args.rounds}\n| chain | wall s | CPU s | wall vs aiocp |\n| --- | --- | --- | --- |")
+    rows = {}
+    for tool, runs in times.items():
+        # Round by round, as in rivals.py.
+        ratio = statistics.median(r[0] / a[0] for r, a in zip(runs, times["aiocp --verify"]))
+        wall, cpu = (statistics.median(r[n] for r in runs) for n in range(2))
+        rows[tool] = {"wall_s": wall, "cpu_s": cpu, "ratio": ratio, "runs": runs}
+        print(f"| {tool} | {wall:.2f} | {cpu:.2f} | {ratio:.2f} × |")
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["big", "tree"])
+    parser.add_argument("--copiers", default="cp,xcp,cpz,fcp")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.dir.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        print("not root: only the source's data is evicted, not its metadata", file=sys.stderr)
+    rivals.RIVALS["b3sum"] = B3SUM
+    bin_ = rivals.build(True)
+    filler = args.dir / "filler"
+    filler.touch()
+    copiers = {
+        "cp": ["cp", "-r", "--reflink=never"],
+        "xcp": [bin_ / "xcp", "-r", "--no-progress"],
+        "cpz": [bin_ / "cpz"],
+        "fcp": [bin_ / "fcp"],
+    }
+    tools = {"aiocp --verify": ("verify", [rivals.REPO / "target/release/aiocp", "--verify"])}
+    tools |= {f"{name} + b3sum": ("chain", copiers[name]) for name in args.copiers.split(",")}
+    results = {}
+    if args.only != "tree":
+        rivals.make_big(args.dir / "big")
+        results["big"] = measure("one big file", args.dir / "big", tools, args, filler, bin_ / "b3sum")
+    if args.only != "big":
+        rivals.make_tree(args.dir / "tree")
+        results["tree"] = measure("30,000 small files", args.dir / "tree", tools, args, filler, bin_ / "b3sum")
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+
+
+main()

@@ -45,7 +45,12 @@ threads\t'Threads that call pread and pwrite'"
 complete -c aiocp -l queue-depth -d 'Blocks in flight, 1 to 4096' -r
 complete -c aiocp -l block-size -d 'Bytes a block, a power of two from 4K to 64M' -r
 complete -c aiocp -l threads -d 'Workers, 1 to 1024' -r
+complete -c aiocp -l bwlimit -d 'Read at most so much a second, KiB without a unit; 0 for no limit' -r
 complete -c aiocp -l journal-interval -d 'With --resume, bytes of a big file that may be copied again' -r
+complete -c aiocp -l progress -d 'Show how far it is: auto, always, never' -f -a "auto\t''
+always\t''
+never\t''"
+complete -c aiocp -l log-file -d 'Add what happens to FILE, a line each' -r -F
 complete -c aiocp -l failed-list -d 'Write what failed, for --files-from ("-": stdout)' -r -F
 complete -c aiocp -l completions -d 'Print a completion script: bash, zsh, fish, elvish, powershell' -r -f -a "bash\t''
 elvish\t''

@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 /// An eventfd that is written only when somebody said that it is about to wait.
@@ -62,10 +63,12 @@ impl Waker {
         }
     }
 
-    /// Blocks until woken: the wait of a loop without a kernel context.
-    pub fn wait(&self) -> io::Result<()> {
+    /// Blocks until woken, or until `timeout` is over: the wait of a loop without a kernel context. It may also end early.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut fds = [PollFd::new(&*self.event, PollFlags::IN)];
-        match poll(&mut fds, None) {
+        // More seconds than there are numbers for are for ever.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
 
 use super::args::Args;
 pub use super::args::command;
-use super::printer::{Printer, eprint_error, write_err, write_out};
+use super::printer::{Printer, error_lines};
+use super::screen::{Screen, write_err, write_out};
 use super::seeing::SeeingArgs;
 use super::signals::{Received, stop_on_signals};
 use super::summary::{self, count};
+use super::watch::{Shown, Watch, Watched, tell_on_signal};
 use super::{exit, json, usage};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
 use crate::error::{Cause, Error, reason, shown};
@@ -41,21 +42,27 @@ pub fn run() -> anyhow::Result<u8> {
     crate::sys::fs::raise_open_files_limit();
     let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) = &destination;
     let ends = (options.sync, args.selection.from0());
-    let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends) {
+    let screen = Arc::new(Screen::default());
+    let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, Arc::clone(&screen)) {
         Ok(printer) => printer,
         Err(error) => {
-            eprint_error(&error)?;
+            write_err(&error_lines(&error))?;
             return Ok(exit::FAILED);
         }
     };
-    let totals = Totals::default();
-    let received = stop_on_signals(Arc::clone(&options.stop)).context("cannot watch for signals")?;
-    let begun = Instant::now();
-    let run = Run { args: &args, options: &options, printer: &printer, totals: &totals, received, begun };
+    printer.log(&format!("begun: {}", command_line()))?;
+    let watched = Arc::new(Watched::new(Arc::default(), args.verify, screen));
+    let asked = Arc::clone(&watched);
+    let received = stop_on_signals(Arc::clone(&options.stop), move || tell_on_signal(&asked));
+    let received = received.context("cannot watch for signals")?;
+    let progress = if args.seeing.dry_run { Shown::Never } else { Shown::on_stderr(args.seeing.progress) };
+    let watch = Watch::begin(&watched, progress, false).context("cannot watch the run")?;
+    let run = Run { args: &args, options: &options, printer: &printer, watched: &watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
         None => run.copy(&sources, &destination, &outside)?,
     };
+    watch.end()?;
     let code = run.finish(copied)?;
     if args.verify_only && is_one_level_off(&sources, &destination) {
         write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(place)))?;
@@ -68,17 +75,22 @@ struct Run<'a> {
     args: &'a Args,
     options: &'a Options,
     printer: &'a Printer<'a>,
-    totals: &'a Totals,
+    watched: &'a Watched,
     /// Signals that have arrived.
     received: Received,
-    begun: Instant,
+    /// How its progress is shown.
+    progress: Shown,
 }
 
 impl Run<'_> {
+    fn totals(&self) -> &Totals {
+        &self.watched.totals
+    }
+
     fn tell(&self, event: Event) {
         match event {
-            Event::Failed(_) => Totals::add(&self.totals.failed, 1),
-            Event::Skipped(..) => Totals::add(&self.totals.skipped, 1),
+            Event::Failed(_) => Totals::add(&self.totals().failed, 1),
+            Event::Skipped(..) => Totals::add(&self.totals().skipped, 1),
             _ => {}
         }
         self.printer.event(event);
@@ -103,7 +115,7 @@ impl Run<'_> {
         };
         let outside = outside.iter().map(|path| Error::new("copy", sources[0].join(path), Cause::LeadsUp));
         outside.map(Event::Failed).chain(refused).for_each(|event| self.tell(event));
-        match copy::copy(&operands, self.options, self.printer, self.totals) {
+        match copy::copy(&operands, self.options, self.printer, self.totals()) {
             Ok(ended) => Ok(Some((operands, ended))),
             Err(cause) => {
                 tell_no_start(&cause, self.options.engine)?;
@@ -118,8 +130,8 @@ impl Run<'_> {
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
         let all_written = self.printer.finish(operands, interrupted.is_none())?;
-        let differences = Totals::get(&self.totals.differences);
-        let code = match (interrupted, Totals::get(&self.totals.failed), differences, copied) {
+        let differences = Totals::get(&self.totals().differences);
+        let code = match (interrupted, Totals::get(&self.totals().failed), differences, copied) {
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
             (_, 0, 0, Some((_, ended))) if all_written => match ended.finish() {
@@ -137,14 +149,19 @@ impl Run<'_> {
 
     /// What is said of the run as a whole.
     fn sum_up(&self, code: u8, began: bool) -> anyhow::Result<()> {
-        let Self { args, totals, .. } = self;
-        let elapsed = self.begun.elapsed();
+        let (args, totals) = (self.args, self.totals());
+        let elapsed = self.watched.begun.elapsed();
         match args.seeing {
             SeeingArgs { json: true, dry_run, .. } => write_out(&json::summary(totals, elapsed, code, dry_run))?,
             SeeingArgs { dry_run: true, .. } => write_out(&summary::plan(totals))?,
             SeeingArgs { stats: true, .. } => write_out(&summary::stats(totals, elapsed))?,
+            _ if code == exit::DONE && self.progress != Shown::Never => {
+                write_err(&format!("aiocp: {}\n", summary::brief(totals, elapsed, args.verify_only)))?;
+            }
             _ => {}
         }
+        self.printer
+            .end_log(&format!("ended with exit code {code}: {}", summary::stats(totals, elapsed).trim_end()))?;
         let from_memory = Totals::get(&totals.verified_from_memory);
         if from_memory > 0 {
             let files = count(from_memory, "file was", "files were");
@@ -163,7 +180,7 @@ impl Run<'_> {
     /// One line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = if self.options.resume { "the same command goes on from here" } else { "the rest is not begun" };
-        let files = count(Totals::get(&self.totals.files), "file was copied", "files were copied");
+        let files = count(Totals::get(&self.totals().files), "file was copied", "files were copied");
         write_err(&format!("aiocp: interrupted: {files}, whole; {next}\n"))
     }
 
@@ -184,7 +201,7 @@ impl Run<'_> {
             shown if 0 < shown && shown < failed => format!("the first {shown} named above again"),
             _ => "named above".to_owned(),
         };
-        let (files, same) = (Totals::get(&self.totals.files), Totals::get(&self.totals.verified_files));
+        let (files, same) = (Totals::get(&self.totals().files), Totals::get(&self.totals().verified_files));
         let rest = match self.args {
             Args { verify_only: true, .. } => count(same, "file is the same", "files are the same"),
             Args { seeing: SeeingArgs { dry_run: true, .. }, .. } => {
@@ -193,6 +210,21 @@ impl Run<'_> {
             _ => count(files, "file was copied", "files were copied"),
         };
         write_err(&format!("aiocp: {what}, {named}; {rest}\n"))
+    }
+}
+
+/// The command line, quoted as a shell wants it.
+fn command_line() -> String {
+    let words = std::env::args_os().map(|word| quoted(&shown(word)));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_=+,./:@%^".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

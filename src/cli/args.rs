@@ -1,6 +1,7 @@
 //! The flags of `aiocp`: one table, from which help, man page and completions are made.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,6 +183,12 @@ pub struct Args {
     #[arg(help_heading = "Tuning", long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: u16,
 
+    /// Read at most so much a second, KiB without a unit; 0 for no limit
+    ///
+    /// As in rsync. It holds for what is read of sources and for what is read back, together.
+    #[arg(help_heading = "Tuning", long, value_name = "RATE", default_value = "0", hide_default_value = true, value_parser = size::parse_rate)]
+    pub(super) bwlimit: u64,
+
     /// With --resume, bytes of a big file that may be copied again
     #[arg(help_heading = "Tuning", long, value_name = "SIZE", default_value = "256MiB", value_parser = size::parse)]
     pub(super) journal_interval: u64,
@@ -348,6 +355,7 @@ impl Args {
             queue_depth: self.queue_depth.into(),
             block_bytes: self.block_size,
             threads: self.threads.into(),
+            rate_bytes_per_s: NonZeroU64::new(self.bwlimit),
             resume: self.resume,
             journal_interval_bytes: self.journal_interval,
             stop: Arc::default(),

@@ -67,7 +67,12 @@ impl Failures {
 
     /// The first failures, if something was printed after one of them.
     pub(super) fn to_repeat(&self) -> Vec<String> {
-        if self.buried.load(Ordering::Relaxed) { self.lock().lines.clone() } else { Vec::new() }
+        if self.buried.load(Ordering::Relaxed) { self.first() } else { Vec::new() }
+    }
+
+    /// The first failures.
+    pub(super) fn first(&self) -> Vec<String> {
+        self.lock().lines.clone()
     }
 
     /// Writes the paths of what failed as `--files-from` reads them, relative to the one source. What cannot be found there, a failure of the

@@ -8,9 +8,12 @@ mod existing;
 mod failures;
 mod help;
 mod json;
+mod log;
 mod output;
 mod preserve;
 mod printer;
+mod progress;
+mod screen;
 mod seeing;
 mod selection;
 mod signals;
@@ -18,6 +21,7 @@ mod size;
 mod sum_args;
 mod summary;
 mod usage;
+mod watch;
 
 pub use completions::completions;
 

@@ -38,18 +38,12 @@ impl Output {
         self.path.is_none()
     }
 
-    /// Whether `file`, a path of the copy, is where this would go. A folder that cannot be resolved is an error, since
-    /// the answer "no" could cost a file.
+    /// Whether `file`, a path of the copy, is where this would go.
     pub(super) fn is_at(&self, file: &Path) -> io::Result<bool> {
         let Some(path) = self.path.as_deref().filter(|path| path.file_name() == file.file_name()) else {
             return Ok(false);
         };
-        match folder_of(path).canonicalize() {
-            Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
-            // The file's folder is there, so that one that is not there is another.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        is_same_place(path, file)
     }
 
     /// Has `fill` write it, and makes it durable if it is to be.
@@ -62,6 +56,16 @@ impl Output {
             }
             Some(path) => write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause)),
         }
+    }
+}
+
+/// Whether `path` is in the folder of `file`, which is there. A folder that cannot be resolved is an error, since the answer "no" could cost a file.
+pub(super) fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
+    match folder_of(path).canonicalize() {
+        Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
+        // The file's folder is there, so that one that is not there is another.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

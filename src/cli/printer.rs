@@ -2,13 +2,15 @@
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
 use super::failures::Failures;
 use super::json;
-use super::output::Output;
+use super::log::Log;
+use super::output::{self, Output};
+use super::screen::Screen;
 use super::seeing::SeeingArgs;
 use crate::copy::Operands;
 use crate::error::{Error, shown};
@@ -18,6 +20,8 @@ use crate::sum::Manifest;
 /// Prints events, and collects what is written in the end.
 pub(super) struct Printer<'a> {
     seeing: &'a SeeingArgs,
+    screen: Arc<Screen>,
+    log: Option<Log>,
     /// Whether what is written in the end is made durable.
     sync: bool,
     manifest: Option<(Output, Mutex<Manifest>)>,
@@ -36,10 +40,13 @@ impl<'a> Printer<'a> {
         manifest: Option<&Path>,
         place: &Path,
         (sync, nul): (bool, bool),
+        screen: Arc<Screen>,
     ) -> Result<Self, Error> {
         let output = |what, path: Option<&Path>| path.map(|path| Output::check(what, path, place)).transpose();
         Ok(Self {
             seeing,
+            screen,
+            log: seeing.log_file.as_deref().map(Log::open).transpose()?,
             sync,
             manifest: output("the manifest", manifest)?.map(|output| (output, Mutex::default())),
             failures: Failures::new(seeing.failed_list.is_some()),
@@ -51,17 +58,17 @@ impl<'a> Printer<'a> {
 
     fn out(&self, line: &str) -> Result<()> {
         self.failures.bury();
-        write_out(line)
+        self.screen.out(line)
     }
 
     fn err(&self, line: &str) -> Result<()> {
         self.failures.bury();
-        write_err(line)
+        self.screen.err(line)
     }
 
     fn failed(&self, error: &Error) -> Result<()> {
         self.failures.add(error);
-        eprint_error(error)
+        self.screen.err(&error_lines(error))
     }
 
     fn made(&self, made: &Made) -> Result<()> {
@@ -124,7 +131,7 @@ impl<'a> Printer<'a> {
         // Standard output may be the manifest's.
         let taken = self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).any(Output::is_stdout);
         // It buries no failure: it is one of the things to be seen in the end.
-        if taken { write_err(&line) } else { write_out(&line) }
+        if taken { self.screen.err(&line) } else { self.screen.out(&line) }
     }
 
     /// Sees that nothing that is written in the end takes the place of a file that was copied, or of its source.
@@ -139,12 +146,21 @@ impl<'a> Printer<'a> {
                 }
             }
         }
+        let log = self.log.as_ref().map(Log::path).filter(|log| log.file_name() == file.target.file_name());
+        if let Some(log) = log
+            && output::is_same_place(log, &file.target).context("cannot find the place of the log")?
+        {
+            bail!("the log '{}' was replaced by a copy, and the rest of it is lost", shown(log));
+        }
         Ok(())
     }
 
     fn take(&self, event: &Event) -> Result<()> {
         if self.seeing.json {
-            write_out(&json::line(event))?;
+            self.screen.out(&json::line(event))?;
+        }
+        if let Some(log) = &self.log {
+            log.event(event)?;
         }
         match event {
             Event::Copied(file) => self.copied(file),
@@ -159,6 +175,20 @@ impl<'a> Printer<'a> {
                 self.err(&format!("kernel AIO: {reason}; threads do its work\n"))
             }
             Event::NoKernelAio(_) => Ok(()),
+        }
+    }
+
+    /// Adds to the log, if there is one.
+    pub(super) fn log(&self, line: &str) -> Result<()> {
+        self.log.as_ref().map_or(Ok(()), |log| Ok(log.line(line)?))
+    }
+
+    /// Ends the log, if there is one, and makes it durable if it is to be.
+    pub(super) fn end_log(&self, line: &str) -> Result<()> {
+        self.log(line)?;
+        match &self.log {
+            Some(log) if self.sync => Ok(log.sync()?),
+            _ => Ok(()),
         }
     }
 
@@ -198,35 +228,30 @@ impl Sink for Printer<'_> {
 
     fn wants_files(&self) -> bool {
         let SeeingArgs { verbose, debug, dry_run, json, .. } = *self.seeing;
-        verbose || debug || dry_run || json || self.manifest.is_some() || self.failed_list.is_some()
+        let prints = verbose || debug || dry_run || json;
+        prints || self.manifest.is_some() || self.failed_list.is_some() || self.log.is_some()
     }
 
     fn confirm(&self, path: &Path, overridden_mode: Option<u32>) -> io::Result<bool> {
-        // Held until there is an answer, so that one question is asked at a time.
-        let mut stdin = io::stdin().lock();
         let question = match overridden_mode {
             None => format!("aiocp: overwrite '{}'? ", shown(path)),
             Some(mode) => format!("aiocp: replace '{}', overriding mode {mode:04o} ({})? ", shown(path), rights(mode)),
         };
-        io::stderr().write_all(question.as_bytes())?;
-        let mut answer = Vec::new();
-        stdin.read_until(b'\n', &mut answer)?;
-        Ok(matches!(answer.first(), Some(b'y' | b'Y')))
+        self.screen.ask(|| {
+            // Held until there is an answer, so that one question is asked at a time.
+            let mut stdin = io::stdin().lock();
+            io::stderr().write_all(question.as_bytes())?;
+            let mut answer = Vec::new();
+            stdin.read_until(b'\n', &mut answer)?;
+            Ok(matches!(answer.first(), Some(b'y' | b'Y')))
+        })
     }
 }
 
 /// One line, and a second one where something can be done about it.
-pub(super) fn eprint_error(error: &Error) -> Result<()> {
+pub(super) fn error_lines(error: &Error) -> String {
     let hint = error.hint().map(|hint| format!("aiocp: hint: {hint}\n")).unwrap_or_default();
-    write_err(&format!("aiocp: {error}\n{hint}"))
-}
-
-pub(super) fn write_out(text: &str) -> Result<()> {
-    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
-}
-
-pub(super) fn write_err(text: &str) -> Result<()> {
-    io::stderr().write_all(text.as_bytes()).context("cannot write to stderr")
+    format!("aiocp: {error}\n{hint}")
 }
 
 fn replacing(replaced: bool) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Seeing")]
@@ -12,6 +12,14 @@ pub(super) struct SeeingArgs {
     /// And what is left alone, and why.
     #[arg(short, long)]
     pub(super) verbose: bool,
+
+    /// Show how far it is: auto, always, never
+    ///
+    /// auto: on a terminal, after a second. always: from the start, and a line a second where a line cannot be changed.
+    /// Without WHEN: always. SIGUSR1 prints the same line.
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
+          default_value_t = Progress::Auto, default_missing_value = "always")]
+    pub(super) progress: Progress,
 
     /// Print a line a file: direct or buffered, and why
     #[arg(long)]
@@ -25,6 +33,12 @@ pub(super) struct SeeingArgs {
     #[arg(long, conflicts_with_all = ["verbose", "stats"])]
     pub(super) json: bool,
 
+    /// Add what happens to FILE, a line each
+    ///
+    /// With the time, and what has no other place: each file with its road and its hash.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(super) log_file: Option<PathBuf>,
+
     /// Write what failed, for --files-from ("-": stdout)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "parents")]
     pub(super) failed_list: Option<PathBuf>,
@@ -35,6 +49,14 @@ pub(super) struct SeeingArgs {
     /// rsync's -n has only this long name here, since -n is what it is in cp.
     #[arg(long, conflicts_with_all = ["interactive", "manifest", "verify", "verify_only"])]
     pub(super) dry_run: bool,
+}
+
+/// When the line of progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Progress {
+    Auto,
+    Always,
+    Never,
 }
 
 impl SeeingArgs {

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM: the first ends the copy in good order, the second at once.
+//! SIGINT and SIGTERM: the first ends the copy in good order, the second at once. SIGUSR1 asks how far it is.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -25,9 +25,9 @@ impl Received {
     }
 }
 
-/// Has the first signal request `stop`, and the second end the process. A signal that whoever started the process had ignored stays ignored,
+/// Has the first signal request `stop`, the second end the process, and SIGUSR1 call `tell`. A signal that whoever started the process had ignored stays ignored,
 /// as nohup(1) and shells that run it in the background expect.
-pub fn stop_on_signals(stop: Arc<Stop>) -> io::Result<Received> {
+pub fn stop_on_signals(stop: Arc<Stop>, tell: impl Fn() + Send + 'static) -> io::Result<Received> {
     let received = Received(Arc::default());
     let mut wanted = Vec::new();
     for signal in [SIGINT, SIGTERM] {
@@ -43,12 +43,17 @@ pub fn stop_on_signals(stop: Arc<Stop>) -> io::Result<Received> {
     for &signal in &wanted {
         flag::register(signal, Arc::clone(&armed))?;
     }
+    wanted.push(SIGUSR1);
     let mut signals = Signals::new(wanted)?;
     let first = Arc::clone(&received.0);
     std::thread::Builder::new().name("aiocp-signals".to_owned()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            first.store(exit_code(signal), Ordering::Release);
-            stop.request();
+        for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                tell();
+            } else if !stop.is_requested() {
+                first.store(exit_code(signal), Ordering::Release);
+                stop.request();
+            }
         }
     })?;
     Ok(received)

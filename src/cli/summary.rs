@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::progress::bytes;
 use crate::report::Totals;
 
 /// The long form, for `--stats`.
@@ -29,6 +30,34 @@ pub(super) fn stats(totals: &Totals, elapsed: Duration) -> String {
         Totals::get(&totals.rewritten_bytes),
         written as f64 / 1e6 / seconds,
     )
+}
+
+/// The short form, for the end of a run that somebody watched.
+pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let (written, direct) = (Totals::get(&totals.written_bytes), Totals::get(&totals.direct_bytes));
+    let (files, moved) = match compared {
+        true => (
+            count(Totals::get(&totals.verified_files), "file is the same", "files are the same"),
+            Totals::get(&totals.meter.proved_bytes),
+        ),
+        false => (count(Totals::get(&totals.files), "file", "files"), written),
+    };
+    let mut line = format!("{files}, {} in {seconds:.2} s, {}/s", bytes(moved), bytes((moved as f64 / seconds) as u64));
+    let mut add = |sum: u64, what: &str| {
+        if sum > 0 {
+            line += &format!(", {} {what}", bytes(sum));
+        }
+    };
+    add(direct, "direct");
+    add(written.saturating_sub(direct), "buffered");
+    add(Totals::get(&totals.cloned_bytes), "cloned");
+    add(Totals::get(&totals.hole_bytes), "of holes");
+    add(Totals::get(&totals.rewritten_bytes), "written again");
+    match Totals::get(&totals.resumed) {
+        0 => line,
+        resumed => line + &format!(", {} finished earlier", count(resumed, "file", "files")),
+    }
 }
 
 /// What a dry run found.

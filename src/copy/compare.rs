@@ -15,8 +15,8 @@ use super::verify::Broken;
 use super::worker::Run;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::{Failure, Moved};
-use crate::report::{Event, Proof, What};
+use crate::pipeline::{Failure, Moved, Progress};
+use crate::report::{Event, Proof, Totals, What};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
 
@@ -72,6 +72,7 @@ impl Run<'_> {
     /// are to be copied come back.
     pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> Vec<Entry> {
         let (mut reading, mut missing) = (Vec::new(), Vec::new());
+        let count = entries.len();
         for entry in entries {
             match self.begin_comparing(dir, entry) {
                 Ok(Found::Reading(comparison)) => reading.push(comparison),
@@ -80,6 +81,8 @@ impl Run<'_> {
                 Err(error) => self.fail(error),
             }
         }
+        // Those that are missing are met by the copy.
+        Totals::add(&self.totals.met, (count - missing.len()) as u64);
         for comparison in reading {
             if let Err(error) = self.finish_comparing(dir, *comparison) {
                 self.fail(error);
@@ -161,10 +164,12 @@ impl Run<'_> {
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
         let extent = Extent { size_bytes, known };
-        let source_reading = self.reader().start(&source.file, extent.clone());
+        let source_reading = self.reader(Progress::Handled).start(&source.file, extent.clone());
         let source_reading = source_reading.map_err(|failure| source_error(dir, &entry, failure))?;
-        let target_reading = self.reader_through(self.target_pipeline).start(&target.file, extent);
+        let target_reading = self.reader_through(self.target_pipeline, Progress::Proved);
+        let target_reading = target_reading.start(&target.file, extent);
         let target_reading = target_reading.map_err(|failure| target_error(dir, &entry, failure))?;
+        Totals::add(&self.totals.found_bytes, source.size_bytes());
         Ok(Found::Reading(Box::new(Comparison { entry, source, target, source_reading, target_reading })))
     }
 
@@ -205,6 +210,7 @@ impl Run<'_> {
         let Comparison { entry, source, target, source_reading, target_reading } = comparison;
         // Both are waited for, also if one fails: nothing is read any more when the files are closed.
         let (wanted, found) = (source_reading.finish(), target_reading.finish());
+        self.over(source.size_bytes(), wanted.as_ref().map_or(0, |(moved, _)| moved.bytes()));
         let (wanted, _) = wanted.map_err(|failure| source_error(dir, &entry, failure))?;
         let (found, proof) = found.map_err(|failure| target_error(dir, &entry, failure))?;
         let changed = |op, path| Error::new(op, path, Cause::ChangedWhileRead);

@@ -7,21 +7,18 @@ use std::time::Instant;
 
 use super::instead::Make;
 use super::parts::Parts;
+use super::stream::Streaming;
 use super::target::Target;
 use super::worker::Run;
 use super::{Options, Sparse};
-use crate::digest::{Hashing, Mode, Output};
+use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::road::{self, Direct, Lane};
-use crate::pipeline::{Failure, Moved, Shape, Side, Transfer};
+use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
 use crate::report::Road;
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
-
-/// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
-pub const STEP_BYTES: usize = 256 << 10;
 
 /// A source that was opened and found to be what was listed.
 pub struct Source {
@@ -105,10 +102,13 @@ impl Run<'_> {
         let filled = self.clone_contents(dir, entry, source, target.file()).and_then(|cloned| {
             let size_bytes = source.stat.st_size as u64;
             let filled = if cloned {
-                let hash = if self.options.hash { fill(&target, Fill::HashOnly, None)?.0.hash } else { None };
-                (Moved { hash, ..Moved::default() }, size_bytes, Road::CLONED)
+                let read = if self.options.hash { fill(&target, Fill::HashOnly, None)?.0 } else { Moved::default() };
+                self.over(size_bytes, read.bytes());
+                (Moved { hash: read.hash, ..Moved::default() }, size_bytes, Road::CLONED)
             } else {
                 let (moved, road) = fill(&target, Fill::Copy, parts.as_mut())?;
+                let earlier_bytes = parts.as_ref().map_or(0, Parts::earlier_bytes);
+                self.over(size_bytes, earlier_bytes + moved.bytes());
                 (moved, 0, road)
             };
             self.check_unchanged(dir, entry, source)?;
@@ -120,7 +120,7 @@ impl Run<'_> {
                 let kept =
                     self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: false });
                 let earlier_bytes = parts.as_ref().map_or(0, Parts::earlier_bytes);
-                let size_bytes = earlier_bytes + moved.written_bytes + moved.hole_bytes + cloned_bytes;
+                let size_bytes = earlier_bytes + moved.bytes() + cloned_bytes;
                 let in_parts = parts.is_some();
                 let source = source.stat;
                 Ok(Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts })
@@ -192,7 +192,7 @@ impl Run<'_> {
                 hash: self.options.hash,
                 sparse: self.is_sparse(&source.stat),
             };
-            let moved = stream(from, to, how, buffer).map_err(|failure| {
+            let moved = self.stream(from, to, how, buffer).map_err(|failure| {
                 let read = failure.op == "read";
                 let path = if read { dir.source_path(&entry.name) } else { dir.target_path(entry.target_name()) };
                 Error::new(failure.op, path, failure.cause).at(failure.offset_bytes)
@@ -230,6 +230,7 @@ impl Run<'_> {
             road::target_lane(direct, block_bytes, target.file()).map_err(|cause| target_error("write", cause))?;
         if let Some(parts) = &mut parts {
             self.prove_parts(dir, entry, &source.stat, target.file(), to, parts)?;
+            self.over(parts.earlier_bytes(), 0);
         }
         let sparse = self.is_sparse(&source.stat);
         loop {
@@ -243,6 +244,7 @@ impl Run<'_> {
                 // A clone has its data already, and only its hash is read.
                 target: (fill == Fill::Copy).then(|| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
                 shape,
+                progress: Progress::Handled,
             };
             let moved = match &mut parts {
                 Some(parts) => {
@@ -322,80 +324,4 @@ impl Run<'_> {
 /// Gives a file its exact size, after it was allocated in whole blocks.
 pub fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
     if fs::stat(file)?.st_size as u64 == size_bytes { Ok(()) } else { fs::set_size(file, size_bytes) }
-}
-
-/// What [`stream`] does with a file of this size.
-#[derive(Clone, Copy)]
-struct Streaming {
-    size_bytes: u64,
-    hash: bool,
-    sparse: bool,
-}
-
-/// Copies a file through the page cache from its start to its end, hashing in between; without a target it only hashes.
-fn stream(
-    source: &OwnedFd,
-    target: Option<&OwnedFd>,
-    Streaming { size_bytes, hash, sparse }: Streaming,
-    buffer: &mut [u8],
-) -> std::result::Result<Moved, Failure> {
-    let fail = |op, offset_bytes, cause: Cause| Failure { op, offset_bytes, cause };
-    let mut hasher = hash.then(blake3::Hasher::new);
-    let (mut offset, mut written_bytes) = (0u64, 0u64);
-    loop {
-        // One byte more than is left sees the end of the file in the same call, and that it grew.
-        let want = usize::try_from(size_bytes.saturating_sub(offset) + 1).unwrap_or(usize::MAX);
-        let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut buffer[..want], offset))
-            .map_err(|cause| fail("read", offset, io::Error::from(cause).into()))?;
-        if count == 0 {
-            break;
-        }
-        let bytes = &buffer[..count];
-        if let Some(hasher) = &mut hasher {
-            hasher.update(bytes);
-        }
-        let mut done = 0;
-        while let Some(target) = target
-            && let Some(run) = if sparse {
-                next_data_run(bytes, done, ZERO_GRAIN_BYTES)
-            } else {
-                (done < count).then_some(done..count)
-            }
-        {
-            write_all(target, &bytes[run.clone()], offset + run.start as u64)
-                .map_err(|(at, cause)| fail("write", at, cause.into()))?;
-            written_bytes += run.len() as u64;
-            done = run.end;
-        }
-        offset += count as u64;
-        // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
-        if size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want)) {
-            break;
-        }
-    }
-    if offset != size_bytes && size_bytes != 0 {
-        return Err(fail("read", offset, Cause::SourceChanged));
-    }
-    if let Some(target) = target
-        && written_bytes < offset
-    {
-        fs::set_size(target, offset).map_err(|cause| fail("write", offset, cause.into()))?;
-    }
-    let hash = hasher.as_ref().map(Output::of);
-    Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: offset - written_bytes })
-}
-
-/// pwrite(2) until all is written.
-pub fn write_all(file: &OwnedFd, bytes: &[u8], offset_bytes: u64) -> std::result::Result<(), (u64, io::Error)> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let at = offset_bytes + done as u64;
-        match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes[done..], at)) {
-            Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
-            Err(error) => return Err((at, error.into())),
-        }
-    }
-    Ok(())
 }

@@ -19,13 +19,16 @@ mod readback;
 mod record;
 mod resume;
 mod stop;
+mod stream;
 mod target;
 mod verify;
 mod worker;
 
 use std::ffi::OsStr;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::Mode;
@@ -34,7 +37,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 pub use crate::pipeline::EngineKind;
 pub use crate::pipeline::road::Direct;
-use crate::pipeline::{Limits, Pipeline};
+use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
 use crate::report::{self, Event, Sink, Totals, What};
 use crate::sys::fs;
 use crate::tree::{self, Counterpart, Keeper, OpenDirs};
@@ -115,6 +118,8 @@ pub struct Options {
     pub queue_depth: usize,
     /// Bytes a block: a power of two, at least 4096.
     pub block_bytes: u64,
+    /// How many bytes a second are read at most, from sources and in verification together.
+    pub rate_bytes_per_s: Option<NonZeroU64>,
     /// Workers, each with one small file or one batch at a time.
     pub threads: usize,
     /// Whether to go on where an earlier run was interrupted, and to keep a journal for the next. It hashes and syncs, whatever else is asked for, and is of use for copies alone.
@@ -147,6 +152,7 @@ impl Default for Options {
             engine: EngineKind::Auto,
             queue_depth: 32,
             block_bytes: 1 << 20,
+            rate_bytes_per_s: None,
             threads: 32,
             resume: false,
             journal_interval_bytes: 256 << 20,
@@ -215,10 +221,12 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
     let keeper = Keeper::new(options.preserve);
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
     let limits = Limits { queue_depth: options.queue_depth, block_bytes };
-    let pipeline = Pipeline::start(limits, options.engine)?;
+    let pace = options.rate_bytes_per_s.map(|rate| Arc::new(Pace::new(rate)));
+    let traffic = Traffic { meter: Arc::clone(&totals.meter), pace };
+    let pipeline = Pipeline::start(limits, options.engine, traffic.clone())?;
     // Each side of a comparison has a loop of its own, so that two devices are read at once.
     let compares = options.make == Make::Nothing;
-    let other = if compares { Some(Pipeline::start(limits, options.engine)?) } else { None };
+    let other = if compares { Some(Pipeline::start(limits, options.engine, traffic.clone())?) } else { None };
     let shares = Shares::of(fs::open_files_limit(), options.threads, if compares { 2 } else { 1 });
     let open_dirs = OpenDirs::new(shares.open_dirs);
     let queue = Queue::new(open_dirs.batches_max());
@@ -227,6 +235,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         options,
         sink,
         totals,
+        traffic,
         pipeline: &pipeline,
         target_pipeline: other.as_ref().unwrap_or(&pipeline),
         queue: &queue,
@@ -263,6 +272,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
             std::thread::Builder::new().name(format!("aiocp-{n}")).spawn_scoped(scope, move || run.work())?;
         }
         operands.walk(&run);
+        totals.walked.store(true, Ordering::Release);
         io::Result::Ok(())
     })?;
     run.sync_all_dirs();
@@ -313,6 +323,7 @@ impl tree::Visitor for Run<'_> {
     }
 
     fn batch(&self, batch: tree::Batch) {
+        Totals::add(&self.totals.listed, batch.entries.len() as u64);
         self.queue.push_batch(batch);
     }
 

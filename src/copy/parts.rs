@@ -15,7 +15,7 @@ use super::worker::Run;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::Lane;
-use crate::pipeline::{Failure, Moved, Shape, Side, Started, Transfer};
+use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Started, Transfer};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, OpenDir};
 
@@ -135,15 +135,16 @@ impl Run<'_> {
             blocks: Some(0..claimed.len() as u64),
         };
         let side = Side { file: Arc::clone(file), direct: to.is_direct() };
-        let found = match self.pipeline.transfer(Transfer { source: side, target: None, shape }) {
-            Ok(moved) => moved.leaves,
-            Err(Failure { cause: Cause::Interrupted, .. }) => {
-                // The next run proves it.
-                parts.leaves = claimed;
-                return Err(self.interrupted(dir, entry));
-            }
-            Err(_) => Vec::new(),
-        };
+        let found =
+            match self.pipeline.transfer(Transfer { source: side, target: None, shape, progress: Progress::Nothing }) {
+                Ok(moved) => moved.leaves,
+                Err(Failure { cause: Cause::Interrupted, .. }) => {
+                    // The next run proves it.
+                    parts.leaves = claimed;
+                    return Err(self.interrupted(dir, entry));
+                }
+                Err(_) => Vec::new(),
+            };
         let proved = claimed.iter().zip(&found).take_while(|(claimed, found)| claimed == found).count();
         parts.leaves = claimed;
         if proved < parts.leaves.len() {

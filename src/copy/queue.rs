@@ -24,6 +24,8 @@ pub struct Single {
     pub entry: Admitted,
     /// What others may wait for.
     pub claim: Option<Claim>,
+    /// What was counted as found.
+    pub found_bytes: u64,
 }
 
 #[derive(Default)]

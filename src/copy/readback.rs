@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::digest::{Hashing, LeafHash, Mode};
 use crate::error::Cause;
 use crate::pipeline::road::{self, Direct, Lane};
-use crate::pipeline::{Failure, Moved, Pipeline, Shape, Side, Started, Transfer};
+use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Started, Transfer};
 use crate::report::{Proof, Way};
 use crate::sys::fs;
 
@@ -16,6 +16,8 @@ use crate::sys::fs;
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     pub pipeline: &'a Pipeline,
+    /// What the bytes count as.
+    pub progress: Progress,
     pub direct: Direct,
     pub block_bytes: u64,
 }
@@ -86,7 +88,7 @@ impl<'a> Reader<'a> {
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        let started = self.pipeline.start_transfer(Transfer { source, target: None, shape });
+        let started = self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: self.progress });
         Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, dropped, blank, started })
     }
 }

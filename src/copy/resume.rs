@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat}
 use rustix::io::Errno;
 
 use super::journal::{Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, Unusable, print};
+use super::stream::write_all;
 use crate::digest::{Hash, LeafHash};
 use crate::error::{Cause, Error, Result};
 use crate::sys::Node;
@@ -337,7 +338,7 @@ impl Journal {
             writer.chain.append(record, &mut bytes);
         }
         let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
-        if let Err((_, cause)) = super::file::write_all(&self.file, &bytes, *end_bytes) {
+        if let Err((_, cause)) = write_all(&bytes, *end_bytes, |bytes, at| rustix::io::pwrite(&*self.file, bytes, at)) {
             *broken = true;
             return Err(Error::new("write the journal", self.path(), cause));
         }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 type Hook = Box<dyn Fn() + Send>;
 
@@ -11,6 +12,8 @@ type Hook = Box<dyn Fn() + Send>;
 pub struct Stop {
     requested: AtomicBool,
     hook: Mutex<Option<Hook>>,
+    /// Wakes those who sleep.
+    uttered: Condvar,
 }
 
 impl fmt::Debug for Stop {
@@ -30,6 +33,17 @@ impl Stop {
         self.requested.store(true, Ordering::Release);
         if let Some(hook) = &*hook {
             hook();
+        }
+        self.uttered.notify_all();
+    }
+
+    /// Blocks until `moment`, or until the copy is to stop.
+    pub(super) fn sleep_until(&self, moment: Instant) {
+        let mut hook = self.hook();
+        while !self.is_requested()
+            && let Some(left) = moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
+            hook = self.uttered.wait_timeout(hook, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

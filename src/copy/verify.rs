@@ -14,7 +14,7 @@ use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Lane};
-use crate::pipeline::{Failure, Moved, Pipeline, Shape, Side, Transfer};
+use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
 use crate::sys::Node;
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -25,14 +25,14 @@ const REWRITES: usize = 1;
 const REWRITES_TO_REPAIR: usize = 3;
 
 impl Run<'_> {
-    /// What reads files back.
-    pub fn reader(&self) -> Reader<'_> {
-        self.reader_through(self.pipeline)
+    /// What reads files back, and counts that as `progress`.
+    pub fn reader(&self, progress: Progress) -> Reader<'_> {
+        self.reader_through(self.pipeline, progress)
     }
 
     /// The same for what goes through this one of the pipelines.
-    pub fn reader_through<'a>(&'a self, pipeline: &'a Pipeline) -> Reader<'a> {
-        Reader { pipeline, direct: self.options.direct, block_bytes: self.options.block_bytes }
+    pub fn reader_through<'a>(&'a self, pipeline: &'a Pipeline, progress: Progress) -> Reader<'a> {
+        Reader { pipeline, progress, direct: self.options.direct, block_bytes: self.options.block_bytes }
     }
 
     /// Reads durable files back and compares them with what was read from their sources. Those that are not proved are thrown away and
@@ -44,7 +44,8 @@ impl Run<'_> {
         let mut proved = Vec::with_capacity(written.len());
         // All are in flight before the first is waited for.
         let start = |file: Written| {
-            let reading = self.reader().start(file.filled.target.file(), Extent::whole(file.filled.size_bytes));
+            let extent = Extent::whole(file.filled.size_bytes);
+            let reading = self.reader(Progress::Proved).start(file.filled.target.file(), extent);
             (file, reading)
         };
         let reading: Vec<_> = written.into_iter().map(start).collect();
@@ -79,7 +80,8 @@ impl Run<'_> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let size_bytes = filled.size_bytes;
         let source = self.open_source(dir, entry)?;
-        let reading = self.reader().start(&source.file, Extent::whole(size_bytes)).and_then(Reading::finish);
+        let reading = self.reader(Progress::Nothing).start(&source.file, Extent::whole(size_bytes));
+        let reading = reading.and_then(Reading::finish);
         let (wanted, _) =
             reading.map_err(|Failure { op, offset_bytes, cause }| source_error(op, cause).at(offset_bytes))?;
         if wanted.root() != filled.moved.root() {
@@ -108,7 +110,7 @@ impl Run<'_> {
             let written = self.rewrite(&broken)?;
             self.tell_ranges(dir, entry, &broken.ranges, true);
             let extent = Extent { size_bytes, known: blocks::known(&broken.found, &broken.bad) };
-            let reading = self.reader().start(target, extent).and_then(Reading::finish);
+            let reading = self.reader(Progress::Nothing).start(target, extent).and_then(Reading::finish);
             let (again, proof) = reading.map_err(|failure| self.read_back_error(dir, entry, failure))?;
             if again.root() == written.root() {
                 return Ok(proof);
@@ -168,8 +170,9 @@ impl Run<'_> {
                 blocks: None,
             };
             let side = |file, lane: Lane| Side { file: Arc::clone(file), direct: lane.is_direct() };
-            let moved =
-                self.pipeline.transfer(Transfer { source: side(source, from), target: Some(side(target, to)), shape });
+            let (source_side, target_side) = (side(source, from), Some(side(target, to)));
+            let progress = Progress::Nothing;
+            let moved = self.pipeline.transfer(Transfer { source: source_side, target: target_side, shape, progress });
             // A direct write of the tail is rounded up, also if another block failed.
             cut(target, extent.size_bytes).map_err(|cause| fail("set the size of")(cause.into()))?;
             match moved {

@@ -11,17 +11,18 @@ use std::time::Duration;
 use super::Options;
 use super::compare::Pair;
 use super::existing::{Admitted, Made, Put};
-use super::file::{Filled, STEP_BYTES, Source};
+use super::file::{Filled, Source};
 use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
 use super::instead::Make;
 use super::queue::{Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
 use super::stop::Stop;
+use super::stream::STEP_BYTES;
 use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::{Moved, Pipeline, road};
+use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
 use crate::sys::{Node, fs};
 use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
@@ -34,6 +35,8 @@ pub struct Run<'a> {
     pub options: &'a Options,
     pub sink: &'a dyn Sink,
     pub totals: &'a Totals,
+    /// What the workers read and write is counted and paced here.
+    pub traffic: Traffic,
     pub pipeline: &'a Pipeline,
     /// What reads the destination in a comparison; the same one otherwise.
     pub target_pipeline: &'a Pipeline,
@@ -95,7 +98,7 @@ impl Run<'_> {
             match task {
                 // What is not begun is only let go of, so that directories get their last sync.
                 Task::Batch(Batch { dir, .. }) if self.stop.is_requested() => self.release_dir(dir),
-                Task::Single(Single { dir, entry, claim }) if self.stop.is_requested() => {
+                Task::Single(Single { dir, entry, claim, .. }) if self.stop.is_requested() => {
                     self.give_up(claim, self.interrupted(&dir, &entry));
                     self.release_dir(dir);
                 }
@@ -106,14 +109,20 @@ impl Run<'_> {
                             self.copy_batch(&open, missing, &mut buffer);
                         }
                         Ok(open) => self.copy_batch(&open, entries, &mut buffer),
-                        Err(error) => self.fail(error),
+                        Err(error) => {
+                            Totals::add(&self.totals.met, entries.len() as u64);
+                            self.fail(error);
+                        }
                     }
                     self.release_dir(dir);
                 }
-                Task::Single(Single { dir, entry, claim }) => {
+                Task::Single(Single { dir, entry, claim, found_bytes }) => {
                     match dir.open() {
-                        Ok(open) => self.copy_single(&open, entry, claim, &mut buffer),
-                        Err(error) => self.give_up(claim, error),
+                        Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), &mut buffer),
+                        Err(error) => {
+                            self.lose(found_bytes);
+                            self.give_up(claim, error);
+                        }
                     }
                     self.release_dir(dir);
                 }
@@ -159,7 +168,8 @@ impl Run<'_> {
     /// Opens all files of a batch and asks for their data before the first is read: the device then sees many neighbours at
     /// once, which it merges, instead of one request after the other.
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
-        let mut small = Vec::with_capacity(entries.len());
+        let count = entries.len();
+        let mut small = Vec::with_capacity(count);
         for entry in entries {
             let Some(entry) = self.unless_finished(dir, entry) else { continue };
             if matches!(self.options.make, Make::HardLink | Make::SymbolicLink) {
@@ -183,15 +193,18 @@ impl Run<'_> {
                 self.plan_file(dir, &entry, claim, &source.stat);
                 continue;
             }
-            let size_bytes = source.stat.st_size as u64;
+            let size_bytes = source.size_bytes();
+            Totals::add(&self.totals.found_bytes, size_bytes);
             if self.is_small(size_bytes) {
                 fs::read_ahead(&*source.file, size_bytes.min(READ_AHEAD_BYTES));
                 small.push((entry, claim, source));
             } else {
                 dir.hold();
-                self.queue.push_single(Single { dir: Arc::clone(dir.dir()), entry, claim });
+                let dir = Arc::clone(dir.dir());
+                self.queue.push_single(Single { dir, entry, claim, found_bytes: size_bytes });
             }
         }
+        Totals::add(&self.totals.met, count as u64);
         let mut written = Vec::with_capacity(small.len());
         for (entry, claim, source) in small {
             if self.stop.is_requested() {
@@ -200,7 +213,10 @@ impl Run<'_> {
             }
             match self.copy_small(dir, &entry, &source, buffer) {
                 Ok(filled) => written.push(Written { entry, claim, filled }),
-                Err(error) => self.give_up(claim, error),
+                Err(error) => {
+                    self.lose(source.size_bytes());
+                    self.give_up(claim, error);
+                }
             }
         }
         self.settle(dir, written);
@@ -222,12 +238,21 @@ impl Run<'_> {
         }
     }
 
-    fn copy_single(&self, dir: &OpenDir, entry: Admitted, claim: Option<Claim>, buffer: &mut [u8]) {
+    fn copy_single(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        (claim, mut found_bytes): (Option<Claim>, u64),
+        buffer: &mut [u8],
+    ) {
         if entry.kind != EntryKind::File {
             return self.copy_claimed_link(dir, entry, claim);
         }
         let filled = self.open_source(dir, &entry).and_then(|source| {
-            if self.is_small(source.stat.st_size as u64) {
+            // A name that waited for another one is met as a file only now.
+            Totals::add(&self.totals.found_bytes, source.size_bytes().saturating_sub(found_bytes));
+            found_bytes = found_bytes.max(source.size_bytes());
+            if self.is_small(source.size_bytes()) {
                 self.copy_small(dir, &entry, &source, buffer)
             } else {
                 self.copy_big(dir, &entry, &source)
@@ -235,7 +260,23 @@ impl Run<'_> {
         });
         match filled {
             Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }]),
-            Err(error) => self.give_up(claim, error),
+            Err(error) => {
+                self.lose(found_bytes);
+                self.give_up(claim, error);
+            }
+        }
+    }
+
+    /// A file's data is where it has to be. So many of its bytes were counted as they moved; the rest never moved.
+    pub fn over(&self, size_bytes: u64, moved_bytes: u64) {
+        Totals::add(&self.totals.meter.handled_bytes, size_bytes.saturating_sub(moved_bytes));
+    }
+
+    /// A file that was found will not be copied.
+    fn lose(&self, found_bytes: u64) {
+        self.over(found_bytes, 0);
+        if self.options.verify {
+            Totals::add(&self.totals.meter.proved_bytes, found_bytes);
         }
     }
 
@@ -310,7 +351,7 @@ impl Run<'_> {
                 Ok(()) => self.release_dir(dir),
                 Err(error) => {
                     self.fail(error);
-                    self.queue.push_single(Single { dir, entry, claim: None });
+                    self.queue.push_single(Single { dir, entry, claim: None, found_bytes: 0 });
                 }
             }
         }
@@ -325,7 +366,7 @@ impl Run<'_> {
     /// The next name that waits is copied instead of one that is not.
     pub fn pass_on(&self, claim: Option<Claim>) {
         if let Some((Waiting { dir, entry }, claim)) = claim.and_then(|claim| self.hard_links.failed(claim)) {
-            self.queue.push_single(Single { dir, entry, claim: Some(claim) });
+            self.queue.push_single(Single { dir, entry, claim: Some(claim), found_bytes: 0 });
         }
     }
 
@@ -400,6 +441,9 @@ impl Run<'_> {
         Totals::add(&self.totals.files, 1);
         Totals::add(&self.totals.written_bytes, moved.written_bytes);
         Totals::add(&self.totals.hole_bytes, moved.hole_bytes);
+        if self.options.sync {
+            Totals::add(&self.totals.durable_bytes, outcome.size_bytes);
+        }
         if outcome.road.write == Way::Direct {
             Totals::add(&self.totals.direct_files, 1);
             Totals::add(&self.totals.direct_bytes, moved.written_bytes);

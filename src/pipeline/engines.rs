@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker};
 
@@ -110,8 +111,13 @@ impl Engines {
 
     /// Hands out what is queued, waits until something is over or the waker is woken, and adds what is over to `done`. It does not
     /// wait if `has_news` says that there is something else to do. With much in the kernel it waits for several completions at
-    /// once, so that the next submission is a batch.
-    pub fn wait(&mut self, has_news: impl Fn() -> bool, done: &mut Vec<Done>) -> io::Result<()> {
+    /// once, so that the next submission is a batch. It waits no longer than `timeout`, if there is one.
+    pub fn wait(
+        &mut self,
+        has_news: impl Fn() -> bool,
+        timeout: Option<Duration>,
+        done: &mut Vec<Done>,
+    ) -> io::Result<()> {
         done.append(&mut self.failed);
         if let Some(other) = &mut self.other {
             other.submit();
@@ -119,7 +125,7 @@ impl Engines {
         let patient = self.other.as_ref().is_none_or(|other| other.in_flight() == 0);
         let many = self.data_in_kernel >= self.queue_depth.div_ceil(4) && self.data_in_kernel >= 2;
         if many && patient && done.is_empty() {
-            return self.reap_kernel((self.data_in_kernel / 4).clamp(1, 8), done);
+            return self.reap_kernel((self.data_in_kernel / 4).clamp(1, 8), timeout, done);
         }
         if let Some(kernel) = &mut self.kernel
             && !self.polling
@@ -131,19 +137,19 @@ impl Engines {
         self.reap_other(done)?;
         let ready = !done.is_empty() || has_news();
         if self.kernel.is_some() {
-            self.reap_kernel(usize::from(!ready), done)?;
+            self.reap_kernel(usize::from(!ready), timeout, done)?;
         } else if !ready {
-            self.waker.wait()?;
+            self.waker.wait(timeout)?;
         }
         self.waker.disarm()?;
         self.reap_other(done)
     }
 
-    fn reap_kernel(&mut self, min: usize, done: &mut Vec<Done>) -> io::Result<()> {
+    fn reap_kernel(&mut self, min: usize, timeout: Option<Duration>, done: &mut Vec<Done>) -> io::Result<()> {
         let before = done.len();
         if let Some(kernel) = &mut self.kernel {
             kernel.submit();
-            kernel.reap(min, None, done)?;
+            kernel.reap(min, timeout, done)?;
         }
         self.data_in_kernel -= done[before..].iter().filter(|done| is_data(&done.op.kind)).count();
         if let Some(at) = done.iter().position(|done| done.op.tag == WAKE_TAG) {

@@ -8,22 +8,28 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::engines::Engines;
 use super::job::{Failure, Flight, Job, Moved, Next, Step};
 use super::slab::Slab;
-use super::{Limits, Message, Side, Transfer};
+use super::{Limits, Message, Progress, Side, Traffic, Transfer};
 use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};
 use crate::digest::{self, Leaf, Mode};
 use crate::error::Cause;
+use crate::report::Totals;
 
 /// A file in the loop.
 struct Entry {
     job: Job,
     source: Side,
     target: Option<Side>,
+    progress: Progress,
+    /// Bytes that were counted as progress.
+    progress_bytes: u64,
     reply: Sender<Result<Moved, Failure>>,
 }
 
@@ -75,6 +81,9 @@ pub(super) struct Loop {
     /// Blocks of holes that are being hashed.
     holes_out: usize,
     done: Vec<Done>,
+    traffic: Traffic,
+    /// When the next block may be read, if there is a rate to keep to and its turn is not used yet.
+    turn: Option<Instant>,
     closing: bool,
     stopped: bool,
 }
@@ -83,9 +92,9 @@ impl Loop {
     pub(super) fn new(
         limits: Limits,
         engines: Engines,
-        inbox: Receiver<Message>,
-        messages: Sender<Message>,
+        (inbox, messages): (Receiver<Message>, Sender<Message>),
         waker: Arc<Waker>,
+        traffic: Traffic,
     ) -> Self {
         Self {
             limits,
@@ -101,6 +110,8 @@ impl Loop {
             backlog: VecDeque::new(),
             holes_out: 0,
             done: Vec::new(),
+            traffic,
+            turn: None,
             closing: false,
             stopped: false,
         }
@@ -119,7 +130,8 @@ impl Loop {
             if self.closing && self.jobs.is_empty() && self.syncs.is_empty() {
                 return;
             }
-            self.engines.wait(|| !self.inbox.is_empty(), &mut self.done).expect("waiting for completions");
+            let timeout = self.turn.map(|turn| turn.saturating_duration_since(Instant::now()));
+            self.engines.wait(|| !self.inbox.is_empty(), timeout, &mut self.done).expect("waiting for completions");
             let mut done = std::mem::take(&mut self.done);
             for Done { op, result } in done.drain(..) {
                 self.complete(op, result);
@@ -134,12 +146,12 @@ impl Loop {
 
     fn receive(&mut self, message: Message) {
         match message {
-            Message::Transfer(Transfer { source, target, shape }, reply) => {
+            Message::Transfer(Transfer { source, target, shape, progress }, reply) => {
                 let mut job = Job::new(shape);
                 if self.stopped {
                     job.stop();
                 }
-                let index = self.jobs.insert(Entry { job, source, target, reply });
+                let index = self.jobs.insert(Entry { job, source, target, progress, progress_bytes: 0, reply });
                 match self.make_pool() {
                     Ok(()) => self.reading.push_back(index),
                     Err(error) => self.fail(index, "allocate buffers for", 0, error),
@@ -157,6 +169,9 @@ impl Loop {
             }
             Message::Hashed { job, block, leaf, hole } => {
                 self.holes_out -= usize::from(hole);
+                if hole {
+                    self.progress(job, block);
+                }
                 let entry = self.jobs.get(job);
                 entry.job.hashed(block, leaf);
                 entry.job.part_back();
@@ -196,7 +211,11 @@ impl Loop {
             match entry.job.next() {
                 Some(_) if entry.job.has_enough(in_order_max) => place += 1,
                 Some(Next::Read(block)) => {
+                    let len_bytes = entry.job.shape().block_len(block);
                     let Some(buffer) = self.pool.as_ref().and_then(Pool::get) else { return };
+                    if !is_turn(&self.traffic, &mut self.turn, len_bytes) {
+                        return;
+                    }
                     entry.job.start_next();
                     entry.job.part_out();
                     let flight = Flight::new(index, block, entry.job.shape());
@@ -210,8 +229,9 @@ impl Loop {
                         return;
                     }
                     entry.job.start_next();
-                    if let Some(mode) = entry.job.tree_mode().cloned() {
-                        self.hash_hole(index, block, mode);
+                    match entry.job.tree_mode().cloned() {
+                        Some(mode) => self.hash_hole(index, block, mode),
+                        None => self.progress(index, block),
                     }
                 }
                 None => {
@@ -249,12 +269,45 @@ impl Loop {
                 side.is_some_and(|side| side.direct)
             }
         };
-        let refused = self.engines.queue(op, direct);
-        self.backlog.extend(refused);
+        let tag = op.tag;
+        match self.engines.queue(op, direct) {
+            Some(refused) => self.backlog.push_back(refused),
+            None => self.set_out(tag),
+        }
+    }
+
+    /// An operation is on its way.
+    fn set_out(&mut self, tag: u64) {
+        if let Tag::Flight(flight) = Tag::unpack(tag) {
+            Totals::add(&self.traffic.meter.blocks_in_flight, 1);
+            self.flights.get(flight).begun = self.traffic.meter.start();
+        }
+    }
+
+    /// An operation is back.
+    fn come_back(&mut self, tag: u64, is_read: bool, result: &io::Result<usize>) {
+        let Tag::Flight(flight) = Tag::unpack(tag) else { return };
+        let meter = &self.traffic.meter;
+        Totals::take(&meter.blocks_in_flight, 1);
+        if let Ok(count) = result {
+            let begun = self.flights.get(flight).begun;
+            if is_read { meter.read(*count as u64, begun) } else { meter.wrote(*count as u64, begun) }
+        }
+    }
+
+    /// A block is over.
+    fn progress(&mut self, job: usize, block: u64) {
+        let entry = self.jobs.get(job);
+        let bytes = entry.job.shape().block_len(block);
+        if let Some(sum) = sum(&self.traffic, entry.progress) {
+            entry.progress_bytes += bytes;
+            Totals::add(sum, bytes);
+        }
     }
 
     fn complete(&mut self, op: Op, result: io::Result<usize>) {
         let Op { kind, tag, file, .. } = op;
+        self.come_back(tag, matches!(kind, OpKind::Read(_)), &result);
         // The caller of a sync closes the file next, so this hold on it must be gone before the answer.
         drop(file);
         match (Tag::unpack(tag), kind) {
@@ -333,8 +386,9 @@ impl Loop {
             entry.job.written((flight.len_bytes().min(range.end) - range.start) as u64);
             return self.write(index, buffer, range);
         }
-        self.flights.remove(index);
         entry.job.part_back();
+        let Flight { block, .. } = self.flights.remove(index);
+        self.progress(job, block);
         self.end_if_over(job);
     }
 
@@ -388,9 +442,33 @@ impl Loop {
         if !over || self.reading.contains(&index) {
             return;
         }
-        let Entry { job, source, target, reply } = self.jobs.remove(index);
+        let Entry { job, source, target, progress, progress_bytes, reply } = self.jobs.remove(index);
         drop((source, target));
+        let result = job.finish();
+        if let (Err(_), Some(sum)) = (&result, sum(&self.traffic, progress)) {
+            Totals::take(sum, progress_bytes);
+        }
         // Whoever asked may have panicked; nobody else wants the answer.
-        drop(reply.send(job.finish()));
+        drop(reply.send(result));
     }
+}
+
+/// Where progress is counted.
+fn sum(traffic: &Traffic, progress: Progress) -> Option<&AtomicU64> {
+    match progress {
+        Progress::Handled => Some(&traffic.meter.handled_bytes),
+        Progress::Proved => Some(&traffic.meter.proved_bytes),
+        Progress::Nothing => None,
+    }
+}
+
+/// Whether a block of `len_bytes` may be read now, and if not, when.
+fn is_turn(traffic: &Traffic, turn: &mut Option<Instant>, len_bytes: u64) -> bool {
+    let Some(pace) = &traffic.pace else { return true };
+    let due = *turn.get_or_insert_with(|| pace.turn(len_bytes));
+    let is_due = due <= Instant::now();
+    if is_due {
+        *turn = None;
+    }
+    is_due
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::aio::SharedBuffer;
 use crate::digest::{Hash, Hashing, Leaf, LeafHash, Mode, Output, Serial, Tree};
@@ -108,6 +109,11 @@ pub struct Moved {
 }
 
 impl Moved {
+    /// Bytes of the blocks that were moved or read: those of all that were not known before.
+    pub fn bytes(&self) -> u64 {
+        self.written_bytes + self.hole_bytes
+    }
+
     /// The BLAKE3 hash that `b3sum` prints.
     pub fn root(&self) -> Option<Hash> {
         self.hash.as_ref().map(Output::hash)
@@ -321,6 +327,8 @@ pub struct Flight {
     /// Where the present run of data ends, when writing.
     run_end: usize,
     short_counts: u32,
+    /// When the present read or write was queued, if times are taken.
+    pub begun: Option<Instant>,
 }
 
 /// What follows a completion.
@@ -346,6 +354,7 @@ impl Flight {
             position: 0,
             run_end: 0,
             short_counts: 0,
+            begun: None,
         }
     }
 

@@ -7,6 +7,7 @@ mod event_loop;
 pub mod job;
 pub mod road;
 mod slab;
+mod traffic;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ pub use engines::EngineKind;
 use engines::Engines;
 use event_loop::Loop;
 pub use job::{Failure, Moved, Shape};
+pub use traffic::{Pace, Traffic};
 
 /// How much is in flight.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,19 @@ pub struct Transfer {
     pub target: Option<Side>,
     /// What is moved.
     pub shape: Shape,
+    /// What its blocks count as.
+    pub progress: Progress,
+}
+
+/// What the bytes of a transfer count as in the [`Meter`](crate::report::Meter), block by block. Those of one that fails are taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// As handled.
+    Handled,
+    /// As proved.
+    Proved,
+    /// As nothing, since they were counted before.
+    Nothing,
 }
 
 /// A file that is in the loop.
@@ -89,15 +104,20 @@ pub struct Pipeline {
 impl Pipeline {
     /// Starts the loop. Without kernel AIO (see [`no_kernel_aio`](Self::no_kernel_aio)) threads do its work, unless the kernel's was demanded.
     /// Fails when there are too many open files or threads.
-    pub fn start(limits: Limits, engine: EngineKind) -> io::Result<Self> {
+    pub fn start(limits: Limits, engine: EngineKind, traffic: Traffic) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let (engines, no_kernel) = Engines::open(engine, limits.queue_depth, Arc::clone(&waker))?;
-        Self::run(limits, engines, no_kernel, waker)
+        Self::run(limits, engines, no_kernel, (waker, traffic))
     }
 
-    fn run(limits: Limits, engines: Engines, no_kernel: Option<String>, waker: Arc<Waker>) -> io::Result<Self> {
+    fn run(
+        limits: Limits,
+        engines: Engines,
+        no_kernel: Option<String>,
+        (waker, traffic): (Arc<Waker>, Traffic),
+    ) -> io::Result<Self> {
         let (messages, inbox) = unbounded();
-        let state = Loop::new(limits, engines, inbox, messages.clone(), Arc::clone(&waker));
+        let state = Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
         let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
         Ok(Self { messages, waker, thread: Some(thread), no_kernel })
     }
@@ -196,11 +216,15 @@ mod tests {
     const BLOCK_BYTES: usize = 4096;
 
     fn pipeline(seed: u64, faults: Faults) -> Pipeline {
+        metered(seed, faults, Traffic::default())
+    }
+
+    fn metered(seed: u64, faults: Faults, traffic: Traffic) -> Pipeline {
         let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
         let waker = Arc::new(Waker::new().unwrap());
         let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker));
         let engines = Engines::of(Box::new(engine), limits.queue_depth, Arc::clone(&waker));
-        Pipeline::run(limits, engines, None, waker).unwrap()
+        Pipeline::run(limits, engines, None, (waker, traffic)).unwrap()
     }
 
     fn transfer(contents: &[u8], target: &std::fs::File) -> Transfer {
@@ -219,7 +243,12 @@ mod tests {
             known: Vec::new(),
             blocks: None,
         };
-        Transfer { source: side(source), target: Some(side(target.try_clone().unwrap())), shape }
+        Transfer {
+            source: side(source),
+            target: Some(side(target.try_clone().unwrap())),
+            shape,
+            progress: Progress::Handled,
+        }
     }
 
     #[test]
@@ -279,5 +308,44 @@ mod tests {
             );
             assert_eq!(pipeline.sync(files.to_vec()).len(), 2);
         }
+    }
+
+    #[test]
+    fn every_byte_is_counted_once_and_those_of_a_file_that_fails_are_taken_back() {
+        let contents = vec![7; 50 * BLOCK_BYTES + 5];
+        for seed in 0..50 {
+            let traffic = Traffic::default();
+            traffic.meter.take_times();
+            let fail = if seed % 2 == 0 { 0.0 } else { 0.2 };
+            let faults = Faults { shorten: 0.1, fail, delay: 0.3, ..Faults::default() };
+            let pipeline = metered(seed, faults, traffic.clone());
+            let target = tempfile::tempfile().unwrap();
+            let moved = pipeline.transfer(transfer(&contents, &target));
+            drop(pipeline);
+            let meter = &traffic.meter;
+            let [read, written, handled, in_flight] =
+                [&meter.read_bytes, &meter.written_bytes, &meter.handled_bytes, &meter.blocks_in_flight]
+                    .map(crate::report::Totals::get);
+            assert_eq!(in_flight, 0, "seed {seed}");
+            if moved.is_ok() {
+                let size_bytes = contents.len() as u64;
+                assert!(read >= size_bytes && written >= size_bytes && handled == size_bytes, "seed {seed}");
+                assert!(meter.latencies().unwrap().writes.count() >= 51, "seed {seed}");
+            } else {
+                assert!(seed % 2 == 1 && handled == 0, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_is_kept_to() {
+        // 40 KiB at 256 KiB a second, of which the first block is free: 36 / 256 of a second, however fast the machine.
+        let contents = vec![7; 10 * BLOCK_BYTES];
+        let pace = Some(Arc::new(Pace::new(std::num::NonZeroU64::new(256 << 10).unwrap())));
+        let pipeline = metered(1, Faults::default(), Traffic { pace, ..Traffic::default() });
+        let target = tempfile::tempfile().unwrap();
+        let begun = std::time::Instant::now();
+        pipeline.transfer(transfer(&contents, &target)).unwrap();
+        assert!(begun.elapsed() >= Duration::from_micros(140_625), "{:?}", begun.elapsed());
     }
 }

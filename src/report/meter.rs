@@ -13,8 +13,10 @@ pub struct Meter {
     pub read_bytes: AtomicU64,
     /// Bytes that writes have answered for. They are not durable yet.
     pub written_bytes: AtomicU64,
-    /// Of the bytes of files that were found: those that are over, be they written, holes, cloned or given up.
+    /// Of the bytes of files that were found: those that are over, be they written, holes, cloned, compared or given up.
     pub handled_bytes: AtomicU64,
+    /// Bytes that were read back, or of a destination that is compared.
+    pub proved_bytes: AtomicU64,
     /// Blocks of big files that are being read or written at the moment.
     pub blocks_in_flight: AtomicU64,
     latencies: OnceLock<Box<Latencies>>,

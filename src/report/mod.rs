@@ -334,6 +334,8 @@ pub struct Totals {
     pub walked: AtomicBool,
     /// Bytes of the files that are to be copied, as far as they are known.
     pub found_bytes: AtomicU64,
+    /// Bytes of files whose data is durable and that have their names. Without syncs there are none.
+    pub durable_bytes: AtomicU64,
     /// What is counted while data moves.
     pub meter: Arc<Meter>,
 }
@@ -368,6 +370,11 @@ impl Totals {
     pub fn add(sum: &AtomicU64, count: u64) {
         // Relaxed: the sums order nothing, and the last reading comes after the threads were joined.
         sum.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes back what was added to one of the sums.
+    pub fn take(sum: &AtomicU64, count: u64) {
+        sum.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Reads one of the sums.

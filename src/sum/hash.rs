@@ -18,7 +18,7 @@ use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Direct, Lane};
-use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Shape, Side, Started, Transfer};
+use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
 use crate::report::Way;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::EntryKind;
@@ -178,7 +178,8 @@ impl<T> Feeder<T> {
 /// descriptors.
 pub fn run<T: Send, R>(options: &Options, done: &dyn Done<T>, feed: impl FnOnce(&mut Feeder<T>) -> R) -> io::Result<R> {
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
-    let pipeline = Pipeline::start(Limits { queue_depth: options.queue_depth, block_bytes }, EngineKind::Auto)?;
+    let limits = Limits { queue_depth: options.queue_depth, block_bytes };
+    let pipeline = Pipeline::start(limits, EngineKind::Auto, Traffic::default())?;
     if let Some(reason) = pipeline.no_kernel_aio() {
         done.no_kernel_aio(reason);
     }
@@ -301,7 +302,7 @@ impl<T> Worker<'_, T> {
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        Ok((self.pipeline.start_transfer(Transfer { source, target: None, shape }), lane))
+        Ok((self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: Progress::Nothing }), lane))
     }
 
     /// Holes are not read where the filesystem tells of them truly; their zeros are hashed all the same.

@@ -1,0 +1,85 @@
+//! `--log-file`: what happened, a line each, with the time.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result, shown};
+use crate::report::{Copied, Event, Made, Way};
+
+/// A file to which lines are added.
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// Opens the file, and makes it if there is none. What stands in it stays.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::options().append(true).create(true).open(path);
+        let file = file.map_err(|cause| Error::new("open the log", path, cause))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Where it is, as the user would write it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a line. It goes out in one write(2), so that lines of several runs do not mix.
+    pub(super) fn line(&self, text: &str) -> Result<()> {
+        let line = format!("{} {text}\n", humantime::format_rfc3339_millis(SystemTime::now()));
+        (&self.file).write_all(line.as_bytes()).map_err(|cause| self.error(cause))
+    }
+
+    /// Adds what is to be said of an event.
+    pub(super) fn event(&self, event: &Event) -> Result<()> {
+        self.line(&sentence(event))
+    }
+
+    /// Makes it durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        match self.file.sync_all() {
+            // A FIFO or a terminal, see fsync(2).
+            Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            synced => synced.map_err(|cause| self.error(cause)),
+        }
+    }
+
+    fn error(&self, cause: io::Error) -> Error {
+        Error::new("write the log", &self.path, cause)
+    }
+}
+
+fn sentence(event: &Event) -> String {
+    match event {
+        Event::Copied(file) => copied(file),
+        Event::Made(made) => self::made(made),
+        Event::Skipped(path, why) => format!("skipped '{}': {why}", shown(path)),
+        Event::Failed(error) => format!("failed: {error}"),
+        Event::Warning(error) => format!("warning: {error}"),
+        Event::Differs(difference) => format!("differs: {difference}"),
+        Event::Same(path, proof) => format!("same '{}': {proof}", shown(path)),
+        Event::NoKernelAio(reason) => format!("kernel AIO: {reason}; threads do its work"),
+    }
+}
+
+fn copied(file: &Copied) -> String {
+    let verb = match file.road.write {
+        Way::Linked => "linked",
+        Way::Planned => "would copy",
+        _ => "copied",
+    };
+    let mut line = format!("{verb} '{}' -> '{}'", shown(&file.source), shown(&file.target));
+    line += &format!(" ({} bytes, {}", file.size_bytes, file.road);
+    line.extend(file.proof.map(|proof| format!(", {proof}")));
+    line.extend(file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())));
+    line.extend(file.backup.as_ref().map(|backup| format!(", backup '{}'", shown(backup))));
+    line + ")"
+}
+
+fn made(made: &Made) -> String {
+    let backup = made.backup.as_ref().map(|backup| format!(" (backup '{}')", shown(backup))).unwrap_or_default();
+    format!("made {} '{}'{backup}", made.kind, shown(&made.target))
+}

@@ -1,0 +1,237 @@
+//! How far a run has come, as one line.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::summary::count;
+use crate::report::Totals;
+
+/// The rate is that of so much time.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Until then nobody knows how long the rest will take.
+const RATE_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// What the line tells, at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct State {
+    /// Since the run began.
+    pub(super) elapsed: Duration,
+    /// Bytes of the files that were found.
+    pub(super) found_bytes: u64,
+    /// Whether there will be no more of them.
+    pub(super) all_found: bool,
+    /// Of them those that are over.
+    pub(super) handled_bytes: u64,
+    pub(super) written_bytes: u64,
+    pub(super) durable_bytes: u64,
+    /// With `--verify`, bytes that were read back.
+    pub(super) verified_bytes: Option<u64>,
+    pub(super) files: u64,
+}
+
+impl State {
+    pub(super) fn of(totals: &Totals, elapsed: Duration, verifies: bool) -> Self {
+        // The walker's end is read before the counts, and what it handed out before what was met, so that nothing looks complete too early.
+        let walked = totals.walked.load(Ordering::Acquire);
+        let listed = Totals::get(&totals.listed);
+        let all_found = walked && Totals::get(&totals.met) >= listed;
+        let found_bytes = Totals::get(&totals.found_bytes);
+        Self {
+            elapsed,
+            found_bytes,
+            all_found,
+            handled_bytes: Totals::get(&totals.meter.handled_bytes).min(found_bytes),
+            written_bytes: Totals::get(&totals.meter.written_bytes),
+            durable_bytes: Totals::get(&totals.durable_bytes),
+            verified_bytes: verifies.then(|| Totals::get(&totals.meter.proved_bytes).min(found_bytes)),
+            files: Totals::get(&totals.files) + Totals::get(&totals.verified_files) * u64::from(!verifies),
+        }
+    }
+
+    /// Bytes to be moved and bytes to be read back count alike.
+    fn work_bytes(&self) -> u64 {
+        self.found_bytes * if self.verified_bytes.is_some() { 2 } else { 1 }
+    }
+
+    fn done_bytes(&self) -> u64 {
+        self.handled_bytes + self.verified_bytes.unwrap_or(0)
+    }
+
+    /// Never 100: that is said by the end of the run, when all is durable.
+    fn per_cent(&self) -> Option<u64> {
+        let per_cent = |work: u64| (u128::from(self.done_bytes()) * 100 / u128::from(work)) as u64;
+        (self.all_found && self.work_bytes() > 0).then(|| per_cent(self.work_bytes()).min(99))
+    }
+
+    /// The line in at most `width` columns: what matters least is left out first.
+    pub(super) fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
+        // Each part with its rank.
+        let mut parts = Vec::new();
+        parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %"))));
+        // Holes, clones and what is only compared are never written.
+        let word = if self.written_bytes >= self.handled_bytes { "written" } else { "done" };
+        let more = if self.all_found { "" } else { "+" };
+        parts.push((1, format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes))));
+        parts.push((4, format!("{} durable", bytes(self.durable_bytes))));
+        parts.extend(self.verified_bytes.map(|verified| (5, format!("{} verified", bytes(verified)))));
+        parts.push((6, count(self.files, "file", "files")));
+        parts.extend(rate.map(|rate| (2, format!("{}/s", bytes(rate as u64)))));
+        parts.extend(self.left(rate).map(|left| (3, left)));
+        loop {
+            let line = parts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
+            let last = parts.iter().map(|&(rank, _)| rank).max();
+            match (width, last) {
+                (Some(width), Some(last)) if line.len() > width => parts.retain(|&(rank, _)| rank != last),
+                _ => return line,
+            }
+        }
+    }
+
+    /// How much time is left, once all is known that is to be done.
+    fn left(&self, rate: Option<f64>) -> Option<String> {
+        let left_bytes = self.work_bytes().saturating_sub(self.done_bytes());
+        match rate {
+            _ if !self.all_found => None,
+            _ if left_bytes == 0 => Some("finishing".to_owned()),
+            Some(rate) if rate > 0.0 => Some(format!("{} left", clock(left_bytes as f64 / rate))),
+            _ => None,
+        }
+    }
+}
+
+/// What was done when, over the last seconds.
+#[derive(Debug, Default)]
+pub(super) struct Rate(VecDeque<(Duration, u64)>);
+
+impl Rate {
+    /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if it is too early to say.
+    pub(super) fn update(&mut self, state: &State) -> Option<f64> {
+        self.0.push_back((state.elapsed, state.done_bytes()));
+        // The first one that is old enough stays as the other end of the window.
+        while self.0.get(1).is_some_and(|&(then, _)| state.elapsed - then >= RATE_WINDOW) {
+            self.0.pop_front();
+        }
+        let (then, done) = match self.0.front() {
+            Some(&(then, done)) if then < state.elapsed && self.0.len() > 2 => (then, done),
+            // Nobody watched; the beginning is the other end.
+            _ => (Duration::ZERO, 0),
+        };
+        let age = state.elapsed.saturating_sub(then);
+        (age >= RATE_AGE_MIN).then(|| state.done_bytes().saturating_sub(done) as f64 / age.as_secs_f64())
+    }
+}
+
+/// A number of bytes in three digits and a unit of the powers of 1,000: `999 B`, `1.20 kB`, `43.1 GB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    // 999.6 would be rounded to four digits.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    let decimals = match value {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// Seconds as a clock shows them: `0:05`, `12:40`, `3:07:00`.
+pub(super) fn clock(seconds: f64) -> String {
+    let seconds = seconds.ceil() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            elapsed: Duration::from_secs(10),
+            found_bytes: 4_290_000_000,
+            all_found: true,
+            handled_bytes: 1_930_000_000,
+            written_bytes: 1_930_000_000,
+            durable_bytes: 1_200_000_000,
+            verified_bytes: None,
+            files: 120,
+        }
+    }
+
+    #[test]
+    fn the_line_has_everything_and_loses_what_matters_least() {
+        let line = |width| state().line(Some(812e6), width);
+        let whole = "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 120 files, 812 MB/s, 0:03 left";
+        assert_eq!(line(None), whole);
+        assert_eq!(line(Some(whole.len())), whole);
+        assert_eq!(line(Some(80)), "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 812 MB/s, 0:03 left");
+        assert_eq!(line(Some(55)), "44 %, 1.93 GB of 4.29 GB written, 812 MB/s, 0:03 left");
+        assert_eq!(line(Some(50)), "44 %, 1.93 GB of 4.29 GB written, 812 MB/s");
+        assert_eq!(line(Some(10)), "44 %");
+        assert_eq!(line(Some(2)), "");
+    }
+
+    #[test]
+    fn nothing_is_promised_before_it_is_known_and_100_is_never_said() {
+        let searching = State { all_found: false, ..state() };
+        assert_eq!(
+            searching.line(Some(812e6), None),
+            "1.93 GB of 4.29 GB+ written, 1.20 GB durable, 120 files, 812 MB/s"
+        );
+        let moved = State { handled_bytes: 4_290_000_000, written_bytes: 0, ..state() };
+        assert_eq!(moved.line(None, None), "99 %, 4.29 GB of 4.29 GB done, 1.20 GB durable, 120 files, finishing");
+        let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
+        assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
+        assert!(verifies.line(Some(429e6), None).ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left"));
+        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 B durable, 0 files");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let mut rate = Rate::default();
+        let at = |seconds: u64, handled_bytes: u64| State {
+            elapsed: Duration::from_secs(seconds),
+            found_bytes: u64::MAX / 4,
+            handled_bytes,
+            ..State::default()
+        };
+        assert_eq!(rate.update(&at(0, 0)), None);
+        for second in 1..20 {
+            assert_eq!(rate.update(&at(second, second * 100)), Some(100.0), "{second}");
+        }
+        for second in 20..40 {
+            rate.update(&at(second, 1900));
+        }
+        assert_eq!(rate.update(&at(40, 1900)), Some(0.0));
+        // Asked once, with nobody watching before.
+        assert_eq!(Rate::default().update(&at(10, 100)), Some(10.0));
+    }
+
+    #[test]
+    fn sizes_have_three_digits_and_times_are_clocks() {
+        for (number, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (9_994, "9.99 kB"),
+            (9_996, "10.0 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.00 MB"),
+            (43_120_000_000, "43.1 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+        for (seconds, text) in [(0.0, "0:00"), (4.2, "0:05"), (760.0, "12:40"), (11_220.0, "3:07:00")] {
+            assert_eq!(clock(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The line of progress, SIGUSR1, the rate limit, and the log.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::*;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Two files of a megabyte and one of three in `from`.
+fn source() -> tempfile::TempDir {
+    let folder = folder();
+    fs::create_dir(folder.path().join("from")).unwrap();
+    for (name, mib) in [("a", 1), ("b", 1), ("c", 3)] {
+        fs::write(folder.path().join("from").join(name), noise(mib << 20, mib as u64)).unwrap();
+    }
+    folder
+}
+
+fn in_folder(folder: &Path, args: &[&str]) -> Command {
+    let mut command = aiocp();
+    command.current_dir(folder).args(args);
+    command
+}
+
+/// What a terminal of this size shows of a command, with all that was overdrawn.
+fn on_terminal(folder: &Path, (columns, rows): (u32, u32), environment: &str, args: &str) -> Option<String> {
+    if !have("script") {
+        return None;
+    }
+    let command = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
+    let typed = format!("stty cols {columns} rows {rows}; {environment} {command} {args}");
+    let mut script = Command::new("script");
+    let script = script.args(["-qec", &typed, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
+    Some(String::from_utf8(run(script.current_dir(folder).stdin(Stdio::null()), 0).stdout).unwrap())
+}
+
+fn per_cents(text: &str) -> Vec<u64> {
+    let numbers = text.split(" %").map(|before| before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap());
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.pop();
+    numbers.into_iter().map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn into_a_pipe_it_is_a_line_now_and_then_and_never_says_100() {
+    let folder = source();
+    let output = run(&mut in_folder(folder.path(), &["--progress", "--bwlimit=2M", "from", "to"]), 0);
+    let text = stderr(&output);
+    let lines: Vec<_> = text.lines().collect();
+    let (last, progress) = lines.split_last().unwrap();
+    assert!(progress.len() >= 2, "{text}");
+    for line in progress {
+        assert!(line.starts_with("aiocp: ") && line.contains(" written, ") && line.contains(" durable, "), "{line}");
+    }
+    let per_cents = per_cents(&text);
+    assert!(!per_cents.is_empty() && per_cents.is_sorted() && per_cents.iter().all(|&n| n < 100), "{text}");
+    assert!(last.starts_with("aiocp: 3 files, 5.24 MB in ") && last.contains(" direct"), "{text}");
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn a_pipe_or_a_dumb_terminal_has_none_unless_it_is_asked_for() {
+    let folder = source();
+    let output = run(&mut in_folder(folder.path(), &["--bwlimit=2M", "from", "to"]), 0);
+    assert_eq!((stderr(&output).as_str(), output.stdout.as_slice()), ("", &b""[..]));
+    for (environment, args) in [("TERM=dumb", ""), ("", "--progress=never")] {
+        let shown = on_terminal(folder.path(), (80, 24), environment, &format!("{args} -T --bwlimit=2M from to"));
+        assert!(shown.is_none_or(|shown| shown.is_empty()), "{environment} {args}");
+    }
+}
+
+#[test]
+fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
+    let folder = source();
+    for (columns, environment) in [(120, ""), (40, ""), (80, "NO_COLOR=1")] {
+        let args = "-T --bwlimit=2M from to";
+        let Some(shown) = on_terminal(folder.path(), (columns, 24), environment, args) else { return };
+        let (drawn, summary) = shown.rsplit_once("aiocp: ").expect("there is a summary");
+        assert!(summary.starts_with("3 files, 5.24 MB in ") && summary.ends_with("\r\n"), "{shown:?}");
+        assert!(!drawn.contains('\n') && !drawn.contains("\u{1b}[3"), "one line, without colours: {shown:?}");
+        assert!(drawn.ends_with('\r') || drawn.ends_with("\u{1b}[2K"), "the line is gone in the end: {shown:?}");
+        let per_cents = per_cents(drawn);
+        assert!(per_cents.len() > 3 && per_cents.is_sorted() && *per_cents.last().unwrap() < 100, "{shown:?}");
+        for line in drawn.split('\r').map(|line| line.trim_start_matches("\u{1b}[2K")) {
+            assert!(line.chars().count() <= columns as usize, "{line:?}");
+            assert!(line.trim_end().len() < columns as usize, "{line:?}");
+        }
+        assert_eq!(drawn.contains(" durable, "), columns > 40, "{shown:?}");
+    }
+    // What is over at once shows nothing but the summary.
+    let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-T --no-sync from to") else { return };
+    assert!(shown.starts_with("aiocp: 3 files, "), "{shown:?}");
+}
+
+#[test]
+fn what_is_printed_meanwhile_does_not_meet_the_line() {
+    let folder = source();
+    let args = "-v --progress=always -T --bwlimit=4M from to";
+    let Some(shown) = on_terminal(folder.path(), (80, 24), "", args) else { return };
+    for name in ["a", "b", "c"] {
+        let line = format!("'from/{name}' -> 'to/{name}'\r\n");
+        let (before, _) = shown.split_once(&line).unwrap_or_else(|| panic!("{line}: {shown:?}"));
+        assert!(before.is_empty() || before.ends_with(['\n', '\r', 'K']), "it begins a line: {shown:?}");
+    }
+}
+
+/// A copy that takes some seconds, when it has said so by its first line.
+fn slow_copy(folder: &Path) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut command = in_folder(folder, &["--progress=always", "--bwlimit=1M", "-T", "from", "to"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    (child, lines)
+}
+
+#[test]
+fn sigusr1_prints_the_line_and_ends_nothing() {
+    let folder = source();
+    // Each question gets a line beside those that come every second.
+    let (mut child, mut lines) = slow_copy(folder.path());
+    let begun = Instant::now();
+    for _ in 0..5 {
+        kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.starts_with("aiocp: ") && line.contains(" written, "), "{line}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "five lines that come by themselves take longer");
+    assert!(child.wait().unwrap().success());
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().last().unwrap().starts_with("aiocp: 3 files, 5.24 MB in "), "{rest}");
+}
+
+#[test]
+fn a_limited_copy_is_told_to_stop_as_fast_as_any_other() {
+    let folder = source();
+    // The small ones sleep for their turn, the big one's block waits in the loop.
+    let mut command = in_folder(folder.path(), &["--progress=always", "--bwlimit=10", "-T", "from", "to"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let begun = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(60), "at 10 KiB a second a block takes 100 s");
+}
+
+#[test]
+fn a_rate_limit_holds_for_small_files_too() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("from")).unwrap();
+    for n in 0..40 {
+        fs::write(folder.path().join(format!("from/{n}")), noise(25_000, n)).unwrap();
+    }
+    let begun = Instant::now();
+    run(&mut in_folder(folder.path(), &["--bwlimit=1MB", "from", "to"]), 0);
+    // A million bytes, of which the first file's are free.
+    assert!(begun.elapsed() >= Duration::from_millis(975), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_log_has_everything_with_its_time_and_grows() {
+    let folder = source();
+    fs::write(folder.path().join("from/line\nbreak"), "x").unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("from/link")).unwrap();
+    let log = folder.path().join("log");
+    run(&mut in_folder(folder.path(), &["--log-file", "log", "--manifest", "m", "from", "to"]), 0);
+    let first = fs::read_to_string(&log).unwrap();
+    for line in first.lines() {
+        let (time, _) = line.split_once(' ').unwrap();
+        assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"), "{line}");
+    }
+    let texts: Vec<_> = first.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert!(texts[0].starts_with("begun: ") && texts[0].ends_with("aiocp --log-file log --manifest m from to"));
+    assert!(texts.contains(&"made directory 'to'") && texts.contains(&"made symbolic link 'to/link'"), "{first}");
+    let hash = blake3::hash(b"x").to_hex();
+    let line =
+        format!("copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 bytes, buffered (small file), blake3 {hash})");
+    assert!(texts.contains(&line.as_str()), "{first}");
+    assert!(texts.last().unwrap().starts_with("ended with exit code 0: 4 files "), "{first}");
+
+    run(&mut in_folder(folder.path(), &["--log-file", "log", "missing", "to"]), 1);
+    let second = fs::read_to_string(&log).unwrap();
+    let added = second.strip_prefix(&first).expect("what was there stays");
+    assert!(added.contains(" failed: cannot stat 'missing': No such file or directory\n"), "{added}");
+    assert!(added.lines().last().unwrap().contains("ended with exit code 1: "), "{added}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_told_before_or_after() {
+    let folder = source();
+    let output = run(&mut in_folder(folder.path(), &["--log-file", "no/log", "from", "to"]), 1);
+    assert_eq!(stderr(&output), "aiocp: cannot open the log 'no/log': No such file or directory\n");
+    assert!(!folder.path().join("to").exists(), "nothing was copied");
+    let output = run(&mut in_folder(folder.path(), &["--log-file", "/dev/full", "from", "to"]), 1);
+    assert!(stderr(&output).contains("cannot write the log '/dev/full': No space left on device"), "{output:?}");
+    // A copy takes its place.
+    fs::write(folder.path().join("from/log"), "x").unwrap();
+    fs::create_dir_all(folder.path().join("to")).unwrap();
+    let output = run(&mut in_folder(folder.path(), &["-T", "--log-file", "to/log", "from", "to"]), 1);
+    assert!(stderr(&output).contains("the log 'to/log' was replaced by a copy"), "{output:?}");
+}

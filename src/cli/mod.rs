@@ -10,6 +10,9 @@ mod help;
 mod json;
 mod log;
 mod output;
+// Nothing calls it until --report is a flag.
+#[allow(dead_code)]
+mod page;
 mod preserve;
 mod printer;
 mod progress;

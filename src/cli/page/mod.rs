@@ -1,0 +1,206 @@
+//! The page of a run, for `--report`: one HTML file that asks for nothing else. It is made from data alone, and the same data makes the same page.
+//!
+//! Charts are drawn here and not in the browser, so that there is no script; what the pointer shows is there already, and the style sheet lets it be
+//! seen. Every text from outside goes through [`named`] or [`units::escaped`].
+
+mod axis;
+mod chart;
+mod headline;
+mod latency;
+mod progress;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::error::shown;
+use crate::report::{Latencies, Road, Sample, Totals, Way};
+use units::{bytes, counted, duration, escaped, grouped, per_second, percent, rate, share};
+
+/// Its looks.
+const STYLE: &str = include_str!("page.css");
+
+/// All that is told of a run.
+pub(super) struct Page<'a> {
+    /// The command line as it was given.
+    pub(super) command: String,
+    pub(super) version: &'a str,
+    pub(super) deed: Deed,
+    pub(super) begun: SystemTime,
+    pub(super) elapsed: Duration,
+    pub(super) exit_code: u8,
+    pub(super) totals: &'a Totals,
+    /// The last one is to be from the end of the run.
+    pub(super) samples: &'a [Sample],
+    pub(super) latencies: Option<&'a Latencies>,
+    /// The slowest first.
+    pub(super) slowest: &'a [Slow],
+    /// The first of them, a line each.
+    pub(super) failures: &'a [String],
+    /// How many there are in all.
+    pub(super) failed: u64,
+}
+
+/// What the run was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// To copy, and to wait until the copy is durable or not.
+    Copy { durable: bool },
+    /// To compare what is there already.
+    Compare,
+    /// To say what it would do.
+    Plan,
+}
+
+/// A file that took long.
+pub(super) struct Slow {
+    pub(super) path: PathBuf,
+    pub(super) size_bytes: u64,
+    pub(super) elapsed: Duration,
+    pub(super) road: Road,
+}
+
+/// The whole page.
+pub(super) fn render(page: &Page<'_>) -> String {
+    let sections = [
+        headline::header(page),
+        "<main>\n".to_owned(),
+        progress::charts(page),
+        latency::section(page.latencies),
+        shares(page.totals),
+        slowest(page.slowest),
+        failures(page),
+        counts(page.totals),
+        "</main>\n".to_owned(),
+        footer(page),
+    ];
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+        title = escaped(&headline::title(page)),
+        body = sections.concat(),
+    )
+}
+
+/// A name from outside: on one line, and isolated so that it cannot turn the direction of what stands around it.
+fn named(name: impl AsRef<Path>) -> String {
+    format!("<bdi>{}</bdi>", escaped(&shown(name)))
+}
+
+/// A bar of parts, which are a class and a number each, and beneath it what they are.
+fn bar(caption: &str, parts: &[(&str, u64)]) -> String {
+    let whole = parts.iter().map(|(_, part)| *part).fold(0, u64::saturating_add);
+    let (mut pieces, mut legend) = (String::new(), String::new());
+    for (name, part) in parts {
+        let width = share(*part as f64, whole as f64) * 100.0;
+        if *part > 0 {
+            _ = write!(pieces, "<i class=\"{name}\" style=\"width:{width:.3}%\"></i>");
+        }
+        let (size, percent) = (bytes(*part as f64), percent(*part, whole));
+        _ = write!(
+            legend,
+            "<li><i class=\"patch {name}\"></i> {name} <span class=\"figure\">{size}, {percent}</span></li>"
+        );
+    }
+    format!(
+        "<h3>{caption}</h3>\n<div class=\"bar\" aria-hidden=\"true\">{pieces}</div>\n<ul class=\"legend\">{legend}</ul>\n"
+    )
+}
+
+/// How what the files hold came to where it is.
+fn shares(totals: &Totals) -> String {
+    let [written, direct, cloned, holes] =
+        [&totals.written_bytes, &totals.direct_bytes, &totals.cloned_bytes, &totals.hole_bytes].map(Totals::get);
+    let mut content = String::new();
+    if written > 0 {
+        content += &bar(
+            "Of the bytes written",
+            &[("direct", direct.min(written)), ("buffered", written.saturating_sub(direct))],
+        );
+    }
+    if cloned > 0 || holes > 0 {
+        content += &bar("Of all bytes of the files", &[("written", written), ("cloned", cloned), ("holes", holes)]);
+    }
+    if content.is_empty() {
+        content.push_str("<p>No byte was written.</p>\n");
+    } else {
+        content.push_str(
+            "<p class=\"note\">Direct is past the page cache, with O_DIRECT. Cloned bytes are shared with the source, and \
+             holes take no space; neither is written.</p>\n",
+        );
+    }
+    format!("<section class=\"card half\">\n<h2>Direct and buffered</h2>\n{content}</section>\n")
+}
+
+/// The slowest files as a table.
+fn slowest(files: &[Slow]) -> String {
+    let longest = files.iter().map(|file| file.elapsed).max().unwrap_or_default().as_secs_f64();
+    let mut rows = String::new();
+    for Slow { path, size_bytes, elapsed, road } in files {
+        let moved = matches!(road.write, Way::Direct | Way::Buffered(_)) && !elapsed.is_zero();
+        _ = writeln!(
+            rows,
+            "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"time\">{}<i style=\"width:{:.1}%\"></i></td><td>{}</td><td class=\"road\">{}</td></tr>",
+            named(path),
+            bytes(*size_bytes as f64),
+            duration(*elapsed),
+            share(elapsed.as_secs_f64(), longest) * 100.0,
+            if moved { rate(per_second(*size_bytes, *elapsed)) } else { "–".to_owned() },
+            escaped(&road.to_string()),
+        );
+    }
+    let content = if rows.is_empty() {
+        "<p>No file was timed.</p>\n".to_owned()
+    } else {
+        format!(
+            "<table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"name\">file</th><th scope=\"col\">size</th><th scope=\"col\">took</th>\
+             <th scope=\"col\">rate</th><th scope=\"col\" class=\"road\">how</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+        )
+    };
+    format!("<section class=\"card wide\">\n<h2>Slowest files</h2>\n{content}</section>\n")
+}
+
+/// What failed.
+fn failures(page: &Page<'_>) -> String {
+    let mut content = String::new();
+    for line in page.failures {
+        _ = writeln!(content, "<li>{}</li>", named(line));
+    }
+    if !content.is_empty() {
+        content = format!("<ol class=\"failures\">\n{content}</ol>\n");
+    }
+    match page.failed.saturating_sub(page.failures.len() as u64) {
+        0 if content.is_empty() => content.push_str("<p>Nothing failed.</p>\n"),
+        0 => {}
+        more if content.is_empty() => _ = writeln!(content, "<p>{}.</p>", counted(more, "failure", "failures")),
+        more => _ = writeln!(content, "<p>And {} more.</p>", grouped(more)),
+    }
+    let differences = Totals::get(&page.totals.differences);
+    if differences > 0 {
+        let found = counted(differences, "difference was", "differences were");
+        _ = writeln!(content, "<p>{found} found between source and copy; standard output had them.</p>");
+    }
+    format!("<section class=\"card wide\" id=\"failures\">\n<h2>Failures</h2>\n{content}</section>\n")
+}
+
+/// Every sum under the name that programs know it by.
+fn counts(totals: &Totals) -> String {
+    let mut rows = String::new();
+    for (name, sum) in totals.fields() {
+        _ = writeln!(rows, "<div><dt>{name}</dt><dd>{}</dd></div>", grouped(Totals::get(sum)));
+    }
+    format!(
+        "<details class=\"card wide\">\n<summary>All counts, named as in --json</summary>\n<dl class=\"counts\">\n{rows}</dl>\n</details>\n"
+    )
+}
+
+fn footer(page: &Page<'_>) -> String {
+    let version: Vec<&str> = page.version.lines().collect();
+    format!("<footer>aiocp {}</footer>\n", escaped(&version.join(", ")))
+}

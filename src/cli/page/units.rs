@@ -1,0 +1,205 @@
+//! Numbers as people read them: three digits that count, and a unit that fits and is not torn off.
+
+use std::time::{Duration, SystemTime};
+
+/// Text that can stand in an element or between the quotes of an attribute, and cannot leave it.
+pub(super) fn escaped(text: &str) -> String {
+    let mut markup = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => markup.push_str("&amp;"),
+            '<' => markup.push_str("&lt;"),
+            '>' => markup.push_str("&gt;"),
+            '"' => markup.push_str("&quot;"),
+            '\'' => markup.push_str("&#39;"),
+            other => markup.push(other),
+        }
+    }
+    markup
+}
+
+/// `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 file` or `1,234 files`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// `part` of `whole`, 0 to 1, and 0 of nothing.
+pub(super) fn share(part: f64, whole: f64) -> f64 {
+    let share = if whole > 0.0 { part / whole } else { 0.0 };
+    if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+}
+
+/// A share as `12.3 %`. What is neither nothing nor all is not rounded to it.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    match share(part as f64, whole as f64) * 100.0 {
+        _ if part == 0 || whole == 0 => "0\u{a0}%".to_owned(),
+        _ if part >= whole => "100\u{a0}%".to_owned(),
+        small if small < 0.1 => "under 0.1\u{a0}%".to_owned(),
+        large if large > 99.9 => "over 99.9\u{a0}%".to_owned(),
+        other => format!("{other:.1}\u{a0}%"),
+    }
+}
+
+/// Bytes a second, and 0 if no time went by.
+pub(super) fn per_second(bytes: u64, elapsed: Duration) -> f64 {
+    let seconds = elapsed.as_secs_f64();
+    if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 }
+}
+
+/// Units of bytes, as everybody who sells devices counts them, and what one of them is.
+const BYTES: [(f64, &str); 7] =
+    [(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB"), (1e15, "PB"), (1e18, "EB")];
+
+/// The largest unit that `bytes` are at least one of, when they are rounded.
+pub(super) fn unit_of_bytes(bytes: f64) -> (f64, &'static str) {
+    // 999.6 MB would be shown as 1000 MB, so that it is 1.00 GB.
+    BYTES.into_iter().rev().find(|(unit, _)| bytes >= unit * 0.9995).unwrap_or(BYTES[0])
+}
+
+/// `1.23 GB`.
+pub(super) fn bytes(bytes: f64) -> String {
+    match unit_of_bytes(bytes) {
+        (1.0, name) => format!("{bytes:.0}\u{a0}{name}"),
+        (unit, name) => format!("{}\u{a0}{name}", three_digits(bytes / unit)),
+    }
+}
+
+/// `123 MB/s`.
+pub(super) fn rate(bytes_per_second: f64) -> String {
+    format!("{}/s", bytes(bytes_per_second))
+}
+
+/// `1.23`, `12.3`, `123`.
+fn three_digits(value: f64) -> String {
+    match value {
+        small if small < 9.995 => format!("{small:.2}"),
+        middle if middle < 99.95 => format!("{middle:.1}"),
+        large => format!("{large:.0}"),
+    }
+}
+
+/// `850 ns`, `12.3 ms`, `1.50 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+pub(super) fn duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos() as f64;
+    match nanos {
+        0.0 => "0\u{a0}s".to_owned(),
+        few if few < 999.5 => format!("{few:.0}\u{a0}ns"),
+        micros if micros < 999.5e3 => format!("{}\u{a0}µs", three_digits(micros / 1e3)),
+        millis if millis < 999.5e6 => format!("{}\u{a0}ms", three_digits(millis / 1e6)),
+        seconds if seconds < 59.95e9 => format!("{}\u{a0}s", three_digits(seconds / 1e9)),
+        _ => long_duration(nanos / 1e9),
+    }
+}
+
+/// A minute or more, in two units.
+fn long_duration(seconds: f64) -> String {
+    let in_two = |unit: f64, name: &str, per: u64, smaller: &str| {
+        let count = (seconds / unit).round() as u64;
+        match (count / per, count % per) {
+            (large, 0) => format!("{}\u{a0}{name}", grouped(large)),
+            (large, small) => format!("{}\u{a0}{name} {small}\u{a0}{smaller}", grouped(large)),
+        }
+    };
+    match seconds {
+        minutes if minutes < 3599.5 => in_two(1.0, "min", 60, "s"),
+        hours if hours < 86_370.0 => in_two(60.0, "h", 60, "min"),
+        _ => in_two(3600.0, "d", 24, "h"),
+    }
+}
+
+/// A moment to the second, if it has a year of four digits.
+pub(super) fn moment(time: SystemTime) -> Option<String> {
+    const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    // Of others humantime makes a panic.
+    (since < YEAR_10000).then(|| {
+        let machine = humantime::format_rfc3339_seconds(time).to_string();
+        let person = machine.replace('T', " ").replace('Z', "\u{a0}UTC");
+        format!("<time datetime=\"{machine}\">{person}</time>")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: String) -> String {
+        text.replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn sizes_have_three_digits_and_never_a_thousand_of_a_unit() {
+        for (number, text) in [
+            (0.0, "0 B"),
+            (999.0, "999 B"),
+            (1000.0, "1.00 kB"),
+            (9.996e6, "10.0 MB"),
+            (99.96e6, "100 MB"),
+            (999.6e6, "1.00 GB"),
+            (1.234e12, "1.23 TB"),
+            (u64::MAX as f64, "18.4 EB"),
+        ] {
+            assert_eq!(plain(bytes(number)), text);
+        }
+        assert_eq!(grouped(0), "0");
+        assert_eq!(counted(1_234_567, "file", "files"), "1,234,567 files");
+        assert_eq!(counted(1, "file", "files"), "1 file");
+    }
+
+    #[test]
+    fn durations_read_from_nanoseconds_to_years() {
+        for (nanos, text) in [
+            (0, "0 s"),
+            (850, "850 ns"),
+            (999_700, "1.00 ms"),
+            (12_300_000, "12.3 ms"),
+            (1_500_000_000, "1.50 s"),
+            (59_990_000_000, "1 min"),
+            (125_000_000_000, "2 min 5 s"),
+            (3_599_600_000_000, "1 h"),
+            (12_000_000_000_000, "3 h 20 min"),
+            (86_399_000_000_000, "1 d"),
+            (187_200_000_000_000, "2 d 4 h"),
+        ] {
+            assert_eq!(plain(duration(Duration::from_nanos(nanos))), text);
+        }
+        assert_eq!(plain(duration(Duration::MAX)), "213,503,982,334,601 d 7 h");
+    }
+
+    #[test]
+    fn shares_are_of_something_and_are_all_or_nothing_only_if_they_are() {
+        assert_eq!((share(1.0, 0.0), share(f64::NAN, 1.0), share(3.0, 2.0)), (0.0, 0.0, 1.0));
+        for (part, whole, text) in [
+            (0, 0, "0 %"),
+            (0, 7, "0 %"),
+            (1, 10_000, "under 0.1 %"),
+            (1, 8, "12.5 %"),
+            (9_999, 10_000, "over 99.9 %"),
+            (7, 7, "100 %"),
+        ] {
+            assert_eq!(plain(percent(part, whole)), text);
+        }
+    }
+
+    #[test]
+    fn moments_that_have_no_four_digit_year_are_left_out() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let told = "<time datetime=\"1970-01-01T00:00:01Z\">1970-01-01 00:00:01\u{a0}UTC</time>";
+        assert_eq!(moment(epoch + Duration::from_secs(1)).as_deref(), Some(told));
+        assert_eq!(moment(epoch - Duration::from_secs(1)), None);
+        assert_eq!(moment(epoch + Duration::from_secs(300_000_000_000)), None);
+    }
+}

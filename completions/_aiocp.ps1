@@ -49,6 +49,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiocp' -ScriptBlock {
             [CompletionResult]::new('--progress', '--progress', [CompletionResultType]::ParameterName, 'Show how far it is: auto, always, never')
             [CompletionResult]::new('--log-file', '--log-file', [CompletionResultType]::ParameterName, 'Add what happens to FILE, a line each')
             [CompletionResult]::new('--failed-list', '--failed-list', [CompletionResultType]::ParameterName, 'Write what failed, for --files-from ("-": stdout)')
+            [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Write a page about the run: rates, latencies, slow files, failures')
             [CompletionResult]::new('--completions', '--completions', [CompletionResultType]::ParameterName, 'Print a completion script: bash, zsh, fish, elvish, powershell')
             [CompletionResult]::new('-T', '-T ', [CompletionResultType]::ParameterName, 'Take DEST as the copy''s name: merge trees')
             [CompletionResult]::new('--no-target-directory', '--no-target-directory', [CompletionResultType]::ParameterName, 'Take DEST as the copy''s name: merge trees')

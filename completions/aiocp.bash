@@ -23,7 +23,7 @@ _aiocp() {
 
     case "${cmd}" in
         aiocp)
-            opts="-t -T -r -p -a -L -P -H -d -x -l -s -i -n -u -f -b -S -0 -v -h -V --target-directory --no-target-directory --recursive --archive --preserve --no-preserve --parents --strip-trailing-slashes --dereference --no-dereference --one-file-system --link --symbolic-link --attributes-only --no-sync --sparse --reflink --interactive --no-clobber --update --force --remove-destination --backup --suffix --exclude --include --exclude-from --include-from --from0 --min-size --max-size --files-from --manifest --verify --resume --verify-only --repair --direct --engine --queue-depth --block-size --threads --bwlimit --journal-interval --verbose --progress --debug --stats --json --log-file --failed-list --dry-run --completions --help --version"
+            opts="-t -T -r -p -a -L -P -H -d -x -l -s -i -n -u -f -b -S -0 -v -h -V --target-directory --no-target-directory --recursive --archive --preserve --no-preserve --parents --strip-trailing-slashes --dereference --no-dereference --one-file-system --link --symbolic-link --attributes-only --no-sync --sparse --reflink --interactive --no-clobber --update --force --remove-destination --backup --suffix --exclude --include --exclude-from --include-from --from0 --min-size --max-size --files-from --manifest --verify --resume --verify-only --repair --direct --engine --queue-depth --block-size --threads --bwlimit --journal-interval --verbose --progress --debug --stats --json --log-file --failed-list --report --dry-run --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -213,6 +213,21 @@ _aiocp() {
                     fi
                     return 0
                     ;;
+                --report)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --completions)
                     COMPREPLY=($(compgen -W "bash elvish fish powershell zsh" -- "${cur}"))
                     return 0
@@ -235,7 +250,7 @@ _aiocp_words() {
         prev+="="
     fi
     case "${prev}" in
-        --preserve=|--reflink=|--update=|--backup=|--progress=|-t|--target-directory|--target-directory=|--no-preserve|--no-preserve=|--sparse|--sparse=|-S|--suffix|--suffix=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--files-from|--files-from=|--manifest|--manifest=|--direct|--direct=|--engine|--engine=|--queue-depth|--queue-depth=|--block-size|--block-size=|--threads|--threads=|--bwlimit|--bwlimit=|--journal-interval|--journal-interval=|--log-file|--log-file=|--failed-list|--failed-list=|--completions|--completions=)
+        --preserve=|--reflink=|--update=|--backup=|--progress=|-t|--target-directory|--target-directory=|--no-preserve|--no-preserve=|--sparse|--sparse=|-S|--suffix|--suffix=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--files-from|--files-from=|--manifest|--manifest=|--direct|--direct=|--engine|--engine=|--queue-depth|--queue-depth=|--block-size|--block-size=|--threads|--threads=|--bwlimit|--bwlimit=|--journal-interval|--journal-interval=|--log-file|--log-file=|--failed-list|--failed-list=|--report|--report=|--completions|--completions=)
             _aiocp "$1" "$2" "${prev%=}"
             ;;
         *)

@@ -46,6 +46,7 @@ set edit:completion:arg-completer[aiocp] = {|@words|
             cand --progress 'Show how far it is: auto, always, never'
             cand --log-file 'Add what happens to FILE, a line each'
             cand --failed-list 'Write what failed, for --files-from ("-": stdout)'
+            cand --report 'Write a page about the run: rates, latencies, slow files, failures'
             cand --completions 'Print a completion script: bash, zsh, fish, elvish, powershell'
             cand -T 'Take DEST as the copy''s name: merge trees'
             cand --no-target-directory 'Take DEST as the copy''s name: merge trees'

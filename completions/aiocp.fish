@@ -52,6 +52,7 @@ always\t''
 never\t''"
 complete -c aiocp -l log-file -d 'Add what happens to FILE, a line each' -r -F
 complete -c aiocp -l failed-list -d 'Write what failed, for --files-from ("-": stdout)' -r -F
+complete -c aiocp -l report -d 'Write a page about the run: rates, latencies, slow files, failures' -r -F
 complete -c aiocp -l completions -d 'Print a completion script: bash, zsh, fish, elvish, powershell' -r -f -a "bash\t''
 elvish\t''
 fish\t''

@@ -19,7 +19,7 @@ struct Case {
 /// Folders that examples name and a test may not touch: each stands below `$ROOT` instead.
 const PLACES: [&str; 7] = ["/archive", "/backup", "/data", "/mnt", "/scratch", "/srv", "/tmp"];
 
-const RECIPES: [Case; 12] = [
+const RECIPES: [Case; 14] = [
     Case {
         heading: "A disk image",
         before: "mkdir $ROOT/mnt/backup; head -c 2000000 /dev/zero > disk.img; head -c 3000000 /dev/urandom >> disk.img",
@@ -80,6 +80,16 @@ const RECIPES: [Case; 12] = [
         heading: "In a container without io_uring",
         before: "head -c 5000000 /dev/urandom > disk.img",
         after: "cmp disk.img copy.img; grep -x 'copy.img: direct' $ROOT/all-said",
+    },
+    Case {
+        heading: "Where the time went",
+        before: "mkdir -p $ROOT/mnt/nfs dataset; seq 300000 > dataset/c",
+        after: "diff -r dataset $ROOT/mnt/nfs/dataset; grep '</html>' run.html; grep \"copied 'dataset/c'\" copy.log",
+    },
+    Case {
+        heading: "Beside other work",
+        before: "mkdir -p $ROOT/mnt/backup dataset; seq 300000 > dataset/c",
+        after: "diff -r dataset $ROOT/mnt/backup/dataset; grep 'durable, ' $ROOT/all-said",
     },
     Case {
         heading: "A job for Slurm",

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::args::Args;
 pub use super::args::command;
+use super::page::{self, Deed, Page};
 use super::printer::{Printer, error_lines};
 use super::screen::{Screen, write_err, write_out};
 use super::seeing::SeeingArgs;
@@ -17,7 +18,7 @@ use super::watch::{Shown, Watch, Watched, tell_on_signal};
 use super::{exit, json, usage};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
 use crate::error::{Cause, Error, reason, shown};
-use crate::report::{Event, Sink, Totals};
+use crate::report::{Event, Series, Sink, Totals};
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that kept the run from
 /// beginning or ending; failures of files have been printed by then.
@@ -56,14 +57,18 @@ pub fn run() -> anyhow::Result<u8> {
     let received = stop_on_signals(Arc::clone(&options.stop), move || tell_on_signal(&asked));
     let received = received.context("cannot watch for signals")?;
     let progress = if args.seeing.dry_run { Shown::Never } else { Shown::on_stderr(args.seeing.progress) };
-    let watch = Watch::begin(&watched, progress, false).context("cannot watch the run")?;
+    let reports = args.seeing.report.is_some();
+    if reports {
+        watched.totals.meter.take_times();
+    }
+    let watch = Watch::begin(&watched, progress, reports).context("cannot watch the run")?;
     let run = Run { args: &args, options: &options, printer: &printer, watched: &watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
         None => run.copy(&sources, &destination, &outside)?,
     };
-    watch.end()?;
-    let code = run.finish(copied)?;
+    let series = watch.end()?;
+    let code = run.finish(copied, &series)?;
     if args.verify_only && is_one_level_off(&sources, &destination) {
         write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(place)))?;
     }
@@ -125,7 +130,7 @@ impl Run<'_> {
     }
 
     /// Writes what comes in the end, and answers with the exit code.
-    fn finish(&self, copied: Option<(Operands, Ended)>) -> anyhow::Result<u8> {
+    fn finish(&self, copied: Option<(Operands, Ended)>, series: &Series) -> anyhow::Result<u8> {
         let interrupted = self.received.exit_code();
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
@@ -143,8 +148,35 @@ impl Run<'_> {
             },
             _ => exit::FAILED,
         };
+        let code = match self.printer.write_report(|| self.page(code, series))? {
+            false if code == exit::DONE => exit::FAILED,
+            _ => code,
+        };
         self.sum_up(code, began)?;
         Ok(code)
+    }
+
+    /// The page that `--report` writes.
+    fn page(&self, exit_code: u8, series: &Series) -> String {
+        let (seeing, totals) = (&self.args.seeing, self.totals());
+        page::render(&Page {
+            command: command_line(),
+            version: super::VERSION,
+            deed: match () {
+                () if seeing.dry_run => Deed::Plan,
+                () if self.args.verify_only => Deed::Compare,
+                () => Deed::Copy { durable: self.options.sync },
+            },
+            begun: self.watched.begun_at,
+            elapsed: self.watched.begun.elapsed(),
+            exit_code,
+            totals,
+            samples: series.samples(),
+            latencies: totals.meter.latencies(),
+            slowest: &self.printer.slowest.take(),
+            failures: &self.printer.failures.first(),
+            failed: Totals::get(&totals.failed),
+        })
     }
 
     /// What is said of the run as a whole.

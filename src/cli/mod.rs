@@ -10,8 +10,6 @@ mod help;
 mod json;
 mod log;
 mod output;
-// Nothing calls it until --report is a flag.
-#[allow(dead_code)]
 mod page;
 mod preserve;
 mod printer;
@@ -21,8 +19,10 @@ mod seeing;
 mod selection;
 mod signals;
 mod size;
+mod slowest;
 mod sum_args;
 mod summary;
+mod units;
 mod usage;
 mod watch;
 

@@ -12,6 +12,7 @@ use super::log::Log;
 use super::output::{self, Output};
 use super::screen::Screen;
 use super::seeing::SeeingArgs;
+use super::slowest::Slowest;
 use crate::copy::Operands;
 use crate::error::{Error, shown};
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
@@ -27,6 +28,9 @@ pub(super) struct Printer<'a> {
     manifest: Option<(Output, Mutex<Manifest>)>,
     pub(super) failures: Failures,
     failed_list: Option<Output>,
+    report: Option<Output>,
+    /// For the report.
+    pub(super) slowest: Slowest,
     /// Whether names in lists end in NUL.
     nul: bool,
     /// The first failure of printing or collecting, which ends the run with an error.
@@ -51,6 +55,8 @@ impl<'a> Printer<'a> {
             manifest: output("the manifest", manifest)?.map(|output| (output, Mutex::default())),
             failures: Failures::new(seeing.failed_list.is_some()),
             failed_list: output("the list of what failed", seeing.failed_list.as_deref())?,
+            report: output("the report", seeing.report.as_deref())?,
+            slowest: Slowest::default(),
             nul,
             broken: Mutex::default(),
         })
@@ -115,6 +121,9 @@ impl<'a> Printer<'a> {
             self.arrow(&file.source, &file.target, file.backup.as_deref())?;
         }
         self.keep_apart(file)?;
+        if self.report.is_some() {
+            self.slowest.add(file);
+        }
         if let (Some((_, manifest)), Some(hash)) = (&self.manifest, file.hash) {
             let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
             manifest.push(file.relative.clone(), hash).context("cannot write a temporary file of the manifest")?;
@@ -129,14 +138,19 @@ impl<'a> Printer<'a> {
         }
         let line = format!("{difference}\n");
         // Standard output may be the manifest's.
-        let taken = self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).any(Output::is_stdout);
+        let taken = self.outputs().any(Output::is_stdout);
         // It buries no failure: it is one of the things to be seen in the end.
         if taken { self.screen.err(&line) } else { self.screen.out(&line) }
     }
 
+    /// What is written in the end.
+    fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).chain(&self.report)
+    }
+
     /// Sees that nothing that is written in the end takes the place of a file that was copied, or of its source.
     fn keep_apart(&self, file: &Copied) -> Result<()> {
-        for output in self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list) {
+        for output in self.outputs() {
             for path in [&file.source, &file.target] {
                 let there = output.is_at(path);
                 if there
@@ -181,6 +195,18 @@ impl<'a> Printer<'a> {
     /// Adds to the log, if there is one.
     pub(super) fn log(&self, line: &str) -> Result<()> {
         self.log.as_ref().map_or(Ok(()), |log| Ok(log.line(line)?))
+    }
+
+    /// Writes the report that `page` makes, if there is to be one. False if it could not be written, which has been told.
+    pub(super) fn write_report(&self, page: impl FnOnce() -> String) -> Result<bool> {
+        let Some(output) = &self.report else { return Ok(true) };
+        match output.write(self.sync, |out| out.write_all(page().as_bytes())) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.take(&Event::Failed(error))?;
+                Ok(false)
+            }
+        }
     }
 
     /// Ends the log, if there is one, and makes it durable if it is to be.
@@ -229,7 +255,7 @@ impl Sink for Printer<'_> {
     fn wants_files(&self) -> bool {
         let SeeingArgs { verbose, debug, dry_run, json, .. } = *self.seeing;
         let prints = verbose || debug || dry_run || json;
-        prints || self.manifest.is_some() || self.failed_list.is_some() || self.log.is_some()
+        prints || self.log.is_some() || self.outputs().next().is_some()
     }
 
     fn confirm(&self, path: &Path, overridden_mode: Option<u32>) -> io::Result<bool> {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::summary::count;
+use super::units;
 use crate::report::Totals;
 
 /// The rate is that of so much time.
@@ -66,6 +67,7 @@ impl State {
 
     /// The line in at most `width` columns: what matters least is left out first.
     pub(super) fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
+        let bytes = |bytes: u64| units::bytes(bytes as f64);
         // Each part with its rank.
         let mut parts = Vec::new();
         parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %"))));
@@ -76,7 +78,7 @@ impl State {
         parts.push((4, format!("{} durable", bytes(self.durable_bytes))));
         parts.extend(self.verified_bytes.map(|verified| (5, format!("{} verified", bytes(verified)))));
         parts.push((6, count(self.files, "file", "files")));
-        parts.extend(rate.map(|rate| (2, format!("{}/s", bytes(rate as u64)))));
+        parts.extend(rate.map(|rate| (2, units::rate(rate))));
         parts.extend(self.left(rate).map(|left| (3, left)));
         loop {
             let line = parts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
@@ -94,7 +96,7 @@ impl State {
         match rate {
             _ if !self.all_found => None,
             _ if left_bytes == 0 => Some("finishing".to_owned()),
-            Some(rate) if rate > 0.0 => Some(format!("{} left", clock(left_bytes as f64 / rate))),
+            Some(rate) if rate > 0.0 => Some(format!("{} left", units::clock(left_bytes as f64 / rate))),
             _ => None,
         }
     }
@@ -120,33 +122,6 @@ impl Rate {
         let age = state.elapsed.saturating_sub(then);
         (age >= RATE_AGE_MIN).then(|| state.done_bytes().saturating_sub(done) as f64 / age.as_secs_f64())
     }
-}
-
-/// A number of bytes in three digits and a unit of the powers of 1,000: `999 B`, `1.20 kB`, `43.1 GB`.
-pub(super) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    // 999.6 would be rounded to four digits.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        (value, unit) = (value / 1000.0, unit + 1);
-    }
-    let decimals = match value {
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$} {}", UNITS[unit])
-}
-
-/// Seconds as a clock shows them: `0:05`, `12:40`, `3:07:00`.
-pub(super) fn clock(seconds: f64) -> String {
-    let seconds = seconds.ceil() as u64;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 #[cfg(test)]
@@ -213,25 +188,5 @@ mod tests {
         assert_eq!(rate.update(&at(40, 1900)), Some(0.0));
         // Asked once, with nobody watching before.
         assert_eq!(Rate::default().update(&at(10, 100)), Some(10.0));
-    }
-
-    #[test]
-    fn sizes_have_three_digits_and_times_are_clocks() {
-        for (number, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.00 kB"),
-            (9_994, "9.99 kB"),
-            (9_996, "10.0 kB"),
-            (999_499, "999 kB"),
-            (999_500, "1.00 MB"),
-            (43_120_000_000, "43.1 GB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(bytes(number), text);
-        }
-        for (seconds, text) in [(0.0, "0:00"), (4.2, "0:05"), (760.0, "12:40"), (11_220.0, "3:07:00")] {
-            assert_eq!(clock(seconds), text);
-        }
     }
 }

@@ -43,6 +43,12 @@ pub(super) struct SeeingArgs {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "parents")]
     pub(super) failed_list: Option<PathBuf>,
 
+    /// Write a page about the run: rates, latencies, slow files, failures
+    ///
+    /// One HTML file that needs nothing else.
+    #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
+    pub(super) report: Option<PathBuf>,
+
     /// Say what would be done (-n is --no-clobber)
     ///
     /// And do nothing.
@@ -67,6 +73,13 @@ impl SeeingArgs {
         }
         if self.json && manifest == Some(Path::new("-")) {
             return Err("--json and --manifest=- would both write to stdout");
+        }
+        let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
+        if is_stdout(self.report.as_deref()) {
+            let prints = self.verbose || self.json || self.stats || self.dry_run;
+            if prints || is_stdout(manifest) || is_stdout(self.failed_list.as_deref()) {
+                return Err("--report=- wants stdout for itself");
+            }
         }
         if self.json && self.failed_list.as_deref() == Some(Path::new("-")) {
             return Err("--json and --failed-list=- would both write to stdout");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::progress::bytes;
+use super::units;
 use crate::report::Totals;
 
 /// The long form, for `--stats`.
@@ -43,7 +43,8 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
         ),
         false => (count(Totals::get(&totals.files), "file", "files"), written),
     };
-    let mut line = format!("{files}, {} in {seconds:.2} s, {}/s", bytes(moved), bytes((moved as f64 / seconds) as u64));
+    let bytes = |bytes: u64| units::bytes(bytes as f64);
+    let mut line = format!("{files}, {} in {seconds:.2} s, {}", bytes(moved), units::rate(moved as f64 / seconds));
     let mut add = |sum: u64, what: &str| {
         if sum > 0 {
             line += &format!(", {} {what}", bytes(sum));

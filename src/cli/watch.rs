@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -51,6 +51,8 @@ impl Shown {
 pub(super) struct Watched {
     pub(super) totals: Arc<Totals>,
     pub(super) begun: Instant,
+    /// The same, for people.
+    pub(super) begun_at: SystemTime,
     /// Whether copies are read back.
     pub(super) verifies: bool,
     pub(super) screen: Arc<Screen>,
@@ -59,7 +61,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(totals: Arc<Totals>, verifies: bool, screen: Arc<Screen>) -> Self {
-        Self { totals, begun: Instant::now(), verifies, screen, rate: Mutex::default() }
+        Self { totals, begun: Instant::now(), begun_at: SystemTime::now(), verifies, screen, rate: Mutex::default() }
     }
 
     /// The present line, by the width that it may have.

@@ -1,6 +1,6 @@
 //! Axes with round ticks.
 
-use super::units::unit_of_bytes;
+use crate::cli::units::unit_of_bytes;
 
 /// An axis from 0: where its ticks are, as shares of it, and what they are called.
 pub(super) struct Axis {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::cli::units::{self, three_digits};
+
 /// Text that can stand in an element or between the quotes of an attribute, and cannot leave it.
 pub(super) fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
@@ -59,36 +61,14 @@ pub(super) fn per_second(bytes: u64, elapsed: Duration) -> f64 {
     if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 }
 }
 
-/// Units of bytes, as everybody who sells devices counts them, and what one of them is.
-const BYTES: [(f64, &str); 7] =
-    [(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB"), (1e15, "PB"), (1e18, "EB")];
-
-/// The largest unit that `bytes` are at least one of, when they are rounded.
-pub(super) fn unit_of_bytes(bytes: f64) -> (f64, &'static str) {
-    // 999.6 MB would be shown as 1000 MB, so that it is 1.00 GB.
-    BYTES.into_iter().rev().find(|(unit, _)| bytes >= unit * 0.9995).unwrap_or(BYTES[0])
-}
-
 /// `1.23 GB`.
 pub(super) fn bytes(bytes: f64) -> String {
-    match unit_of_bytes(bytes) {
-        (1.0, name) => format!("{bytes:.0}\u{a0}{name}"),
-        (unit, name) => format!("{}\u{a0}{name}", three_digits(bytes / unit)),
-    }
+    units::bytes(bytes).replace(' ', "\u{a0}")
 }
 
 /// `123 MB/s`.
 pub(super) fn rate(bytes_per_second: f64) -> String {
-    format!("{}/s", bytes(bytes_per_second))
-}
-
-/// `1.23`, `12.3`, `123`.
-fn three_digits(value: f64) -> String {
-    match value {
-        small if small < 9.995 => format!("{small:.2}"),
-        middle if middle < 99.95 => format!("{middle:.1}"),
-        large => format!("{large:.0}"),
-    }
+    units::rate(bytes_per_second).replace(' ', "\u{a0}")
 }
 
 /// `850 ns`, `12.3 ms`, `1.50 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.

@@ -1,0 +1,61 @@
+//! The files of a run that took longest.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::page::Slow;
+use crate::report::Copied;
+
+/// So many are kept.
+const KEPT_MAX: usize = 20;
+
+/// The slowest so far, the slowest first.
+#[derive(Default)]
+pub(super) struct Slowest(Mutex<Vec<Slow>>);
+
+impl Slowest {
+    /// Takes note of a file.
+    pub(super) fn add(&self, file: &Copied) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = kept.partition_point(|slow| slow.elapsed >= file.elapsed);
+        if place < KEPT_MAX && !file.elapsed.is_zero() {
+            kept.truncate(KEPT_MAX - 1);
+            let Copied { target, size_bytes, elapsed, road, .. } = file;
+            kept.insert(place, Slow { path: target.clone(), size_bytes: *size_bytes, elapsed: *elapsed, road: *road });
+        }
+    }
+
+    /// All that are kept.
+    pub(super) fn take(&self) -> Vec<Slow> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::Road;
+
+    #[test]
+    fn the_twenty_slowest_stay_in_their_order() {
+        let slowest = Slowest::default();
+        // 7 and 101 have no common divisor, so that each of 1 to 100 comes once, and 0 at last.
+        for n in 1..=101u64 {
+            slowest.add(&Copied {
+                source: "s".into(),
+                target: "t".into(),
+                replaced: false,
+                backup: None,
+                relative: "t".into(),
+                size_bytes: n,
+                hash: None,
+                road: Road::CLONED,
+                proof: None,
+                elapsed: Duration::from_secs(n * 7 % 101),
+            });
+        }
+        let kept: Vec<_> = slowest.take().iter().map(|slow| slow.elapsed.as_secs()).collect();
+        assert_eq!(kept, (81..=100).rev().collect::<Vec<_>>());
+    }
+}

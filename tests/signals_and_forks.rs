@@ -1,7 +1,7 @@
 //! What a signal in the middle of a wait does, and what a forked child can do to its parent's operations: nothing.
 //!
 //! Sending a signal to one thread and forking are `unsafe` to ask for, and nobody wraps them otherwise: this is the one test file that
-//! does, in four small functions, for the sake of what it shows of the safe interface.
+//! does, in a few small functions, for the sake of what it shows of the safe interface.
 #![allow(unsafe_code)]
 
 mod common;
@@ -17,6 +17,7 @@ use aiocp::aio::posix::{
 };
 use aiocp::aio::{Context, Engine, Op, OpKind, Part, PollFlags, Pool, Posix};
 use common::aio::*;
+use common::is_root;
 use common::posix::*;
 
 /// What came with the last signal.
@@ -223,6 +224,36 @@ fn a_forked_child_cannot_steal_an_event_or_destroy_the_context() {
         write_to(&never, &1u64.to_ne_bytes());
         each_once(&drain(&mut context), 9);
     }
+}
+
+#[test]
+fn a_forked_child_with_the_process_id_of_its_parent_is_one_all_the_same() {
+    let _alone = alone();
+    if !is_root("making PID namespaces") {
+        return;
+    }
+    // SAFETY: it changes in which namespace the children of this process are, and touches no memory.
+    let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+    // This process's own later children stay where they are: only the one forked here makes namespaces.
+    assert!(in_child(|| {
+        unshare();
+        assert!(in_child(|| {
+            let zeros = shared(File::open("/dev/zero").unwrap());
+            let pool = Pool::new(1, 4096).unwrap();
+            let mut context = Context::new(1).unwrap();
+            queue(&mut context, read(&zeros, &pool, 0));
+            assert_eq!((std::process::id(), context.submit().accepted), (1, 1));
+            let mut context = Some(context);
+            unshare();
+            assert!(in_child(|| {
+                let mut inherited = context.take().unwrap();
+                assert_eq!(std::process::id(), 1);
+                is_forbidden(|| drop(inherited.reap(1, None, &mut Vec::new())));
+                drop(inherited);
+            }));
+            assert_eq!(drain(context.as_mut().unwrap()).len(), 1, "the event is still there");
+        }));
+    }));
 }
 
 #[test]

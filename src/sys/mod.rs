@@ -7,6 +7,7 @@
 mod abi;
 mod buffer;
 mod context;
+mod fork;
 pub mod fs;
 mod node;
 mod op;

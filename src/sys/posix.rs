@@ -13,10 +13,11 @@ use std::mem::offset_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::fork::process_number;
 use super::op::{Done, Op, OpKind};
 
 /// Requests that one call may name: glibc keeps arrays of that length on the stack.
@@ -88,14 +89,14 @@ struct Cell {
     op: Op,
 }
 
-/// The process that asked glibc for something first, or 0.
-static OWNER_PID: AtomicU32 = AtomicU32::new(0);
+/// The number of the process that asked glibc for something first, or 0.
+static OWNER: AtomicU64 = AtomicU64::new(0);
 
 /// Whether this is a forked child of the process that asked glibc for something first. Where nobody has, this process is the first.
 pub(crate) fn in_forked_child() -> bool {
-    let pid = std::process::id();
+    let process = process_number();
     // Relaxed: nothing else is published with the number. Threads of one process write the same; fork copies it before the child runs.
-    OWNER_PID.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|owner| owner != pid)
+    OWNER.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|owner| owner != process)
 }
 
 fn assert_owner() {

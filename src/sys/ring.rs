@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::abi::{self, ContextId, IoEvent, Iocb};
+use super::fork::process_number;
 
 const MAGIC: u32 = 0xa10a_10a1;
 const HEADER_BYTES: u32 = 32;
@@ -36,7 +37,7 @@ pub struct Ring {
     /// How many events the mapping holds, if its layout is the one that we know.
     nr: Option<u32>,
     /// The process that made it: a forked child has no context, and the mapping is not inherited.
-    owner_pid: u32,
+    owner: u64,
 }
 
 impl Ring {
@@ -44,7 +45,7 @@ impl Ring {
     /// would otherwise steal events by moving its head.
     pub fn new(capacity: u32) -> io::Result<Self> {
         let id = abi::io_setup(capacity)?;
-        let mut ring = Self { id, nr: None, owner_pid: std::process::id() };
+        let mut ring = Self { id, nr: None, owner: process_number() };
         // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy, and so
         // longer than this borrow. It begins with the header; only `head` and `tail` change, and they are atomic.
         let header = unsafe { &*ring.header() };
@@ -73,7 +74,7 @@ impl Ring {
 
     /// Panics in a forked child, in which the context does not exist.
     pub fn assert_owner(&self) {
-        assert_eq!(self.owner_pid, std::process::id(), "a forked child cannot use its parent's context");
+        assert_eq!(self.owner, process_number(), "a forked child cannot use its parent's context");
     }
 
     /// io_submit(2).
@@ -133,6 +134,6 @@ impl Ring {
     /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a forked child nothing ever is: the context
     /// is the parent's.
     pub fn destroy(&mut self) -> bool {
-        self.owner_pid != std::process::id() || abi::io_destroy(self.id).is_ok()
+        self.owner != process_number() || abi::io_destroy(self.id).is_ok()
     }
 }

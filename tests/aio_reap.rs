@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aiocp::aio::kernel::Cancel;
-use aiocp::aio::{Context, Done, Op, OpKind, PollFlags, Pool};
+use aiocp::aio::{Context, Done, Op, OpKind, PollFlags, Pool, Submitted};
 use common::aio::*;
 use common::*;
 
@@ -85,6 +85,34 @@ fn a_wait_is_for_as_many_as_were_asked_for_and_no_more_than_there_are() {
         thread.join().unwrap();
         each_once(&done, 4);
         assert_eq!(context.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_maximum_leaves_the_rest_for_the_next_call() {
+    for system_calls_only in [false, true] {
+        let zeros = shared(fs::File::open("/dev/zero").unwrap());
+        let write_only = shared(fs::File::options().write(true).open("/dev/null").unwrap());
+        let pool = Pool::new(8, 4096).unwrap();
+        let mut context = context(8, system_calls_only);
+        for tag in 0..8 {
+            // Also what was refused, and so never was in the ring, comes by no more than were asked for.
+            let file = if tag % 2 == 0 { &zeros } else { &write_only };
+            queue(&mut context, read(file, &pool, 0).tag(tag));
+        }
+        assert_eq!(context.submit(), Submitted { accepted: 4, refused: 4, waiting: 0 });
+        let mut done = Vec::new();
+        let too_few = context.reap_up_to(3, 2, None, &mut done).unwrap_err();
+        assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL), "as io_getevents says of it");
+        assert_eq!(context.reap_up_to(0, 0, None, &mut done).unwrap(), 0);
+        assert_eq!((done.len(), context.in_flight()), (0, 8));
+        for (min, max, expected) in [(0, 1, 1), (1, 2, 2), (3, 3, 3), (0, usize::MAX, 2), (2, 2, 0)] {
+            assert_eq!(context.reap_up_to(min, max, None, &mut done).unwrap(), expected, "{min} to {max}");
+        }
+        each_once(&done, 8);
+        for done in &done {
+            assert_eq!(errno(done), (done.op.tag % 2 == 1).then_some(libc::EBADF));
+        }
     }
 }
 
@@ -225,6 +253,67 @@ fn what_is_in_the_ring_is_taken_without_a_system_call() {
         }
         let _mark = std::os::unix::process::parent_id();
     }
+}
+
+#[test]
+fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
+    let name = "what_a_full_ring_does_not_take_stays_queued_and_goes_next_time";
+    if !is_under_strace() {
+        if have_strace() {
+            // The second call, the fourth and the sixth.
+            let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EAGAIN:when=2..6+2"];
+            let trace = under_strace(name, &options);
+            let counts = ["= -1 EAGAIN", "= 1", "= 2"].map(|text| trace.matches(text).count());
+            assert_eq!(counts, [3, 2, 2], "{trace}");
+        }
+        return;
+    }
+    let zeros = shared(fs::File::open("/dev/zero").unwrap());
+    let pool = Pool::new(3, 4096).unwrap();
+    let mut context = Context::new(3).unwrap();
+    let mut done = Vec::new();
+    queue(&mut context, read(&zeros, &pool, 0).tag(0));
+    assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
+    for tag in 1..3 {
+        queue(&mut context, read(&zeros, &pool, 0).tag(tag));
+    }
+    assert_eq!(context.submit(), Submitted { accepted: 0, refused: 0, waiting: 2 });
+    assert_eq!(context.reap(2, None, &mut done).unwrap(), 1, "more could not come");
+    assert_eq!(context.submit(), Submitted { accepted: 2, refused: 0, waiting: 0 });
+    assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
+    each_once(&done, 3);
+    done.clear();
+    // Where nothing is inside whose end could make room, it is the kernel that lacks memory: it is given a moment.
+    queue(&mut context, read(&zeros, &pool, 0));
+    assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
+    assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
+    done.clear();
+    queue(&mut context, read(&zeros, &pool, 0));
+    queue(&mut context, read(&zeros, &pool, 0));
+    assert_eq!(context.submit(), Submitted { accepted: 2, refused: 0, waiting: 0 });
+    assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
+}
+
+#[test]
+fn a_kernel_that_never_has_room_refuses_in_the_end() {
+    let name = "a_kernel_that_never_has_room_refuses_in_the_end";
+    if !is_under_strace() {
+        if have_strace() {
+            under_strace(name, &["-e", "trace=io_submit", "-e", "inject=io_submit:error=EAGAIN"]);
+        }
+        return;
+    }
+    let zeros = shared(fs::File::open("/dev/zero").unwrap());
+    let pool = Pool::new(2, 4096).unwrap();
+    let mut context = Context::new(2).unwrap();
+    for tag in 0..2 {
+        queue(&mut context, read(&zeros, &pool, 0).tag(tag));
+    }
+    assert_eq!(context.submit(), Submitted { accepted: 0, refused: 2, waiting: 0 });
+    let mut done = Vec::new();
+    assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
+    each_once(&done, 2);
+    assert!(done.iter().all(|done| errno(done) == Some(libc::EAGAIN)));
 }
 
 #[test]

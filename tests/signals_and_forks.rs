@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use aiocp::aio::kernel::SignalMask;
 use aiocp::aio::posix::{
     Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
@@ -115,6 +116,54 @@ fn a_signal_ends_a_wait_for_the_kernel_early() {
         assert_eq!((done.len(), context.in_flight()), (0, 1), "it is still in flight");
         assert_eq!(interrupted(|| context.run(1, LONG)).unwrap(), 0);
     }
+}
+
+#[test]
+fn a_masked_wait_lets_through_what_the_thread_blocks_and_nothing_else() {
+    let _alone = alone();
+    handle_signals();
+    let set_mask = |how| {
+        // SAFETY: zeros are a set.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is live.
+        assert_eq!(unsafe { libc::sigaddset(&raw mut set, libc::SIGUSR1) }, 0);
+        // SAFETY: the set is live, and the call changes the calling thread's mask alone.
+        assert_eq!(unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) }, 0);
+    };
+    // SAFETY: it only names the calling thread.
+    let this_thread = unsafe { libc::pthread_self() };
+    // SAFETY: this thread lives.
+    let signal = || assert_eq!(unsafe { libc::pthread_kill(this_thread, libc::SIGUSR1) }, 0);
+    let mut context = Context::new(2).unwrap();
+    let event = silent_eventfd();
+    queue(&mut context, Op::new(event.clone(), OpKind::Poll(PollFlags::IN)));
+    context.submit();
+    let (mut done, short) = (Vec::new(), Some(Duration::from_millis(50)));
+
+    set_mask(libc::SIG_BLOCK);
+    let blocked = SignalMask::of_this_thread();
+    assert!(blocked.blocks(libc::SIGUSR1));
+    signal();
+    let before = (SIGNALS.load(Ordering::SeqCst), Instant::now());
+    assert_eq!(context.reap(1, short, &mut done).unwrap(), 0, "it is blocked");
+    assert_eq!(context.reap_masked(1, 1, short, &blocked, &mut done).unwrap(), 0, "and here too");
+    assert!(before.1.elapsed() >= 2 * short.unwrap() && SIGNALS.load(Ordering::SeqCst) == before.0);
+    let through = blocked.unblock(libc::SIGUSR1).unwrap();
+    // For ever, if it did not come through.
+    assert_eq!(context.reap_masked(1, 1, None, &through, &mut done).unwrap(), 0);
+    assert_eq!(SIGNALS.load(Ordering::SeqCst), before.0 + 1);
+    assert!(SignalMask::of_this_thread().blocks(libc::SIGUSR1), "the thread's own mask is back");
+    set_mask(libc::SIG_UNBLOCK);
+
+    // What is over is reaped like by the other waits, as many as were asked for.
+    queue(&mut context, Op::new(event.clone(), OpKind::Poll(PollFlags::IN)));
+    context.submit();
+    write_to(&event, &1u64.to_ne_bytes());
+    assert_eq!(context.reap_masked(1, 1, None, &through, &mut done).unwrap(), 1);
+    assert_eq!(context.reap_masked(1, 1, None, &through, &mut done).unwrap(), 1);
+    assert_eq!((done.len(), context.in_flight()), (2, 0));
+    let too_few = context.reap_masked(2, 1, None, &through, &mut done).unwrap_err();
+    assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL));
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! | `io_prep_fsync`, `io_prep_fdsync`, `io_prep_poll` | [`OpKind::Fsync`], [`OpKind::Fdatasync`], [`OpKind::Poll`] |
 //! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
 //! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
-//! | `io_getevents` | [`Context::reap`]; from the ring in memory where it can, see [`Context::set_system_calls_only`] |
+//! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`]; from the ring in memory where it can, see [`Context::set_system_calls_only`] |
+//! | `io_pgetevents` | [`Context::reap_masked`] |
 //! | `io_cancel` | [`Context::cancel`] |
 //! | `io_set_callback`, `io_queue_run` | [`Context::queue_with`], [`Context::run`] |
 //!
@@ -88,12 +89,44 @@
 //! }
 //! context.run(1, None).unwrap();
 //! ```
+//!
+//! nor at what may not go to another thread, to which a context may go:
+//!
+//! ```compile_fail,E0277
+//! # use std::{cell::Cell, fs::File, os::fd::OwnedFd, rc::Rc, sync::Arc};
+//! # use aiocp::aio::{Op, OpKind, kernel::{Callback, Context}};
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
+//! let mut context = Context::new(1).unwrap();
+//! let seen = Rc::new(Cell::new(0));
+//! let callback: Callback = Box::new(move |_| seen.set(1));
+//! context.queue_with(Op::new(file, OpKind::Fsync), callback).map_err(drop).unwrap();
+//! ```
+//!
+//! Two threads cannot reap at once, so that the ring has one reader:
+//!
+//! ```compile_fail,E0499
+//! # use aiocp::aio::kernel::Context;
+//! let mut context = Context::new(1).unwrap();
+//! std::thread::scope(|scope| {
+//!     scope.spawn(|| context.reap(1, None, &mut Vec::new()));
+//!     scope.spawn(|| context.reap(1, None, &mut Vec::new()));
+//! });
+//! ```
+//!
+//! And a context that is gone has no operations:
+//!
+//! ```compile_fail,E0382
+//! # use aiocp::aio::kernel::Context;
+//! let mut context = Context::new(1).unwrap();
+//! drop(context);
+//! context.submit();
+//! ```
 
 use std::io;
 use std::time::Duration;
 
 use super::{Done, Engine, Op, Submitted};
-pub use crate::sys::{Callback, Cancel, Context, Priority, Ticket};
+pub use crate::sys::{Callback, Cancel, Context, Priority, SignalMask, Ticket};
 
 #[cfg(doc)]
 use super::OpKind;

@@ -81,15 +81,70 @@ pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<us
     check(unsafe { libc::syscall(libc::SYS_io_submit, id, iocbs.len(), iocbs.as_mut_ptr()) })
 }
 
+/// A time as C has it; one beyond its range is the longest.
+pub fn timespec(time: Option<Duration>) -> Option<libc::timespec> {
+    time.map(|time| libc::timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    })
+}
+
 /// io_getevents(2): fills the start of `events` and says how many.
 pub fn io_getevents(id: ContextId, min: usize, events: &mut [IoEvent], timeout: Option<Duration>) -> io::Result<usize> {
-    let timespec = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().try_into().unwrap_or(libc::c_long::MAX),
-        tv_nsec: t.subsec_nanos().into(),
-    });
+    let timespec = timespec(timeout);
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the kernel writes at most `events.len()` events into a live slice, and reads a live timespec or none.
     check(unsafe { libc::syscall(libc::SYS_io_getevents, id, min, events.len(), events.as_mut_ptr(), timespec) })
+}
+
+/// `struct __aio_sigset`: the signals that are blocked during the wait.
+#[repr(C)]
+struct AioSigset {
+    mask: *const libc::sigset_t,
+    bytes: usize,
+}
+
+/// The kernel's own set is shorter than a C library's, which begins with it: a bit a signal, of which mips has 128 and all others 64.
+const SIGSET_BYTES: usize =
+    if cfg!(any(target_arch = "mips", target_arch = "mips64", target_arch = "mips32r6", target_arch = "mips64r6")) {
+        16
+    } else {
+        8
+    };
+
+const _: () = assert!(SIGSET_BYTES <= size_of::<libc::sigset_t>());
+
+/// The libc crate has no `SYS_io_pgetevents`. These are the numbers of `arch/*/entry/syscalls/*.tbl`; -1, which the kernel answers with ENOSYS, elsewhere.
+const SYS_IO_PGETEVENTS: libc::c_long = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
+    333
+} else if cfg!(target_arch = "x86") {
+    385
+} else if cfg!(target_arch = "arm") {
+    399
+} else if cfg!(target_arch = "powerpc64") {
+    388
+} else if cfg!(target_arch = "s390x") {
+    382
+} else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")) {
+    292
+} else {
+    -1
+};
+
+/// io_pgetevents(2): the same with another signal mask for as long as it waits. Linux has it since 4.18, else ENOSYS.
+pub fn io_pgetevents(
+    id: ContextId,
+    min: usize,
+    events: &mut [IoEvent],
+    timeout: Option<Duration>,
+    mask: &libc::sigset_t,
+) -> io::Result<usize> {
+    let timespec = timespec(timeout);
+    let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let sigset = AioSigset { mask, bytes: SIGSET_BYTES };
+    let (room, events) = (events.len(), events.as_mut_ptr());
+    // SAFETY: as with io_getevents; the set and what it points to are live, and are read only.
+    check(unsafe { libc::syscall(SYS_IO_PGETEVENTS, id, min, room, events, timespec, &raw const sigset) })
 }
 
 /// io_cancel(2) of the operation that was submitted from this iocb's address; the kernel reads its `key`.

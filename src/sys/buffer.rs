@@ -54,14 +54,17 @@ impl Drop for Region {
     }
 }
 
-/// A fixed number of buffers of one size. Cheap to clone; the clones share the buffers.
+/// A fixed number of buffers of one size. Cheap to clone; the clones share the buffers. The memory goes back (munmap(2)) with the last of pool and buffers.
 #[derive(Clone)]
 pub struct Pool(Arc<Region>);
 
 impl Pool {
     /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch under
     /// `MADV_HUGEPAGE` (see madvise(2)), so that a buffer is one or two segments for the device. Blocks while
-    /// the kernel finds the pages; ENOMEM if there are none.
+    /// the kernel finds the pages; ENOMEM if there are none. A forked child finds zeros in them.
+    ///
+    /// # Panics
+    /// If `count` is 0 or `slot_bytes` is not a multiple of 4096 above 0.
     pub fn new(count: usize, slot_bytes: usize) -> io::Result<Self> {
         assert!(count > 0 && slot_bytes > 0 && slot_bytes.is_multiple_of(4096), "a buffer is whole pages");
         let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
@@ -107,7 +110,7 @@ impl Pool {
         Some(Buffer(Hold { region: Arc::clone(&self.0), index }))
     }
 
-    /// How many bytes each buffer has.
+    /// How many bytes each buffer has. Never blocks.
     pub fn buffer_bytes(&self) -> usize {
         self.0.slot_bytes
     }
@@ -133,11 +136,12 @@ impl Drop for Hold {
     }
 }
 
-/// A buffer that has one owner: readable and writable.
+/// A buffer that has one owner: readable and writable, what read(2) wants. Its address is a multiple of 4096. Dropped, it goes back to its pool, which may
+/// wait for the pool's lock but for nothing else.
 pub struct Buffer(Hold);
 
 impl Buffer {
-    /// Makes it read-only and shareable.
+    /// Makes it read-only and shareable, what write(2) wants. Copies nothing and never blocks.
     pub fn freeze(self) -> SharedBuffer {
         SharedBuffer(self.0)
     }
@@ -158,7 +162,8 @@ impl DerefMut for Buffer {
     }
 }
 
-/// A buffer that nobody may change any more; clones are holds on the same bytes.
+/// A buffer that nobody may change any more; clones are holds on the same bytes, so that one can be written and hashed at once. With the last it goes back to its
+/// pool.
 pub struct SharedBuffer(Hold);
 
 impl Clone for SharedBuffer {

@@ -9,20 +9,18 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::abi::{self, IoEvent, Iocb};
-use super::op::{Done, Op, OpKind, Submitted};
+use super::op::{Done, Op, OpKind, PARTS_MAX, Submitted};
 use super::ring::Ring;
+use super::signal::SignalMask;
 
 /// How often an empty context submits again when the kernel has no memory for it, and how long it waits in between: a second in all.
 const SUBMIT_TRIES: u32 = 1000;
 const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
 
-/// Buffers in one vectored operation: `UIO_MAXIOV` of the kernel.
-const PARTS_MAX: usize = 1024;
-
-/// What is called with an operation that is over; libaio's `io_set_callback`.
+/// What is called with an operation that is over, on the thread that calls [`Context::run`]; libaio's `io_set_callback`.
 pub type Callback = Box<dyn FnOnce(Done) + Send>;
 
-/// Names an operation in a context, to cancel it. It stays valid, and names nothing, when the operation is over.
+/// Names an operation in a context, to cancel it; see io_cancel(2). It stays valid, and names nothing, when the operation is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     slot: u32,
@@ -40,7 +38,7 @@ impl Ticket {
     }
 }
 
-/// What came of an attempt to cancel. In no case is a buffer free before its operation comes back.
+/// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its operation comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
     /// It had not been submitted: it comes back with ECANCELED.
@@ -64,7 +62,8 @@ struct Slot {
     iovecs: Vec<libc::iovec>,
 }
 
-/// A context of a fixed capacity; see io_setup(2).
+/// A context of a fixed capacity; see io_setup(2). It may go from thread to thread, and is used by one at a time. Dropping it waits for everything in flight,
+/// see io_destroy(2): for a device that hangs, for ever. What is over and was not taken is dropped with it, callbacks uncalled.
 pub struct Context {
     ring: Ring,
     slots: Box<[Slot]>,
@@ -89,7 +88,8 @@ unsafe impl Send for Context {}
 
 impl Context {
     /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed (the error names it, its value
-    /// and what was asked for), ENOSYS without kernel AIO, EPERM under some seccomp filters, EINVAL for 0.
+    /// and what was asked for), ENOSYS without kernel AIO, EPERM under some seccomp filters, EINVAL for 0 or a number that no kernel takes, ENOMEM. It does not wait for
+    /// other contexts to go.
     pub fn new(capacity: u32) -> io::Result<Self> {
         let ring = Ring::new(capacity).map_err(|error| explain_setup(error, capacity))?;
         let count = capacity as usize;
@@ -108,7 +108,7 @@ impl Context {
         })
     }
 
-    /// How many operations fit.
+    /// How many operations fit: what io_setup(2) was asked for. Never blocks, as none of the questions below.
     pub fn capacity(&self) -> usize {
         self.slots.len()
     }
@@ -118,7 +118,7 @@ impl Context {
         self.slots.len() - self.free.len() + self.finished.len() + self.callbacks.len()
     }
 
-    /// Whether completions are always reaped with io_getevents(2), also where the ring could be read without it.
+    /// Says whether completions are always reaped with io_getevents(2), also where the ring could be read without it.
     pub fn set_system_calls_only(&mut self, on: bool) {
         self.system_calls_only = on;
     }
@@ -136,7 +136,7 @@ impl Context {
         self.insert(op, None).map_err(|(op, _)| op)
     }
 
-    /// The same with a callback, which [`run`](Self::run) calls. A full context gives both back.
+    /// The same with a callback, which [`run`](Self::run) calls. Never blocks. A full context gives both back.
     #[allow(clippy::result_large_err)]
     pub fn queue_with(&mut self, op: Op, callback: Callback) -> Result<Ticket, (Op, Callback)> {
         self.insert(op, Some(callback))
@@ -167,7 +167,11 @@ impl Context {
 
     /// Hands the queued operations to the kernel in as few io_submit(2) calls as it allows, and says what became of them. An operation
     /// that is refused (EBADF, EINVAL, EOPNOTSUPP...) comes back with its own error, and those behind it are submitted
-    /// all the same. It may block, see io_submit(2); without room in the ring the rest stays queued.
+    /// all the same. It may block, see io_submit(2): it does the whole work itself where the file is not direct, and waits for data where a pipe or a socket has
+    /// none. Without room in the ring (EAGAIN) the rest stays queued; where nothing is in flight that could make room, it tries for a second and then refuses.
+    ///
+    /// # Panics
+    /// In a forked child.
     pub fn submit(&mut self) -> Submitted {
         self.ring.assert_owner();
         let mut outcome = Submitted::default();
@@ -220,21 +224,63 @@ impl Context {
         self.with_the_kernel(dealt_with) - polls
     }
 
-    /// Moves finished operations to `out`, waiting until there are at least `min` or `timeout` is over; see io_getevents(2).
-    /// EINTR is not an error: it ends the wait early. Returns how many were moved. Operations with callbacks are not
-    /// among them, though they end the wait.
+    /// Moves finished operations to the end of `out`, waiting until there are at least `min` or `timeout` is over; see io_getevents(2).
+    /// EINTR is not an error: it ends the wait early, and no other error is to be expected of a live context. Returns how many were moved. Operations with callbacks are not
+    /// among them, though they end the wait. It waits for no more than were submitted.
+    ///
+    /// # Panics
+    /// In a forked child.
     pub fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
-        self.gather(min, timeout)?;
-        let count = self.finished.len();
-        out.append(&mut self.finished);
-        Ok(count)
+        self.reap_up_to(min, usize::MAX, timeout, out)
+    }
+
+    /// The same, and it moves at most `max`; what else is over stays for the next call. EINVAL if `min` is larger.
+    ///
+    /// # Panics
+    /// In a forked child.
+    pub fn reap_up_to(
+        &mut self,
+        min: usize,
+        max: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        self.gather(min, max, timeout, None)?;
+        Ok(self.hand_over(max, out))
+    }
+
+    /// The same while just the signals of `mask` are blocked, in place of those that the thread blocks: io_pgetevents(2). A signal that is let through only here
+    /// ends the wait, and none can come unnoticed between a look and the wait. It always makes the system call; ENOSYS before Linux 4.18.
+    ///
+    /// # Panics
+    /// In a forked child.
+    pub fn reap_masked(
+        &mut self,
+        min: usize,
+        max: usize,
+        timeout: Option<Duration>,
+        mask: &SignalMask,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        self.gather(min, max, timeout, Some(mask))?;
+        Ok(self.hand_over(max, out))
+    }
+
+    fn hand_over(&mut self, max: usize, out: &mut Vec<Done>) -> usize {
+        let count = self.finished.len().min(max);
+        out.extend(self.finished.drain(..count));
+        count
     }
 
     /// Waits like [`reap`](Self::reap) and calls the callbacks of the operations that are over, one after the other: libaio's
     /// `io_queue_run`. All are taken off the ring before the first is called, so that a panic in one loses nothing: the next
-    /// call goes on with the others. Returns how many were called.
+    /// call goes on with the others. Returns how many were called. It blocks for as long as the wait and the callbacks take; its errors are those of
+    /// io_getevents(2) but EINTR.
+    ///
+    /// # Panics
+    /// In a forked child, and as the callbacks do.
     pub fn run(&mut self, min: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        self.gather(min, timeout)?;
+        self.gather(min, usize::MAX, timeout, None)?;
         let mut count = 0;
         while let Some((callback, done)) = self.callbacks.pop_front() {
             count += 1;
@@ -243,15 +289,26 @@ impl Context {
         Ok(count)
     }
 
-    /// Takes what is over off the ring.
-    fn gather(&mut self, min: usize, timeout: Option<Duration>) -> io::Result<()> {
+    /// Takes what is over off the ring, but no more than what makes `max` together with what nobody has taken yet.
+    fn gather(
+        &mut self,
+        min: usize,
+        max: usize,
+        timeout: Option<Duration>,
+        mask: Option<&SignalMask>,
+    ) -> io::Result<()> {
         self.ring.assert_owner();
+        if min > max {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let room = max.saturating_sub(self.finished.len()).min(self.events.len());
         // Waiting for more than the kernel has would be for ever, and so may be waiting for a poll while operations
         // are queued that could not be submitted.
         let sure = if self.queued.is_empty() { self.with_the_kernel(0) } else { self.sure_to_end(0) };
         let min = min.saturating_sub(self.finished.len() + self.callbacks.len()).min(sure);
-        let taken = if self.system_calls_only { None } else { self.ring.take(min, &mut self.events) };
-        let count = match taken.map_or_else(|| self.ring.wait(min, &mut self.events, timeout), Ok) {
+        let events = &mut self.events[..room];
+        let taken = if self.system_calls_only || mask.is_some() { None } else { self.ring.take(min, events) };
+        let count = match taken.map_or_else(|| self.ring.wait(min, events, timeout, mask), Ok) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
@@ -281,7 +338,10 @@ impl Context {
     }
 
     /// Asks for an operation to be cancelled; see io_cancel(2). It comes back in any case, and only then is its buffer free. EAGAIN when
-    /// the kernel could not cancel it this time.
+    /// the kernel could not cancel it this time. It does not wait for the operation.
+    ///
+    /// # Panics
+    /// In a forked child.
     pub fn cancel(&mut self, ticket: Ticket) -> io::Result<Cancel> {
         self.ring.assert_owner();
         let slot = self.slots.get(ticket.slot as usize);

@@ -18,4 +18,5 @@ pub mod signal;
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};
 pub use node::Node;
-pub use op::{Done, Op, OpKind, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use signal::SignalMask;

@@ -10,7 +10,7 @@ pub use rustix::io::ReadWriteFlags;
 
 use super::buffer::{Buffer, SharedBuffer};
 
-/// A stretch of a buffer: what is read into, or written from.
+/// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what `struct iovec` is to readv(2).
 pub struct Part<B> {
     /// The buffer.
     pub buffer: B,
@@ -45,22 +45,38 @@ impl Part<Buffer> {
     }
 }
 
-/// What an operation does, with the memory that it needs.
+/// Buffers in one vectored operation: `UIO_MAXIOV` of the kernel. With more it fails with EINVAL.
+pub const PARTS_MAX: usize = 1024;
+
+/// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
 pub enum OpKind {
-    /// Read into one buffer; see pread(2).
+    /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond it.
     Read(Part<Buffer>),
-    /// Write from one buffer; see pwrite(2).
+    /// Write from one buffer; see pwrite(2). A short count leaves the rest to be written.
     Write(Part<SharedBuffer>),
-    /// Read into several buffers, one after the other; see preadv(2). At most 1,024, else EINVAL.
+    /// Read into several buffers, one after the other; see preadv(2). At most [`PARTS_MAX`].
     ReadVectored(Vec<Part<Buffer>>),
-    /// Write from several buffers, one after the other; see pwritev(2). At most 1,024, else EINVAL.
+    /// Write from several buffers, one after the other; see pwritev(2). At most [`PARTS_MAX`].
     WriteVectored(Vec<Part<SharedBuffer>>),
     /// Data and metadata to the device; see fsync(2).
     Fsync,
     /// Data, and the metadata that is needed to find it, to the device; see fdatasync(2).
     Fdatasync,
-    /// Complete once when one of the events is there; see poll(2). The result is the set of ready events.
+    /// Complete once when one of the events is there; see poll(2). The result is the set of ready events. The kernel's engine alone has it, since Linux
+    /// 4.19; elsewhere it is refused (EOPNOTSUPP).
     Poll(PollFlags),
+}
+
+impl OpKind {
+    /// How many buffers it has.
+    pub fn parts(&self) -> usize {
+        match self {
+            Self::Read(_) | Self::Write(_) => 1,
+            Self::ReadVectored(parts) => parts.len(),
+            Self::WriteVectored(parts) => parts.len(),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => 0,
+        }
+    }
 }
 
 /// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only some I/O
@@ -88,17 +104,18 @@ impl Priority {
     }
 }
 
-/// One operation: it owns all that it touches.
+/// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it owns all that it touches. Making one never blocks.
 pub struct Op {
     /// What to do.
     pub kind: OpKind,
     /// The open file. The kernel takes its own reference, but the owner gets this one back.
     pub file: Arc<OwnedFd>,
-    /// Where in the file, in bytes; nothing for syncs and polls.
+    /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have no places. 0 for syncs and polls, for which io_submit(2) refuses
+    /// others.
     pub offset_bytes: u64,
     /// Whatever the submitter needs to know it again.
     pub tag: u64,
-    /// `RWF_*` of reads and writes; see preadv2(2).
+    /// `RWF_*` of reads and writes; see preadv2(2). One that the kernel, or the file, does not know is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::aio::Posix).
     pub flags: ReadWriteFlags,
     /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it is refused (EOPNOTSUPP).
     pub priority: Option<Priority>,
@@ -114,12 +131,12 @@ impl Op {
         Self { kind, file, offset_bytes: 0, tag: 0, flags, priority: None, eventfd: None }
     }
 
-    /// Reads into all of `buffer` at an offset in bytes.
+    /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
     pub fn read(file: Arc<OwnedFd>, buffer: Buffer, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Read(Part::whole(buffer))).at(offset_bytes)
     }
 
-    /// Writes all of `buffer` at an offset in bytes.
+    /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
     pub fn write(file: Arc<OwnedFd>, buffer: SharedBuffer, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
     }
@@ -135,15 +152,16 @@ impl Op {
     }
 }
 
-/// An operation that is over, and how it ended.
+/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of aio_return(3).
 pub struct Done {
     /// The operation, with its buffer.
     pub op: Op,
-    /// Bytes moved (0 for a sync, the ready events for a poll), or the error.
+    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: what pread(2), pwrite(2) or fsync(2) would have said, EINVAL for a wrong
+    /// alignment with `O_DIRECT` among them, or why it was refused.
     pub result: io::Result<usize>,
 }
 
-/// What became of the operations that were queued when they were submitted.
+/// What became of the operations that were queued when they were submitted: how many, and where they are now. See io_submit(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Submitted {
     /// The engine carries them out.

@@ -17,16 +17,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::abi::timespec;
 use super::fork::process_number;
 use super::op::{Done, Op, OpKind};
 
-/// Requests that one call may name: glibc keeps arrays of that length on the stack.
+/// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of that length on the stack.
 pub const LIST_MAX: usize = 1024;
 
 /// `AIO_PRIO_DELTA_MAX`.
 const REQPRIO_MAX: i32 = 20;
 
-/// What is called when a request, or a list, is over.
+/// What is called when a request, or a list, is over, on a thread of its own; `SIGEV_THREAD` of sigevent(7).
 pub type Callback = Box<dyn FnOnce() + Send>;
 
 /// How somebody is told that a request, or a list, is over; see sigevent(7).
@@ -108,7 +109,7 @@ fn no_threads() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "glibc has no threads for POSIX AIO in a forked child")
 }
 
-/// A request that was handed to glibc.
+/// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc keeps its address, so it stays where it is: what is moved is a pointer.
 pub struct Request(NonNull<Cell>);
 
 // SAFETY: the cell is reached by glibc through functions that any thread may call, and by the owner of the `Request`.
@@ -125,7 +126,8 @@ unsafe impl Send for Orphan {}
 /// Requests that were dropped in progress. Each new request frees those that are over by then.
 static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
 
-/// How many dropped requests are still in progress; those that are over give their buffers back now. In a forked child there are none.
+/// How many dropped requests are still in progress, by aio_error(3); those that are over give their buffers back now. It waits for glibc's lock and for no request.
+/// In a forked child there are none.
 pub fn orphans() -> usize {
     if in_forked_child() {
         return 0;
@@ -173,7 +175,7 @@ unsafe extern "C" {
 }
 
 /// Asks for at most `threads` threads, which without this are 20: aio_init(3). Only the first call before the first request of the
-/// process has an effect; with other C libraries than glibc there is none.
+/// process has an effect; with other C libraries than glibc there is none. Never blocks and never fails; glibc takes a number below 1 for 1.
 pub fn set_threads(threads: usize) {
     #[cfg(target_env = "gnu")]
     if !in_forked_child() {
@@ -356,7 +358,11 @@ impl Request {
         }
     }
 
-    /// Takes the result and the operation with its buffer: aio_return(3), once. In progress, the request comes back.
+    /// Takes the result and the operation with its buffer: aio_return(3), once. In progress, the request comes back. Does not block. The result is that of
+    /// read(2), write(2) or fsync(2), or ECANCELED.
+    ///
+    /// # Panics
+    /// In a forked child.
     #[allow(clippy::result_large_err)]
     pub fn finish(self) -> Result<Done, Self> {
         let result = match self.status() {
@@ -372,7 +378,10 @@ impl Request {
         Ok(Done { op: free(cell), result })
     }
 
-    /// Blocks until it is over, and takes the result.
+    /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and aio_return(3). From a silent pipe that is for ever.
+    ///
+    /// # Panics
+    /// In a forked child.
     pub fn wait(mut self) -> Done {
         loop {
             match self.finish() {
@@ -384,7 +393,8 @@ impl Request {
         }
     }
 
-    /// Asks for it to be cancelled: aio_cancel(3). Whatever the answer, the request still has to be finished.
+    /// Asks for it to be cancelled: aio_cancel(3). Whatever the answer, the request still has to be finished. Does not block; of a descriptor that is
+    /// open, as this one is, no error is known.
     ///
     /// A fault of glibc (2.36 and those before): where all its threads are busy, so that none serves this descriptor yet, cancelling the
     /// first of several requests on it leaves the others where no thread finds them, until they are cancelled too. [`cancel_all`] has no such
@@ -448,7 +458,8 @@ fn cancel(fd: libc::c_int, control: *mut libc::aiocb) -> io::Result<Cancelled> {
     }
 }
 
-/// Asks for all requests on a descriptor to be cancelled: aio_cancel(3) without a request. Each still has to be finished.
+/// Asks for all requests on a descriptor to be cancelled: aio_cancel(3) without a request. Each still has to be finished. Does not block; of a descriptor that is open no
+/// error is known.
 ///
 /// # Panics
 /// In a forked child of a process that has used POSIX AIO.
@@ -468,10 +479,7 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let list: Vec<*const libc::aiocb> = requests.iter().map(|request| control(request.0).cast_const()).collect();
-    let timespec = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().try_into().unwrap_or(libc::c_long::MAX),
-        tv_nsec: t.subsec_nanos().into(),
-    });
+    let timespec = timespec(timeout);
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: each pointer names a live aiocb, whose `Request` is borrowed through the call; the time is live or null.
     match unsafe { libc::aio_suspend(list.as_ptr(), list.len() as libc::c_int, timespec) } {
@@ -484,7 +492,7 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
     }
 }
 
-/// What became of a list.
+/// What became of a list; see lio_listio(3).
 pub struct Listed {
     /// Place by place what was asked for: nothing for a place without an operation, a request that glibc has (one that failed at once
     /// says so by its status), or an operation that was refused before.
@@ -498,6 +506,9 @@ pub struct Listed {
 ///
 /// It is `LIO_NOWAIT` and aio_suspend(3), since glibc's `LIO_WAIT`, when a signal interrupts it, leaves pointers to its stack in the
 /// requests and follows them when they end.
+///
+/// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in progress still. In a forked child of a process that has used
+/// POSIX AIO all are refused, here and below.
 pub fn list_and_wait(ops: Vec<Option<Op>>) -> Listed {
     let mut listed = list_and_go(ops, Notify::None);
     for request in listed.requests.iter().flatten().flatten() {

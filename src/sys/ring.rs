@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::abi::{self, ContextId, IoEvent, Iocb};
 use super::fork::process_number;
+use super::signal::SignalMask;
 
 const MAGIC: u32 = 0xa10a_10a1;
 const HEADER_BYTES: u32 = 32;
@@ -91,9 +92,18 @@ impl Ring {
         abi::io_cancel(self.id, iocb)
     }
 
-    /// io_getevents(2); it blocks until there are `min` events or `timeout` is over.
-    pub fn wait(&mut self, min: usize, events: &mut [IoEvent], timeout: Option<Duration>) -> io::Result<usize> {
-        abi::io_getevents(self.id, min, events, timeout)
+    /// io_getevents(2), or with a mask io_pgetevents(2); it blocks until there are `min` events or `timeout` is over.
+    pub fn wait(
+        &mut self,
+        min: usize,
+        events: &mut [IoEvent],
+        timeout: Option<Duration>,
+        mask: Option<&SignalMask>,
+    ) -> io::Result<usize> {
+        match mask {
+            None => abi::io_getevents(self.id, min, events, timeout),
+            Some(mask) => abi::io_pgetevents(self.id, min, events, timeout, mask.as_raw()),
+        }
     }
 
     /// Takes the events that are in the ring if there are at least `min`, without a system call. None if there are fewer or the ring

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
-use super::{Op, OpKind};
+use super::{Op, OpKind, PARTS_MAX};
 
 /// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the caller's to judge. Blocks.
 pub(super) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
@@ -18,6 +18,10 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     }
     // preadv2 would take the largest for -1, which means the place where the file stands.
     i64::try_from(op.offset_bytes).map_err(|_| Errno::INVAL)?;
+    // rustix would leave out those that are too many, where the kernel refuses.
+    if op.kind.parts() > PARTS_MAX {
+        return Err(Errno::INVAL);
+    }
     let (file, offset, flags) = (&op.file, op.offset_bytes, op.flags);
     match &mut op.kind {
         OpKind::Read(part) => {
@@ -56,21 +60,33 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     }
 }
 
+/// Where pread(2) finds no places (ESPIPE: a pipe, a socket), the bytes that come next are meant, as with the other engines: preadv2(2) with -1 for
+/// the offset.
+const NO_PLACE: u64 = u64::MAX;
+
 fn read(
     file: &OwnedFd,
     slices: &mut [IoSliceMut<'_>],
     offset: u64,
     flags: ReadWriteFlags,
 ) -> rustix::io::Result<usize> {
-    match slices {
+    let read = match slices {
         [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
-        several => rustix::io::retry_on_intr(|| preadv2(file, several, offset, flags)),
+        _ => rustix::io::retry_on_intr(|| preadv2(file, slices, offset, flags)),
+    };
+    match read {
+        Err(Errno::SPIPE) => rustix::io::retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
+        read => read,
     }
 }
 
 fn write(file: &OwnedFd, slices: &[IoSlice<'_>], offset: u64, flags: ReadWriteFlags) -> rustix::io::Result<usize> {
-    match slices {
+    let written = match slices {
         [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
         several => rustix::io::retry_on_intr(|| pwritev2(file, several, offset, flags)),
+    };
+    match written {
+        Err(Errno::SPIPE) => rustix::io::retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
+        written => written,
     }
 }

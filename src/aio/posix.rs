@@ -17,7 +17,8 @@
 //! process unless [`set_threads`] says otherwise, which serve the requests of one descriptor **one at a time**, in order. So one file
 //! gets depth only through duplicated descriptors: [`Posix`] gives each operation a duplicate of its own (dup(2) keeps
 //! `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`]. Measured with 1 MiB blocks it reads a disk as fast as
-//! kernel AIO, for five times the processor time; with 4 KiB blocks it reads 0.4 of what kernel AIO does.
+//! kernel AIO, for five times the processor time; with 4 KiB blocks it reads 0.4 of what kernel AIO does (`cargo bench --bench fio`; the table is in
+//! [`aio`](super#which-engine)). Other [`Request`]s on one descriptor wait for each other, however many there are.
 //!
 //! # A file copy
 //!
@@ -51,6 +52,48 @@
 //! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
 //! println!("{}", buffer[0]);
 //! ```
+//!
+//! Nor can it be taken out of the request, which is in progress:
+//!
+//! ```compile_fail,E0616
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+//! # use aiocp::aio::{Op, Pool, posix::{Notify, Request}};
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
+//! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
+//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
+//! let cell = request.0;
+//! ```
+//!
+//! An operation is handed over once:
+//!
+//! ```compile_fail,E0382
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+//! # use aiocp::aio::{Op, OpKind, posix::{Notify, Request}};
+//! let op = Op::new(Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())), OpKind::Fsync);
+//! let first = Request::start(op, Notify::None, 0);
+//! let second = Request::start(op, Notify::None, 0);
+//! ```
+//!
+//! A request cannot be finished while somebody waits for it:
+//!
+//! ```compile_fail,E0505
+//! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+//! # use aiocp::aio::{Op, OpKind, posix::{Notify, Request, suspend}};
+//! let op = Op::new(Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())), OpKind::Fsync);
+//! let request = Request::start(op, Notify::None, 0).map_err(drop).unwrap();
+//! let list = [&request];
+//! request.wait();
+//! suspend(&list, None).unwrap();
+//! ```
+//!
+//! And a callback, which glibc calls on a thread of its own, may take nothing along that may not go there:
+//!
+//! ```compile_fail,E0277
+//! # use std::rc::Rc;
+//! # use aiocp::aio::posix::Notify;
+//! let seen = Rc::new(());
+//! let notify = Notify::Callback(Box::new(move || drop(seen)));
+//! ```
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -64,16 +107,19 @@ pub use crate::sys::posix::{
     orphans, set_threads, suspend,
 };
 
-/// Threads that an engine asks glibc for. More made no copy faster.
+/// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all. More made no copy faster.
 pub const ENGINE_THREADS: usize = 32;
 
 /// A request, and the descriptor that its operation came with.
 struct Running {
     request: Request,
     file: Arc<OwnedFd>,
+    /// It has a duplicate to itself.
+    alone: bool,
 }
 
-/// POSIX AIO as an [`Engine`]. Dropping it cancels what no thread serves yet, and leaves the rest to end by itself; it does not wait.
+/// POSIX AIO (aio(7)) as an [`Engine`]. Each operation gets a duplicate of its descriptor, see dup(2), and comes back with its own. Vectors, polls, flags, priorities and eventfds are
+/// refused (EOPNOTSUPP). Dropping it cancels what no thread serves yet, and leaves the rest to end by itself; it does not wait.
 pub struct Posix {
     capacity: usize,
     queued: Vec<Op>,
@@ -84,7 +130,8 @@ pub struct Posix {
 
 impl Posix {
     /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one that ends, on a thread that glibc makes
-    /// for it, for those who wait elsewhere than in [`reap`](Engine::reap).
+    /// for it, for those who wait elsewhere than in [`reap`](Engine::reap). It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is made before the first
+    /// operation. Never blocks and never fails.
     pub fn new(capacity: usize, waker: Option<Arc<Waker>>) -> Self {
         set_threads(ENGINE_THREADS);
         let capacity = capacity.min(LIST_MAX);
@@ -94,7 +141,9 @@ impl Posix {
     fn start(&self, mut op: Op) -> Result<Running, Done> {
         let file = Arc::clone(&op.file);
         // Without a duplicate, for want of descriptors, it waits for the others on the same one.
-        if let Ok(duplicate) = file.try_clone() {
+        let duplicate = file.try_clone();
+        let alone = duplicate.is_ok();
+        if let Ok(duplicate) = duplicate {
             op.file = Arc::new(duplicate);
         }
         let notify = match self.waker.clone() {
@@ -102,17 +151,17 @@ impl Posix {
             None => Notify::None,
         };
         match Request::start(op, notify, 0) {
-            Ok(request) => Ok(Running { request, file }),
+            Ok(request) => Ok(Running { request, file, alone }),
             Err(done) => Err(with_file(done, file)),
         }
     }
 
     fn collect(&mut self, out: &mut Vec<Done>) {
         out.append(&mut self.refused);
-        for Running { request, file } in std::mem::take(&mut self.running) {
+        for Running { request, file, alone } in std::mem::take(&mut self.running) {
             match request.finish() {
                 Ok(done) => out.push(with_file(done, file)),
-                Err(request) => self.running.push(Running { request, file }),
+                Err(request) => self.running.push(Running { request, file, alone }),
             }
         }
     }
@@ -128,7 +177,8 @@ impl Drop for Posix {
         if in_forked_child() {
             return;
         }
-        for Running { request, .. } in &self.running {
+        // Cancelling what shares its descriptor could strand somebody else's requests, see `Request::cancel`.
+        for Running { request, .. } in self.running.iter().filter(|running| running.alone) {
             // What runs already goes on, which is no error.
             let cancelled = request.cancel();
             debug_assert!(cancelled.is_ok(), "aio_cancel of an open descriptor: {cancelled:?}");

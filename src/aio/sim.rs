@@ -47,7 +47,7 @@ impl Default for Faults {
     }
 }
 
-/// The fake. It does its work in [`reap`](Engine::reap), in the calling thread, and never sleeps.
+/// The fake. As by [`Threads`](super::Threads), polls, priorities and eventfds are refused (EOPNOTSUPP). It does its work in [`reap`](Engine::reap), in the calling thread (pread(2), pwrite(2) and fsync(2), which may block), and never sleeps.
 pub struct Sim {
     random: fastrand::Rng,
     capacity: usize,
@@ -57,7 +57,10 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// A fake for `capacity` operations. Panics if short counts were to be multiples of nothing.
+    /// A fake for `capacity` operations. Never blocks.
+    ///
+    /// # Panics
+    /// If short counts were to be multiples of nothing.
     pub fn new(seed: u64, capacity: usize, faults: Faults) -> Self {
         assert!(faults.grain_bytes > 0, "a grain has bytes");
         Self { random: fastrand::Rng::with_seed(seed), capacity, faults, queued: Vec::new(), started: Vec::new() }

@@ -1,4 +1,11 @@
 //! A pool of threads that call pread(2), pwrite(2) and fsync(2): the [`Engine`] for files that the page cache serves.
+//!
+//! # What it is good for
+//!
+//! Every descriptor for which [`Context::submit`](super::Context::submit) would do the work itself: buffered files, tmpfs, btrfs with checksums, FUSE, network
+//! filesystems. Also where a sandbox forbids kernel AIO. Vectors and `RWF_*` flags are carried out (preadv2(2), pwritev2(2)); polls, priorities and eventfds are
+//! refused (EOPNOTSUPP). Its depth on one file is its number of threads. It read a disk direct at 1 MiB × 16 as fast as kernel AIO, and at 4 KiB × 128 it did 72,000
+//! operations a second with 0.90 of a core where kernel AIO did 185,000 with 0.39 (`cargo bench --bench fio`; the table is in [`aio`](super#which-engine)).
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -27,7 +34,7 @@ impl Finished {
     }
 }
 
-/// A pool of threads. Dropping it waits for the operations in flight.
+/// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops them.
 pub struct Threads {
     work: Option<Sender<Op>>,
     finished: Arc<Finished>,
@@ -39,8 +46,9 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// `threads` threads for at most `capacity` operations. `waker` is woken after each one that ends, for those who
-    /// wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread cannot be made.
+    /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one that ends, for those who
+    /// wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread cannot be made, see pthread_create(3). Without a thread every operation is refused
+    /// (ECANCELED).
     pub fn new(threads: usize, capacity: usize, waker: Option<Arc<Waker>>) -> io::Result<Self> {
         let (work, todo) = unbounded();
         let finished = Arc::new(Finished { list: Mutex::default(), arrived: Condvar::new(), waker });

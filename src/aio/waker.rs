@@ -21,13 +21,13 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// Makes the eventfd. EMFILE or ENFILE when there are too many open files.
+    /// Makes the eventfd, see eventfd(2). Never blocks. EMFILE or ENFILE when there are too many open files.
     pub fn new() -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         Ok(Self { event, armed: AtomicBool::new(false) })
     }
 
-    /// The descriptor that becomes readable.
+    /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or poll(2). Never blocks.
     pub fn event(&self) -> &Arc<OwnedFd> {
         &self.event
     }
@@ -43,7 +43,7 @@ impl Waker {
         }
     }
 
-    /// Announces that the caller is about to wait. Look for messages after this, and before waiting.
+    /// Announces that the caller is about to wait. Look for messages after this, and before waiting. Never blocks.
     pub fn arm(&self) {
         // Relaxed: the fence orders it before the caller's look for messages.
         self.armed.store(true, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Waker {
     }
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads also when nobody took the announcement:
-    /// a sender that took an earlier one may have written only now.
+    /// a sender that took an earlier one may have written only now. Never blocks; of an open eventfd no error is known, see read(2).
     pub fn disarm(&self) -> io::Result<()> {
         // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on one that does not: the loop
         // looks for messages after each `arm`.
@@ -63,7 +63,8 @@ impl Waker {
         }
     }
 
-    /// Blocks until woken, or until `timeout` is over: the wait of a loop without a kernel context. It may also end early.
+    /// Blocks until woken, until `timeout` is over, or until a signal handler has run: the wait of a loop without a kernel context, by poll(2). ENOMEM is its
+    /// one error.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut fds = [PollFd::new(&*self.event, PollFlags::IN)];
         // More seconds than there are numbers for are for ever.

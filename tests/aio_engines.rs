@@ -133,7 +133,7 @@ fn whoever_waits_elsewhere_is_woken() {
             engine.queue(read(&zeros, &pool, 0)).map_err(drop).unwrap();
             engine.submit();
             // For ever, if nobody wrote.
-            waker.wait().unwrap();
+            waker.wait(None).unwrap();
             waker.disarm().unwrap();
             assert_eq!(engine.reap(0, None, &mut Vec::new()).unwrap(), 1, "it is over when the waker is woken");
         }

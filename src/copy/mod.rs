@@ -207,7 +207,9 @@ impl Ended {
 /// that fails does not stop the others; `totals.failed` counts them. The error is for what kept the copy from beginning: threads or descriptors.
 pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &Totals) -> io::Result<Ended> {
     let options = &options.clone().complete();
-    let journal = match options.resume.then(|| operands.bond(options).and_then(Journal::open)).transpose() {
+    // Where no source is there, nothing has a place.
+    let resumes = options.resume && !operands.is_empty();
+    let journal = match resumes.then(|| operands.bond(options).and_then(Journal::open)).transpose() {
         Ok(opened) => opened.map(|(journal, warning)| {
             warning.into_iter().for_each(|warning| sink.event(Event::Warning(warning)));
             journal

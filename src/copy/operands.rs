@@ -149,6 +149,11 @@ impl Operands {
         found
     }
 
+    /// Whether there is nothing to copy.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// Hands everything to the run, one operand after the other. One that goes where an earlier one went waits until that is done, so that
     /// it finds there what cp would.
     pub(super) fn walk(&self, run: &Run<'_>) {

@@ -23,6 +23,9 @@ use crate::error::{Cause, Error, Result};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 
+/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 8,000 records.
+const RESERVE_BYTES: u64 = 1 << 20;
+
 /// What a journal belongs to, and where it may lie.
 pub struct Bond {
     /// Stands in the names of the journal and of temporaries, so that other copies into the same folder have theirs.
@@ -67,6 +70,8 @@ pub enum Known {
 struct Writer {
     chain: Chain,
     end_bytes: u64,
+    /// Up to where there is room on the device.
+    reserved_bytes: u64,
     /// A record could not be written, so that nothing behind it would be believed.
     broken: bool,
     /// Bytes of finished files whose records are not durable.
@@ -91,9 +96,13 @@ impl Bond {
         format!(".aiocp-journal-{:016x}", self.id).into()
     }
 
+    fn path(&self, place: usize) -> PathBuf {
+        self.places[place].folder.join(self.journal_name())
+    }
+
     /// Whether a run was interrupted here.
     pub fn has_journal(&self) -> bool {
-        self.places.iter().any(|place| place.folder.join(self.journal_name()).symlink_metadata().is_ok())
+        (0..self.places.len()).any(|place| self.path(place).symlink_metadata().is_ok())
     }
 
     /// The name of the temporary of a big file, which the next run finds again.
@@ -107,32 +116,19 @@ impl Bond {
 impl Journal {
     /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed comes back beside it.
     pub fn open(bond: Bond) -> Result<(Self, Option<Error>)> {
-        let name = bond.journal_name();
-        for (index, place) in bond.places.iter().enumerate() {
-            let path = place.folder.join(&name);
-            let found = lock_existing(&place.folder, &name).map_err(|cause| match cause.kind() {
-                io::ErrorKind::WouldBlock => Error::new("use the journal", &path, Cause::JournalInUse),
-                _ => Error::new("open the journal", &path, cause),
-            })?;
-            if let Some((folder, file)) = found {
-                return Self::take_up(bond, index, folder, file)
+        loop {
+            if let Some((place, folder, file)) = find(&bond)? {
+                let path = bond.path(place);
+                return Self::take_up(bond, place, folder, file)
                     .map_err(|cause| Error::new("read the journal", path, cause));
             }
-        }
-        let mut refused = None;
-        for index in 0..bond.places.len() {
-            let path = bond.places[index].folder.join(&name);
-            match fs::open_folder(&bond.places[index].folder, OFlags::RDONLY)
-                .and_then(|folder| Ok((create(&folder, &name)?, folder)))
-            {
-                Ok((file, folder)) => {
-                    let journal = Self::begin(bond, index, folder, file);
-                    return Ok((journal.map_err(|cause| Error::new("write the journal", path, cause))?, None));
-                }
-                Err(cause) => drop(refused.get_or_insert(Error::new("create the journal", path, cause))),
+            if let Some((place, folder, file)) = make(&bond)? {
+                let path = bond.path(place);
+                let journal = Self::begin(bond, place, folder, file);
+                return Ok((journal.map_err(|cause| Error::new("write the journal", path, cause))?, None));
             }
+            // Another run has made one between the two: it is looked at now, and not gone around by way of the next place.
         }
-        Err(refused.expect("there is a place for the journal"))
     }
 
     fn begin(bond: Bond, place: usize, folder: OwnedFd, file: OwnedFd) -> io::Result<Self> {
@@ -143,12 +139,14 @@ impl Journal {
         file.write_all_at(&header, 0)?;
         file.sync_all()?;
         sync_folder(&folder)?;
-        Ok(Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64))
+        let journal = Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64);
+        reserve(&journal.file, &mut journal.writer());
+        Ok(journal)
     }
 
     fn new(bond: Bond, place: usize, folder: OwnedFd, file: File, chain: Chain, end_bytes: u64) -> Self {
         let key = chain.key();
-        let writer = Writer { chain, end_bytes, broken: false, unsynced_bytes: 0 };
+        let writer = Writer { chain, end_bytes, reserved_bytes: 0, broken: false, unsynced_bytes: 0 };
         let (finished, halves, file) = (Vec::new(), Mutex::default(), Arc::new(file.into()));
         Self { bond, place, folder, file, key, finished, halves, writer: Mutex::new(writer) }
     }
@@ -162,7 +160,7 @@ impl Journal {
         let file = File::from(file);
         let mut header = Vec::new();
         (&file).take(HEADER_BYTES as u64).read_to_end(&mut header)?;
-        let path = bond.places[place].folder.join(bond.journal_name());
+        let path = bond.path(place);
         let why = match Chain::open(&header, &bond.binding) {
             Ok(chain) if ours => {
                 let mut journal = Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64);
@@ -232,7 +230,7 @@ impl Journal {
 
     /// How a person would write its path.
     pub fn path(&self) -> PathBuf {
-        self.bond.places[self.place].folder.join(self.bond.journal_name())
+        self.bond.path(self.place)
     }
 
     /// The open journal, for a sync.
@@ -344,6 +342,7 @@ impl Journal {
         }
         *end_bytes += bytes.len() as u64;
         *unsynced_bytes += files_bytes;
+        reserve(&self.file, &mut writer);
         Ok(())
     }
 
@@ -422,11 +421,74 @@ fn index_of(name: &Print) -> u64 {
     u64::from_le_bytes(*name.first_chunk().expect("a print has 16 bytes"))
 }
 
+/// Sees that the next records have room. Where there is none left, they may still find some when they are written.
+fn reserve(file: &OwnedFd, writer: &mut Writer) {
+    let wanted_bytes = writer.end_bytes + RESERVE_BYTES;
+    if writer.reserved_bytes < wanted_bytes && fs::reserve(file, wanted_bytes + RESERVE_BYTES).is_ok() {
+        writer.reserved_bytes = wanted_bytes + RESERVE_BYTES;
+    }
+}
+
+/// Which of the places a journal lies in, that place and the file.
+type Placed = (usize, OwnedFd, OwnedFd);
+
+fn in_use(path: PathBuf) -> Error {
+    Error::new("use the journal", path, Cause::JournalInUse)
+}
+
+/// Opens and locks the journal that an earlier run left.
+fn find(bond: &Bond) -> Result<Option<Placed>> {
+    for (place, Place { folder, .. }) in bond.places.iter().enumerate() {
+        match lock_existing(folder, &bond.journal_name()) {
+            Ok(None) => {}
+            Ok(Some((folder, file))) => return Ok(Some((place, folder, file))),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(in_use(bond.path(place))),
+            Err(cause) => return Err(Error::new("open the journal", bond.path(place), cause)),
+        }
+    }
+    Ok(None)
+}
+
+/// Makes a journal in the first place that takes it; nothing if there is one now.
+fn make(bond: &Bond) -> Result<Option<Placed>> {
+    let mut refused = None;
+    for (place, Place { folder, .. }) in bond.places.iter().enumerate() {
+        let made = fs::open_folder(folder, OFlags::RDONLY)
+            .and_then(|folder| Ok((create(&folder, &bond.journal_name())?, folder)));
+        match made {
+            Ok((file, folder)) => return Ok(Some((place, folder, file))),
+            Err(cause) if cause.raw_os_error() == Some(libc::EEXIST) => return Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(in_use(bond.path(place))),
+            Err(cause) => drop(refused.get_or_insert(Error::new("create the journal", bond.path(place), cause))),
+        }
+    }
+    Err(refused.expect("there is a place for the journal"))
+}
+
+/// Makes and locks an empty journal: `WouldBlock` if another process was faster to lock it.
 fn create(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    lock(&file)?;
+    match stands(folder, name, &file)? {
+        true => Ok(file),
+        // Empty as it was, another process has taken it for a damaged one and put its own in its place.
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Where the filesystem has no locks (Lustre has to be asked for them), nobody is kept from copying the same twice at once.
+fn lock(file: &OwnedFd) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether it is this file that has the name.
+fn stands(folder: &OwnedFd, name: &OsStr, file: &OwnedFd) -> io::Result<bool> {
+    let stat = fs::stat(file)?;
+    Ok(fs::stat_at(folder, name)?.is_some_and(|there| fs::same_file(&there, &stat)))
 }
 
 /// Opens and locks a journal, if there is one: `WouldBlock` if another process has it.
@@ -442,10 +504,9 @@ fn lock_existing(folder: &Path, name: &OsStr) -> io::Result<Option<(OwnedFd, Own
             Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             Err(cause) => return Err(cause),
         };
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        lock(&file)?;
         // Whoever had it may have removed it in between.
-        let stat = fs::stat(&file)?;
-        if fs::stat_at(&folder, name)?.is_some_and(|there| fs::same_file(&there, &stat)) {
+        if stands(&folder, name, &file)? {
             return Ok(Some((folder, file)));
         }
     }

@@ -289,6 +289,15 @@ pub fn preallocate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Allocates `0..size_bytes` and leaves the size alone, so that what is written there finds room when the filesystem is full. Where the filesystem cannot
+/// allocate ahead, nothing is done.
+pub fn reserve(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| fs::fallocate(file.as_fd(), FallocateFlags::KEEP_SIZE, 0, size_bytes)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 /// Whether allocating ahead is a gain: on btrfs it turns compression off, on tmpfs it is the copy's own work.
 pub fn preallocation_helps(file: impl AsFd) -> io::Result<bool> {
     Ok(!matches!(filesystem_magic(file)?, BTRFS_MAGIC | TMPFS_MAGIC))

@@ -54,6 +54,15 @@ impl Named {
         if self.name == "." { self.folder.clone() } else { self.folder.join(&self.name) }
     }
 
+    /// 32 bytes that stand for the name, however it is spelled; also if its folder is missing.
+    fn print(&self) -> Result<[u8; 32]> {
+        let folder = canonical(&self.folder).or_else(|error| std::path::absolute(&self.folder).map_err(|_| error))?;
+        let mut print = blake3::Hasher::new();
+        print.update(&(folder.as_os_str().len() as u64).to_le_bytes());
+        print.update(folder.as_os_str().as_bytes()).update(self.name.as_bytes());
+        Ok(*print.finalize().as_bytes())
+    }
+
     fn open_folder_with(&self, flags: OFlags) -> io::Result<OwnedFd> {
         fs::open_folder(&self.folder, flags)
     }
@@ -72,6 +81,8 @@ impl Named {
 /// What is to be copied where.
 pub struct Operands {
     pairs: Vec<Pair>,
+    /// Sources that are not there, or not to be copied to the destination.
+    refused: Vec<PathBuf>,
     /// What reported paths are relative to: the destination, or its folder where it is a file.
     pub base: PathBuf,
 }
@@ -111,13 +122,14 @@ impl Operands {
         if !into && options.parents {
             return not_a_directory("copy with parents into", target);
         }
-        let (mut pairs, mut refused) = (Vec::<Pair>::new(), Vec::new());
+        let (mut pairs, mut refused, mut refused_sources) = (Vec::<Pair>::new(), Vec::new(), Vec::new());
         let mut by_target = HashMap::<PathBuf, Vec<usize>>::new();
         for source in sources {
             let pair = match resolve(source, target, into, options) {
                 Ok(pair) => pair,
                 Err(error) => {
                     refused.push(Event::Failed(error));
+                    refused_sources.push(source.clone());
                     continue;
                 }
             };
@@ -133,7 +145,7 @@ impl Operands {
             Some(pair) if !into && !pair.is_dir() => pair.target.folder.clone(),
             _ => target.clone(),
         };
-        Ok((Self { pairs, base }, refused))
+        Ok((Self { pairs, refused: refused_sources, base }, refused))
     }
 
     /// Where a path of a source or of its copy lies below the source; `.` for that itself. Nothing if it lies below neither, and more than one answer if
@@ -176,38 +188,49 @@ impl Operands {
 }
 
 impl Operands {
-    /// What a journal of this copy belongs to: the paths of sources and destinations without links, their inodes (but not their devices, whose
-    /// numbers may be others after a reboot), and the options on which it depends what a finished file is.
+    /// What a journal of this copy belongs to: the paths of all sources, also of those that are missing today, and of the destination, all without links; the options on
+    /// which it depends what a finished file is; and inodes, but not their devices, whose numbers may be others after a reboot. The source's inode counts where there
+    /// is one source. Of several, one that is back or was exchanged does not make the others unknown; each entry is compared with its record anyway.
     pub(super) fn bond(&self, options: &Options) -> Result<Bond> {
+        let refused = self.refused.iter().map(|source| split(source).0);
+        let sources = self.pairs.iter().map(|pair| pair.source.clone()).chain(refused);
+        let mut sources = sources.map(|source| source.print()).collect::<Result<Vec<_>>>()?;
+        sources.sort_unstable();
         let (mut id, mut binding) = (blake3::Hasher::new(), blake3::Hasher::new());
+        id.update(sources.as_flattened());
         let mut places = Vec::new();
-        for pair in &self.pairs {
-            let anchor = pair.anchor();
-            let below = pair.target.path();
-            let below = below.strip_prefix(anchor).unwrap_or(&below);
-            let canonical = |path: &Path| {
-                let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-                path.canonicalize().map_err(|cause| Error::new("resolve", path, cause))
-            };
-            let (source, target) = (canonical(&pair.source.folder)?, canonical(anchor)?);
-            for part in [source.as_os_str(), &pair.source.name, target.as_os_str(), below.as_os_str()] {
+        if let Some(pair) = self.pairs.first() {
+            let target = canonical(pair.anchor())?;
+            let mut stats = vec![(target.as_path(), OsStr::new("."))];
+            let (mut below, source) = (pair.target.path(), canonical(&pair.source.folder)?);
+            if sources.len() == 1 {
+                below = below.strip_prefix(pair.anchor()).map(Path::to_owned).unwrap_or(below);
+                stats.push((&source, &pair.source.name));
+            } else {
+                below = PathBuf::new();
+            }
+            for part in [target.as_os_str(), below.as_os_str()] {
                 id.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
             }
-            for (folder, name) in [(&source, &*pair.source.name), (&target, OsStr::new("."))] {
+            for (folder, name) in stats {
                 let ino_and_birth = fs::open_folder(folder, OFlags::PATH)
                     .and_then(|open| fs::ino_and_birth(&open, name, pair.followed))
                     .map_err(|cause| Error::new("stat", folder.join(name), cause))?;
                 binding.update(&ino_and_birth);
             }
-            if places.is_empty() {
-                places = pair.places(anchor);
-            }
+            places = pair.places(pair.anchor());
         }
         let id = id.finalize();
         binding.update(id.as_bytes()).update(format!("{:?} {}", options.preserve, options.verify).as_bytes());
         let id = u64::from_be_bytes(*id.as_bytes().first_chunk().expect("a hash has 32 bytes"));
         Ok(Bond { id, binding: *binding.finalize().as_bytes(), places, base: self.base.clone() })
     }
+}
+
+/// A path without links, dots and double slashes.
+fn canonical(path: &Path) -> Result<PathBuf> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    path.canonicalize().map_err(|cause| Error::new("resolve", path, cause))
 }
 
 impl Pair {

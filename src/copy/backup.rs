@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::target::with_random_name;
+use super::target::with_temporary_name;
 use crate::sys::fs;
 
 /// How the names of backups are made.
@@ -37,8 +37,8 @@ impl Backup {
         with_suffix(name, &self.suffix)
     }
 
-    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that.
-    pub fn keep(&self, dir: impl AsFd, name: &OsStr) -> io::Result<OsString> {
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that. A simple one has the `temporary` name for a moment, or a random one.
+    pub fn keep(&self, dir: impl AsFd, name: &OsStr, temporary: Option<&OsStr>) -> io::Result<OsString> {
         let dir = dir.as_fd();
         let highest = match self.names {
             BackupNames::Simple => None,
@@ -49,7 +49,7 @@ impl Backup {
             Some(highest) => keep_numbered(dir, name, highest + 1),
             None => {
                 let backup = self.simple_name(name);
-                keep_simple(dir, name, &backup)?;
+                keep_simple(dir, name, &backup, temporary)?;
                 Ok(backup)
             }
         }
@@ -101,9 +101,9 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
 }
 
 /// The old backup stands until the new one takes its name.
-fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr) -> io::Result<()> {
+fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr, temporary: Option<&OsStr>) -> io::Result<()> {
     let dir = dir.as_fd();
-    match with_random_name(|temporary| linkat(dir, name, dir, temporary, AtFlags::empty())) {
+    match with_temporary_name(dir, temporary, |temporary| linkat(dir, name, dir, temporary, AtFlags::empty())) {
         Ok(((), temporary)) => {
             let renamed = renameat(dir, &*temporary, dir, backup);
             // rename(2) does nothing where both names are one file already, and leaves both.
@@ -144,16 +144,16 @@ mod tests {
         let name = OsStr::new("f");
         let at = |name: &str| folder.path().join(name);
         write(at("f"), "1").unwrap();
-        assert_eq!(backup(BackupNames::Existing).keep(&dir, name).unwrap(), "f~");
-        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name).unwrap(), "f.~1~");
-        assert_eq!(backup(BackupNames::Existing).keep(&dir, name).unwrap(), "f.~2~");
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None).unwrap(), "f~");
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None).unwrap(), "f.~1~");
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None).unwrap(), "f.~2~");
         write(at("f.~7~"), "7").unwrap();
-        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name).unwrap(), "f.~8~");
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None).unwrap(), "f.~8~");
         for backup in ["f", "f~", "f.~1~", "f.~2~", "f.~8~"] {
             assert_eq!(read(at(backup)).unwrap(), b"1", "{backup}");
         }
         // Once more, where the backup is a second name of the file already.
-        assert_eq!(backup(BackupNames::Simple).keep(&dir, name).unwrap(), "f~");
+        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None).unwrap(), "f~");
         assert_eq!(read_dir(folder.path()).unwrap().count(), 6);
     }
 
@@ -163,7 +163,7 @@ mod tests {
         let dir = File::open(folder.path()).unwrap();
         write(folder.path().join("f"), "old").unwrap();
         let names = std::thread::scope(|scope| {
-            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f")).unwrap();
+            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f"), None).unwrap();
             let threads: Vec<_> = (0..20).map(|_| scope.spawn(keep)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
         });
@@ -178,7 +178,7 @@ mod tests {
         write(at("f"), "new").unwrap();
         write(at("f~"), "old").unwrap();
         hard_link(at("f~"), at("other")).unwrap();
-        backup(BackupNames::Simple).keep(&dir, OsStr::new("f")).unwrap();
+        backup(BackupNames::Simple).keep(&dir, OsStr::new("f"), None).unwrap();
         assert_eq!((read(at("f~")).unwrap(), read(at("other")).unwrap()), (b"new".into(), b"old".into()));
         assert_eq!(read_dir(folder.path()).unwrap().count(), 3);
     }

@@ -57,7 +57,7 @@ impl Existing {
     }
 
     /// Whether what appears between decision and publishing may be replaced too.
-    fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.rule == OnExisting::Replace && !self.only_older && self.backup.is_none()
     }
 }
@@ -108,9 +108,9 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// An entry whose copy stands already.
+    /// An entry whose copy stands already. It may be replaced, and is nothing to make a backup of.
     pub fn standing(entry: Entry) -> Self {
-        Self { entry, spot: Spot { occupied: true, may_replace: true } }
+        Self { entry, spot: Spot { occupied: false, may_replace: true } }
     }
 }
 
@@ -278,7 +278,9 @@ impl Run<'_> {
         let error = |op, cause: io::Error| Error::new(op, dir.target_path(name), cause);
         let backup = match &self.options.existing.backup {
             Some(backup) if entry.spot.occupied => {
-                Some(backup.keep(&*dir.target, name).map_err(|cause| error("make a backup of", cause))?)
+                let temporary = self.temporary_name_of_backup(entry);
+                let kept = backup.keep(&*dir.target, name, temporary.as_deref());
+                Some(kept.map_err(|cause| error("make a backup of", cause))?)
             }
             _ => None,
         };

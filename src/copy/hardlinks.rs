@@ -57,8 +57,13 @@ pub enum Met {
 }
 
 enum State {
+    /// The first name is yet to be met; how many others there are.
+    Awaited(Vec<Waiting>, u64),
     Making(Vec<Waiting>),
-    Made { original: Arc<Original>, others_left: u64 },
+    Made {
+        original: Arc<Original>,
+        others_left: u64,
+    },
 }
 
 /// The table of files with several names.
@@ -70,20 +75,31 @@ impl HardLinks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name was met whose file answered `stat`. With `by_links`, symbolic links may lead to the file as well, so that its names cannot be counted.
-    pub fn meet(&self, stat: &Stat, by_links: bool, dir: &Arc<Dir>, entry: Admitted) -> Met {
+    /// A name was met whose file answered `stat`. With `by_links`, symbolic links may lead to the file as well, so that its names cannot be counted. Unless it
+    /// `is_first`, another one has to be the first name, and this one waits for it, or until [`unclaimed`](Self::unclaimed) gives it up.
+    pub fn meet(&self, stat: &Stat, by_links: bool, is_first: bool, dir: &Arc<Dir>, entry: Admitted) -> Met {
         let others = if by_links { u64::MAX } else { u64::from(stat.st_nlink as u32).saturating_sub(1) };
         if others == 0 {
             return Met::Copy(entry, None);
         }
         let key = (stat.st_dev, stat.st_ino);
         match self.lock().entry(key) {
-            Slot::Vacant(slot) => {
+            Slot::Vacant(slot) if is_first => {
                 slot.insert(State::Making(Vec::new()));
                 Met::Copy(entry, Some(Claim { key, others }))
             }
+            Slot::Vacant(slot) => {
+                dir.hold();
+                slot.insert(State::Awaited(vec![Waiting { dir: Arc::clone(dir), entry }], others));
+                Met::Waits
+            }
             Slot::Occupied(mut slot) => match slot.get_mut() {
-                State::Making(waiting) => {
+                State::Awaited(waiting, _) if is_first => {
+                    let waiting = std::mem::take(waiting);
+                    slot.insert(State::Making(waiting));
+                    Met::Copy(entry, Some(Claim { key, others }))
+                }
+                State::Making(waiting) | State::Awaited(waiting, _) => {
                     dir.hold();
                     waiting.push(Waiting { dir: Arc::clone(dir), entry });
                     Met::Waits
@@ -123,6 +139,22 @@ impl HardLinks {
         }
         table.remove(&claim.key);
         None
+    }
+}
+
+impl HardLinks {
+    /// Of each source whose first name was never met, the name that is to be the first instead. The caller sees to it.
+    pub fn unclaimed(&self) -> Vec<(Waiting, Claim)> {
+        let mut found = Vec::new();
+        for (&key, state) in self.lock().iter_mut() {
+            if let State::Awaited(waiting, others) = state
+                && let Some(next) = waiting.pop()
+            {
+                found.push((next, Claim { key, others: *others }));
+                *state = State::Making(std::mem::take(waiting));
+            }
+        }
+        found
     }
 }
 
@@ -166,15 +198,15 @@ mod tests {
     fn names_wait_for_the_first_and_the_last_one_empties_the_table() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 4), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, &dir, entry("1")) else {
+        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
             panic!("the first is copied")
         };
-        assert!(matches!(table.meet(&stat, false, &dir, entry("2")), Met::Waits));
+        assert!(matches!(table.meet(&stat, false, true, &dir, entry("2")), Met::Waits));
         let waiting = table.made(claim, &original(&dir));
         assert_eq!(waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(), ["2"]);
         assert!(!dir.release(), "a name that waits holds its directory");
         for name in ["3", "4"] {
-            assert!(matches!(table.meet(&stat, false, &dir, entry(name)), Met::Link(..)));
+            assert!(matches!(table.meet(&stat, false, true, &dir, entry(name)), Met::Link(..)));
         }
         assert!(table.lock().is_empty());
         assert!(dir.release(), "and a name that is linked at once does not");
@@ -184,11 +216,11 @@ mod tests {
     fn the_next_name_takes_over_from_one_that_failed() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 3), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, &dir, entry("1")) else {
+        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
             panic!("the first is copied")
         };
         for name in ["2", "3"] {
-            assert!(matches!(table.meet(&stat, false, &dir, entry(name)), Met::Waits));
+            assert!(matches!(table.meet(&stat, false, true, &dir, entry(name)), Met::Waits));
         }
         let (_, claim) = table.failed(claim).unwrap();
         let (_, claim) = table.failed(claim).unwrap();
@@ -197,11 +229,42 @@ mod tests {
     }
 
     #[test]
+    fn other_names_wait_for_the_one_that_has_to_be_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 4), HardLinks::default());
+        for name in ["2", "3"] {
+            assert!(matches!(table.meet(&stat, false, false, &dir, entry(name)), Met::Waits));
+        }
+        let Met::Copy(first, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
+            panic!("the first is copied")
+        };
+        assert_eq!(first.name, "1");
+        assert!(matches!(table.meet(&stat, false, false, &dir, entry("4")), Met::Waits));
+        assert!(table.unclaimed().is_empty());
+        assert_eq!(table.made(claim, &original(&dir)).len(), 3);
+        assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn if_the_first_name_does_not_come_another_one_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 3), HardLinks::default());
+        for name in ["2", "3"] {
+            assert!(matches!(table.meet(&stat, false, false, &dir, entry(name)), Met::Waits));
+        }
+        let (next, claim) = table.unclaimed().pop().unwrap();
+        assert_eq!(next.entry.name, "3");
+        assert!(table.unclaimed().is_empty());
+        let waiting = table.made(claim, &original(&dir));
+        assert_eq!(waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(), ["2"]);
+    }
+
+    #[test]
     fn a_file_with_one_name_needs_no_claim() {
         let folder = tempfile::tempdir().unwrap();
         let table = HardLinks::default();
         assert!(matches!(
-            table.meet(&stat(folder.path(), 1), false, &dir(folder.path()), entry("1")),
+            table.meet(&stat(folder.path(), 1), false, true, &dir(folder.path()), entry("1")),
             Met::Copy(_, None)
         ));
         assert!(table.lock().is_empty());
@@ -211,12 +274,12 @@ mod tests {
     fn names_that_links_lead_to_are_never_all_seen() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 1), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, true, &dir, entry("1")) else {
+        let Met::Copy(_, Some(claim)) = table.meet(&stat, true, true, &dir, entry("1")) else {
             panic!("the first is copied")
         };
         assert!(table.made(claim, &original(&dir)).is_empty());
         for name in ["2", "3", "4"] {
-            assert!(matches!(table.meet(&stat, true, &dir, entry(name)), Met::Link(..)));
+            assert!(matches!(table.meet(&stat, true, true, &dir, entry(name)), Met::Link(..)));
         }
     }
 }

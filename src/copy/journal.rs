@@ -3,7 +3,7 @@
 //! ```text
 //! header   "aiocp journal 1\n" · key (32 bytes, random) · binding (32) · seal (16)
 //! record   length of the body (u32) · body · seal (16)
-//! body     1 · name (16) · source (16) · target (16) · weak (u8) · hash (32, or none)        finished
+//! body     1 · name (16) · source (16) · target (16) · standing (u8) · hash (32, or none)    finished
 //!          2 · name (16) · source (16) · inode (u64) · block size (u64) · path                begun
 //!          3 · name (16) · first block (u64) · leaves (32 each)                               reached
 //! ```
@@ -23,6 +23,9 @@ const MAGIC: [u8; 16] = *b"aiocp journal 1\n";
 
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
+
+/// Longer records are none: the longest path and the leaves of a part have room in it, and reading takes no more memory than this.
+const BODY_BYTES_MAX: u32 = 64 << 20;
 
 /// A path, a state of a file, or a seal.
 pub type Print = [u8; 16];
@@ -50,10 +53,25 @@ pub struct Finished {
     pub source: Print,
     /// The destination's state.
     pub target: Print,
-    /// Whether the destination's change time is left out of its state.
-    pub weak: bool,
+    /// What may yet become of the destination.
+    pub standing: Standing,
     /// A regular file's hash.
     pub hash: Option<Hash>,
+}
+
+/// What may yet become of something finished, by which its change time changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing. Its change time is a part of its state, and only here.
+    Settled,
+    /// It may get more names.
+    Linked,
+    /// It gets its name in the next moment. If something else is found there, it did not.
+    Unnamed,
+}
+
+impl Standing {
+    const ALL: [Self; 3] = [Self::Settled, Self::Linked, Self::Unnamed];
 }
 
 /// The temporary of a big file.
@@ -148,7 +166,7 @@ impl Chain {
         let mut len = [0; 4];
         journal.read_exact(&mut len)?;
         let total = FRAME_BYTES + u64::from(u32::from_le_bytes(len));
-        if total > left_bytes {
+        if total > left_bytes || u32::from_le_bytes(len) > BODY_BYTES_MAX {
             return Ok(None);
         }
         let mut body = vec![0; u32::from_le_bytes(len) as usize];
@@ -181,9 +199,9 @@ fn seal(key: &[u8; 32], before: &Print, parts: &[&[u8]]) -> Print {
 impl Record {
     fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Finished(Finished { name, source, target, weak, hash }) => {
+            Self::Finished(Finished { name, source, target, standing, hash }) => {
                 let hash = hash.as_ref().map_or(&[][..], |hash| hash);
-                [&[1][..], name, source, target, &[u8::from(*weak)], hash].concat()
+                [&[1][..], name, source, target, &[*standing as u8], hash].concat()
             }
             Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
                 [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path].concat()
@@ -201,15 +219,10 @@ impl Record {
         let name = take(&mut body)?;
         match kind {
             1 => {
-                let (source, target, [weak]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let (source, target, [standing]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let standing = *Standing::ALL.get(usize::from(standing))?;
                 let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
-                (body.is_empty() && weak < 2).then_some(Self::Finished(Finished {
-                    name,
-                    source,
-                    target,
-                    weak: weak == 1,
-                    hash,
-                }))
+                body.is_empty().then_some(Self::Finished(Finished { name, source, target, standing, hash }))
             }
             2 => {
                 let source = take(&mut body)?;
@@ -240,8 +253,10 @@ mod tests {
 
     fn records() -> Vec<Record> {
         let name = [1; 16];
+        let finished =
+            |standing, hash| Record::Finished(Finished { name, source: [2; 16], target: [3; 16], standing, hash });
         vec![
-            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], weak: false, hash: Some([4; 32]) }),
+            finished(Standing::Settled, Some([4; 32])),
             Record::Begun(Begun {
                 name,
                 source: [5; 16],
@@ -250,7 +265,8 @@ mod tests {
                 path: b"a/\xff\n".into(),
             }),
             Record::Reached(Reached { name, first_block: 7, leaves: vec![[8; 32]; 3] }),
-            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], weak: true, hash: None }),
+            finished(Standing::Linked, None),
+            finished(Standing::Unnamed, Some([6; 32])),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
         ]
     }
@@ -288,7 +304,7 @@ mod tests {
         for cut in 0..bytes.len() {
             match read(&bytes[..cut]) {
                 Ok((found, end)) => {
-                    assert!(found == records()[..found.len()] && end <= cut && found.len() < 5, "{cut}")
+                    assert!(found == records()[..found.len()] && end <= cut && found.len() < records().len(), "{cut}")
                 }
                 Err(why) => assert!(cut < HEADER_BYTES && why == Unusable::Damaged, "{cut}: {why:?}"),
             }

@@ -123,6 +123,9 @@ impl Run<'_> {
             identity = (copy.st_dev, copy.st_ino);
             let (source, target) = (Node::path_only(&source.file), Node::path_only(&made));
             kept = self.keep(dir, entry, &Metadata { source, stat, target, existed: false });
+            if kept {
+                self.record_unnamed_link(dir, entry, stat, &fs::stat(&made)?, None);
+            }
             Ok(())
         };
         let op = if entry.kind == EntryKind::Link { "create link" } else { "create special file" };

@@ -275,6 +275,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         }
         operands.walk(&run);
         totals.walked.store(true, Ordering::Release);
+        run.release_unclaimed();
         io::Result::Ok(())
     })?;
     run.sync_all_dirs();

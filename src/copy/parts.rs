@@ -22,6 +22,9 @@ use crate::tree::{Entry, OpenDir};
 /// How many parts there are to a journal interval: two are in the loop, and the record of one before them may not be durable.
 const PARTS_PER_INTERVAL: u64 = 4;
 
+/// Leaves in one record: 32 MiB, which is half of what a record may have.
+const RECORD_LEAVES_MAX: usize = 1 << 20;
+
 /// How far a big file has come.
 pub struct Parts<'a> {
     journal: &'a Journal,
@@ -73,7 +76,7 @@ impl Run<'_> {
         let relative = self.relative(dir, entry.target_name());
         let (name, state) = (journal.name(&relative), journal.source(&source.stat));
         let block_bytes = self.options.block_bytes;
-        let part_blocks = (interval_bytes / PARTS_PER_INTERVAL / block_bytes).max(1);
+        let part_blocks = (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
         let hidden = journal.temporary_name(entry.target_name());
         let found = Target::find(&*dir.target, &hidden).map_err(|cause| error("open the temporary of", cause))?;
         if let Some(Half { begun, leaves }) = journal.take_half(&name)
@@ -119,7 +122,9 @@ impl Run<'_> {
         to: Lane,
         parts: &mut Parts<'_>,
     ) -> Result<()> {
-        let claimed = std::mem::take(&mut parts.claimed);
+        let mut claimed = std::mem::take(&mut parts.claimed);
+        // Whoever may write the journal may have sealed whatever he likes.
+        claimed.truncate((source.st_size as u64).div_ceil(parts.begun.block_bytes) as usize);
         if claimed.is_empty() {
             return Ok(());
         }
@@ -155,7 +160,9 @@ impl Run<'_> {
                 "a part of it is not what the journal says; it is copied again from there on",
             );
             parts.append(Record::Begun(parts.begun.clone()))?;
-            parts.append(parts.reached(0, parts.leaves.clone()))?;
+            for (n, leaves) in parts.leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
+                parts.append(parts.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
+            }
         }
         parts.earlier_bytes = parts.first() * parts.begun.block_bytes;
         parts.earlier_bytes = parts.earlier_bytes.min(source.st_size as u64);

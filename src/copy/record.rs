@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::existing::{Admitted, Put};
-use super::hardlinks::{Met, Original};
-use super::journal::Record;
+use super::hardlinks::{Met, Original, Waiting};
+use super::journal::{Record, Standing};
+use super::queue::Single;
 use super::resume::{Journal, Known};
-use super::target::Target;
-use super::worker::{Outcome, Run};
+use super::worker::{Outcome, Run, Written};
 use crate::digest::Hash;
 use crate::error::{Cause, Error};
 use crate::report::{Road, Totals};
@@ -36,9 +37,10 @@ impl Run<'_> {
         let Some(journal) = &self.journal else { return };
         match fs::stat_at(&*dir.target, entry.target_name()) {
             Ok(Some(target)) => {
-                let weak = source.st_nlink > 1 || self.follows_links(dir);
+                let has_others = source.st_nlink > 1 || self.follows_links(dir);
+                let standing = if has_others { Standing::Linked } else { Standing::Settled };
                 let relative = self.relative(dir, entry.target_name());
-                records.records.push(journal.finished(&relative, source, &target, weak, hash));
+                records.records.push(journal.finished(&relative, [source, &target], standing, hash));
                 records.files_bytes += FILE_BYTES + source.st_size as u64;
             }
             // Removed already; the next run will see.
@@ -47,33 +49,76 @@ impl Run<'_> {
         }
     }
 
-    /// Records a durable file that is about to take the place of its temporary name. Killed in between, the next run knows it by its inode.
-    pub fn record_unnamed(&self, dir: &OpenDir, entry: &Entry, source: &Stat, target: &Target, hash: Option<Hash>) {
+    /// Records durable files that are about to get their names, where it would not do to copy them once more if the run is killed before it can record that
+    /// they have them: big ones, and all of them where the next run would leave them alone as somebody else's, or make a backup of them.
+    pub fn record_unnamed<'a>(&self, dir: &OpenDir, files: impl Iterator<Item = &'a Written>) {
         let Some(journal) = &self.journal else { return };
-        match fs::stat(&**target.file()) {
-            Ok(stat) => {
-                let relative = self.relative(dir, entry.target_name());
-                let record = journal.finished(&relative, source, &stat, true, hash);
-                self.append(Records { records: vec![record], files_bytes: source.st_size as u64 });
+        let mut records = Vec::new();
+        for Written { entry, filled, .. } in files {
+            if !filled.kept || (!filled.in_parts && self.options.existing.is_plain()) {
+                continue;
             }
-            Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+            match fs::stat(&**filled.target.file()) {
+                Ok(stat) => {
+                    let (relative, hash) = (self.relative(dir, entry.target_name()), filled.moved.root());
+                    records.push(journal.finished(&relative, [&filled.source, &stat], Standing::Unnamed, hash));
+                }
+                Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+            }
+        }
+        self.append_unnamed(journal, records);
+    }
+
+    /// The same for a link or special file, or for one more name of a file: `made` is what gets the name.
+    pub fn record_unnamed_link(&self, dir: &OpenDir, entry: &Entry, source: &Stat, made: &Stat, hash: Option<Hash>) {
+        if let Some(journal) = &self.journal
+            && !self.options.existing.is_plain()
+        {
+            let relative = self.relative(dir, entry.target_name());
+            let record = journal.finished(&relative, [source, made], Standing::Unnamed, hash);
+            self.append_unnamed(journal, vec![record]);
         }
     }
 
-    /// Records one more name of a copy.
-    pub fn record_link(&self, dir: &OpenDir, entry: &Entry, hash: Option<Hash>) {
-        if self.journal.is_none() {
-            return;
+    fn append_unnamed(&self, journal: &Journal, records: Vec<Record>) {
+        let replaces = !records.is_empty() && self.options.existing.backup.is_some();
+        self.append(Records { records, files_bytes: 0 });
+        // The new file would take the place of the old one's backup: not even a power cut may leave the name without the record.
+        if replaces && let Some(Err(cause)) = self.pipeline.sync(vec![Arc::clone(journal.file())]).pop() {
+            self.fail(Error::new("fsync the journal", journal.path(), cause));
         }
-        match stat_source(dir, entry) {
-            Ok(Some(source)) => {
-                let mut records = Records::default();
-                self.record(dir, entry, &source, hash, &mut records);
-                self.append(records);
+    }
+
+    /// Whether an entry is the one of its source's names to be copied.
+    pub fn is_first_name(&self, dir: &Dir, entry: &Entry, source: &Stat) -> bool {
+        let is_first = |journal: &Journal| journal.is_first_name(&self.relative(dir, entry.target_name()), source);
+        self.journal.as_ref().is_none_or(is_first)
+    }
+
+    /// Sees to the names that waited for another one that an earlier run copied, and that is left out of this one. Called when everything was gone through.
+    pub fn release_unclaimed(&self) {
+        if self.journal.is_some() {
+            self.queue.drain();
+            for (Waiting { dir, entry }, claim) in self.hard_links.unclaimed() {
+                self.queue.push_single(Single { dir, entry, claim: Some(claim) });
             }
-            Ok(None) => {}
-            Err(cause) => self.fail(Error::new("stat", dir.source_path(&entry.name), cause)),
         }
+    }
+
+    /// What the source of one more name of a copy has, if that is to be recorded.
+    pub fn stat_to_record(&self, dir: &OpenDir, entry: &Entry) -> Option<Stat> {
+        self.journal.as_ref()?;
+        stat_source(dir, entry).unwrap_or_else(|cause| {
+            self.fail(Error::new("stat", dir.source_path(&entry.name), cause));
+            None
+        })
+    }
+
+    /// Records one more name of a copy.
+    pub fn record_link(&self, dir: &OpenDir, entry: &Entry, source: &Stat, hash: Option<Hash>) {
+        let mut records = Records::default();
+        self.record(dir, entry, source, hash, &mut records);
+        self.append(records);
     }
 
     /// Adds a directory whose metadata and names are durable.
@@ -82,7 +127,7 @@ impl Run<'_> {
         match fs::stat(target) {
             Ok(stat) => {
                 let relative = self.relative(dir, OsStr::new(""));
-                records.records.push(journal.finished(&relative, &dir.stat, &stat, false, None));
+                records.records.push(journal.finished(&relative, [&dir.stat, &stat], Standing::Settled, None));
                 records.files_bytes += FILE_BYTES;
             }
             Err(cause) => self.fail(Error::new("stat", dir.target_path(OsStr::new("")), cause)),
@@ -163,7 +208,7 @@ impl Run<'_> {
         self.made.add_earlier(dir, &target);
         let entry = match self.keeper.preserve().links {
             false => entry,
-            true => match self.hard_links.meet(&source, self.follows_links(dir), dir.dir(), entry) {
+            true => match self.hard_links.meet(&source, self.follows_links(dir), true, dir.dir(), entry) {
                 Met::Waits => return None,
                 Met::Link(entry, original) if original.identity != identity => {
                     self.link(dir, &entry, &original).unwrap_or_else(|error| self.fail(error));
@@ -197,6 +242,13 @@ impl Run<'_> {
     /// The temporary name of an entry that the next run would find again, where there may be one.
     pub fn temporary_name(&self, entry: &Entry) -> Option<OsString> {
         self.journal.as_ref().map(|journal| journal.temporary_name(entry.target_name()))
+    }
+
+    /// The same for the backup of what stands there, at the same time; no entry's own name has a NUL.
+    pub fn temporary_name_of_backup(&self, entry: &Entry) -> Option<OsString> {
+        let mut name = entry.target_name().to_owned();
+        name.push("\0");
+        self.journal.as_ref().map(|journal| journal.temporary_name(&name))
     }
 
     /// A path relative to the base.

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::journal::{Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, Unusable, print};
+use super::journal::{
+    Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, Standing, Unusable, print,
+};
 use super::stream::write_all;
 use crate::digest::{Hash, LeafHash};
 use crate::error::{Cause, Error, Result};
@@ -88,6 +90,8 @@ pub struct Journal {
     /// The first halves of the names' prints with the places of the records, sorted.
     finished: Vec<(u64, u64)>,
     halves: Mutex<HashMap<Print, Half>>,
+    /// Under which name a source that may have several was begun or finished, by its state.
+    first_names: HashMap<Print, Print>,
     writer: Mutex<Writer>,
 }
 
@@ -147,8 +151,9 @@ impl Journal {
     fn new(bond: Bond, place: usize, folder: OwnedFd, file: File, chain: Chain, end_bytes: u64) -> Self {
         let key = chain.key();
         let writer = Writer { chain, end_bytes, reserved_bytes: 0, broken: false, unsynced_bytes: 0 };
-        let (finished, halves, file) = (Vec::new(), Mutex::default(), Arc::new(file.into()));
-        Self { bond, place, folder, file, key, finished, halves, writer: Mutex::new(writer) }
+        let (finished, first_names, halves) = (Vec::new(), HashMap::new(), Mutex::default());
+        let file = Arc::new(file.into());
+        Self { bond, place, folder, file, key, finished, halves, first_names, writer: Mutex::new(writer) }
     }
 
     /// Reads a journal that is locked. One that cannot be believed makes place for another.
@@ -197,13 +202,22 @@ impl Journal {
         reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
         while let Some((record, len_bytes)) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
             match record {
-                Record::Finished(Finished { name, weak, .. }) => {
+                Record::Finished(Finished { name, source, standing, .. }) => {
                     self.finished.push((index_of(&name), writer.end_bytes));
-                    if !weak {
+                    if standing != Standing::Unnamed {
                         halves.remove(&name);
                     }
+                    match standing {
+                        Standing::Settled => {}
+                        Standing::Linked => drop(self.first_names.insert(source, name)),
+                        // It may be that it was to be linked to the first one.
+                        Standing::Unnamed => _ = self.first_names.entry(source).or_insert(name),
+                    }
                 }
-                Record::Begun(begun) => drop(halves.insert(begun.name, Half { begun, leaves: Vec::new() })),
+                Record::Begun(begun) => {
+                    self.first_names.insert(begun.source, begun.name);
+                    halves.insert(begun.name, Half { begun, leaves: Vec::new() });
+                }
                 Record::Reached(Reached { name, first_block, leaves }) => {
                     if let Some(half) = halves.get_mut(&name).filter(|half| half.leaves.len() as u64 == first_block) {
                         half.leaves.extend(leaves);
@@ -248,11 +262,11 @@ impl Journal {
         self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()])
     }
 
-    /// The same for a destination, whose change time counts only if it is to have no further names.
-    fn target(&self, stat: &Stat, weak: bool) -> Print {
-        match weak {
-            true => self.state(stat, [b"", b""]),
-            false => self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()]),
+    /// The same for a destination.
+    fn target(&self, stat: &Stat, standing: Standing) -> Print {
+        match standing {
+            Standing::Linked | Standing::Unnamed => self.state(stat, [b"", b""]),
+            Standing::Settled => self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()]),
         }
     }
 
@@ -264,28 +278,28 @@ impl Journal {
         print(&self.key, &[&ino, &size, modified.as_flattened(), &mode, &owner, changed[0], changed[1]])
     }
 
-    /// A record for something that stands under its name. One with further names to come, or whose name is yet to come, is weak: its change
-    /// time will change.
-    pub fn finished(&self, relative: &Path, source: &Stat, target: &Stat, weak: bool, hash: Option<Hash>) -> Record {
-        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, weak));
-        Record::Finished(Finished { name, source, target, weak, hash })
+    /// A record for something that is durable.
+    pub fn finished(
+        &self,
+        relative: &Path,
+        [source, target]: [&Stat; 2],
+        standing: Standing,
+        hash: Option<Hash>,
+    ) -> Record {
+        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, standing));
+        Record::Finished(Finished { name, source, target, standing, hash })
     }
 
     /// What is known of a path whose two sides are these.
     pub fn known(&self, relative: &Path, source: &Stat, target: &Stat) -> io::Result<Known> {
         let Some(record) = self.find(relative)? else { return Ok(Known::Nothing) };
-        Ok(match record {
-            record if record.source != self.source(source) => {
-                Known::Changed("the source changed since it was copied; it is copied again")
-            }
-            // It was durable, but perhaps never got its name.
-            record if record.target != self.target(target, record.weak) && self.halves().contains_key(&record.name) => {
-                Known::Nothing
-            }
-            record if record.target != self.target(target, record.weak) => {
-                Known::Changed("the copy changed since it was made; it is copied again")
-            }
-            record => Known::Finished(record.hash),
+        let same_source = record.source == self.source(source);
+        Ok(match record.target == self.target(target, record.standing) {
+            true if same_source => Known::Finished(record.hash),
+            // It never got its name, or was begun once more since then.
+            _ if record.standing == Standing::Unnamed || self.halves().contains_key(&record.name) => Known::Nothing,
+            _ if !same_source => Known::Changed("the source changed since it was copied; it is copied again"),
+            _ => Known::Changed("the copy changed since it was made; it is copied again"),
         })
     }
 
@@ -313,6 +327,12 @@ impl Journal {
             }
         }
         Ok(None)
+    }
+
+    /// Whether no other name of this source is the one to be copied, to which the others are linked then: a copy of another one would begin anew.
+    pub fn is_first_name(&self, relative: &Path, source: &Stat) -> bool {
+        self.first_names.is_empty()
+            || self.first_names.get(&self.source(source)).is_none_or(|first| *first == self.name(relative))
     }
 
     /// Takes what is known of a half-copied file.

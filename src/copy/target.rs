@@ -47,11 +47,11 @@ impl Target {
         Ok(Self { file: Arc::new(file), name: Some(name) })
     }
 
-    /// Opens what an earlier run left under a temporary name, if anything. The caller has to look what it is.
+    /// Opens what an earlier run left under a temporary name, if anything. The caller has to look what it is; a link or a FIFO without a reader it was not.
     pub fn find(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Self>> {
         match fs::open_beneath(dir, name, OFlags::RDWR | OFlags::NONBLOCK) {
             Ok(file) => Ok(Some(Self { file: Arc::new(file), name: Some(name.to_owned()) })),
-            Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(cause) if matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ELOOP | libc::ENXIO)) => Ok(None),
             Err(cause) => Err(cause),
         }
     }
@@ -187,7 +187,7 @@ fn rename_or_remove(dir: impl AsFd, temporary: &OsStr, name: &OsStr, may_replace
 }
 
 /// Makes something under a known temporary name, where nothing can stand but what a killed run left; or under a random one.
-fn with_temporary_name<T>(
+pub fn with_temporary_name<T>(
     dir: BorrowedFd<'_>,
     known: Option<&OsStr>,
     make: impl Fn(&OsStr) -> rustix::io::Result<T>,
@@ -204,7 +204,7 @@ fn with_temporary_name<T>(
 }
 
 /// Tries names that nobody can foresee until one is free.
-pub fn with_random_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> io::Result<(T, OsString)> {
+fn with_random_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> io::Result<(T, OsString)> {
     for _ in 0..NAME_TRIES {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;

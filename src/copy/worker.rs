@@ -295,7 +295,8 @@ impl Run<'_> {
         if !self.keeper.preserve().links {
             return Some((entry, None));
         }
-        match self.hard_links.meet(stat, self.follows_links(dir), dir.dir(), entry) {
+        let is_first = self.is_first_name(dir, &entry, stat);
+        match self.hard_links.meet(stat, self.follows_links(dir), is_first, dir.dir(), entry) {
             Met::Copy(entry, claim) => Some((entry, claim)),
             Met::Waits => None,
             Met::Link(entry, original) => match self.link(dir, &entry, &original) {
@@ -324,11 +325,17 @@ impl Run<'_> {
             return Err(error(Cause::Swapped));
         }
         let temporary = self.temporary_name(entry);
+        let source = self.stat_to_record(dir, entry);
+        if let Some(source) = &source {
+            self.record_unnamed_link(dir, entry, source, &stat, original.hash);
+        }
         let put = self.put(dir, entry, "link", |may_replace| {
             target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
         })?;
         if let Some(put) = put {
-            self.record_link(dir, entry, original.hash);
+            if let Some(source) = &source {
+                self.record_link(dir, entry, source, original.hash);
+            }
             self.linked(dir, entry, put, original);
         }
         Ok(())
@@ -385,7 +392,9 @@ impl Run<'_> {
             }
         }
         let mut records = Records::default();
-        for (file, proof) in self.prove(dir, durable) {
+        let proved = self.prove(dir, durable);
+        self.record_unnamed(dir, proved.iter().map(|(file, _)| file));
+        for (file, proof) in proved {
             self.publish(dir, file, proof, &mut records);
         }
         self.append(records);
@@ -393,7 +402,7 @@ impl Run<'_> {
 
     fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
         let Written { entry, claim, filled } = file;
-        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts } = filled;
+        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, .. } = filled;
         let hash = moved.root();
         let identity = match identity(&target, claim.is_some()) {
             Ok(identity) => identity,
@@ -401,10 +410,6 @@ impl Run<'_> {
                 return self.give_up(claim, Error::new("stat", dir.target_path(entry.target_name()), cause));
             }
         };
-        if in_parts && kept {
-            // Killed after it has its name and before that is recorded, it would be copied again, whole.
-            self.record_unnamed(dir, &entry, &source, &target, hash);
-        }
         let temporary = self.temporary_name(&entry);
         let publish =
             |may_replace| target.publish(&*dir.target, entry.target_name(), may_replace, temporary.as_deref());

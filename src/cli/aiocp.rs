@@ -212,8 +212,11 @@ impl Run<'_> {
     /// One line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = if self.options.resume { "the same command goes on from here" } else { "the rest is not begun" };
-        let files = count(Totals::get(&self.totals().files), "file was copied", "files were copied");
-        write_err(&format!("aiocp: interrupted: {files}, whole; {next}\n"))
+        let done = match self.args.verify_only {
+            true => count(Totals::get(&self.totals().verified_files), "file is the same", "files are the same"),
+            false => count(Totals::get(&self.totals().files), "file was copied, whole", "files were copied, whole"),
+        };
+        write_err(&format!("aiocp: interrupted: {done}; {next}\n"))
     }
 
     /// One line about what went wrong, after the failures themselves where something else came after them.

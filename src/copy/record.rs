@@ -100,7 +100,7 @@ impl Run<'_> {
         if self.journal.is_some() {
             self.queue.drain();
             for (Waiting { dir, entry }, claim) in self.hard_links.unclaimed() {
-                self.queue.push_single(Single { dir, entry, claim: Some(claim) });
+                self.queue.push_single(Single { dir, entry, claim: Some(claim), found_bytes: 0 });
             }
         }
     }

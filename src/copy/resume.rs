@@ -25,7 +25,7 @@ use crate::error::{Cause, Error, Result};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 
-/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 8,000 records.
+/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 10,000 files.
 const RESERVE_BYTES: u64 = 1 << 20;
 
 /// What a journal belongs to, and where it may lie.

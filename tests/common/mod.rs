@@ -15,8 +15,10 @@ use tempfile::TempDir;
 
 pub mod aio;
 pub mod hard;
+pub mod interrupted;
 pub mod lying;
 pub mod posix;
+pub mod tracer;
 
 /// The command under test.
 pub fn aiocp() -> Command {

@@ -1,0 +1,188 @@
+//! What the tests of `--resume` share: a small tree, runs that are interrupted, and what has to be true after each.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+pub const KIB: usize = 1 << 10;
+pub const BIG_BYTES: usize = (3 << 20) + 5;
+
+/// Small blocks and intervals, so that a small file has many of them.
+pub const TUNING: [&str; 3] = ["--block-size=64K", "--journal-interval=512K", "--queue-depth=4"];
+
+/// A tree with all kinds of entries and one file that goes part by part.
+pub fn make_small_tree(root: &Path) {
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    for n in 0..40 {
+        fs::write(root.join(format!("a/b/{n}")), noise(n * 331, n as u64)).unwrap();
+    }
+    fs::write(root.join("a/big"), noise(BIG_BYTES, 77)).unwrap();
+    let sparse = fs::File::create(root.join("a/sparse")).unwrap();
+    sparse.set_len(2 << 20).unwrap();
+    sparse.write_all_at(&noise(300 * KIB, 5), 900 << 10).unwrap();
+    fs::hard_link(root.join("a/b/7"), root.join("again")).unwrap();
+    symlink("a/big", root.join("link")).unwrap();
+    set_times(&root.join("a/b"), 1_000_000_000, 7);
+    set_times(&root.join("a"), 1_000_000_001, 8);
+}
+
+pub fn resume(source: &Path, target: &Path) -> Command {
+    let mut command = aiocp();
+    command.args(["--resume", "-T"]).args(TUNING).arg(source).arg(target);
+    command
+}
+
+/// What is in the folder of the destination besides it: journals.
+pub fn journals(folder: &Path) -> Vec<PathBuf> {
+    litter(folder).into_iter().filter(|path| path.to_string_lossy().contains(".aiocp-journal-")).collect()
+}
+
+/// Every file that has its final name is whole.
+pub fn no_file_is_partial(source: &Path, target: &Path) {
+    if !target.exists() {
+        return;
+    }
+    for entry in walkdir::WalkDir::new(target).into_iter().map(|entry| entry.unwrap()) {
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(".aiocp-");
+        if entry.file_type().is_file() && !is_temporary {
+            let original = source.join(entry.path().strip_prefix(target).unwrap());
+            assert!(fs::read(entry.path()).unwrap() == fs::read(&original).unwrap(), "{:?} is partial", entry.path());
+        }
+    }
+}
+
+/// Names only what differs.
+pub fn are_identical(source: &Path, target: &Path) {
+    let (wanted, found) = (describe(source), describe(target));
+    let differing: Vec<_> =
+        wanted.iter().chain(&found).filter(|(path, _)| wanted.get(*path) != found.get(*path)).collect();
+    assert!(differing.is_empty(), "{differing:?}");
+}
+
+/// Goes on to the end: the trees are identical, the manifest is whole, and nothing is left over.
+pub fn complete(source: &Path, target: &Path) -> String {
+    let folder = target.parent().unwrap();
+    let manifest = folder.join("manifest");
+    let output = run(resume(source, target).arg("--stats").arg("--manifest").arg(&manifest), 0);
+    are_identical(source, target);
+    if target.is_dir() {
+        check_manifest(&fs::read_to_string(&manifest).unwrap(), target);
+    }
+    assert!(litter(folder).is_empty(), "{:?}", litter(folder));
+    if source.join("again").exists() {
+        let ino = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+        assert_eq!(ino("again"), ino("a/b/7"), "two names of one file");
+    }
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn written_bytes(stats: &str) -> u64 {
+    let before = stats.split(" bytes written").next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Runs it and sends a signal after a while. How it ended.
+pub fn signal_after(
+    mut command: Command,
+    signals: &[rustix::process::Signal],
+    delay: Duration,
+) -> std::process::ExitStatus {
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(delay);
+    for &signal in signals {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+    }
+    child.wait().unwrap()
+}
+
+/// How long an undisturbed run takes.
+pub fn duration(source: &Path, target: &Path) -> Duration {
+    let begun = Instant::now();
+    run(&mut resume(source, target), 0);
+    fs::remove_dir_all(target).unwrap();
+    begun.elapsed()
+}
+
+/// How many bytes of a file are data.
+pub fn data_bytes(path: &Path) -> u64 {
+    use rustix::fs::{SeekFrom, seek};
+    let file = fs::File::open(path).unwrap();
+    let (mut at, mut sum) = (0, 0);
+    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
+        at = seek(&file, SeekFrom::Hole(start)).unwrap();
+        sum += at - start;
+    }
+    sum
+}
+
+/// Options for a copy in this process.
+pub fn options() -> aiocp::copy::Options {
+    aiocp::copy::Options {
+        resume: true,
+        block_bytes: 256 << 10,
+        journal_interval_bytes: 1 << 20,
+        queue_depth: 4,
+        threads: 4,
+        // A kernel's context takes long to go away, which a thousand runs would feel.
+        engine: aiocp::copy::EngineKind::Threads,
+        ..aiocp::copy::Options::default()
+    }
+}
+
+/// A copy in this process that ends without removing its journal, as if it had been killed in the last moment; big files are cut short
+/// somewhere.
+pub fn leave_journal(source: &Path, target: &Path) -> PathBuf {
+    use aiocp::copy::{Destination, Operands, Stop, copy};
+    use aiocp::report::{Event, Sink, Totals};
+    struct StopSoon(std::sync::Arc<Stop>);
+    impl Sink for StopSoon {
+        fn event(&self, event: Event) {
+            match event {
+                Event::Copied(_) => self.0.request(),
+                Event::Failed(error) | Event::Warning(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        fn wants_files(&self) -> bool {
+            true
+        }
+    }
+    let options = options();
+    let destination = Destination::Exact(target.to_owned());
+    let (operands, _) = Operands::resolve(&[source.to_owned()], &destination, &options).unwrap();
+    drop(copy(&operands, &options, &StopSoon(options.stop.clone()), &Totals::default()).unwrap());
+    journals(target.parent().unwrap()).pop().unwrap()
+}
+
+/// The same to the end. What was warned of.
+pub fn complete_here(source: &Path, target: &Path) -> Vec<String> {
+    use aiocp::copy::{Destination, Operands, copy};
+    use aiocp::report::{Event, Sink, Totals};
+    #[derive(Default)]
+    struct Warnings(std::sync::Mutex<Vec<String>>);
+    impl Sink for Warnings {
+        fn event(&self, event: Event) {
+            match event {
+                Event::Failed(error) => panic!("{error}"),
+                Event::Warning(error) => self.0.lock().unwrap().push(error.to_string()),
+                _ => {}
+            }
+        }
+        fn wants_files(&self) -> bool {
+            false
+        }
+    }
+    let options = options();
+    let destination = Destination::Exact(target.to_owned());
+    let (operands, _) = Operands::resolve(&[source.to_owned()], &destination, &options).unwrap();
+    let warnings = Warnings::default();
+    copy(&operands, &options, &warnings, &Totals::default()).unwrap().finish().unwrap();
+    warnings.0.into_inner().unwrap()
+}

@@ -19,7 +19,7 @@ struct Case {
 /// Folders that examples name and a test may not touch: each stands below `$ROOT` instead.
 const PLACES: [&str; 7] = ["/archive", "/backup", "/data", "/mnt", "/scratch", "/srv", "/tmp"];
 
-const RECIPES: [Case; 14] = [
+const RECIPES: [Case; 15] = [
     Case {
         heading: "A disk image",
         before: "mkdir $ROOT/mnt/backup; head -c 2000000 /dev/zero > disk.img; head -c 3000000 /dev/urandom >> disk.img",
@@ -53,6 +53,16 @@ const RECIPES: [Case; 14] = [
         before: "mkdir -p dataset/a; seq 9 > dataset/a/b; seq 300000 > dataset/c",
         after: "touch dataset/new; code=0; aiosum --check --quiet --audit dataset sums.b3 > said || code=$?; \
                 [ $code = 1 ]; grep dataset/new said; rm dataset/new; b3sum --check --quiet sums.b3",
+    },
+    Case {
+        heading: "Going on after an interruption",
+        // A FIFO fails without -a, which interrupts a copy as surely as anything, when all else is done.
+        before: "mkdir -p $ROOT/mnt/backup disks/a; seq 9 > disks/a/b; head -c 5000000 /dev/urandom > disks/c; mkfifo disks/pipe; \
+                 code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; [ $code = 1 ]; rm disks/pipe; \
+                 ls $ROOT/mnt/backup/.aiocp-journal-*",
+        after: "diff -r disks $ROOT/mnt/backup/disks; [ $(ls -A $ROOT/mnt/backup) = disks ]; [ $(wc -l < sums.b3) = 2 ]; \
+                grep ' 0 bytes written.* 2 finished earlier' $ROOT/all-said; \
+                cd $ROOT/mnt/backup/disks; b3sum --check --quiet $ROOT/work/sums.b3",
     },
     Case {
         heading: "Leaving things out",

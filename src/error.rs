@@ -95,6 +95,9 @@ pub enum Cause {
     /// An extended attribute, by name, and what the system said of it.
     #[error("{}: {}", shown(.0), reason(.1))]
     Attribute(String, io::Error),
+    /// The hash of each block has to be remembered until the end.
+    #[error("it has too many blocks to be hashed")]
+    TooManyBlocks,
     /// A time before or after all that the destination's filesystem has numbers for.
     #[error("the filesystem cannot hold them")]
     TimeOutOfRange,
@@ -191,6 +194,9 @@ impl Error {
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
+            (Cause::TooManyBlocks, _) => {
+                Some("--block-size=64M makes 64 times fewer; holes that are only copied are not hashed")
+            }
             (Cause::NoDirect(_), _) => Some("--direct=auto uses the page cache where direct I/O is refused"),
             _ => None,
         }

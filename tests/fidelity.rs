@@ -125,6 +125,45 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
 }
 
 #[test]
+fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    const EIB: u64 = 1 << 60;
+    for kind in ["xfs", "btrfs", "tmpfs"] {
+        let mounted = Mounted::new(kind, 512);
+        let at = |name: &str| mounted.path.join(name);
+        fs::create_dir(at("source")).unwrap();
+        fs::write(at("source/other"), "other").unwrap();
+        // The largest that there can be, and one with data here and there.
+        fs::File::create(at("source/hole")).unwrap().set_len(i64::MAX as u64).unwrap();
+        let file = fs::File::create(at("source/islands")).unwrap();
+        let islands = [(0, 5), (EIB - 1, (2 << 20) + 7), (3 * EIB + 4095, 2)].map(|(at, len)| (at, noise(len, at)));
+        islands.iter().for_each(|(at, data)| file.write_all_at(data, *at).unwrap());
+        for reflink in ["--reflink=never", "--reflink=auto"] {
+            run(aiocp().args(["-a", reflink]).arg(at("source")).arg(at("target")), 0);
+            let hole = fs::metadata(at("target/hole")).unwrap();
+            assert_eq!((hole.len(), hole.blocks()), (i64::MAX as u64, 0), "on {kind}");
+            let copy = fs::File::open(at("target/islands")).unwrap();
+            assert_eq!(copy.metadata().unwrap().len(), 3 * EIB + 4097, "on {kind}");
+            assert!(copy.metadata().unwrap().blocks() * 512 < 8 << 20, "on {kind}");
+            for (at, data) in &islands {
+                let mut found = vec![0; data.len()];
+                copy.read_exact_at(&mut found, *at).unwrap();
+                assert!(found == *data, "at {at} on {kind}");
+            }
+            fs::remove_dir_all(at("target")).unwrap();
+        }
+        // A hash of it would take ages and all memory; the others do not suffer.
+        let output = run(aiocp().arg("--manifest=-").arg(at("source")).arg(at("target")), 1);
+        let text = format!("cannot hash '{}' at byte 0: it has too many blocks", at("source/hole").display());
+        assert!(stderr(&output).contains(&text), "{output:?}");
+        assert_eq!(fs::read(at("target/other")).unwrap(), b"other");
+        run(aiosum().arg(at("source/hole")), 1);
+    }
+}
+
+#[test]
 fn each_thing_is_kept_under_its_own_name() {
     if !is_root("giving files away") {
         return;

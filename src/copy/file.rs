@@ -233,6 +233,7 @@ impl Run<'_> {
             self.over(parts.earlier_bytes(), 0);
         }
         let sparse = self.is_sparse(&source.stat);
+        let is_vast = sparse && self.is_vast(source).map_err(|cause| source_error("seek in", cause.into()))?;
         loop {
             if fill == Fill::Copy {
                 self.allocate(target, size_bytes, to, sparse)
@@ -250,6 +251,7 @@ impl Run<'_> {
                 Some(parts) => {
                     self.move_parts(target.file(), parts, shape.block_count(), |blocks| transfer(shape.part(blocks)))
                 }
+                None if is_vast => self.move_stretches(read, &shape, transfer),
                 None => self.pipeline.transfer(transfer(shape)),
             };
             match moved {
@@ -271,6 +273,35 @@ impl Run<'_> {
         }
     }
 
+    /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes over none of the blocks in between.
+    fn move_stretches(
+        &self,
+        file: &OwnedFd,
+        shape: &Shape,
+        transfer: impl Fn(Shape) -> Transfer,
+    ) -> std::result::Result<Moved, Failure> {
+        let &Shape { size_bytes, block_bytes, .. } = shape;
+        let (mut from, mut written_bytes) = (0, 0);
+        while from < size_bytes {
+            let data = fs::next_data(file, from);
+            let data = data.map_err(|cause| Failure { op: "seek in", offset_bytes: from, cause: cause.into() })?;
+            let Some((start, end)) = data.filter(|&(start, _)| start < size_bytes) else { break };
+            let blocks = start / block_bytes..end.min(size_bytes).div_ceil(block_bytes);
+            from = blocks.end * block_bytes;
+            let stretch = Shape { blocks: Some(blocks), ..shape.part(0..0) };
+            let transfer = Transfer { progress: Progress::Nothing, ..transfer(Shape { hash: Hashing::No, ..stretch }) };
+            written_bytes += self.pipeline.transfer(transfer)?.written_bytes;
+        }
+        self.over(size_bytes, 0);
+        Ok(Moved { whole: true, written_bytes, hole_bytes: size_bytes - written_bytes, ..Moved::default() })
+    }
+
+    /// Whether a file has more blocks than can be gone over one by one, and says truly where its data is.
+    fn is_vast(&self, source: &Source) -> io::Result<bool> {
+        let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
+        Ok(!self.options.hash && blocks > road::BLOCKS_MAX && fs::holes_are_believed(&*source.file)?)
+    }
+
     /// Some filesystems accept `O_DIRECT` and refuse the I/O.
     pub fn may_retry(&self, failure: &Failure, from: Lane, to: Lane) -> bool {
         let refused = road::is_direct_refusal(&failure.cause);
@@ -290,7 +321,8 @@ impl Run<'_> {
     /// before a byte is moved. The size is rounded up to what direct writes need; it is cut in the end.
     fn allocate(&self, target: &Target, size_bytes: u64, to: Lane, sparse: bool) -> io::Result<()> {
         let file = &**target.file();
-        let rounded = size_bytes.next_multiple_of(to.align_bytes);
+        // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
+        let rounded = size_bytes.next_multiple_of(to.align_bytes).min(i64::MAX as u64);
         if !sparse && fs::preallocation_helps(file)? {
             return fs::preallocate(file, rounded);
         }
@@ -302,10 +334,9 @@ impl Run<'_> {
         let size_bytes = source.stat.st_size as u64;
         let block_bytes = self.options.block_bytes;
         // Elsewhere everything is read, and the zeros that are found are left out all the same.
-        let data_blocks = if sparse && fs::holes_are_believed(&*source.file)? {
-            Some(road::data_blocks(&source.file, size_bytes, block_bytes)?)
-        } else {
-            None
+        let data_blocks = match sparse && fs::holes_are_believed(&*source.file)? {
+            true => road::data_blocks(&source.file, size_bytes, block_bytes)?,
+            false => None,
         };
         Ok(Shape {
             size_bytes,

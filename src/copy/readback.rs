@@ -148,7 +148,7 @@ pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Res
     // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
     let has_holes = (stat.st_blocks as u64) * 512 < size_bytes;
     if has_holes && fs::holes_are_believed(file)? {
-        return road::data_blocks(file, size_bytes, block_bytes).map(Some);
+        return road::data_blocks(file, size_bytes, block_bytes);
     }
     Ok(None)
 }

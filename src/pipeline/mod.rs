@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::aio::Waker;
-use crate::digest::{Leaf, Serial};
+use crate::digest::{Hashing, Leaf, Serial};
 use crate::error::Cause;
 pub use engines::EngineKind;
 use engines::Engines;
@@ -135,7 +135,13 @@ impl Pipeline {
     /// Hands a file in and does not wait for it.
     pub fn start_transfer(&self, transfer: Transfer) -> Started {
         let (reply, answer) = bounded(1);
-        self.send(Message::Transfer(transfer, reply));
+        let shape = &transfer.shape;
+        if matches!(shape.hash, Hashing::Tree(_)) && shape.block_count() > road::BLOCKS_MAX {
+            let failure = Failure { op: "hash", offset_bytes: 0, cause: Cause::TooManyBlocks };
+            reply.send(Err(failure)).expect("the answer is waited for below");
+        } else {
+            self.send(Message::Transfer(transfer, reply));
+        }
         Started(answer)
     }
 
@@ -189,7 +195,7 @@ mod tests {
     use super::*;
     use crate::aio::sim::{Faults, Sim};
     use crate::aio::{Done, Engine, Op, Submitted};
-    use crate::digest::{self, Hashing, Mode, Output};
+    use crate::digest::{self, Mode, Output};
 
     /// The fake, which sleeps for nobody: where nothing was over it wakes the loop at once.
     struct Restless(Sim, Arc<Waker>);

@@ -22,6 +22,10 @@ pub enum Direct {
 /// wait for each other, and a device request of less than this is not worth the detour.
 pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 
+/// How many blocks of one file are held in memory as a hash or as a bit each: 128 TiB in blocks of 1 MiB. Anybody can make a file of 8 EiB that is
+/// nothing but a hole, and it must cost no more than its own copy.
+pub const BLOCKS_MAX: u64 = 1 << 27;
+
 /// The road of small files.
 pub const SMALL: Road = Road::buffered("small file");
 
@@ -101,9 +105,12 @@ pub fn is_direct_refusal(cause: &Cause) -> bool {
     matches!(cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL))
 }
 
-/// Which blocks of a file hold data, a bit a block. A terabyte in blocks of 1 MiB takes 128 KiB.
-pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Vec<u64>> {
+/// Which blocks of a file hold data, a bit a block; `None` if there are more than [`BLOCKS_MAX`]. A terabyte in blocks of 1 MiB takes 128 KiB.
+pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
     let count = size_bytes.div_ceil(block_bytes);
+    if count > BLOCKS_MAX {
+        return Ok(None);
+    }
     let mut bits = vec![0; count.div_ceil(64) as usize];
     let mut from = 0;
     while from < size_bytes {
@@ -114,5 +121,5 @@ pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Res
         // The next data that matters is in a block that is not marked yet.
         from = end.next_multiple_of(block_bytes);
     }
-    Ok(bits)
+    Ok(Some(bits))
 }

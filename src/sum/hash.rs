@@ -310,7 +310,7 @@ impl<T> Worker<'_, T> {
         // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
         let has_holes = (opened.stat.st_blocks as u64) * 512 < opened.size_bytes();
         if has_holes && fs::holes_are_believed(&*opened.file)? {
-            return road::data_blocks(&opened.file, opened.size_bytes(), self.options.block_bytes).map(Some);
+            return road::data_blocks(&opened.file, opened.size_bytes(), self.options.block_bytes);
         }
         Ok(None)
     }

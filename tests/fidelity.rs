@@ -398,14 +398,19 @@ fn memory_does_not_grow_with_the_entries_of_a_directory() {
     if !is_root("mounting filesystems") {
         return;
     }
-    const ENTRIES: usize = 150_000;
+    const ENTRIES: usize = 1_000_000;
     let mounted = Mounted::new("tmpfs", 512);
     let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
     fs::create_dir(&source).unwrap();
+    // Names as long as they get, of few files: a million of those would be the kernel's memory.
+    let name = |n: usize| source.join(format!("{n:0255}"));
     for n in 0..ENTRIES {
-        fs::File::create(source.join(format!("entry-{n}"))).unwrap();
+        match n % 1000 {
+            0 => drop(fs::File::create(name(n)).unwrap()),
+            _ => fs::hard_link(name(n - n % 1000), name(n)).unwrap(),
+        }
     }
-    // Below this the walker has to leave the listing of the many entries, and to remember the rest of it.
+    // Below this the walker has to leave the listing of the many entries, and must not remember the rest of it.
     fs::create_dir_all(source.join("d/".repeat(40))).unwrap();
     let manifest = mounted.path.join("manifest");
     let mut child = aiocp().args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target).spawn().unwrap();

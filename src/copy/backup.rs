@@ -65,7 +65,7 @@ fn with_suffix(name: &OsStr, suffix: impl AsRef<OsStr>) -> OsString {
 /// The highest N of the backups `NAME.~N~`, 0 if there is none.
 fn highest_number(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
     let mut highest = 0;
-    for entry in fs::list(dir)? {
+    for entry in fs::list(dir, 0)? {
         highest = highest.max(number_of(entry?.file_name().to_bytes(), name.as_bytes()).unwrap_or(0));
     }
     Ok(highest)

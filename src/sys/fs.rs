@@ -122,13 +122,16 @@ pub fn open_above(dir: impl AsFd) -> io::Result<OwnedFd> {
     Ok(fs::openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens the names in a directory, leaving its access time alone where that is allowed.
-pub fn list(dir: impl AsFd) -> io::Result<fs::Dir> {
+/// Opens the names in a directory from a position on, 0 for all of them, leaving its access time alone where that is allowed.
+pub fn list(dir: impl AsFd, position: i64) -> io::Result<fs::Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let listing = match open_beneath(dir.as_fd(), OsStr::new("."), flags | OFlags::NOATIME) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => open_beneath(dir, OsStr::new("."), flags)?,
         other => other?,
     };
+    if position != 0 {
+        fs::seek(&listing, SeekFrom::Start(position as u64))?;
+    }
     Ok(fs::Dir::new(listing)?)
 }
 

@@ -20,69 +20,78 @@ pub struct Listed {
     pub ino: u64,
 }
 
-/// A listing and how far it has been read.
-pub enum Listing {
-    /// Being read.
-    Open(rustix::fs::Dir),
-    /// Read to its end.
-    Remembered(Remembered),
+/// How much of a listing is remembered at most. It is read on from the directory afterwards, so that neither a million names in one
+/// directory nor thousands of full directories in each other take more memory than a few do.
+const REMEMBERED_BYTES_MAX: usize = 16 << 10;
+
+/// The names in an open directory, and how far they have been read.
+pub struct Listing {
+    names: rustix::fs::Dir,
+    /// Behind the last name that was read: a number that the filesystem understands, see telldir(3).
+    position: i64,
 }
 
 impl Listing {
-    /// Of an open directory.
+    /// From the first name of an open directory on.
     pub fn of(dir: impl AsFd) -> io::Result<Self> {
-        Ok(Self::Open(fs::list(dir)?))
+        Self::from(dir, 0)
     }
 
-    /// Nothing.
-    pub fn empty() -> Self {
-        Self::Remembered(Remembered::default())
+    fn from(dir: impl AsFd, position: i64) -> io::Result<Self> {
+        Ok(Self { names: fs::list(dir, position)?, position })
     }
 
     /// The next name that is not `.` or `..`.
     pub fn next_name(&mut self) -> Option<io::Result<Listed>> {
-        match self {
-            Self::Open(listing) => next_open(listing),
-            Self::Remembered(names) => names.next().transpose(),
-        }
-    }
-
-    /// Reads the rest and closes the directory. An error that ends the listing is met later, in its place.
-    pub fn remember(&mut self) {
-        if let Self::Open(listing) = self {
-            let mut rest = Remembered::default();
-            while let Some(listed) = next_open(listing) {
-                rest.push(listed);
+        loop {
+            let entry = match self.names.read()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error.into())),
+            };
+            self.position = entry.offset();
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                let name = OsStr::from_bytes(name).to_owned();
+                return Some(Ok(Listed { name, kind: entry.file_type(), ino: entry.ino() }));
             }
-            *self = Self::Remembered(rest);
         }
+    }
+
+    /// Closes the directory, and remembers the next names and where the others are. An error that ends the listing is met later, in its place.
+    pub fn remember(mut self) -> Remembered {
+        let mut names = Remembered::default();
+        while let Some(listed) = self.next_name() {
+            names.push(listed);
+            if names.bytes.len() >= REMEMBERED_BYTES_MAX {
+                names.rest = Some(self.position);
+                break;
+            }
+        }
+        names
     }
 }
 
-fn next_open(listing: &mut rustix::fs::Dir) -> Option<io::Result<Listed>> {
-    loop {
-        let entry = match listing.read()? {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(error.into())),
-        };
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            let name = OsStr::from_bytes(name).to_owned();
-            return Some(Ok(Listed { name, kind: entry.file_type(), ino: entry.ino() }));
-        }
-    }
-}
-
-/// Names in one piece of memory, since a million of them may wait for the end of a deep directory among them: inode number, kind,
-/// length of the name, name.
+/// Names in one piece of memory: inode number, kind, length of the name, name.
 #[derive(Default)]
 pub struct Remembered {
     bytes: Vec<u8>,
     position: usize,
     error: Option<io::Error>,
+    /// Where in the directory those names begin that are not remembered.
+    rest: Option<i64>,
 }
 
 impl Remembered {
+    /// The names that are not remembered, once the others are used up, if there are any; from the same directory, which was opened again.
+    pub fn rest(&mut self, dir: impl AsFd) -> io::Result<Listing> {
+        Listing::from(dir, self.rest.take().unwrap_or_default())
+    }
+
+    /// Whether all that is remembered is used up, and [`rest`](Self::rest) has more.
+    pub fn has_rest(&self) -> bool {
+        self.position == self.bytes.len() && self.error.is_none() && self.rest.is_some()
+    }
+
     fn push(&mut self, listed: io::Result<Listed>) {
         match listed {
             Ok(Listed { name, kind, ino }) => {
@@ -103,24 +112,27 @@ impl Remembered {
         *bytes
     }
 
-    fn next(&mut self) -> io::Result<Option<Listed>> {
+    /// The next name that is remembered.
+    pub fn next_name(&mut self) -> Option<io::Result<Listed>> {
         if self.position == self.bytes.len() {
             self.bytes = Vec::new();
             self.position = 0;
-            return self.error.take().map_or(Ok(None), Err);
+            return self.error.take().map(Err);
         }
         let ino = u64::from_le_bytes(self.take());
         let kind = FileType::from_raw_mode(u32::from_le_bytes(self.take()));
         let len = usize::from(u16::from_le_bytes(self.take()));
         let name = OsString::from_vec(self.bytes[self.position..self.position + len].to_vec());
         self.position += len;
-        Ok(Some(Listed { name, kind, ino }))
+        Some(Ok(Listed { name, kind, ino }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::fs::File;
 
     #[test]
     fn what_is_remembered_is_what_was_listed_and_an_error_comes_last() {
@@ -130,10 +142,33 @@ mod tests {
             names.push(Ok(listed(b"\xff\n", u64::MAX)));
             names.push(Ok(listed(&[b'x'; 255], round)));
             names.push(Err(io::Error::from_raw_os_error(libc::EIO)));
-            assert_eq!(names.next().unwrap(), Some(listed(b"\xff\n", u64::MAX)));
-            assert_eq!(names.next().unwrap(), Some(listed(&[b'x'; 255], round)));
-            assert_eq!(names.next().unwrap_err().raw_os_error(), Some(libc::EIO));
-            assert_eq!(names.next().unwrap(), None);
+            assert_eq!(names.next_name().unwrap().unwrap(), listed(b"\xff\n", u64::MAX));
+            assert_eq!(names.next_name().unwrap().unwrap(), listed(&[b'x'; 255], round));
+            assert_eq!(names.next_name().unwrap().unwrap_err().raw_os_error(), Some(libc::EIO));
+            assert!(names.next_name().is_none() && !names.has_rest());
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn a_listing_that_is_broken_off_again_and_again_has_each_name_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted: BTreeSet<OsString> = (0..3000).map(|n| format!("{n:0200}").into()).collect();
+        wanted.iter().for_each(|name| drop(File::create(folder.path().join(name)).unwrap()));
+        let dir = File::open(folder.path()).unwrap();
+        let (mut listing, mut found, mut rounds) = (Listing::of(&dir).unwrap(), Vec::new(), 0);
+        loop {
+            found.extend(listing.next_name().map(|listed| listed.unwrap().name));
+            let mut names = listing.remember();
+            assert!(names.bytes.capacity() < 4 * REMEMBERED_BYTES_MAX);
+            found.extend(std::iter::from_fn(|| names.next_name()).map(|listed| listed.unwrap().name));
+            if !names.has_rest() {
+                break;
+            }
+            listing = names.rest(&dir).unwrap();
+            rounds += 1;
+        }
+        assert!(rounds > 10 && found.len() == wanted.len(), "{rounds} rounds, {} names", found.len());
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
     }
 }

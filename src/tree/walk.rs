@@ -1,8 +1,8 @@
 //! The walker: it lists directories, opens pairs of them, and hands out the rest in batches.
 //!
 //! Each directory is opened beneath its parent's descriptor, so that neither a swapped link nor a path longer than PATH_MAX can lead
-//! it astray. It holds one batch a level and one listing a level, never a tree; of a deep tree only the last listings are open, and the
-//! others are remembered.
+//! it astray. It holds one batch a level and one listing a level, never a tree; of a deep tree only the last listings are open, and of the
+//! others a few names are remembered, and where the rest begins.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::dir::{Counterpart, Dir, OpenDir};
 use super::filter::Filter;
-use super::list::{Listed, Listing};
+use super::list::{Listed, Listing, Remembered};
 use super::listed::List;
 use crate::error::{Cause, Error};
 use crate::sys::fs::{self, FileType};
@@ -130,16 +130,54 @@ pub trait Visitor {
 
 pub(super) struct Level {
     pub(super) dir: Arc<Dir>,
-    listing: Listing,
+    names: Names,
     batch: Vec<Entry>,
     /// How long the path of this directory is.
     path_bytes: usize,
 }
 
+/// The names that are left in a directory.
+enum Names {
+    Open(Listing),
+    Remembered(Remembered),
+}
+
+impl Level {
+    /// The next name; a listing that was broken off is opened again for it.
+    fn next_name(&mut self) -> Option<Result<Listed, Error>> {
+        let list_error = |dir: &Dir, cause| Error::new("list directory", dir.source_path(OsStr::new("")), cause);
+        if let Names::Remembered(names) = &mut self.names
+            && names.has_rest()
+        {
+            let rest = self.dir.open().and_then(|dir| names.rest(&dir.source).map_err(|cause| list_error(&dir, cause)));
+            match rest {
+                Ok(listing) => self.names = Names::Open(listing),
+                Err(error) => {
+                    self.names = Names::Remembered(Remembered::default());
+                    return Some(Err(error));
+                }
+            }
+        }
+        let listed = match &mut self.names {
+            Names::Open(listing) => listing.next_name(),
+            Names::Remembered(names) => names.next_name(),
+        };
+        listed.map(|listed| listed.map_err(|cause| list_error(&self.dir, cause)))
+    }
+
+    /// Closes the listing, if it is open.
+    fn remember(&mut self) {
+        self.names = match std::mem::replace(&mut self.names, Names::Remembered(Remembered::default())) {
+            Names::Open(listing) => Names::Remembered(listing.remember()),
+            names => names,
+        };
+    }
+}
+
 /// The directories from the operand down to the one that is being listed.
 pub(super) struct Walk<'a, V> {
     pub(super) levels: Vec<Level>,
-    /// So many of the first levels are remembered.
+    /// The listings of so many of the first levels are closed, and what is left of them is remembered.
     remembered: usize,
     scope: &'a Scope<'a>,
     pub(super) visitor: &'a V,
@@ -181,14 +219,15 @@ impl<V: Visitor> Walk<'_, V> {
                 self.ascend();
                 continue;
             }
-            match level.listing.next_name() {
+            let next = level.next_name();
+            if matches!(level.names, Names::Open(_)) {
+                self.remembered = self.remembered.min(self.levels.len() - 1);
+            }
+            match next {
                 Some(Ok(found)) => {
                     self.found(found);
                 }
-                Some(Err(cause)) => {
-                    let path = level.dir.source_path(OsStr::new(""));
-                    self.visitor.failed(Error::new("list directory", path, cause));
-                }
+                Some(Err(error)) => self.visitor.failed(error),
                 None => self.ascend(),
             }
         }
@@ -300,11 +339,14 @@ impl<V: Visitor> Walk<'_, V> {
         if is_listed && self.scope.extra && !dir.fresh {
             self.tell_extra(&dir);
         }
-        let listing = if is_listed { Listing::of(&dir.source) } else { Ok(Listing::empty()) };
-        match listing {
-            Ok(listing) => self.levels.push(Level {
+        let names = match is_listed {
+            true => Listing::of(&dir.source).map(Names::Open),
+            false => Ok(Names::Remembered(Remembered::default())),
+        };
+        match names {
+            Ok(names) => self.levels.push(Level {
                 dir: Arc::clone(dir.dir()),
-                listing,
+                names,
                 batch: Vec::new(),
                 path_bytes: self.path.len(),
             }),
@@ -315,7 +357,7 @@ impl<V: Visitor> Walk<'_, V> {
         }
         if self.levels.len() - self.remembered > parent.open_dirs().listings_max() {
             let level = &mut self.levels[self.remembered];
-            level.listing.remember();
+            level.remember();
             // While the directory is still open.
             send(level, self.visitor);
             self.remembered += 1;

@@ -223,7 +223,7 @@ const ESSENTIAL: [&str; 10] = [
 ];
 
 /// What `--help` shows on a terminal, by id.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 16] = [
     "archive",
     "preserve_default",
     "target_directory",
@@ -235,6 +235,7 @@ const COMMON: [&str; 15] = [
     "dry_run",
     "manifest",
     "verify",
+    "resume",
     "no_sync",
     "verbose",
     "stats",

@@ -223,7 +223,7 @@ const ESSENTIAL: [&str; 10] = [
 ];
 
 /// What `--help` shows on a terminal, by id.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 15] = [
     "archive",
     "preserve_default",
     "target_directory",
@@ -238,7 +238,6 @@ const COMMON: [&str; 16] = [
     "resume",
     "no_sync",
     "verbose",
-    "stats",
     "version",
 ];
 

@@ -102,6 +102,21 @@ pub fn signal_after(
     child.wait().unwrap()
 }
 
+/// Runs it slowly and kills it when a big file's temporary has more than so many bytes of data; that comes back.
+pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> PathBuf {
+    let mut child = command.arg("--bwlimit=16M").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    loop {
+        let half = litter(folder).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+        if let Some(half) = half.filter(|half| data_bytes(half) > bytes) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return half;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// How long an undisturbed run takes.
 pub fn duration(source: &Path, target: &Path) -> Duration {
     let begun = Instant::now();

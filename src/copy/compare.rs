@@ -10,12 +10,12 @@ use rustix::fs::{OFlags, readlinkat};
 
 use super::blocks;
 use super::file::Source;
-use super::readback::{self, Extent, Reading};
+use super::readback::{Extent, Reading};
 use super::verify::Broken;
 use super::worker::Run;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::{Failure, Moved, Progress};
+use crate::pipeline::{Failure, Moved, Progress, road};
 use crate::report::{Event, Proof, Totals, What};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
@@ -176,7 +176,7 @@ impl Run<'_> {
     /// Stand-ins for the leaves of the blocks that are holes in both files, so that nobody hashes their zeros.
     fn common_holes(&self, source: &OwnedFd, target: &OwnedFd, size_bytes: u64) -> io::Result<Vec<Option<LeafHash>>> {
         let block_bytes = self.options.block_bytes;
-        let data = |file| readback::data_blocks(file, size_bytes, block_bytes);
+        let data = |file| road::data_blocks_of(file, size_bytes, block_bytes);
         let (Some(source), Some(target)) = (data(source)?, data(target)?) else { return Ok(Vec::new()) };
         let count = size_bytes.div_ceil(block_bytes);
         let is_data = |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;

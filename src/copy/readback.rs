@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
                 dropped = drop_all(file, extent.size_bytes);
             }
         }
-        let data_blocks = data_blocks(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
+        let data_blocks = road::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
         let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
         let blank = extent.size_bytes == 0 || all_hole;
         let shape = Shape {
@@ -140,15 +140,4 @@ fn buffered_proof(file: &OwnedFd, size_bytes: u64, dropped: bool, reason: &'stat
     // They were of use once.
     fs::drop_cache(file);
     Proof::Dropped(reason)
-}
-
-/// Holes are not read where the filesystem tells of them truly; their zeros are hashed all the same.
-pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
-    let stat = fs::stat(file)?;
-    // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
-    let has_holes = (stat.st_blocks as u64) * 512 < size_bytes;
-    if has_holes && fs::holes_are_believed(file)? {
-        return road::data_blocks(file, size_bytes, block_bytes);
-    }
-    Ok(None)
 }

@@ -105,6 +105,14 @@ pub fn is_direct_refusal(cause: &Cause) -> bool {
     matches!(cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL))
 }
 
+/// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the filesystem tells of them truly. Their zeros have to be
+/// hashed all the same.
+pub fn data_blocks_of(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
+    // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
+    let has_holes = (fs::stat(file)?.st_blocks as u64) * 512 < size_bytes;
+    if has_holes && fs::holes_are_believed(file)? { data_blocks(file, size_bytes, block_bytes) } else { Ok(None) }
+}
+
 /// Which blocks of a file hold data, a bit a block; `None` if there are more than [`BLOCKS_MAX`]. A terabyte in blocks of 1 MiB takes 128 KiB.
 pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
     let count = size_bytes.div_ceil(block_bytes);

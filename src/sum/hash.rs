@@ -297,22 +297,13 @@ impl<T> Worker<'_, T> {
             write_align: 1,
             hash: opened.item.function.hashing(),
             sparse: false,
-            data_blocks: self.data_blocks(opened).map_err(|cause| opened.error("seek in", cause))?,
+            data_blocks: road::data_blocks_of(file, size_bytes, block_bytes)
+                .map_err(|cause| opened.error("seek in", cause))?,
             known: Vec::new(),
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
         Ok((self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: Progress::Nothing }), lane))
-    }
-
-    /// Holes are not read where the filesystem tells of them truly; their zeros are hashed all the same.
-    fn data_blocks(&self, opened: &Opened<T>) -> io::Result<Option<Vec<u64>>> {
-        // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
-        let has_holes = (opened.stat.st_blocks as u64) * 512 < opened.size_bytes();
-        if has_holes && fs::holes_are_believed(&*opened.file)? {
-            return road::data_blocks(&opened.file, opened.size_bytes(), self.options.block_bytes);
-        }
-        Ok(None)
     }
 
     fn finish_big(&self, opened: &Opened<T>, (started, lane): (Started, Lane)) -> Result<Hashed> {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::*;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, chownat};
 
 /// What cp is given so that it does what aiocp does by default.
 const CP_DEFAULTS: [&str; 3] = ["-r", "-d", "--preserve=mode,timestamps,links"];
@@ -22,69 +22,85 @@ const CP_DEFAULTS: [&str; 3] = ["-r", "-d", "--preserve=mode,timestamps,links"];
 /// Whether a case meets a difference, by what is asked and by what cp says.
 type Meets = fn(&Case, &str) -> bool;
 
-/// Every deliberate difference from cp, by the name that it has in the manual (man/aiocp.sections.roff, DIFFERENCES FROM CP), and which
-/// cases meet it, by what is asked and by what cp says. These are left out; all others have to agree.
-const DIFFERENCES: [(&str, Meets); 18] = [
+/// What becomes of a case that meets a difference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It is left out.
+    Out,
+    /// Modes are compared without setuid, setgid and sticky.
+    NoSpecialBits,
+    /// Times of directories are not compared.
+    NoDirectoryTimes,
+}
+use Then::{NoDirectoryTimes, NoSpecialBits, Out};
+
+/// Every deliberate difference from cp, by the name that it has in the manual (man/aiocp.sections.roff, DIFFERENCES FROM CP), which
+/// cases meet it, by what is asked and by what cp says, and what becomes of them. All others have to agree.
+const DIFFERENCES: [(&str, Then, Meets); 18] = [
     // cp writes into the file that stands there: through its other names, and through a link.
-    ("replaced and not written into", |case, _| {
+    ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
-        let kept = case.options.iter().any(|option| option.starts_with("--no-preserve")) || case.stands_of_another();
+        let kept = case.options.iter().any(|option| option.starts_with("--no-preserve"))
+            || case.standing().into_iter().any(|planted| planted.owner != 0 || planted.extra != Extra::Nothing);
         (several_names || (case.stands(|_| true) && kept)) && !case.replaces() && !case.links_instead()
     }),
     // cp waits for somebody to read from it.
-    ("a FIFO is not overwritten", |case, _| case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()),
+    ("a FIFO is not overwritten", Out, |case, _| case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()),
     // cp -r makes new ones.
-    ("FIFOs, sockets and devices", |case, _| case.has(|node| matches!(node, Node::Fifo)) && !case.option("-a")),
+    ("FIFOs, sockets and devices", Out, |case, _| case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")),
     // cp gives them to a copy that belongs to somebody else.
-    ("setuid and setgid are kept only where", |case, _| {
+    ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
         let bits = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o6000 != 0);
-        case.source.iter().any(|planted| planted.owner != 0) && case.has(bits) && !case.keeps_owners()
+        case.source.iter().any(|planted| planted.owner != 0) && case.copies(bits) && !case.keeps_owners()
     }),
     // cp gives a directory those three bits of its source all the same.
-    ("and takes none of the source's", |case, _| {
+    ("and takes none of the source's", NoSpecialBits, |case, _| {
         let drops = case.option("--no-preserve=mode") || case.option("--no-preserve=all");
         drops && case.has(|node| matches!(node, Node::Dir { mode } if mode & 0o7000 != 0))
     }),
     // cp replaces a regular file that has other names, and a link, also without -f, but not with -L or -H.
-    ("-l and -s replace", |case, _| case.links_instead() && !case.replaces() && case.stands(|_| true)),
+    ("-l and -s replace", Out, |case, _| case.links_instead() && !case.replaces() && case.stands(|_| true)),
     // cp fails: a link cannot be made where something stands.
-    ("a symbolic link replaces", |case, _| {
+    ("a symbolic link replaces", Out, |case, _| {
         case.has(|node| matches!(node, Node::Link(_)))
             && case.stands(|_| true)
             && !case.replaces()
             && (case.option("-H") || case.option("--attributes-only"))
     }),
     // cp begins, and stops when it meets itself; through a followed link it does not notice.
-    ("inside SOURCE is refused before", |_, said| said.contains("into itself") || said.contains("File name too long")),
+    ("inside SOURCE is refused before", Out, |_, said| {
+        said.contains("into itself") || said.contains("File name too long")
+    }),
     // cp leaves the folders that it made on the way to what it then cannot copy.
-    ("leaves no folders", |case, said| case.option("--parents") && !said.is_empty()),
+    ("leaves no folders", Out, |case, said| case.option("--parents") && !said.is_empty()),
     // cp leaves these three bits of what stands there.
-    ("the whole mode of its source", |case, _| {
-        let special = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o7000 != 0);
-        case.stands(special) || (case.operands.len() > 3 && case.has(special))
+    ("the whole mode of its source", NoSpecialBits, |case, _| {
+        case.stands(|node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o7000 != 0))
     }),
     // cp has removed the old one by then.
-    ("A file that fails leaves the old one", |case, said| {
+    ("A file that fails leaves the old one", Out, |case, said| {
         case.stands(|_| true) && said.contains("relative symbolic links")
     }),
     // cp does not set them again when a later SOURCE goes there too.
-    ("the last copy into them", |case, _| case.option("--parents") && case.operands.len() > 2),
+    ("the last copy into them", NoDirectoryTimes, |case, _| case.option("--parents") && case.operands.len() > 2),
     // cp 9.1 moves them from a directory that is named as DEST into the working directory.
-    ("stand where the file is", |case, _| case.option("--backup=simple") && case.operands[0] != "-T"),
+    ("stand where the file is", Out, |case, _| case.option("--backup=simple") && case.operands[0] != "-T"),
     // cp makes sure of that only where the source is a regular file.
-    ("never takes the place of its source", |case, _| case.operands == ["src/a~", "src/a"] && case.replaces()),
+    ("never takes the place of its source", Out, |case, _| case.operands == ["src/a~", "src/a"] && case.replaces()),
     // cp links the next name of the source to it, also where it is a directory.
-    ("-u leaves alone gets no further names", |case, _| {
+    ("-u leaves alone gets no further names", Out, |case, _| {
         let several_names = case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
-        case.option("-u") && case.stands(|_| true) && (several_names || case.option("-L") || case.option("-H"))
+        case.option("-u") && case.is_taken() && (several_names || case.option("-L") || case.option("-H"))
     }),
     // cp refuses the second.
-    ("reached in two ways is copied twice", |_, said| said.contains("will not create hard link")),
+    ("reached in two ways is copied twice", Out, |_, said| said.contains("will not create hard link")),
     // cp copies what it finds there in an order of its own.
-    ("leads into DEST", |case, _| {
+    ("leads into DEST", Out, |case, _| {
         case.has(|node| matches!(node, Node::Link("../dst/b"))) && (case.option("-L") || case.option("-H"))
     }),
-    ("'..' in a SOURCE", |case, _| case.option("--parents") && case.operands.iter().any(|path| path.contains(".."))),
+    ("'..' in a SOURCE", Out, |case, _| {
+        case.option("--parents") && case.operands.iter().any(|path| path.contains(".."))
+    }),
 ];
 
 #[derive(Clone, Debug)]
@@ -108,7 +124,17 @@ struct Planted {
     path: PathBuf,
     node: Node,
     age: i64,
+    /// User and group.
     owner: u32,
+    extra: Extra,
+}
+
+/// What a file or directory has besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    Nothing,
+    Attribute,
+    Acl,
 }
 
 #[derive(Clone, Debug)]
@@ -130,9 +156,94 @@ impl Case {
         self.source.iter().any(|planted| what(&planted.node))
     }
 
+    /// Whether a source, or anything below one, is this.
+    fn copies(&self, what: impl Fn(&Node) -> bool) -> bool {
+        let goals = self.goals();
+        let copied = || self.source.iter().filter(|planted| goals.iter().any(|goal| goal.from == planted.path));
+        // What a hard link has, the file has whose name it is.
+        let anywhere = self.roams() || copied().any(|planted| matches!(planted.node, Node::Hard(_)));
+        if anywhere { self.has(what) } else { copied().any(|planted| what(&planted.node)) }
+    }
+
+    /// Whether something stands where a copy may go, and is this.
     fn stands(&self, what: impl Fn(&Node) -> bool) -> bool {
+        self.standing().into_iter().any(|planted| what(&planted.node))
+    }
+
+    fn sources_and_destination(&self) -> (Vec<&'static str>, &'static str) {
+        let mut names: Vec<_> = self.operands.iter().copied().filter(|name| !name.starts_with('-')).collect();
+        let destination = names.pop().expect("a command has operands");
+        (names, destination)
+    }
+
+    /// Where copies may go: a DEST may be the copy's own name or a directory.
+    fn goals(&self) -> Vec<Goal> {
+        let (sources, destination) = self.sources_and_destination();
+        let mut goals = Vec::new();
+        for (operand, source) in sources.into_iter().enumerate() {
+            let root = below_src(source);
+            for path in self.source.iter().flat_map(|planted| planted.path.ancestors()) {
+                let Ok(tail) = path.strip_prefix(&root) else { continue };
+                let own = Path::new("src").join(&root);
+                let mut to = vec![Path::new(destination).join(own.file_name().unwrap()).join(tail)];
+                to.push(Path::new(destination).join(tail));
+                to.push(Path::new(destination).join("src").join(path));
+                goals.extend(to.into_iter().map(|to| Goal { operand, from: path.to_owned(), to }));
+            }
+        }
+        goals
+    }
+
+    /// Whether links lead to where the operands do not say.
+    fn roams(&self) -> bool {
+        let link = |tree: &[Planted], path: &Path| {
+            tree.iter().any(|planted| planted.path == path && matches!(planted.node, Node::Link(_)))
+        };
+        let (sources, destination) = self.sources_and_destination();
+        let in_target = destination.strip_prefix("dst").map(|path| Path::new(path.trim_matches('/')));
+        let through = |source: &str| {
+            let path = below_src(source);
+            path.ancestors().skip(usize::from(!source.ends_with('/'))).any(|above| link(&self.source, above))
+        };
+        let follows = self.option("-L") || self.option("-H");
+        (follows && self.has(|node| matches!(node, Node::Link(_))))
+            || in_target.is_some_and(|path| link(&self.target, path))
+            || (destination.starts_with("src") && link(&self.source, &below_src(destination)))
+            || sources.into_iter().any(through)
+    }
+
+    /// Whether something stands where a copy may go, be it a folder on the way to something.
+    fn is_taken(&self) -> bool {
+        let folders = self.target.iter().flat_map(|planted| planted.path.ancestors());
+        let folders: BTreeSet<_> = folders.map(|path| Path::new("dst").join(path)).collect();
+        self.stands(|_| true)
+            || self.goals().iter().any(|goal| goal.to != Path::new("dst") && folders.contains(&goal.to))
+    }
+
+    /// What stands where a copy may go, and all files of a tree with hard links if one of them does.
+    fn standing(&self) -> Vec<&Planted> {
+        let (goals, roams) = (self.goals(), self.roams());
+        let met = |root: &str, planted: &Planted| {
+            let path = Path::new(root).join(&planted.path);
+            goals.iter().any(|goal| goal.to == path)
+        };
+        // An earlier SOURCE may have gone there.
+        let twice = |planted: &Planted| {
+            let own = goals.iter().filter(|goal| goal.from == planted.path);
+            let is_other = |own: &Goal, goal: &Goal| own.to == goal.to && own.operand != goal.operand;
+            own.into_iter().any(|own| goals.iter().any(|goal| is_other(own, goal)))
+        };
         let in_source = self.operands.last().is_some_and(|last| last.starts_with("src"));
-        self.target.iter().any(|planted| what(&planted.node)) || (in_source && self.has(what))
+        let target = self.target.iter().filter(|planted| roams || met("dst", planted));
+        let source =
+            self.source.iter().filter(|planted| twice(planted) || (in_source && (roams || met("src", planted))));
+        let mut standing: Vec<_> = target.chain(source).collect();
+        let is_file = |planted: &&Planted| matches!(planted.node, Node::File { .. } | Node::Hard(_));
+        let all = || self.target.iter().chain(&self.source);
+        if standing.iter().any(is_file) && all().any(|planted| matches!(planted.node, Node::Hard(_))) {
+            standing.extend(all().filter(is_file));
+        }
+        standing
     }
 
     fn keeps_owners(&self) -> bool {
@@ -140,12 +251,6 @@ impl Case {
             option.contains("ownership") || ["-a", "-p", "--preserve", "--preserve=all"].contains(option)
         };
         self.options.iter().any(keeps) && !self.options.iter().any(|option| option.starts_with("--no"))
-    }
-
-    fn stands_of_another(&self) -> bool {
-        let in_source = self.operands.last().is_some_and(|last| last.starts_with("src"));
-        let mut standing = self.target.iter().chain(self.source.iter().filter(|_| in_source));
-        standing.any(|planted| planted.owner != 0)
     }
 
     /// Whether cp, too, replaces instead of writing into.
@@ -159,9 +264,32 @@ impl Case {
         self.option("-l") || self.option("-s")
     }
 
-    fn is_deliberate(&self, cp_said: &str) -> bool {
-        DIFFERENCES.iter().any(|(_, meets)| meets(self, cp_said))
+    /// What becomes of it, by all the differences that it meets.
+    fn then(&self, cp_said: &str) -> Vec<Then> {
+        DIFFERENCES.iter().filter(|(_, _, meets)| meets(self, cp_said)).map(|&(_, then, _)| then).collect()
     }
+
+    fn is_out(&self, cp_said: &str) -> bool {
+        self.then(cp_said).contains(&Out)
+    }
+}
+
+/// A name that a copy may take.
+struct Goal {
+    /// Which SOURCE, by its number.
+    operand: usize,
+    /// The path below `src`.
+    from: PathBuf,
+    /// The whole path.
+    to: PathBuf,
+}
+
+/// The path of an operand below `src`.
+fn below_src(operand: &str) -> PathBuf {
+    Path::new(operand)
+        .components()
+        .filter(|part| !matches!(part.as_os_str().as_encoded_bytes(), b"." | b".." | b"src"))
+        .collect()
 }
 
 fn path() -> impl Strategy<Value = PathBuf> {
@@ -174,25 +302,26 @@ fn node() -> impl Strategy<Value = Node> {
     let contents = select(&["", "one", "two", "three\n"][..]);
     let link = select(&["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"][..]);
     prop_oneof![
-        5 => (contents, prop::bool::weighted(0.1), mode()).prop_map(|(contents, hole, mode)| Node::File { contents, hole, mode }),
-        3 => mode().prop_map(|mode| Node::Dir { mode }),
-        2 => link.prop_map(Node::Link),
-        1 => (0..3usize).prop_map(Node::Hard),
+        10 => (contents, prop::bool::weighted(0.1), mode()).prop_map(|(contents, hole, mode)| Node::File { contents, hole, mode }),
+        6 => mode().prop_map(|mode| Node::Dir { mode }),
+        4 => link.prop_map(Node::Link),
+        2 => (0..3usize).prop_map(Node::Hard),
         1 => Just(Node::Fifo),
     ]
 }
 
 fn tree(sizes: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Planted>> {
     let owner = prop_oneof![4 => Just(0), 1 => Just(1234)];
-    let planted = (path(), node(), 1_000..1_004i64, owner);
-    let planted = planted.prop_map(|(path, node, age, owner)| Planted { path, node, age, owner });
+    let extra = prop_oneof![6 => Just(Extra::Nothing), 1 => Just(Extra::Attribute), 1 => Just(Extra::Acl)];
+    let planted = (path(), node(), 1_000..1_004i64, owner, extra);
+    let planted = planted.prop_map(|(path, node, age, owner, extra)| Planted { path, node, age, owner, extra });
     prop::collection::vec(planted, sizes)
 }
 
 /// Random options in random order, at most one of each row.
 fn options() -> impl Strategy<Value = Vec<&'static str>> {
-    let rows: [&'static [&'static str]; 13] = [
-        &["-n", "-u", "-i", "-u", "-f"],
+    let rows: [&'static [&'static str]; 14] = [
+        &["-n", "-u", "-i", "-u", "-f", "--no-clobber"],
         &["-f"],
         &[
             "-b",
@@ -207,10 +336,11 @@ fn options() -> impl Strategy<Value = Vec<&'static str>> {
         &["-l", "-s"],
         &["--attributes-only"],
         &["--strip-trailing-slashes"],
-        &["--sparse=always", "--sparse=never"],
-        &["-x"],
+        &["--sparse=always", "--sparse=never", "--sparse=auto"],
+        &["--reflink=auto", "--reflink=never"],
+        &["-x", "-R"],
         &["-v"],
-        &["-a", "-p", "-a", "--preserve=all", "--preserve=ownership"],
+        &["-a", "-p", "-a", "--preserve=all", "--preserve=ownership", "--preserve=xattr"],
         &["-a", "--no-preserve=mode", "--no-preserve=links", "--no-preserve=timestamps", "--no-preserve=all"],
         &["--preserve=mode,ownership", "--preserve", "--no-preserve=ownership,links"],
     ];
@@ -248,16 +378,20 @@ const OPERANDS: [&[&str]; 25] = [
     &["--parents", "./src//a/", "dst"],
 ];
 
-fn case() -> impl Strategy<Value = Case> {
-    (tree(1..14), tree(0..8), options(), select(&OPERANDS[..]), any::<bool>())
-        .prop_map(|(source, target, mut options, operands, yes)| {
+fn any_case() -> impl Strategy<Value = Case> {
+    (tree(1..14), tree(0..8), options(), select(&OPERANDS[..]), any::<bool>()).prop_map(
+        |(source, target, mut options, operands, yes)| {
             let mut operands = operands.to_vec();
             if operands[0] == "--parents" {
                 options.push(operands.remove(0));
             }
             Case { source, target, options, operands, yes }
-        })
-        .prop_filter("a deliberate difference", |case| !case.is_deliberate(""))
+        },
+    )
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    any_case().prop_filter("a deliberate difference", |case| !case.is_out(""))
 }
 
 /// When the two trees themselves were changed last.
@@ -275,7 +409,7 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
     fs::create_dir(root).unwrap();
     let mut files: Vec<PathBuf> = Vec::new();
     let mut made: Vec<(PathBuf, i64, Option<u32>)> = vec![(root.to_owned(), age, None)];
-    for Planted { path, node, age, owner } in tree {
+    for Planted { path, node, age, owner, extra } in tree {
         let path = root.join(path);
         let mut above = root.to_owned();
         let free = path.parent().unwrap().strip_prefix(root).unwrap().components().all(|name| {
@@ -313,7 +447,13 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
             },
             Node::Fifo => rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap(),
         }
-        chownat(CWD, &path, Some(Uid::from_raw(*owner)), None, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        let (user, group) = (Uid::from_raw(*owner), Gid::from_raw(*owner));
+        chownat(CWD, &path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        match extra {
+            Extra::Attribute if mode_after.is_some() => hard::set_xattr(&path, "trusted.planted", b"value"),
+            Extra::Acl if mode_after.is_some() => hard::set_xattr(&path, hard::ACCESS, &hard::acl([6, 7, 5, 4, 7, 5])),
+            _ => {}
+        }
         made.push((path, *age, mode_after));
     }
     for (path, age, mode) in made.into_iter().rev() {
@@ -325,7 +465,7 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
 }
 
 /// Everything in a world, in words: kind, mode, time, contents, holes, and which names are one file.
-fn describe_world(root: &Path) -> BTreeMap<PathBuf, String> {
+fn describe_world(root: &Path, destination: &Path, then: &[Then]) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut first_names: HashMap<u64, PathBuf> = HashMap::new();
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
@@ -352,6 +492,8 @@ fn describe_world(root: &Path) -> BTreeMap<PathBuf, String> {
         // To replace a file changes the directory that it is in, and to write into it does not.
         let own_age = if relative == Path::new("src") { SOURCE_AGE } else { TARGET_AGE };
         let time = match (meta.mtime(), meta.mtime_nsec()) {
+            _ if kind.is_dir() && then.contains(&NoDirectoryTimes) => "any".into(),
+            _ if kind.is_dir() && relative == destination && destination.components().count() > 1 => "any".into(),
             (seconds, _) if relative.components().count() == 1 && (seconds == own_age || seconds > 1_000_000) => {
                 "any".into()
             }
@@ -360,7 +502,11 @@ fn describe_world(root: &Path) -> BTreeMap<PathBuf, String> {
         };
         let first = first_names.entry(meta.ino()).or_insert_with(|| relative.clone()).clone();
         let same = if first == relative || meta.is_dir() { String::new() } else { format!(", the same as {first:?}") };
-        found.insert(relative, format!("{:o} of {}, {time}, {what}{same}", meta.mode(), meta.uid()));
+        let mode = meta.mode() & if then.contains(&NoSpecialBits) { !0o7000 } else { !0 };
+        let has = |name: &&str| !kind.is_symlink() && hard::xattr(path, name).is_some();
+        let extra: Vec<_> = ["trusted.planted", hard::ACCESS].into_iter().filter(has).collect();
+        let owner = (meta.uid(), meta.gid());
+        found.insert(relative, format!("{mode:o} of {owner:?}, {time}, {what}{same} {}", extra.join(" ")));
     }
     found
 }
@@ -395,11 +541,13 @@ fn random_commands_do_what_cp_does() {
         own.args(["--no-sync", "--threads=2"]).args(&case.options).args(&case.operands).current_dir(&ours);
         let (cp, own) = (answer(cp, case.yes), answer(own, case.yes));
         let (cp_said, own_said) = (String::from_utf8_lossy(&cp.stderr), String::from_utf8_lossy(&own.stderr));
-        if case.is_deliberate(&cp_said) {
+        let then = case.then(&cp_said);
+        if then.contains(&Out) {
             return Ok(());
         }
+        let destination = Path::new(case.sources_and_destination().1);
         let said = || format!("cp: {cp_said}\naiocp: {own_said}");
-        let (have, want) = (describe_world(&ours), describe_world(&theirs));
+        let (have, want) = (describe_world(&ours, destination, &then), describe_world(&theirs, destination, &then));
         let paths: BTreeSet<_> = have.keys().chain(want.keys()).collect();
         let differ: Vec<String> = paths
             .into_iter()
@@ -422,7 +570,27 @@ fn every_deliberate_difference_stands_in_the_manual() {
     let sections = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff")).unwrap();
     let plain = |line: &str| line.strip_prefix(".B ").or(line.strip_prefix(".BR ")).unwrap_or(line).replace('\\', "");
     let manual = sections.lines().map(plain).collect::<Vec<_>>().join(" ");
-    for (name, _) in DIFFERENCES {
+    for (name, ..) in DIFFERENCES {
         assert!(manual.contains(name), "the manual says: {name}");
     }
+}
+
+/// Else random commands would be compared on empty trees and without options.
+#[test]
+fn no_deliberate_difference_swallows_many_cases() {
+    let cases = AtomicUsize::new(0);
+    let (out, by_name) = (AtomicUsize::new(0), DIFFERENCES.map(|_| AtomicUsize::new(0)));
+    random::property(1_000, any_case, |case| {
+        cases.fetch_add(1, Ordering::Relaxed);
+        for ((_, then, meets), count) in DIFFERENCES.iter().zip(&by_name) {
+            count.fetch_add(usize::from(*then == Out && meets(&case, "")), Ordering::Relaxed);
+        }
+        out.fetch_add(usize::from(case.is_out("")), Ordering::Relaxed);
+        Ok(())
+    });
+    let (cases, out) = (cases.into_inner(), out.into_inner());
+    let counts = DIFFERENCES.iter().zip(by_name).map(|((name, ..), count)| (*name, count.into_inner()));
+    let many: Vec<_> = counts.filter(|(_, count)| *count > cases / 3).collect();
+    assert!(many.is_empty(), "of {cases} cases: {many:?}");
+    assert!(out < cases / 2, "{out} of {cases} cases");
 }

@@ -286,11 +286,17 @@ fn backups_never_cost_the_source() {
     assert!(text.contains("cannot replace 'a': its backup would take the place of the source"), "{text}");
     assert_eq!((place.read("a"), place.read("a~")), ("a".into(), "source".into()));
     assert!(place.refused(&["-b", "a", "a"]).contains("source and destination are the same file"));
-    // With -f, the file becomes its own backup.
-    fs::remove_file(place.at("a~")).unwrap();
-    place.cp(&["-b", "-f", "a", "a"]);
-    assert_eq!((place.read("a"), place.read("a~")), ("a".into(), "a".into()));
-    assert_ne!(place.inode("a"), place.inode("a~"));
+    // With -f, a copy becomes its backup, and it stays the file that it is.
+    let inode = place.inode("a");
+    fs::hard_link(place.at("a"), place.at("second")).unwrap();
+    for (flags, backup) in [(&["-b"][..], "a~"), (&["-b"], "a~"), (&["--backup=t"], "a.~1~"), (&["-b"], "a.~2~")] {
+        place.cp(&[flags, &["-f", "a", "a"]].concat());
+        assert_eq!((place.read("a"), place.read(backup)), ("a".into(), "a".into()));
+        assert_eq!(place.inode("a"), inode, "{backup}");
+        assert_ne!(place.inode(backup), inode, "{backup}");
+    }
+    assert_eq!(place.list(""), ["a", "a.~1~", "a.~2~", "a~", "second"]);
+    assert_eq!(place.cp(&["-v", "-bf", "a", "a"]), "'a' -> 'a.~3~'\n");
 }
 
 #[test]
@@ -460,6 +466,10 @@ fn a_destination_can_be_removed_instead_of_followed() {
     let place = Place::with(&[("a", "new"), ("kept", "kept"), ("d/x", "")]);
     symlink("kept", place.at("l")).unwrap();
     symlink("gone", place.at("dangling")).unwrap();
+    symlink("kept", place.at("backed-up")).unwrap();
+    place.cp(&["-b", "a", "backed-up"]);
+    assert_eq!((place.read("backed-up"), place.read("kept")), ("new".into(), "kept".into()));
+    assert_eq!(fs::read_link(place.at("backed-up~")).unwrap(), Path::new("kept"));
     fifo(&place.at("fifo"));
     for flags in [&[][..], &["-f"], &["-n"]] {
         let text = place.refused(&[flags, &["a", "dangling"]].concat());

@@ -37,16 +37,29 @@ impl Backup {
         with_suffix(name, &self.suffix)
     }
 
-    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that. A simple one has the `temporary` name for a moment, or a random one.
-    pub fn keep(&self, dir: impl AsFd, name: &OsStr, temporary: Option<&OsStr>) -> io::Result<OsString> {
-        let dir = dir.as_fd();
+    /// The number of the next backup, if it is to have one.
+    fn next_number(&self, dir: impl AsFd, name: &OsStr) -> io::Result<Option<u64>> {
         let highest = match self.names {
             BackupNames::Simple => None,
             BackupNames::Numbered => Some(highest_number(dir, name)?),
             BackupNames::Existing => Some(highest_number(dir, name)?).filter(|&highest| highest > 0),
         };
-        match highest {
-            Some(highest) => keep_numbered(dir, name, highest + 1),
+        Ok(highest.map(|highest| highest + 1))
+    }
+
+    /// The name of the next backup, and whether what has it may be replaced.
+    pub fn next_name(&self, dir: impl AsFd, name: &OsStr) -> io::Result<(OsString, bool)> {
+        Ok(match self.next_number(dir, name)? {
+            Some(number) => (numbered_name(name, number), false),
+            None => (self.simple_name(name), true),
+        })
+    }
+
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that. A simple one has the `temporary` name for a moment, or a random one.
+    pub fn keep(&self, dir: impl AsFd, name: &OsStr, temporary: Option<&OsStr>) -> io::Result<OsString> {
+        let dir = dir.as_fd();
+        match self.next_number(dir, name)? {
+            Some(number) => keep_numbered(dir, name, number),
             None => {
                 let backup = self.simple_name(name);
                 keep_simple(dir, name, &backup, temporary)?;
@@ -60,6 +73,10 @@ fn with_suffix(name: &OsStr, suffix: impl AsRef<OsStr>) -> OsString {
     let mut name = name.to_owned();
     name.push(suffix);
     name
+}
+
+fn numbered_name(name: &OsStr, number: u64) -> OsString {
+    with_suffix(name, format!(".~{number}~"))
 }
 
 /// The highest N of the backups `NAME.~N~`, 0 if there is none.
@@ -84,7 +101,7 @@ fn number_of(backup: &[u8], name: &[u8]) -> Option<u64> {
 fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<OsString> {
     let dir = dir.as_fd();
     loop {
-        let backup = with_suffix(name, format!(".~{number}~"));
+        let backup = numbered_name(name, number);
         match linkat(dir, name, dir, &*backup, AtFlags::empty()) {
             Ok(()) => return Ok(backup),
             Err(Errno::EXIST) => number += 1,

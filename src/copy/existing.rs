@@ -97,6 +97,8 @@ pub struct Made {
 enum Verdict {
     Replace,
     Skip(Skip),
+    /// The file is named as its own copy: the copy is its backup.
+    BackUp,
 }
 
 /// An entry that is to be copied, since its name is fit for it.
@@ -132,11 +134,11 @@ impl Deref for Admitted {
 
 impl Run<'_> {
     /// Lets an entry through whose source has `source` unless it is left out or its name is not fit. `None` if it is to be left alone.
-    pub fn admit(&self, dir: &OpenDir, entry: Entry, source: &Stat) -> Result<Option<Admitted>> {
+    pub fn admit(&self, dir: &OpenDir, mut entry: Entry, source: &Stat) -> Result<Option<Admitted>> {
         if entry.kind == EntryKind::File && self.options.filter.excludes_size(source.st_size as u64) {
             return Ok(None);
         }
-        let spot = self.place(dir, &entry, source)?;
+        let spot = self.place(dir, &mut entry, source)?;
         if spot.is_some() && self.options.dry_run {
             self.plan_name(dir, &entry)?;
         }
@@ -145,7 +147,7 @@ impl Run<'_> {
 
     /// Decides about the name of `entry`, whose source has `source`; blocks for an answer where somebody has to be asked. `None`
     /// if it is to be left alone, which has been reported.
-    fn place(&self, dir: &OpenDir, entry: &Entry, source: &Stat) -> Result<Option<Spot>> {
+    fn place(&self, dir: &OpenDir, entry: &mut Entry, source: &Stat) -> Result<Option<Spot>> {
         if dir.fresh {
             return Ok(Some(Spot { occupied: false, may_replace: false }));
         }
@@ -161,7 +163,19 @@ impl Run<'_> {
                 self.skip(dir, entry, why);
                 Ok(None)
             }
+            Verdict::BackUp => self.place_backup(dir, entry),
         }
+    }
+
+    /// Lets a file be copied to the name of its own backup, and stay what it is.
+    fn place_backup(&self, dir: &OpenDir, entry: &mut Entry) -> Result<Option<Spot>> {
+        let Some(backup) = &self.options.existing.backup else { return Ok(None) };
+        let next = backup.next_name(&*dir.target, entry.target_name());
+        let (name, may_replace) =
+            next.map_err(|cause| Error::new("make a backup of", dir.target_path(entry.target_name()), cause))?;
+        entry.renamed = Some(name);
+        // What stands there is an older backup, of which none is made.
+        Ok(Some(Spot { occupied: false, may_replace }))
     }
 
     /// The rules in cp's order.
@@ -177,6 +191,7 @@ impl Run<'_> {
         match same.map_err(|cause| Error::new("compare", dir.target_path(entry.target_name()), cause))? {
             Same::Other => {}
             Same::Done => return Ok(Verdict::Skip(Skip::SameFile)),
+            Same::BackUp => return Ok(Verdict::BackUp),
             Same::Refused => return refuse(Cause::SameFile),
         }
         let modified = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
@@ -242,8 +257,10 @@ impl Run<'_> {
         let same_name = entry.name == entry.target_name() && same_folder(dir)?;
         Ok(match () {
             () if self.options.make == Make::HardLink => Same::Done,
-            // Asked for twice over: the file becomes its own backup, and a copy takes its name.
-            () if same_name && existing.backup.is_some() && existing.force && !is_link(source) => Same::Other,
+            // Asked for twice over: the copy becomes its backup, as in cp.
+            () if same_name && existing.backup.is_some() && existing.force && entry.kind == EntryKind::File => {
+                Same::BackUp
+            }
             () if same_name => Same::Refused,
             // Moving aside what a followed link leads to would leave the link without an end.
             () if existing.backup.is_some() && entry.followed => Same::Refused,
@@ -325,6 +342,8 @@ enum Same {
     Other,
     /// There is nothing left to do.
     Done,
+    /// One is to be copied to the name of its backup.
+    BackUp,
     Refused,
 }
 

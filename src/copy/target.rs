@@ -260,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn a_file_in_the_making_is_its_owner_s_alone_and_is_written_through_no_link() {
+        let (folder, known) = (tempfile::tempdir().unwrap(), OsStr::new(".known"));
+        let dir = File::open(folder.path()).unwrap();
+        write(folder.path().join("victim"), "victim").unwrap();
+        for unnamed in [true, false] {
+            std::os::unix::fs::symlink("victim", folder.path().join(known)).unwrap();
+            let create = if unnamed { Target::create } else { Target::create_named };
+            let target = create(dir.as_fd(), Some(known)).unwrap();
+            assert_eq!(fs::stat(&**target.file()).unwrap().st_mode & 0o7777, 0o600);
+            rustix::io::write(target.file(), b"new").unwrap();
+            target.publish(&dir, OsStr::new("name"), true, Some(known)).unwrap();
+            assert_eq!(read(folder.path().join("victim")).unwrap(), b"victim");
+            assert_eq!(read(folder.path().join("name")).unwrap(), b"new");
+            if folder.path().join(known).is_symlink() {
+                std::fs::remove_file(folder.path().join(known)).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn what_a_killed_run_left_under_a_known_name_makes_place() {
         let (folder, known) = (tempfile::tempdir().unwrap(), OsStr::new(".known"));
         let dir = File::open(folder.path()).unwrap();

@@ -297,6 +297,8 @@ fn backups_never_cost_the_source() {
     }
     assert_eq!(place.list(""), ["a", "a.~1~", "a.~2~", "a~", "second"]);
     assert_eq!(place.cp(&["-v", "-bf", "a", "a"]), "'a' -> 'a.~3~'\n");
+    place.cp(&["-lf", "--backup=simple", "a", "a"]);
+    assert_eq!(place.inode("a~"), inode, "with -l its backup is one more name");
 }
 
 #[test]

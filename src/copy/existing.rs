@@ -256,11 +256,11 @@ impl Run<'_> {
         }
         let same_name = entry.name == entry.target_name() && same_folder(dir)?;
         Ok(match () {
-            () if self.options.make == Make::HardLink => Same::Done,
             // Asked for twice over: the copy becomes its backup, as in cp.
             () if same_name && existing.backup.is_some() && existing.force && entry.kind == EntryKind::File => {
                 Same::BackUp
             }
+            () if self.options.make == Make::HardLink => Same::Done,
             () if same_name => Same::Refused,
             // Moving aside what a followed link leads to would leave the link without an end.
             () if existing.backup.is_some() && entry.followed => Same::Refused,

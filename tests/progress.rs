@@ -207,3 +207,28 @@ fn a_log_that_cannot_be_written_is_told_before_or_after() {
     let output = run(&mut in_folder(folder.path(), &["-T", "--log-file", "to/log", "from", "to"]), 1);
     assert!(stderr(&output).contains("the log 'to/log' was replaced by a copy"), "{output:?}");
 }
+
+#[test]
+fn a_file_that_fails_is_counted_once() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for (name, seed) in [("first", 1), ("second", 2)] {
+        fs::write(at(name), noise(8 << 20, seed)).unwrap();
+    }
+    fs::create_dir(at("to")).unwrap();
+    // One worker takes one after the other, each for two seconds.
+    let args = ["--progress", "--bwlimit=4M", "--threads=1", "first", "second", "to"];
+    let mut child = in_folder(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    for _ in 0..2 {
+        lines.read_line(&mut String::new()).unwrap();
+    }
+    // All of it is moved before the change is seen.
+    fs::File::open(at("first")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let mut said = String::new();
+    lines.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    let (_, after) = said.split_once("the source changed while it was being copied\n").expect(&said);
+    let next = after.lines().find(|line| line.contains(" written, ")).expect(&said);
+    assert!(next.contains(" of 16.8 MB") && !next.contains("16.8 MB of") && !next.contains("finishing"), "{said}");
+}

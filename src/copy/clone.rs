@@ -1,7 +1,9 @@
 //! Clones: a destination that shares its source's blocks.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{MutexGuard, PoisonError};
 
 use super::file::Source;
 use super::worker::Run;
@@ -22,7 +24,7 @@ impl Run<'_> {
             Reflink::Auto => self.options.sparse == Sparse::Auto && size_bytes > 0,
             Reflink::Always => size_bytes > 0,
         };
-        if !wanted {
+        if !wanted || self.is_unclonable(dir) {
             return Ok(false);
         }
         let cloned = fs::clone(&source.file, target).and_then(|()| Ok(fs::stat(target)?.st_size as u64));
@@ -31,18 +33,32 @@ impl Run<'_> {
             Ok(_) => Err(error(Cause::SourceChanged)),
             Err(cause) if self.options.reflink == Reflink::Always => Err(error(Cause::NoClone(cause))),
             Err(cause) => self
-                .start_afresh(&cause, target)
+                .start_afresh(dir, &cause, target)
                 .map(|()| false)
                 .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause)),
         }
     }
 
     /// A clone that failed on its way has left something behind, which a hole of the copy must not show.
-    fn start_afresh(&self, cause: &io::Error, target: &OwnedFd) -> io::Result<()> {
+    fn start_afresh(&self, dir: &OpenDir, cause: &io::Error, target: &OwnedFd) -> io::Result<()> {
         match cause.raw_os_error() {
-            // Answered before anything is done: no such call here, or not between these two.
-            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY | libc::EINVAL) => Ok(()),
+            // Answered before anything is done: no such call here, or not between these two, nor between others like them.
+            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY) => {
+                self.unclonable().insert(dir.devices());
+                Ok(())
+            }
+            // The same, but only of these two files.
+            Some(libc::EINVAL) => Ok(()),
             _ => fs::set_size(target, 0),
         }
+    }
+
+    /// Whether nothing is cloned from and into this directory, as an earlier file has shown, so that none need be tried.
+    fn is_unclonable(&self, dir: &OpenDir) -> bool {
+        self.options.reflink == Reflink::Auto && self.unclonable().contains(&dir.devices())
+    }
+
+    fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {
+        self.unclonable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

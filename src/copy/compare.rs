@@ -74,6 +74,9 @@ impl Run<'_> {
         let (mut reading, mut missing) = (Vec::new(), Vec::new());
         let count = entries.len();
         for entry in entries {
+            if self.stop.is_requested() {
+                continue;
+            }
             match self.begin_comparing(dir, entry) {
                 Ok(Found::Reading(comparison)) => reading.push(comparison),
                 Ok(Found::ToCopy(entry)) => missing.push(entry),
@@ -164,7 +167,8 @@ impl Run<'_> {
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
         let extent = Extent { size_bytes, known };
-        let source_reading = self.reader(Progress::Handled).start(&source.file, extent.clone());
+        let source_reading =
+            self.reader(Progress::Handled(Arc::clone(&source.handled_bytes))).start(&source.file, extent.clone());
         let source_reading = source_reading.map_err(|failure| source_error(dir, &entry, failure))?;
         let target_reading = self.reader_through(self.target_pipeline, Progress::Proved);
         let target_reading = target_reading.start(&target.file, extent);
@@ -196,7 +200,7 @@ impl Run<'_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::new("open", dir.target_path(name), Cause::Swapped));
         }
-        Ok(Source { file: Arc::new(file), stat })
+        Ok(Source::new(file, stat))
     }
 
     /// Whether both files have several names, and were met under others already.
@@ -210,7 +214,7 @@ impl Run<'_> {
         let Comparison { entry, source, target, source_reading, target_reading } = comparison;
         // Both are waited for, also if one fails: nothing is read any more when the files are closed.
         let (wanted, found) = (source_reading.finish(), target_reading.finish());
-        self.over(source.size_bytes(), wanted.as_ref().map_or(0, |(moved, _)| moved.bytes()));
+        self.over(source.size_bytes(), &source.handled_bytes);
         let (wanted, _) = wanted.map_err(|failure| source_error(dir, &entry, failure))?;
         let (found, proof) = found.map_err(|failure| target_error(dir, &entry, failure))?;
         let changed = |op, path| Error::new(op, path, Cause::ChangedWhileRead);

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::instead::Make;
@@ -15,7 +16,7 @@ use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Direct, Lane};
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
-use crate::report::Road;
+use crate::report::{Road, Totals};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -24,9 +25,16 @@ use crate::tree::{Entry, Metadata, OpenDir};
 pub struct Source {
     pub file: Arc<OwnedFd>,
     pub stat: Stat,
+    /// Bytes of it that were counted as handled.
+    pub handled_bytes: Arc<AtomicU64>,
 }
 
 impl Source {
+    /// A file that was just opened.
+    pub fn new(file: OwnedFd, stat: Stat) -> Self {
+        Self { file: Arc::new(file), stat, handled_bytes: Arc::default() }
+    }
+
     /// The file's size when it was opened.
     pub fn size_bytes(&self) -> u64 {
         self.stat.st_size as u64
@@ -79,7 +87,7 @@ impl Run<'_> {
         {
             return Err(error("open", Cause::Swapped));
         }
-        Ok(Source { file: Arc::new(file), stat })
+        Ok(Source::new(file, stat))
     }
 
     /// Whether an open file is the one that the listing named.
@@ -103,12 +111,9 @@ impl Run<'_> {
             let size_bytes = source.stat.st_size as u64;
             let filled = if cloned {
                 let read = if self.options.hash { fill(&target, Fill::HashOnly, None)?.0 } else { Moved::default() };
-                self.over(size_bytes, read.bytes());
                 (Moved { hash: read.hash, ..Moved::default() }, size_bytes, Road::CLONED)
             } else {
                 let (moved, road) = fill(&target, Fill::Copy, parts.as_mut())?;
-                let earlier_bytes = parts.as_ref().map_or(0, Parts::earlier_bytes);
-                self.over(size_bytes, earlier_bytes + moved.bytes());
                 (moved, 0, road)
             };
             self.check_unchanged(dir, entry, source)?;
@@ -119,8 +124,8 @@ impl Run<'_> {
                 let (from, to) = (Node::open(&source.file), Node::open(target.file()));
                 let kept =
                     self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: false });
-                let earlier_bytes = parts.as_ref().map_or(0, Parts::earlier_bytes);
-                let size_bytes = earlier_bytes + moved.bytes() + cloned_bytes;
+                // What says 0 and holds something, as in /proc, is as large as what was read of it.
+                let size_bytes = if source.size_bytes() == 0 { moved.bytes() } else { source.size_bytes() };
                 let in_parts = parts.is_some();
                 let source = source.stat;
                 Ok(Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts })
@@ -230,7 +235,8 @@ impl Run<'_> {
             road::target_lane(direct, block_bytes, target.file()).map_err(|cause| target_error("write", cause))?;
         if let Some(parts) = &mut parts {
             self.prove_parts(dir, entry, &source.stat, target.file(), to, parts)?;
-            self.over(parts.earlier_bytes(), 0);
+            Totals::add(&source.handled_bytes, parts.earlier_bytes());
+            Totals::add(&self.totals.meter.handled_bytes, parts.earlier_bytes());
         }
         let sparse = self.is_sparse(&source.stat);
         let is_vast = sparse && self.is_vast(source).map_err(|cause| source_error("seek in", cause.into()))?;
@@ -245,7 +251,7 @@ impl Run<'_> {
                 // A clone has its data already, and only its hash is read.
                 target: (fill == Fill::Copy).then(|| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
                 shape,
-                progress: Progress::Handled,
+                progress: Progress::Handled(Arc::clone(&source.handled_bytes)),
             };
             let moved = match &mut parts {
                 Some(parts) => {
@@ -292,7 +298,6 @@ impl Run<'_> {
             let transfer = Transfer { progress: Progress::Nothing, ..transfer(Shape { hash: Hashing::No, ..stretch }) };
             written_bytes += self.pipeline.transfer(transfer)?.written_bytes;
         }
-        self.over(size_bytes, 0);
         Ok(Moved { whole: true, written_bytes, hole_bytes: size_bytes - written_bytes, ..Moved::default() })
     }
 

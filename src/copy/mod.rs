@@ -249,6 +249,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         compared: Mutex::default(),
         unsynced: Mutex::default(),
         unsynced_max: shares.unsynced,
+        unclonable: Mutex::default(),
         journal,
         stop: &options.stop,
     };

@@ -126,7 +126,7 @@ impl Run<'_> {
         // Whoever may write the journal may have sealed whatever he likes.
         claimed.truncate((source.st_size as u64).div_ceil(parts.begun.block_bytes) as usize);
         if claimed.is_empty() {
-            return Ok(());
+            return self.forget_behind(dir, entry, file, 0);
         }
         let shape = Shape {
             size_bytes: source.st_size as u64,
@@ -166,8 +166,12 @@ impl Run<'_> {
         }
         parts.earlier_bytes = parts.first() * parts.begun.block_bytes;
         parts.earlier_bytes = parts.earlier_bytes.min(source.st_size as u64);
-        // Whatever stands behind it is not relied upon, not even as zeros.
-        fs::set_size(&**file, parts.earlier_bytes)
+        self.forget_behind(dir, entry, file, parts.earlier_bytes)
+    }
+
+    /// Whatever stands behind what was proved is not relied upon, not even as zeros.
+    fn forget_behind(&self, dir: &OpenDir, entry: &Entry, file: &OwnedFd, proved_bytes: u64) -> Result<()> {
+        fs::set_size(file, proved_bytes)
             .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause))
     }
 

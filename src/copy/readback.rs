@@ -13,7 +13,7 @@ use crate::report::{Proof, Way};
 use crate::sys::fs;
 
 /// Reads files back.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Reader<'a> {
     pub pipeline: &'a Pipeline,
     /// What the bytes count as.
@@ -88,7 +88,8 @@ impl<'a> Reader<'a> {
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        let started = self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: self.progress });
+        let started =
+            self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: self.progress.clone() });
         Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, dropped, blank, started })
     }
 }

@@ -8,7 +8,6 @@ use crate::digest::Output;
 use crate::error::Cause;
 use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::{Failure, Moved};
-use crate::report::Totals;
 use crate::sys::fs;
 
 /// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
@@ -75,7 +74,6 @@ impl Run<'_> {
         {
             fs::set_size(target, offset).map_err(|cause| fail("write", offset, cause.into()))?;
         }
-        Totals::add(&self.traffic.meter.handled_bytes, offset);
         let hash = hasher.as_ref().map(Output::of);
         Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: offset - written_bytes })
     }

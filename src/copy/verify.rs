@@ -53,7 +53,10 @@ impl Run<'_> {
             let result = match reading.and_then(Reading::finish) {
                 Ok((found, proof)) if found.root() == file.filled.moved.root() => Ok(proof),
                 Ok((found, _)) => self.write_again(dir, &file, found),
-                Err(failure) => Err(self.read_back_error(dir, &file.entry, failure)),
+                Err(failure) => {
+                    self.never_proved(file.filled.size_bytes);
+                    Err(self.read_back_error(dir, &file.entry, file.filled.size_bytes, failure))
+                }
             };
             match result {
                 Ok(proof) => {
@@ -111,7 +114,7 @@ impl Run<'_> {
             self.tell_ranges(dir, entry, &broken.ranges, true);
             let extent = Extent { size_bytes, known: blocks::known(&broken.found, &broken.bad) };
             let reading = self.reader(Progress::Nothing).start(target, extent).and_then(Reading::finish);
-            let (again, proof) = reading.map_err(|failure| self.read_back_error(dir, entry, failure))?;
+            let (again, proof) = reading.map_err(|failure| self.read_back_error(dir, entry, size_bytes, failure))?;
             if again.root() == written.root() {
                 return Ok(proof);
             }
@@ -186,10 +189,19 @@ impl Run<'_> {
     }
 
     /// What is said of a copy that cannot be read back. One that ends too early is not what was written either.
-    fn read_back_error(&self, dir: &OpenDir, entry: &Entry, Failure { op, offset_bytes, cause }: Failure) -> Error {
+    fn read_back_error(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        size_bytes: u64,
+        Failure { op, offset_bytes, cause }: Failure,
+    ) -> Error {
         let path = dir.target_path(entry.target_name());
         match cause {
-            Cause::ChangedWhileRead => Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes),
+            Cause::ChangedWhileRead => {
+                self.tell_ranges(dir, entry, std::slice::from_ref(&(offset_bytes..size_bytes)), false);
+                Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes)
+            }
             cause => Error::new(if op == "read" { "read back" } else { op }, path, cause).at(offset_bytes),
         }
     }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Run<'a> {
     pub unsynced: Mutex<Vec<Unsynced>>,
     /// How many of them may wait; whoever adds one more carries them out.
     pub unsynced_max: usize,
+    /// Devices of sources and destinations between which nothing is cloned.
+    pub unclonable: Mutex<HashSet<[u64; 2]>>,
     /// Under `--resume`.
     pub journal: Option<Journal>,
     pub stop: &'a Stop,
@@ -120,7 +123,8 @@ impl Run<'_> {
                     match dir.open() {
                         Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), &mut buffer),
                         Err(error) => {
-                            self.lose(found_bytes);
+                            self.over(found_bytes, &AtomicU64::new(0));
+                            self.never_proved(found_bytes);
                             self.give_up(claim, error);
                         }
                     }
@@ -171,6 +175,9 @@ impl Run<'_> {
         let count = entries.len();
         let mut small = Vec::with_capacity(count);
         for entry in entries {
+            if self.stop.is_requested() {
+                continue;
+            }
             let Some(entry) = self.unless_finished(dir, entry) else { continue };
             if matches!(self.options.make, Make::HardLink | Make::SymbolicLink) {
                 self.link_instead(dir, entry).unwrap_or_else(|error| self.fail(error));
@@ -211,10 +218,12 @@ impl Run<'_> {
                 self.give_up(claim, self.interrupted(dir, &entry));
                 continue;
             }
-            match self.copy_small(dir, &entry, &source, buffer) {
+            let filled = self.copy_small(dir, &entry, &source, buffer);
+            self.over(source.size_bytes(), &source.handled_bytes);
+            match filled {
                 Ok(filled) => written.push(Written { entry, claim, filled }),
                 Err(error) => {
-                    self.lose(source.size_bytes());
+                    self.never_proved(source.size_bytes());
                     self.give_up(claim, error);
                 }
             }
@@ -248,7 +257,9 @@ impl Run<'_> {
         if entry.kind != EntryKind::File {
             return self.copy_claimed_link(dir, entry, claim);
         }
+        let mut handled_bytes = Arc::default();
         let filled = self.open_source(dir, &entry).and_then(|source| {
+            handled_bytes = Arc::clone(&source.handled_bytes);
             // A name that waited for another one is met as a file only now.
             Totals::add(&self.totals.found_bytes, source.size_bytes().saturating_sub(found_bytes));
             found_bytes = found_bytes.max(source.size_bytes());
@@ -258,23 +269,25 @@ impl Run<'_> {
                 self.copy_big(dir, &entry, &source)
             }
         });
+        self.over(found_bytes, &handled_bytes);
         match filled {
             Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }]),
             Err(error) => {
-                self.lose(found_bytes);
+                self.never_proved(found_bytes);
                 self.give_up(claim, error);
             }
         }
     }
 
-    /// A file's data is where it has to be. So many of its bytes were counted as they moved; the rest never moved.
-    pub fn over(&self, size_bytes: u64, moved_bytes: u64) {
-        Totals::add(&self.totals.meter.handled_bytes, size_bytes.saturating_sub(moved_bytes));
+    /// Nothing more is done with a file's data, be it where it has to be or given up. What was not counted as it moved never moved: it was cloned, or small, or
+    /// failed before.
+    pub fn over(&self, found_bytes: u64, handled_bytes: &AtomicU64) {
+        let left_bytes = found_bytes.saturating_sub(Totals::get(handled_bytes));
+        Totals::add(&self.totals.meter.handled_bytes, left_bytes);
     }
 
-    /// A file that was found will not be copied.
-    fn lose(&self, found_bytes: u64) {
-        self.over(found_bytes, 0);
+    /// A file that was found will not be read back.
+    pub fn never_proved(&self, found_bytes: u64) {
         if self.options.verify {
             Totals::add(&self.totals.meter.proved_bytes, found_bytes);
         }
@@ -387,6 +400,7 @@ impl Run<'_> {
                 Ok(()) => durable.push(file),
                 Err(cause) => {
                     let error = Error::new("fsync", dir.target_path(file.entry.target_name()), cause);
+                    self.never_proved(file.filled.size_bytes);
                     self.reject(dir, file, error);
                 }
             }

@@ -126,11 +126,11 @@ impl Loop {
             while let Ok(message) = self.inbox.try_recv() {
                 self.receive(message);
             }
-            self.start_blocks();
+            let due = self.start_blocks();
             if self.closing && self.jobs.is_empty() && self.syncs.is_empty() {
                 return;
             }
-            let timeout = self.turn.map(|turn| turn.saturating_duration_since(Instant::now()));
+            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
             self.engines.wait(|| !self.inbox.is_empty(), timeout, &mut self.done).expect("waiting for completions");
             let mut done = std::mem::take(&mut self.done);
             for Done { op, result } in done.drain(..) {
@@ -202,8 +202,9 @@ impl Loop {
         Ok(())
     }
 
-    /// Gives every free buffer to the first file that has a block left to read and may have one more.
-    fn start_blocks(&mut self) {
+    /// Gives every free buffer to the first file that has a block left to read and may have one more. Answers with the moment from which on there is more
+    /// to start, if it is time alone that is waited for.
+    fn start_blocks(&mut self) -> Option<Instant> {
         let in_order_max = (self.limits.queue_depth / 4).max(2);
         let mut place = 0;
         while let Some(&index) = self.reading.get(place) {
@@ -212,9 +213,9 @@ impl Loop {
                 Some(_) if entry.job.has_enough(in_order_max) => place += 1,
                 Some(Next::Read(block)) => {
                     let len_bytes = entry.job.shape().block_len(block);
-                    let Some(buffer) = self.pool.as_ref().and_then(Pool::get) else { return };
+                    let buffer = self.pool.as_ref().and_then(Pool::get)?;
                     if !is_turn(&self.traffic, &mut self.turn, len_bytes) {
-                        return;
+                        return self.turn;
                     }
                     entry.job.start_next();
                     entry.job.part_out();
@@ -226,7 +227,7 @@ impl Loop {
                 Some(Next::Hole(block)) => {
                     // No buffer limits the hashing of holes, so that their number has to.
                     if self.holes_out == self.limits.queue_depth {
-                        return;
+                        return None;
                     }
                     entry.job.start_next();
                     match entry.job.tree_mode().cloned() {
@@ -240,6 +241,7 @@ impl Loop {
                 }
             }
         }
+        None
     }
 
     fn read(&mut self, flight: usize, buffer: Buffer, range: std::ops::Range<usize>) {
@@ -299,8 +301,8 @@ impl Loop {
     fn progress(&mut self, job: usize, block: u64) {
         let entry = self.jobs.get(job);
         let bytes = entry.job.shape().block_len(block);
-        if let Some(sum) = sum(&self.traffic, entry.progress) {
-            entry.progress_bytes += bytes;
+        entry.progress_bytes += bytes;
+        for sum in sums(&self.traffic, &entry.progress) {
             Totals::add(sum, bytes);
         }
     }
@@ -445,8 +447,8 @@ impl Loop {
         let Entry { job, source, target, progress, progress_bytes, reply } = self.jobs.remove(index);
         drop((source, target));
         let result = job.finish();
-        if let (Err(_), Some(sum)) = (&result, sum(&self.traffic, progress)) {
-            Totals::take(sum, progress_bytes);
+        if result.is_err() {
+            sums(&self.traffic, &progress).for_each(|sum| Totals::take(sum, progress_bytes));
         }
         // Whoever asked may have panicked; nobody else wants the answer.
         drop(reply.send(result));
@@ -454,12 +456,13 @@ impl Loop {
 }
 
 /// Where progress is counted.
-fn sum(traffic: &Traffic, progress: Progress) -> Option<&AtomicU64> {
-    match progress {
-        Progress::Handled => Some(&traffic.meter.handled_bytes),
-        Progress::Proved => Some(&traffic.meter.proved_bytes),
-        Progress::Nothing => None,
-    }
+fn sums<'a>(traffic: &'a Traffic, progress: &'a Progress) -> impl Iterator<Item = &'a AtomicU64> {
+    let (all, own) = match progress {
+        Progress::Handled(own) => (Some(&traffic.meter.handled_bytes), Some(&**own)),
+        Progress::Proved => (Some(&traffic.meter.proved_bytes), None),
+        Progress::Nothing => (None, None),
+    };
+    all.into_iter().chain(own)
 }
 
 /// Whether a block of `len_bytes` may be read now, and if not, when.

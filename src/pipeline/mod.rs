@@ -12,6 +12,7 @@ mod traffic;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -56,10 +57,10 @@ pub struct Transfer {
 }
 
 /// What the bytes of a transfer count as in the [`Meter`](crate::report::Meter), block by block. Those of one that fails are taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Progress {
-    /// As handled.
-    Handled,
+    /// As handled, and in the sum of the file itself, so that whoever ends it knows what is left to be counted.
+    Handled(Arc<AtomicU64>),
     /// As proved.
     Proved,
     /// As nothing, since they were counted before.
@@ -198,7 +199,7 @@ mod tests {
     use crate::digest::{self, Mode, Output};
 
     /// The fake, which sleeps for nobody: where nothing was over it wakes the loop at once.
-    struct Restless(Sim, Arc<Waker>);
+    struct Restless(Sim, Arc<Waker>, Arc<AtomicU64>);
 
     impl Engine for Restless {
         fn queue(&mut self, op: Op) -> Result<(), Op> {
@@ -208,6 +209,7 @@ mod tests {
             self.0.submit()
         }
         fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+            self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let count = self.0.reap(min, timeout, out)?;
             if count == 0 && self.0.in_flight() > 0 {
                 self.1.wake();
@@ -226,9 +228,14 @@ mod tests {
     }
 
     fn metered(seed: u64, faults: Faults, traffic: Traffic) -> Pipeline {
+        counted(seed, faults, traffic, Arc::default())
+    }
+
+    /// A pipeline whose engine counts how often it is asked.
+    fn counted(seed: u64, faults: Faults, traffic: Traffic, reaps: Arc<AtomicU64>) -> Pipeline {
         let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
         let waker = Arc::new(Waker::new().unwrap());
-        let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker));
+        let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker), reaps);
         let engines = Engines::of(Box::new(engine), limits.queue_depth, Arc::clone(&waker));
         Pipeline::run(limits, engines, None, (waker, traffic)).unwrap()
     }
@@ -253,7 +260,7 @@ mod tests {
             source: side(source),
             target: Some(side(target.try_clone().unwrap())),
             shape,
-            progress: Progress::Handled,
+            progress: Progress::Handled(Arc::default()),
         }
     }
 
@@ -353,5 +360,20 @@ mod tests {
         let begun = std::time::Instant::now();
         pipeline.transfer(transfer(&contents, &target)).unwrap();
         assert!(begun.elapsed() >= Duration::from_micros(140_625), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_turn_that_nobody_takes_keeps_nobody_awake() {
+        // The first block fails while the second waits for its turn, which comes and goes.
+        let contents = vec![7; 10 * BLOCK_BYTES];
+        let pace = Some(Arc::new(Pace::new(std::num::NonZeroU64::new(256 << 10).unwrap())));
+        let (faults, reaps) = (Faults { fail: 1.0, ..Faults::default() }, Arc::default());
+        let pipeline = counted(1, faults, Traffic { pace, ..Traffic::default() }, Arc::clone(&reaps));
+        let target = tempfile::tempfile().unwrap();
+        pipeline.transfer(transfer(&contents, &target)).unwrap_err();
+        let before = crate::report::Totals::get(&reaps);
+        std::thread::sleep(Duration::from_millis(100));
+        let rounds = crate::report::Totals::get(&reaps) - before;
+        assert!(rounds < 20, "{rounds} rounds with nothing to do");
     }
 }

@@ -282,6 +282,11 @@ impl Dir {
         &self.open_dirs
     }
 
+    /// The devices of the source and of the destination.
+    pub fn devices(&self) -> [u64; 2] {
+        self.identity.0.map(|(device, _)| device)
+    }
+
     /// Whether `stat` speaks of the destination.
     pub fn is_target(&self, stat: &Stat) -> bool {
         self.identity.0[1] == (stat.st_dev, stat.st_ino)

@@ -88,3 +88,17 @@ fn a_page_that_cannot_be_written_is_told() {
     assert!(stderr(&output).contains("the report would overwrite 'b', and is not written"), "{output:?}");
     assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"x");
 }
+
+#[test]
+fn a_page_that_cannot_be_written_leaves_the_journal_and_counts() {
+    let folder = folder();
+    fs::write(folder.path().join("a"), "x").unwrap();
+    // It may lie in a folder that the copy makes, and this one does not.
+    let args = ["--resume", "--json", "--report=b/no/run.html", "a", "b"];
+    let output = run(&mut in_folder(folder.path(), &args), 1);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.lines().last().unwrap().contains("\"failed\":1,"), "{said}");
+    assert!(!litter(folder.path()).is_empty(), "the journal stays");
+    run(&mut in_folder(folder.path(), &["--resume", "a", "b"]), 0);
+    assert!(litter(folder.path()).is_empty(), "and goes with the run that had no failure");
+}

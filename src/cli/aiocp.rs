@@ -44,7 +44,8 @@ pub fn run() -> anyhow::Result<u8> {
     let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) = &destination;
     let ends = (options.sync, args.selection.from0());
     let screen = Arc::new(Screen::default());
-    let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, Arc::clone(&screen)) {
+    let shared = (Arc::clone(&screen), Arc::clone(&options.stop));
+    let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, shared) {
         Ok(printer) => printer,
         Err(error) => {
             write_err(&error_lines(&error))?;
@@ -134,24 +135,24 @@ impl Run<'_> {
         let interrupted = self.received.exit_code();
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
-        let all_written = self.printer.finish(operands, interrupted.is_none())?;
+        let unwritten = self.printer.finish(operands, interrupted.is_none())?;
+        unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
-        let code = match (interrupted, Totals::get(&self.totals().failed), differences, copied) {
+        let mut code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
-            (_, 0, 0, Some((_, ended))) if all_written => match ended.finish() {
-                Ok(()) => exit::DONE,
-                Err(error) => {
-                    self.printer.event(Event::Failed(error));
-                    exit::FAILED
-                }
-            },
+            (_, 0, 0, true) => exit::DONE,
             _ => exit::FAILED,
         };
-        let code = match self.printer.write_report(|| self.page(code, series))? {
-            false if code == exit::DONE => exit::FAILED,
-            _ => code,
-        };
+        // The journal goes last: whatever could not be written, the next run has it.
+        let ended = self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
+            Some((_, ended)) if code == exit::DONE => ended.finish(),
+            _ => Ok(()),
+        });
+        if let Err(error) = ended {
+            self.tell(Event::Failed(error));
+            code = if code == exit::DONE { exit::FAILED } else { code };
+        }
         self.sum_up(code, began)?;
         Ok(code)
     }

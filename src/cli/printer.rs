@@ -13,7 +13,7 @@ use super::output::{self, Output};
 use super::screen::Screen;
 use super::seeing::SeeingArgs;
 use super::slowest::Slowest;
-use crate::copy::Operands;
+use crate::copy::{Operands, Stop};
 use crate::error::{Error, shown};
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
 use crate::sum::Manifest;
@@ -22,6 +22,7 @@ use crate::sum::Manifest;
 pub(super) struct Printer<'a> {
     seeing: &'a SeeingArgs,
     screen: Arc<Screen>,
+    stop: Arc<Stop>,
     log: Option<Log>,
     /// Whether what is written in the end is made durable.
     sync: bool,
@@ -44,12 +45,13 @@ impl<'a> Printer<'a> {
         manifest: Option<&Path>,
         place: &Path,
         (sync, nul): (bool, bool),
-        screen: Arc<Screen>,
+        (screen, stop): (Arc<Screen>, Arc<Stop>),
     ) -> Result<Self, Error> {
         let output = |what, path: Option<&Path>| path.map(|path| Output::check(what, path, place)).transpose();
         Ok(Self {
             seeing,
             screen,
+            stop,
             log: seeing.log_file.as_deref().map(Log::open).transpose()?,
             sync,
             manifest: output("the manifest", manifest)?.map(|output| (output, Mutex::default())),
@@ -197,16 +199,10 @@ impl<'a> Printer<'a> {
         self.log.as_ref().map_or(Ok(()), |log| Ok(log.line(line)?))
     }
 
-    /// Writes the report that `page` makes, if there is to be one. False if it could not be written, which has been told.
-    pub(super) fn write_report(&self, page: impl FnOnce() -> String) -> Result<bool> {
-        let Some(output) = &self.report else { return Ok(true) };
-        match output.write(self.sync, |out| out.write_all(page().as_bytes())) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.take(&Event::Failed(error))?;
-                Ok(false)
-            }
-        }
+    /// Writes the report that `page` makes, if there is to be one.
+    pub(super) fn write_report(&self, page: impl FnOnce() -> String) -> std::result::Result<(), Error> {
+        let write = |output: &Output| output.write(self.sync, |out| out.write_all(page().as_bytes()));
+        self.report.as_ref().map_or(Ok(()), write)
     }
 
     /// Ends the log, if there is one, and makes it durable if it is to be.
@@ -219,9 +215,9 @@ impl<'a> Printer<'a> {
     }
 
     /// Writes what was collected; `operands` are missing where nothing could be copied, and there is no manifest of a run that is not `whole`, since it
-    /// would be taken for one that is. False if something could not be written, which has
-    /// been told. The error is the first failure of printing or collecting, and then nothing is written.
-    pub(super) fn finish(&self, operands: Option<&Operands>, whole: bool) -> Result<bool> {
+    /// would be taken for one that is. What could not be written comes back. The error is the first failure of printing or collecting, and then
+    /// nothing is written.
+    pub(super) fn finish(&self, operands: Option<&Operands>, whole: bool) -> Result<Vec<Error>> {
         if let Some(error) = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
@@ -236,12 +232,7 @@ impl<'a> Printer<'a> {
         if let Some(output) = &self.failed_list {
             written.push(self.failures.write(output, self.nul, operands, self.sync));
         }
-        let mut all = true;
-        for error in written.into_iter().filter_map(std::result::Result::err) {
-            self.take(&Event::Failed(error))?;
-            all = false;
-        }
-        Ok(all)
+        Ok(written.into_iter().filter_map(std::result::Result::err).collect())
     }
 }
 
@@ -266,6 +257,10 @@ impl Sink for Printer<'_> {
         self.screen.ask(|| {
             // Held until there is an answer, so that one question is asked at a time.
             let mut stdin = io::stdin().lock();
+            // Whoever interrupted the run while another question stood wants no more of them.
+            if self.stop.is_requested() {
+                return Ok(false);
+            }
             io::stderr().write_all(question.as_bytes())?;
             let mut answer = Vec::new();
             stdin.read_until(b'\n', &mut answer)?;

@@ -52,11 +52,11 @@ impl State {
 
     /// Bytes to be moved and bytes to be read back count alike.
     fn work_bytes(&self) -> u64 {
-        self.found_bytes * if self.verified_bytes.is_some() { 2 } else { 1 }
+        self.found_bytes.saturating_mul(if self.verified_bytes.is_some() { 2 } else { 1 })
     }
 
     fn done_bytes(&self) -> u64 {
-        self.handled_bytes + self.verified_bytes.unwrap_or(0)
+        self.handled_bytes.saturating_add(self.verified_bytes.unwrap_or(0))
     }
 
     /// Never 100: that is said by the end of the run, when all is durable.
@@ -111,7 +111,7 @@ impl Rate {
     pub(super) fn update(&mut self, state: &State) -> Option<f64> {
         self.0.push_back((state.elapsed, state.done_bytes()));
         // The first one that is old enough stays as the other end of the window.
-        while self.0.get(1).is_some_and(|&(then, _)| state.elapsed - then >= RATE_WINDOW) {
+        while self.0.get(1).is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW) {
             self.0.pop_front();
         }
         let (then, done) = match self.0.front() {

@@ -11,8 +11,17 @@ use rustix::termios::tcgetwinsize;
 const WIDTH: usize = 80;
 
 /// Standard output and standard error, of which the latter may show a line that changes.
-#[derive(Default)]
-pub(super) struct Screen(Mutex<State>);
+pub(super) struct Screen {
+    state: Mutex<State>,
+    /// Whether standard output is a terminal, where it would meet the line.
+    out_is_terminal: bool,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self { state: Mutex::default(), out_is_terminal: io::stdout().is_terminal() }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -40,13 +49,12 @@ impl State {
 
 impl Screen {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prints on standard output.
     pub(super) fn out(&self, text: &str) -> Result<()> {
-        // What goes elsewhere than the terminal does not meet the line.
-        if io::stdout().is_terminal() { self.lock().print(|| write_out(text)) } else { write_out(text) }
+        if self.out_is_terminal { self.lock().print(|| write_out(text)) } else { write_out(text) }
     }
 
     /// Prints on standard error.

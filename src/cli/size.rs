@@ -22,6 +22,9 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| format!("'{text}' does not begin with a number"))?;
     let unit_bytes = parse(&format!("1{}", if unit.is_empty() { "K" } else { unit }))?;
+    if number > 0.0 && number * (unit_bytes as f64) < 1.0 {
+        return Err(format!("'{text}' is less than a byte a second"));
+    }
     // Sixteen digits are enough for a rate, and one that is larger than all numbers is the largest.
     Ok((number * unit_bytes as f64) as u64)
 }
@@ -59,7 +62,7 @@ mod tests {
         {
             assert_eq!(parse_rate(text), Ok(bytes), "{text}");
         }
-        for text in ["", ".", "-1", "1.5.5", "1.x", "x", "1.-5m"] {
+        for text in ["", ".", "-1", "1.5.5", "1.x", "x", "1.-5m", "0.5B", "0.0005"] {
             assert!(parse_rate(text).is_err(), "{text}");
         }
         for text in ["", "K", "1X", "-1", "1.5M", "17E", "99999999999999999999", "1 K", "1iB"] {

@@ -66,8 +66,10 @@ impl Watched {
 
     /// The present line, by the width that it may have.
     fn line(&self, width: Option<usize>) -> String {
+        // The state is taken under the lock, so that the rate sees each after the one before.
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let state = State::of(&self.totals, self.begun.elapsed(), self.verifies);
-        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).update(&state);
+        let rate = rate.update(&state);
         state.line(rate, width)
     }
 
@@ -136,7 +138,7 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result
         next = (next + TICK).max(Instant::now());
         // Nothing is ever sent: it ends when the other side is dropped.
         if let Err(crossbeam_channel::RecvTimeoutError::Disconnected) = ended.recv_deadline(next) {
-            series.push(watched.sample());
+            series.end(watched.sample());
             watched.screen.clear();
             return Ok(series);
         }

@@ -49,6 +49,13 @@ impl Series {
         }
     }
 
+    /// Offers the last sample, which is kept in any case.
+    pub fn end(&mut self, sample: Sample) {
+        let stride = std::mem::replace(&mut self.stride, 1);
+        self.push(sample);
+        self.stride *= stride;
+    }
+
     /// What is kept.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
@@ -68,6 +75,8 @@ mod tests {
     fn a_long_series_keeps_its_bounds_its_ends_and_its_averages() {
         for count in [1, 9, 10, 11, 1000, 12_345] {
             let mut series = Series::new(10);
+            let sample_at =
+                |n: u64| Sample { elapsed: Duration::from_secs(n), read_bytes: n * 3, depth: 4.0, ..Sample::default() };
             for n in 1..=count {
                 let sample =
                     Sample { elapsed: Duration::from_secs(n), read_bytes: n * 3, depth: 4.0, ..Sample::default() };
@@ -81,6 +90,9 @@ mod tests {
                 assert_eq!((sample.read_bytes, sample.depth), (sample.elapsed.as_secs() * 3, 4.0));
             }
             assert!(kept.last().unwrap().elapsed.as_secs() + step > count, "up to the end");
+            series.end(sample_at(count + 1));
+            let last = series.samples().last().unwrap();
+            assert_eq!((last.elapsed.as_secs(), last.read_bytes), (count + 1, (count + 1) * 3), "the end itself");
         }
     }
 }

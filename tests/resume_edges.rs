@@ -181,6 +181,53 @@ fn what_has_its_name_and_no_record_is_in_the_manifest_all_the_same() {
 }
 
 #[test]
+fn a_copy_that_lost_metadata_is_not_made_a_backup_of_the_next_time() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    make_tiny_trees(&at("source"), &at("old"));
+    for entry in walkdir::WalkDir::new(at("source")) {
+        let path = entry.unwrap().into_path();
+        if !path.is_symlink() {
+            rustix::fs::setxattr(&path, "user.note", b"a note", rustix::fs::XattrFlags::empty()).unwrap();
+        }
+    }
+    must(Command::new("cp").args(["-a", "-T"]).arg(at("old")).arg(at("target")));
+    fs::write(at("target/twice"), "old").unwrap();
+    let arguments = |command: &mut Command| {
+        command.args(["--resume", "-T", "--backup=simple", "--preserve=xattr"]).args(TUNING);
+        command.arg(at("source")).arg(at("target"));
+    };
+    // No attribute can be set, neither the first time nor the second.
+    for _ in 0..2 {
+        let calls = ["-e", "trace=setxattr,fsetxattr", "-e", "inject=setxattr,fsetxattr:error=ENOSPC"];
+        let mut command = strace(&calls, &at("trace"));
+        arguments(&mut command);
+        let said = stderr(&run(&mut command, 1));
+        for name in ["big", "d/0", "d/2", "d"] {
+            let path = at("target").join(name);
+            assert!(said.contains(&format!("cannot set attribute of '{}'", path.display())), "{name}: {said}");
+        }
+        assert_eq!(journals(folder.path()).len(), 1);
+    }
+    let mut command = aiocp();
+    arguments(command.arg("--stats"));
+    let stats = run(&mut command, 0);
+    assert!(stats.stderr.is_empty() && written_bytes(&String::from_utf8(stats.stdout).unwrap()) == 0);
+    for name in ["big", "d", "d/0", "d/1", "d/2", "twice"] {
+        let mut value = [0; 16];
+        let len = rustix::fs::getxattr(at("target").join(name), "user.note", &mut value[..]).unwrap();
+        assert_eq!(&value[..len], b"a note", "{name}");
+    }
+    assert_eq!(fs::read(at("target/twice~")).unwrap(), b"old");
+    fs::remove_file(at("target/twice~")).unwrap();
+    is_right(&at("source"), Some(&at("old")), &at("target"), "three runs");
+    assert!(journals(folder.path()).is_empty());
+}
+
+#[test]
 fn nothing_to_copy_is_an_error_and_leaves_no_journal() {
     let folder = folder();
     let output = run(aiocp().current_dir(&folder).args(["--resume", "missing", "target"]), 1);

@@ -28,6 +28,8 @@ pub struct Original {
     pub size_bytes: u64,
     /// The hash of its contents, if there is one.
     pub hash: Option<Hash>,
+    /// Whether all of its metadata was kept.
+    pub kept: bool,
 }
 
 /// A name that waits for the first one. It counts as one hold on the directory.
@@ -182,7 +184,14 @@ mod tests {
     }
 
     fn original(dir: &Arc<Dir>) -> Arc<Original> {
-        Arc::new(Original { dir: Arc::clone(dir), name: "1".into(), identity: (0, 0), size_bytes: 0, hash: None })
+        Arc::new(Original {
+            dir: Arc::clone(dir),
+            name: "1".into(),
+            identity: (0, 0),
+            size_bytes: 0,
+            hash: None,
+            kept: true,
+        })
     }
 
     /// A file with `names` names: what stat says of it.

@@ -3,7 +3,7 @@
 //! ```text
 //! header   "aiocp journal 1\n" · key (32 bytes, random) · binding (32) · seal (16)
 //! record   length of the body (u32) · body · seal (16)
-//! body     1 · name (16) · source (16) · target (16) · standing (u8) · hash (32, or none)    finished
+//! body     1 · name (16) · source (16) · target (16) · standing (u8) · kept (u8) · hash (32, or none)    finished
 //!          2 · name (16) · source (16) · inode (u64) · block size (u64) · path                begun
 //!          3 · name (16) · first block (u64) · leaves (32 each)                               reached
 //! ```
@@ -55,6 +55,8 @@ pub struct Finished {
     pub target: Print,
     /// What may yet become of the destination.
     pub standing: Standing,
+    /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and nothing else.
+    pub kept: bool,
     /// A regular file's hash.
     pub hash: Option<Hash>,
 }
@@ -199,9 +201,9 @@ fn seal(key: &[u8; 32], before: &Print, parts: &[&[u8]]) -> Print {
 impl Record {
     fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Finished(Finished { name, source, target, standing, hash }) => {
+            Self::Finished(Finished { name, source, target, standing, kept, hash }) => {
                 let hash = hash.as_ref().map_or(&[][..], |hash| hash);
-                [&[1][..], name, source, target, &[*standing as u8], hash].concat()
+                [&[1][..], name, source, target, &[*standing as u8, u8::from(*kept)], hash].concat()
             }
             Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
                 [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path].concat()
@@ -219,10 +221,11 @@ impl Record {
         let name = take(&mut body)?;
         match kind {
             1 => {
-                let (source, target, [standing]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let (source, target, [standing, kept]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
                 let standing = *Standing::ALL.get(usize::from(standing))?;
+                let kept = [false, true].get(usize::from(kept)).copied()?;
                 let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
-                body.is_empty().then_some(Self::Finished(Finished { name, source, target, standing, hash }))
+                body.is_empty().then_some(Self::Finished(Finished { name, source, target, standing, kept, hash }))
             }
             2 => {
                 let source = take(&mut body)?;
@@ -253,10 +256,11 @@ mod tests {
 
     fn records() -> Vec<Record> {
         let name = [1; 16];
-        let finished =
-            |standing, hash| Record::Finished(Finished { name, source: [2; 16], target: [3; 16], standing, hash });
+        let finished = |standing, kept, hash| {
+            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], standing, kept, hash })
+        };
         vec![
-            finished(Standing::Settled, Some([4; 32])),
+            finished(Standing::Settled, true, Some([4; 32])),
             Record::Begun(Begun {
                 name,
                 source: [5; 16],
@@ -265,8 +269,8 @@ mod tests {
                 path: b"a/\xff\n".into(),
             }),
             Record::Reached(Reached { name, first_block: 7, leaves: vec![[8; 32]; 3] }),
-            finished(Standing::Linked, None),
-            finished(Standing::Unnamed, Some([6; 32])),
+            finished(Standing::Linked, false, None),
+            finished(Standing::Unnamed, true, Some([6; 32])),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
         ]
     }

@@ -8,7 +8,6 @@ use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
 
 use super::existing::{Admitted, Put};
 use super::hardlinks::{Claim, Original};
-use super::record::Records;
 use super::target;
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
@@ -21,6 +20,15 @@ use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
 struct Unread {
     file: OwnedFd,
     stat: Stat,
+}
+
+/// A copy that has its name.
+struct MadeLink {
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Whether all of its metadata was kept.
+    kept: bool,
+    put: Put,
 }
 
 /// What a link or special file is made from.
@@ -57,12 +65,12 @@ impl Run<'_> {
 
     fn make_claimed_link(&self, dir: &OpenDir, entry: Admitted, source: &Unread, claim: Option<Claim>) {
         let made = match self.options.dry_run {
-            true => Ok(Some(((0, 0), Put::of(&entry)))),
+            true => Ok(Some(MadeLink { identity: (0, 0), kept: true, put: Put::of(&entry) })),
             false => self.make_link(dir, &entry, source),
         };
         match made {
             Ok(None) => self.pass_on(claim),
-            Ok(Some((identity, put))) => {
+            Ok(Some(MadeLink { identity, kept, put })) => {
                 self.report_made(entry.kind.name(), dir, &entry, put);
                 let counted = if entry.kind == EntryKind::Link { &self.totals.links } else { &self.totals.specials };
                 Totals::add(counted, 1);
@@ -73,6 +81,7 @@ impl Run<'_> {
                     identity,
                     size_bytes: 0,
                     hash: None,
+                    kept,
                 });
             }
             Err(error) => self.give_up(claim, error),
@@ -96,8 +105,8 @@ impl Run<'_> {
         Ok(Unread { file, stat })
     }
 
-    /// Makes the copy, and answers with its device and inode; with nothing if something that stays took its name.
-    fn make_link(&self, dir: &OpenDir, entry: &Admitted, source: &Unread) -> Result<Option<((u64, u64), Put)>> {
+    /// Makes the copy; nothing if something that stays took its name.
+    fn make_link(&self, dir: &OpenDir, entry: &Admitted, source: &Unread) -> Result<Option<MadeLink>> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let stat = &source.stat;
         let recipe = match FileType::from_raw_mode(stat.st_mode) {
@@ -123,9 +132,7 @@ impl Run<'_> {
             identity = (copy.st_dev, copy.st_ino);
             let (source, target) = (Node::path_only(&source.file), Node::path_only(&made));
             kept = self.keep(dir, entry, &Metadata { source, stat, target, existed: false });
-            if kept {
-                self.record_unnamed_link(dir, entry, stat, &fs::stat(&made)?, None);
-            }
+            self.record_unnamed_link(dir, entry, [stat, &fs::stat(&made)?], kept, None);
             Ok(())
         };
         let op = if entry.kind == EntryKind::Link { "create link" } else { "create special file" };
@@ -133,12 +140,10 @@ impl Run<'_> {
         let put = self.put(dir, entry, op, |may_replace| {
             target::publish_made(&dir.target, entry.target_name(), may_replace, temporary.as_deref(), make, prepare)
         })?;
-        if kept && put.is_some() {
-            let mut records = Records::default();
-            self.record(dir, entry, stat, None, &mut records);
-            self.append(records);
+        if put.is_some() {
+            self.record_alone(dir, entry, (stat, kept), None);
         }
-        Ok(put.map(|put| (identity, put)))
+        Ok(put.map(|put| MadeLink { identity, kept, put }))
     }
 }
 

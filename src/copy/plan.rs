@@ -27,6 +27,6 @@ impl Run<'_> {
         Totals::add(&self.totals.planned_bytes, size_bytes);
         self.tell(dir, entry, Put::of(entry), Outcome::unmoved(size_bytes, Road::PLANNED));
         let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
-        self.keep_claim(claim, || Original { dir, name, identity: (0, 0), size_bytes, hash: None });
+        self.keep_claim(claim, || Original { dir, name, identity: (0, 0), size_bytes, hash: None, kept: true });
     }
 }

@@ -13,10 +13,11 @@ use super::queue::Single;
 use super::resume::{Journal, Known};
 use super::worker::{Outcome, Run, Written};
 use crate::digest::Hash;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Result};
 use crate::report::{Road, Totals};
+use crate::sys::Node;
 use crate::sys::fs::{self, Stat};
-use crate::tree::{Dir, Entry, EntryKind, OpenDir};
+use crate::tree::{Dir, Entry, EntryKind, Metadata, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.
 const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
@@ -32,15 +33,22 @@ pub struct Records {
 }
 
 impl Run<'_> {
-    /// Adds what stands under its name now.
-    pub fn record(&self, dir: &OpenDir, entry: &Entry, source: &Stat, hash: Option<Hash>, records: &mut Records) {
+    /// Adds what stands under its name now, and whether all of its metadata was kept.
+    pub fn record(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        (source, kept): (&Stat, bool),
+        hash: Option<Hash>,
+        records: &mut Records,
+    ) {
         let Some(journal) = &self.journal else { return };
         match fs::stat_at(&*dir.target, entry.target_name()) {
             Ok(Some(target)) => {
                 let has_others = source.st_nlink > 1 || self.follows_links(dir);
                 let standing = if has_others { Standing::Linked } else { Standing::Settled };
                 let relative = self.relative(dir, entry.target_name());
-                records.records.push(journal.finished(&relative, [source, &target], standing, hash));
+                records.records.push(journal.finished(&relative, [source, &target], (standing, kept), hash));
                 records.files_bytes += FILE_BYTES + source.st_size as u64;
             }
             // Removed already; the next run will see.
@@ -55,13 +63,14 @@ impl Run<'_> {
         let Some(journal) = &self.journal else { return };
         let mut records = Vec::new();
         for Written { entry, filled, .. } in files {
-            if !filled.kept || (!filled.in_parts && self.options.existing.is_plain()) {
+            if !filled.in_parts && self.options.existing.is_plain() {
                 continue;
             }
             match fs::stat(&**filled.target.file()) {
                 Ok(stat) => {
                     let (relative, hash) = (self.relative(dir, entry.target_name()), filled.moved.root());
-                    records.push(journal.finished(&relative, [&filled.source, &stat], Standing::Unnamed, hash));
+                    let standing = (Standing::Unnamed, filled.kept);
+                    records.push(journal.finished(&relative, [&filled.source, &stat], standing, hash));
                 }
                 Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
             }
@@ -70,12 +79,19 @@ impl Run<'_> {
     }
 
     /// The same for a link or special file, or for one more name of a file: `made` is what gets the name.
-    pub fn record_unnamed_link(&self, dir: &OpenDir, entry: &Entry, source: &Stat, made: &Stat, hash: Option<Hash>) {
+    pub fn record_unnamed_link(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        [source, made]: [&Stat; 2],
+        kept: bool,
+        hash: Option<Hash>,
+    ) {
         if let Some(journal) = &self.journal
             && !self.options.existing.is_plain()
         {
             let relative = self.relative(dir, entry.target_name());
-            let record = journal.finished(&relative, [source, made], Standing::Unnamed, hash);
+            let record = journal.finished(&relative, [source, made], (Standing::Unnamed, kept), hash);
             self.append_unnamed(journal, vec![record]);
         }
     }
@@ -114,8 +130,8 @@ impl Run<'_> {
         })
     }
 
-    /// Records one more name of a copy.
-    pub fn record_link(&self, dir: &OpenDir, entry: &Entry, source: &Stat, hash: Option<Hash>) {
+    /// Records something for itself.
+    pub fn record_alone(&self, dir: &OpenDir, entry: &Entry, source: (&Stat, bool), hash: Option<Hash>) {
         let mut records = Records::default();
         self.record(dir, entry, source, hash, &mut records);
         self.append(records);
@@ -127,7 +143,7 @@ impl Run<'_> {
         match fs::stat(target) {
             Ok(stat) => {
                 let relative = self.relative(dir, OsStr::new(""));
-                records.records.push(journal.finished(&relative, [&dir.stat, &stat], Standing::Settled, None));
+                records.records.push(journal.finished(&relative, [&dir.stat, &stat], (Standing::Settled, true), None));
                 records.files_bytes += FILE_BYTES;
             }
             Err(cause) => self.fail(Error::new("stat", dir.target_path(OsStr::new("")), cause)),
@@ -169,8 +185,15 @@ impl Run<'_> {
                 self.warn_not_resumed(dir, &entry, why);
                 Some(entry)
             }
-            Ok((Known::Finished(hash), Some(sides))) => self.pass_finished(dir, entry, hash, sides),
-            Ok((Known::Finished(_), None)) => Some(entry),
+            Ok((Known::Finished(hash), Some(sides))) => self.pass_finished(dir, entry, (hash, true), sides),
+            Ok((Known::FinishedWithLoss(hash), Some(sides))) => {
+                let kept = self.keep_again(dir, &entry, hash, &sides).unwrap_or_else(|error| {
+                    self.fail(error);
+                    false
+                });
+                self.pass_finished(dir, entry, (hash, kept), sides)
+            }
+            Ok((Known::Finished(_) | Known::FinishedWithLoss(_), None)) => Some(entry),
             Err(error) => {
                 // What is known is not worth a failure; if something is wrong with the file, its copy will say so.
                 self.warn(error);
@@ -194,12 +217,33 @@ impl Run<'_> {
         }
     }
 
+    /// Gives a finished copy its source's metadata once more, of which an earlier run could not keep all; what cannot be kept now either is told again. True if
+    /// nothing is missing now.
+    fn keep_again(&self, dir: &OpenDir, entry: &Entry, hash: Option<Hash>, sides: &[Stat; 2]) -> Result<bool> {
+        let (name, open) = (entry.target_name(), if entry.followed { fs::open_path_behind } else { fs::open_path });
+        let source_error = |cause: Cause| Error::new("open", dir.source_path(&entry.name), cause);
+        let target_error = |cause: Cause| Error::new("open", dir.target_path(name), cause);
+        let source = open(&dir.source, &entry.name).map_err(|cause| source_error(cause.into()))?;
+        let target = fs::open_path(&dir.target, name).map_err(|cause| target_error(cause.into()))?;
+        let is = |file: &OwnedFd, stat: &Stat| Ok(fs::same_file(&fs::stat(file)?, stat));
+        if !is(&source, &sides[0]).map_err(|cause: io::Error| source_error(cause.into()))? {
+            return Err(source_error(Cause::Swapped));
+        }
+        if !is(&target, &sides[1]).map_err(|cause: io::Error| target_error(cause.into()))? {
+            return Err(target_error(Cause::Swapped));
+        }
+        let (from, to) = (Node::path_only(&source), Node::path_only(&target));
+        let kept = self.keep(dir, entry, &Metadata { source: from, stat: &sides[0], target: to, existed: false });
+        self.record_alone(dir, entry, (&sides[0], kept), hash);
+        Ok(kept)
+    }
+
     /// Tells of a finished entry. Its other names, finished or not, are names of the same copy.
     fn pass_finished(
         &self,
         dir: &OpenDir,
         entry: Entry,
-        hash: Option<Hash>,
+        (hash, kept): (Option<Hash>, bool),
         [source, target]: [Stat; 2],
     ) -> Option<Entry> {
         let identity = (target.st_dev, target.st_ino);
@@ -217,7 +261,7 @@ impl Run<'_> {
                 Met::Link(entry, _) => entry,
                 Met::Copy(entry, claim) => {
                     let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
-                    self.keep_claim(claim, || Original { dir, name, identity, size_bytes, hash });
+                    self.keep_claim(claim, || Original { dir, name, identity, size_bytes, hash, kept });
                     entry
                 }
             },

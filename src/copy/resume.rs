@@ -64,6 +64,8 @@ pub enum Known {
     Nothing,
     /// It was finished with this hash, and nothing has changed since.
     Finished(Option<Hash>),
+    /// The same, but that not all of its metadata could be kept.
+    FinishedWithLoss(Option<Hash>),
     /// It was finished, but not what stands there now.
     Changed(&'static str),
 }
@@ -259,43 +261,47 @@ impl Journal {
 
     /// What stands for a source: everything that changes when anybody changes it.
     pub fn source(&self, stat: &Stat) -> Print {
-        self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()])
+        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
+        let changed = [stat.st_ctime.to_le_bytes(), (stat.st_ctime_nsec as i64).to_le_bytes()];
+        self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner, changed.as_flattened()])
     }
 
-    /// The same for a destination.
-    fn target(&self, stat: &Stat, standing: Standing) -> Print {
+    /// The same for a destination, without what may yet become another: its change time with a further name, and, where not all of its metadata was kept, its
+    /// mode and owner.
+    fn target(&self, stat: &Stat, standing: Standing, kept: bool) -> Print {
+        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
         match standing {
-            Standing::Linked | Standing::Unnamed => self.state(stat, [b"", b""]),
-            Standing::Settled => self.state(stat, [&stat.st_ctime.to_le_bytes(), &stat.st_ctime_nsec.to_le_bytes()]),
+            _ if !kept => self.state(stat, &[]),
+            Standing::Linked | Standing::Unnamed => self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner]),
+            Standing::Settled => self.source(stat),
         }
     }
 
-    fn state(&self, stat: &Stat, changed: [&[u8]; 2]) -> Print {
-        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
+    fn state(&self, stat: &Stat, more: &[&[u8]]) -> Print {
         let size = (stat.st_size as u64).to_le_bytes();
         let modified = [stat.st_mtime.to_le_bytes(), (stat.st_mtime_nsec as i64).to_le_bytes()];
-        let (ino, mode) = (stat.st_ino.to_le_bytes(), stat.st_mode.to_le_bytes());
-        print(&self.key, &[&ino, &size, modified.as_flattened(), &mode, &owner, changed[0], changed[1]])
+        print(&self.key, &[&[&stat.st_ino.to_le_bytes()[..], &size, modified.as_flattened()], more].concat())
     }
 
-    /// A record for something that is durable.
+    /// A record for something that is durable, and says whether all of its metadata was kept.
     pub fn finished(
         &self,
         relative: &Path,
         [source, target]: [&Stat; 2],
-        standing: Standing,
+        (standing, kept): (Standing, bool),
         hash: Option<Hash>,
     ) -> Record {
-        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, standing));
-        Record::Finished(Finished { name, source, target, standing, hash })
+        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, standing, kept));
+        Record::Finished(Finished { name, source, target, standing, kept, hash })
     }
 
     /// What is known of a path whose two sides are these.
     pub fn known(&self, relative: &Path, source: &Stat, target: &Stat) -> io::Result<Known> {
         let Some(record) = self.find(relative)? else { return Ok(Known::Nothing) };
         let same_source = record.source == self.source(source);
-        Ok(match record.target == self.target(target, record.standing) {
-            true if same_source => Known::Finished(record.hash),
+        Ok(match record.target == self.target(target, record.standing, record.kept) {
+            true if same_source && record.kept => Known::Finished(record.hash),
+            true if same_source => Known::FinishedWithLoss(record.hash),
             // It never got its name, or was begun once more since then.
             _ if record.standing == Standing::Unnamed || self.halves().contains_key(&record.name) => Known::Nothing,
             _ if !same_source => Known::Changed("the source changed since it was copied; it is copied again"),
@@ -311,7 +317,7 @@ impl Journal {
 
     /// The last record of a path.
     fn find(&self, relative: &Path) -> io::Result<Option<Finished>> {
-        const BODY_BYTES_MAX: usize = 1 + 3 * 16 + 1 + 32;
+        const BODY_BYTES_MAX: usize = 1 + 3 * 16 + 2 + 32;
         let name = self.name(relative);
         let index = index_of(&name);
         let end = self.finished.partition_point(|&(first, _)| first <= index);

@@ -340,14 +340,22 @@ impl Run<'_> {
         let temporary = self.temporary_name(entry);
         let source = self.stat_to_record(dir, entry);
         if let Some(source) = &source {
-            self.record_unnamed_link(dir, entry, source, &stat, original.hash);
+            self.record_unnamed_link(dir, entry, [source, &stat], original.kept, original.hash);
         }
-        let put = self.put(dir, entry, "link", |may_replace| {
-            target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
-        })?;
+        let stands = match entry.spot.occupied {
+            true => fs::stat_at(&*dir.target, entry.target_name()).map_err(io_error)?,
+            false => None,
+        };
+        let put = match stands.is_some_and(|stands| fs::same_file(&stands, &stat)) {
+            // An earlier run made it. Its backup would be the copy itself, in the place of the backup of what was replaced.
+            true => Some(Put { replaced: true, backup: None }),
+            false => self.put(dir, entry, "link", |may_replace| {
+                target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
+            })?,
+        };
         if let Some(put) = put {
             if let Some(source) = &source {
-                self.record_link(dir, entry, source, original.hash);
+                self.record_alone(dir, entry, (source, original.kept), original.hash);
             }
             self.linked(dir, entry, put, original);
         }
@@ -430,9 +438,7 @@ impl Run<'_> {
         match self.put(dir, &entry, "publish", publish) {
             Ok(None) => self.pass_on(claim),
             Ok(Some(put)) => {
-                if kept {
-                    self.record(dir, &entry, &source, hash, records);
-                }
+                self.record(dir, &entry, (&source, kept), hash, records);
                 Totals::add(&self.totals.cloned_bytes, cloned_bytes);
                 let elapsed = begun.elapsed();
                 self.report(dir, &entry, put, &moved, Outcome { size_bytes, hash, road, proof, elapsed });
@@ -443,6 +449,7 @@ impl Run<'_> {
                     identity,
                     size_bytes,
                     hash,
+                    kept,
                 });
             }
             Err(error) => self.give_up(claim, error),

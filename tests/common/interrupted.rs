@@ -117,6 +117,30 @@ pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> 
     }
 }
 
+/// Random moments of a run. How long one takes depends on what else the machine does, so that what is believed of it is mended all the time.
+pub struct Moments {
+    pub random: fastrand::Rng,
+    whole: Duration,
+}
+
+impl Moments {
+    /// Of runs that take about this long. Prints the seed.
+    pub fn of(whole: Duration) -> Self {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        Self { random: fastrand::Rng::with_seed(seed), whole }
+    }
+
+    pub fn next(&mut self) -> Duration {
+        self.whole.mul_f64(self.random.f64() * 1.1)
+    }
+
+    /// Hears whether the moment was one before the run had ended.
+    pub fn came(&mut self, in_time: bool) {
+        self.whole = self.whole.mul_f64(if in_time { 1.02 } else { 0.9 });
+    }
+}
+
 /// How long an undisturbed run takes.
 pub fn duration(source: &Path, target: &Path) -> Duration {
     let begun = Instant::now();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -253,4 +253,30 @@ fn an_output_never_takes_the_place_of_a_copy() {
         "{output:?}"
     );
     assert_eq!(fs::read(folder.path().join("to/x")).unwrap(), b"data");
+}
+
+#[test]
+fn an_output_is_written_into_what_is_no_file_and_behind_links() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(at("a"), "contents");
+    write(at("list"), "old");
+    for (link, leads_to) in [("stdout", "/proc/self/fd/1"), ("null", "/dev/null"), ("link", "list")] {
+        symlink(leads_to, at(link)).unwrap();
+    }
+    let line = format!("{}  b\n", blake3::hash(b"contents"));
+    for (output, said) in [("stdout", &*line), ("null", ""), ("link", "")] {
+        let output = run(in_folder(folder.path()).args(["--manifest", output, "a", "b"]), 0);
+        assert_eq!(stdout(&output), said);
+    }
+    assert_eq!(fs::read_to_string(at("list")).unwrap(), line);
+    for link in ["stdout", "null", "link"] {
+        assert!(at(link).is_symlink(), "{link}");
+    }
+    // A device in the folder itself, which only root can make.
+    if is_root("making a device") {
+        common::hard::mknod(&at("device"), rustix::fs::FileType::CharacterDevice, libc::makedev(1, 3));
+        run(in_folder(folder.path()).args(["--manifest", "device", "a", "b"]), 0);
+        assert!(fs::metadata(at("device")).unwrap().file_type().is_char_device());
+    }
 }

@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 
 use crate::copy::Target;
 use crate::error::{Error, Result};
+use crate::sys::fs::umask;
 
 /// Where something goes when the copy is over.
 pub(super) struct Output {
@@ -74,6 +75,14 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn write_file(path: &Path, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    // /dev/null, /dev/stdout or a FIFO is written into; it would be a bad joke to put a file in its place.
+    if path.metadata().is_ok_and(|stat| !stat.is_file()) {
+        let mut out = io::BufWriter::new(std::fs::File::options().write(true).open(path)?);
+        fill(&mut out)?;
+        return out.flush();
+    }
+    let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
+    let path = &if is_link { path.canonicalize()? } else { path.to_owned() };
     let folder = std::fs::File::open(folder_of(path))?;
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;
@@ -84,9 +93,7 @@ fn write_file(path: &Path, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::
         out.flush()?;
         drop(out);
         // What open(2) would have given a new file. No thread is left that makes files meanwhile.
-        let mask = rustix::process::umask(Mode::empty());
-        rustix::process::umask(mask);
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666) - mask)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666 & !umask()))?;
         if sync { file.sync_all() } else { Ok(()) }
     };
     if let Err(error) = fill() {

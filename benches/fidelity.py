@@ -67,7 +67,7 @@ def main():
     times = {way: [] for way in WAYS}
     for old in args.dir.glob("copy-*"):
         rivals.remove(old)
-    time.sleep(rivals.RECENTLY_DELETED_S)
+    rivals.forget_deleted()
     for round_ in range(args.rounds):
         order = list(WAYS)
         random.Random(round_).shuffle(order)

@@ -79,7 +79,7 @@ def main():
                 rivals.remove(old)
 
     clear()
-    time.sleep(rivals.RECENTLY_DELETED_S)
+    rivals.forget_deleted()
     times = {way: [] for way in [COPY, JOURNAL, COLD, WARM]}
     for round_ in range(args.rounds):
         order = [COPY, JOURNAL]

@@ -66,7 +66,7 @@ def measure(name, source, tools, args, filler, binary):
     for old in args.dir.glob("copy-*"):
         rivals.remove(old)
     if keep:
-        time.sleep(rivals.RECENTLY_DELETED_S)
+        rivals.forget_deleted()
     for round_ in range(args.rounds):
         order = list(tools)
         random.Random(round_).shuffle(order)

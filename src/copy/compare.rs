@@ -294,8 +294,8 @@ fn common_bytes(source: &Source, target: &Source) -> u64 {
     source.size_bytes().min(target.size_bytes())
 }
 
-fn source_error(dir: &OpenDir, entry: &Entry, Failure { op, offset_bytes, cause }: Failure) -> Error {
-    Error::new(op, dir.source_path(&entry.name), cause).at(offset_bytes)
+fn source_error(dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
+    failure.of(dir.source_path(&entry.name))
 }
 
 fn target_error(dir: &OpenDir, entry: &Entry, Failure { op, offset_bytes, cause }: Failure) -> Error {

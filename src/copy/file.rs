@@ -14,9 +14,9 @@ use super::worker::Run;
 use super::{Options, Sparse};
 use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
-use crate::report::{Road, Totals};
+use crate::report::Road;
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -61,6 +61,18 @@ pub struct Filled {
     pub kept: bool,
     /// Whether the temporary outlives the run.
     pub in_parts: bool,
+}
+
+/// A big file that is moved, and how.
+struct Moving<'a> {
+    source: &'a Source,
+    /// What is read: the source, or its clone.
+    read: &'a Arc<OwnedFd>,
+    /// What is written, unless it is a clone.
+    target: Option<&'a Target>,
+    from: Lane,
+    to: Lane,
+    sparse: bool,
 }
 
 /// What is to be done with a destination that was just made.
@@ -110,8 +122,12 @@ impl Run<'_> {
         let filled = self.clone_contents(dir, entry, source, target.file()).and_then(|cloned| {
             let size_bytes = source.stat.st_size as u64;
             let filled = if cloned {
-                let read = if self.options.hash { fill(&target, Fill::HashOnly, None)?.0 } else { Moved::default() };
-                (Moved { hash: read.hash, ..Moved::default() }, size_bytes, Road::CLONED)
+                let hash = match self.options.hash {
+                    true => fill(&target, Fill::HashOnly, None)?.0.hash,
+                    false => None,
+                };
+                let moved = Moved { hash, ..Moved::default() };
+                (moved, size_bytes, Road::CLONED)
             } else {
                 let (moved, road) = fill(&target, Fill::Copy, parts.as_mut())?;
                 (moved, 0, road)
@@ -197,11 +213,7 @@ impl Run<'_> {
                 hash: self.options.hash,
                 sparse: self.is_sparse(&source.stat),
             };
-            let moved = self.stream(from, to, how, buffer).map_err(|failure| {
-                let read = failure.op == "read";
-                let path = if read { dir.source_path(&entry.name) } else { dir.target_path(entry.target_name()) };
-                Error::new(failure.op, path, failure.cause).at(failure.offset_bytes)
-            })?;
+            let moved = self.stream(from, to, how, buffer).map_err(|failure| self.data_error(dir, entry, failure))?;
             Ok((moved, road::SMALL))
         })
     }
@@ -224,59 +236,66 @@ impl Run<'_> {
         (target, fill): (&Target, Fill),
         mut parts: Option<&mut Parts<'_>>,
     ) -> Result<(Moved, Road)> {
-        let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
-        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
-        let size_bytes = source.stat.st_size as u64;
-        let Options { direct, block_bytes, .. } = *self.options;
+        let error = |failure| self.data_error(dir, entry, failure);
+        let (size_bytes, sparse) = (source.size_bytes(), self.is_sparse(&source.stat));
         let read = if fill == Fill::Copy { &source.file } else { self.hashed_of_clone(source, target) };
-        let mut from =
-            road::source_lane(direct, block_bytes, read, size_bytes).map_err(|cause| source_error("read", cause))?;
-        let mut to =
-            road::target_lane(direct, block_bytes, target.file()).map_err(|cause| target_error("write", cause))?;
+        let lanes = self.lanes(read, target.file(), size_bytes).map_err(error)?;
         if let Some(parts) = &mut parts {
-            self.prove_parts(dir, entry, &source.stat, target.file(), to, parts)?;
-            Totals::add(&source.handled_bytes, parts.earlier_bytes());
-            Totals::add(&self.totals.meter.handled_bytes, parts.earlier_bytes());
+            self.prove_parts(dir, entry, source, target.file(), lanes[1], parts)?;
         }
-        let sparse = self.is_sparse(&source.stat);
-        let is_vast = sparse && self.is_vast(source).map_err(|cause| source_error("seek in", cause.into()))?;
-        loop {
-            if fill == Fill::Copy {
-                self.allocate(target, size_bytes, to, sparse)
-                    .map_err(|cause| target_error("allocate space for", cause.into()))?;
-            }
-            let shape = self.shape(source, from, to).map_err(|cause| source_error("seek in", cause.into()))?;
-            let transfer = |shape| Transfer {
-                source: Side { file: Arc::clone(read), direct: from.is_direct() },
-                // A clone has its data already, and only its hash is read.
-                target: (fill == Fill::Copy).then(|| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
-                shape,
-                progress: Progress::Handled(Arc::clone(&source.handled_bytes)),
-            };
-            let moved = match &mut parts {
-                Some(parts) => {
-                    self.move_parts(target.file(), parts, shape.block_count(), |blocks| transfer(shape.part(blocks)))
-                }
-                None if is_vast => self.move_stretches(read, &shape, transfer),
-                None => self.pipeline.transfer(transfer(shape)),
-            };
-            match moved {
-                Ok(moved) => {
-                    cut(target.file(), size_bytes).map_err(|cause| target_error("set the size of", cause.into()))?;
-                    return Ok((moved, Road { read: from.way, write: to.way }));
-                }
-                Err(failure) if self.may_retry(&failure, from, to) => {
-                    from = road::give_up_direct(&[read, target.file()]).map_err(|cause| source_error("read", cause))?;
-                    to = from;
-                }
-                Err(Failure { op: op @ ("write" | "fsync"), offset_bytes, cause }) => {
-                    return Err(target_error(op, cause).at(offset_bytes));
-                }
-                Err(Failure { op, offset_bytes, cause }) => {
-                    return Err(source_error(op, cause).at(offset_bytes));
-                }
-            }
+        let files = [&**read, &**target.file()];
+        let (moved, [from, to]) = road::or_buffered(self.options.direct, files, lanes, |&[from, to]| {
+            let moving = Moving { source, read, target: (fill == Fill::Copy).then_some(target), from, to, sparse };
+            let moved = self.move_big(&moving, parts.as_deref_mut())?;
+            let cut = cut(target.file(), size_bytes);
+            cut.map_err(|cause| Failure { op: "set the size of", offset_bytes: 0, cause: cause.into() })?;
+            Ok(moved)
+        })
+        .map_err(error)?;
+        Ok((moved, Road { read: from.way, write: to.way }))
+    }
+
+    /// The lanes of source and destination.
+    fn lanes(&self, source: &OwnedFd, target: &OwnedFd, size_bytes: u64) -> std::result::Result<[Lane; 2], Failure> {
+        let Options { direct, block_bytes, .. } = *self.options;
+        let failed = |op| move |cause| Failure { op, offset_bytes: 0, cause };
+        Ok([
+            road::source_lane(direct, block_bytes, source, size_bytes).map_err(failed("read"))?,
+            road::target_lane(direct, block_bytes, target).map_err(failed("write"))?,
+        ])
+    }
+
+    fn move_big(&self, moving: &Moving<'_>, parts: Option<&mut Parts<'_>>) -> std::result::Result<Moved, Failure> {
+        let failed = |op| move |cause: io::Error| Failure { op, offset_bytes: 0, cause: cause.into() };
+        let &Moving { source, read, target, from, to, sparse } = moving;
+        if let Some(target) = target {
+            self.allocate(target, source.size_bytes(), to, sparse).map_err(failed("allocate space for"))?;
         }
+        let shape = self.shape(source, from, to).map_err(failed("seek in"))?;
+        let transfer = |shape| Transfer {
+            source: Side { file: Arc::clone(read), direct: from.is_direct() },
+            target: target.map(|target| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
+            shape,
+            progress: Progress::Handled(Arc::clone(&source.handled_bytes)),
+        };
+        match (parts, target) {
+            (Some(parts), Some(target)) => {
+                self.move_parts(target.file(), parts, shape.block_count(), |blocks| transfer(shape.part(blocks)))
+            }
+            _ if sparse && self.is_vast(source).map_err(failed("seek in"))? => {
+                self.move_stretches(read, &shape, transfer)
+            }
+            _ => self.pipeline.transfer(transfer(shape)),
+        }
+    }
+
+    /// What is said of a failure in moving a file's data.
+    pub fn data_error(&self, dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
+        let path = match failure.op {
+            "write" | "fsync" | "allocate space for" | "set the size of" => dir.target_path(entry.target_name()),
+            _ => dir.source_path(&entry.name),
+        };
+        failure.of(path)
     }
 
     /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes over none of the blocks in between.
@@ -305,12 +324,6 @@ impl Run<'_> {
     fn is_vast(&self, source: &Source) -> io::Result<bool> {
         let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
         Ok(!self.options.hash && blocks > road::BLOCKS_MAX && fs::holes_are_believed(&*source.file)?)
-    }
-
-    /// Some filesystems accept `O_DIRECT` and refuse the I/O.
-    pub fn may_retry(&self, failure: &Failure, from: Lane, to: Lane) -> bool {
-        let refused = road::is_direct_refusal(&failure.cause);
-        refused && self.options.direct == Direct::Auto && (from.is_direct() || to.is_direct())
     }
 
     fn is_sparse(&self, stat: &Stat) -> bool {

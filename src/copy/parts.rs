@@ -16,6 +16,7 @@ use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::Lane;
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Started, Transfer};
+use crate::report::Totals;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, OpenDir};
 
@@ -33,8 +34,6 @@ pub struct Parts<'a> {
     claimed: Vec<LeafHash>,
     /// The leaves of the first blocks, which are durable.
     leaves: Vec<LeafHash>,
-    /// Bytes of them that an earlier run copied.
-    earlier_bytes: u64,
     part_blocks: u64,
 }
 
@@ -48,17 +47,38 @@ impl Parts<'_> {
         self.leaves.len() as u64
     }
 
-    /// How many bytes an earlier run copied.
-    pub fn earlier_bytes(&self) -> u64 {
-        self.earlier_bytes
-    }
-
     fn append(&self, record: Record) -> Result<()> {
         self.journal.append(&[record], 0)
     }
 
     fn reached(&self, first_block: u64, leaves: Vec<LeafHash>) -> Record {
         Record::Reached(Reached { name: self.begun.name, first_block, leaves })
+    }
+
+    /// How to read so many of the first blocks back, of a file that is to have `size_bytes`.
+    fn read_back(&self, file: &Arc<OwnedFd>, lane: Lane, size_bytes: u64, blocks: u64) -> Transfer {
+        let shape = Shape {
+            size_bytes,
+            block_bytes: self.begun.block_bytes,
+            read_align: lane.align_bytes,
+            write_align: 1,
+            hash: Hashing::Tree(Mode::Hash),
+            sparse: false,
+            data_blocks: None,
+            known: Vec::new(),
+            blocks: Some(0..blocks),
+        };
+        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        Transfer { source, target: None, shape, progress: Progress::Nothing }
+    }
+
+    /// Says anew how far the file has come, since what was said last is not so.
+    fn begin_again(&self) -> Result<()> {
+        self.append(Record::Begun(self.begun.clone()))?;
+        for (n, leaves) in self.leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
+            self.append(self.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
+        }
+        Ok(())
     }
 }
 
@@ -96,8 +116,7 @@ impl Run<'_> {
             match why_not {
                 Some(why) => self.warn_not_resumed(dir, entry, why),
                 None => {
-                    let parts =
-                        Parts { journal, begun, claimed: leaves, leaves: Vec::new(), earlier_bytes: 0, part_blocks };
+                    let parts = Parts { journal, begun, claimed: leaves, leaves: Vec::new(), part_blocks };
                     return Ok(found.map(|target| (target, parts)));
                 }
             }
@@ -107,7 +126,7 @@ impl Run<'_> {
         let ino = fs::stat(&**target.file()).map_err(|cause| error("stat", cause))?.st_ino;
         let path = relative.into_os_string().into_encoded_bytes();
         let begun = Begun { name, source: state, ino, block_bytes, path };
-        let parts = Parts { journal, begun, claimed: Vec::new(), leaves: Vec::new(), earlier_bytes: 0, part_blocks };
+        let parts = Parts { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
         parts.append(Record::Begun(parts.begun.clone()))?;
         Ok(Some((target, parts)))
     }
@@ -117,39 +136,27 @@ impl Run<'_> {
         &self,
         dir: &OpenDir,
         entry: &Entry,
-        source: &Stat,
+        source: &Source,
         file: &Arc<OwnedFd>,
         to: Lane,
         parts: &mut Parts<'_>,
     ) -> Result<()> {
         let mut claimed = std::mem::take(&mut parts.claimed);
         // Whoever may write the journal may have sealed whatever he likes.
-        claimed.truncate((source.st_size as u64).div_ceil(parts.begun.block_bytes) as usize);
+        claimed.truncate(source.size_bytes().div_ceil(parts.begun.block_bytes) as usize);
         if claimed.is_empty() {
             return self.forget_behind(dir, entry, file, 0);
         }
-        let shape = Shape {
-            size_bytes: source.st_size as u64,
-            block_bytes: parts.begun.block_bytes,
-            read_align: to.align_bytes,
-            write_align: 1,
-            hash: Hashing::Tree(Mode::Hash),
-            sparse: false,
-            data_blocks: None,
-            known: Vec::new(),
-            blocks: Some(0..claimed.len() as u64),
+        let reading = parts.read_back(file, to, source.size_bytes(), claimed.len() as u64);
+        let found = match self.pipeline.transfer(reading) {
+            Ok(moved) => moved.leaves,
+            Err(Failure { cause: Cause::Interrupted, .. }) => {
+                // The next run proves it.
+                parts.leaves = claimed;
+                return Err(self.interrupted(dir, entry));
+            }
+            Err(_) => Vec::new(),
         };
-        let side = Side { file: Arc::clone(file), direct: to.is_direct() };
-        let found =
-            match self.pipeline.transfer(Transfer { source: side, target: None, shape, progress: Progress::Nothing }) {
-                Ok(moved) => moved.leaves,
-                Err(Failure { cause: Cause::Interrupted, .. }) => {
-                    // The next run proves it.
-                    parts.leaves = claimed;
-                    return Err(self.interrupted(dir, entry));
-                }
-                Err(_) => Vec::new(),
-            };
         let proved = claimed.iter().zip(&found).take_while(|(claimed, found)| claimed == found).count();
         parts.leaves = claimed;
         if proved < parts.leaves.len() {
@@ -159,14 +166,12 @@ impl Run<'_> {
                 entry,
                 "a part of it is not what the journal says; it is copied again from there on",
             );
-            parts.append(Record::Begun(parts.begun.clone()))?;
-            for (n, leaves) in parts.leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
-                parts.append(parts.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
-            }
+            parts.begin_again()?;
         }
-        parts.earlier_bytes = parts.first() * parts.begun.block_bytes;
-        parts.earlier_bytes = parts.earlier_bytes.min(source.st_size as u64);
-        self.forget_behind(dir, entry, file, parts.earlier_bytes)
+        let earlier_bytes = (parts.first() * parts.begun.block_bytes).min(source.size_bytes());
+        Totals::add(&source.handled_bytes, earlier_bytes);
+        Totals::add(&self.totals.meter.handled_bytes, earlier_bytes);
+        self.forget_behind(dir, entry, file, earlier_bytes)
     }
 
     /// Whatever stands behind what was proved is not relied upon, not even as zeros.

@@ -43,7 +43,12 @@ pub struct Reading<'a> {
     file: Arc<OwnedFd>,
     extent: Extent,
     lane: Lane,
-    /// Whether the page cache was seen to hold nothing of it.
+    under_way: UnderWay,
+}
+
+/// A reading in the loop.
+struct UnderWay {
+    /// Whether the page cache was seen to hold nothing of the file.
     dropped: bool,
     /// Whether the file is empty or all hole.
     blank: bool,
@@ -58,10 +63,11 @@ impl<'a> Reader<'a> {
             offset_bytes: 0,
             cause,
         })?;
-        self.start_in(file, extent, lane)
+        let under_way = self.start_in(file, &extent, lane)?;
+        Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, under_way })
     }
 
-    fn start_in(self, file: &Arc<OwnedFd>, extent: Extent, lane: Lane) -> Result<Reading<'a>, Failure> {
+    fn start_in(&self, file: &Arc<OwnedFd>, extent: &Extent, lane: Lane) -> Result<UnderWay, Failure> {
         let seek_error = |cause: io::Error| Failure { op: "seek in", offset_bytes: 0, cause: cause.into() };
         let mut dropped = false;
         if !lane.is_direct() {
@@ -90,33 +96,30 @@ impl<'a> Reader<'a> {
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
         let started =
             self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: self.progress.clone() });
-        Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, dropped, blank, started })
+        Ok(UnderWay { dropped, blank, started })
     }
 }
 
 impl Reading<'_> {
     /// Blocks until all is read, and says from where.
     pub fn finish(self) -> Result<(Moved, Proof), Failure> {
-        let Self { reader, file, extent, lane, dropped, blank, started } = self;
-        match started.wait() {
-            Ok(moved) => {
-                let proof = match lane.way {
-                    Way::Buffered(reason) if !blank => buffered_proof(&file, extent.size_bytes, dropped, reason),
-                    Way::Buffered(reason) => Proof::Dropped(reason),
-                    _ => Proof::Direct,
-                };
-                Ok((moved, proof))
-            }
-            Err(failure)
-                if lane.is_direct() && reader.direct == Direct::Auto && road::is_direct_refusal(&failure.cause) =>
-            {
-                let lane = road::give_up_direct(&[&file]).map_err(|cause| Failure {
-                    op: "read back",
-                    offset_bytes: 0,
-                    cause,
-                })?;
-                reader.start_in(&file, extent, lane)?.finish()
-            }
+        let Self { reader, file, extent, lane, under_way } = self;
+        let mut started = Some(under_way);
+        let read = road::or_buffered(reader.direct, [&file], [lane], |&[lane]| {
+            let UnderWay { dropped, blank, started } = match started.take() {
+                Some(under_way) => under_way,
+                None => reader.start_in(&file, &extent, lane)?,
+            };
+            let moved = started.wait()?;
+            let proof = match lane.way {
+                Way::Buffered(reason) if !blank => buffered_proof(&file, extent.size_bytes, dropped, reason),
+                Way::Buffered(reason) => Proof::Dropped(reason),
+                _ => Proof::Direct,
+            };
+            Ok((moved, proof))
+        });
+        match read {
+            Ok((read, _)) => Ok(read),
             Err(Failure { op, offset_bytes, cause: Cause::SourceChanged }) => {
                 Err(Failure { op, offset_bytes, cause: Cause::ChangedWhileRead })
             }

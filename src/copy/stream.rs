@@ -13,6 +13,9 @@ use crate::sys::fs;
 /// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
 pub const STEP_BYTES: usize = 256 << 10;
 
+/// What the address of a worker's buffer is a multiple of, for direct reads.
+pub const BUFFER_ALIGN_BYTES: usize = 4096;
+
 /// What is done with a file of this size.
 #[derive(Clone, Copy)]
 pub struct Streaming {
@@ -79,7 +82,13 @@ impl Run<'_> {
     }
 
     /// pread(2), when its turn has come; so many bytes are left as far as is known.
-    fn read(&self, source: &OwnedFd, buffer: &mut [u8], offset_bytes: u64, left_bytes: u64) -> Result<usize, Failure> {
+    pub fn read(
+        &self,
+        source: &OwnedFd,
+        buffer: &mut [u8],
+        offset_bytes: u64,
+        left_bytes: u64,
+    ) -> Result<usize, Failure> {
         if let Some(pace) = &self.traffic.pace {
             self.stop.sleep_until(pace.turn(left_bytes.min(buffer.len() as u64)));
         }

@@ -6,10 +6,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Options;
 use super::blocks;
-use super::file::{Source, cut};
+use super::file::{Filled, Source, cut};
 use super::instead::Make;
 use super::readback::{Extent, Reader, Reading};
+use super::stream::BUFFER_ALIGN_BYTES;
 use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Result};
@@ -24,6 +26,22 @@ const REWRITES: usize = 1;
 /// And with it.
 const REWRITES_TO_REPAIR: usize = 3;
 
+/// A file that is read back.
+enum ReadBack<'a> {
+    /// Direct, and it was this.
+    Done(Moved),
+    Started(Reading<'a>),
+}
+
+impl ReadBack<'_> {
+    fn finish(self) -> std::result::Result<(Moved, Proof), Failure> {
+        match self {
+            Self::Done(moved) => Ok((moved, Proof::Direct)),
+            Self::Started(reading) => reading.finish(),
+        }
+    }
+}
+
 impl Run<'_> {
     /// What reads files back, and counts that as `progress`.
     pub fn reader(&self, progress: Progress) -> Reader<'_> {
@@ -37,20 +55,19 @@ impl Run<'_> {
 
     /// Reads durable files back and compares them with what was read from their sources. Those that are not proved are thrown away and
     /// told; the others come back with their proof. Without `--verify` all of them do, without one.
-    pub fn prove(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<(Written, Option<Proof>)> {
+    pub fn prove(&self, dir: &OpenDir, written: Vec<Written>, buffer: &mut [u8]) -> Vec<(Written, Option<Proof>)> {
         if !self.options.verify || self.options.make == Make::Attributes {
             return written.into_iter().map(|file| (file, None)).collect();
         }
         let mut proved = Vec::with_capacity(written.len());
-        // All are in flight before the first is waited for.
+        // All that go through the pipeline are in flight before the first of them is waited for.
         let start = |file: Written| {
-            let extent = Extent::whole(file.filled.size_bytes);
-            let reading = self.reader(Progress::Proved).start(file.filled.target.file(), extent);
+            let reading = self.start_proof(&file.filled, buffer);
             (file, reading)
         };
         let reading: Vec<_> = written.into_iter().map(start).collect();
         for (file, reading) in reading {
-            let result = match reading.and_then(Reading::finish) {
+            let result = match reading.and_then(ReadBack::finish) {
                 Ok((found, proof)) if found.root() == file.filled.moved.root() => Ok(proof),
                 Ok((found, _)) => self.write_again(dir, &file, found),
                 Err(failure) => {
@@ -69,6 +86,45 @@ impl Run<'_> {
         proved
     }
 
+    /// Reads what fits into `buffer` back at once, and starts reading the rest.
+    fn start_proof(&self, filled: &Filled, buffer: &mut [u8]) -> std::result::Result<ReadBack<'_>, Failure> {
+        let Filled { target, size_bytes, .. } = filled;
+        if let Some(moved) = self.read_back_at_once(target.file(), *size_bytes, buffer)? {
+            return Ok(ReadBack::Done(moved));
+        }
+        let reading = self.reader(Progress::Proved).start(target.file(), Extent::whole(*size_bytes))?;
+        Ok(ReadBack::Started(reading))
+    }
+
+    /// One direct read by the worker itself, where that is all it takes: it costs a small file a fraction of what the way through the loop would. Nothing
+    /// where it did not go, which the loop will find out, too.
+    fn read_back_at_once(
+        &self,
+        file: &OwnedFd,
+        size_bytes: u64,
+        buffer: &mut [u8],
+    ) -> std::result::Result<Option<Moved>, Failure> {
+        let Options { direct, block_bytes, .. } = *self.options;
+        if size_bytes == 0 || size_bytes > buffer.len() as u64 {
+            return Ok(None);
+        }
+        let lane = road::target_lane(direct, block_bytes, file);
+        let lane = lane.map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?;
+        let len_bytes = size_bytes.next_multiple_of(lane.align_bytes);
+        if !lane.is_direct() || lane.align_bytes > BUFFER_ALIGN_BYTES as u64 || len_bytes > buffer.len() as u64 {
+            return Ok(None);
+        }
+        match self.read(file, &mut buffer[..len_bytes as usize], 0, size_bytes) {
+            Ok(count) if count as u64 == size_bytes => {
+                Totals::add(&self.totals.meter.proved_bytes, size_bytes);
+                Ok(Some(Moved::read(&buffer[..count], block_bytes)))
+            }
+            Ok(_) => Ok(None),
+            Err(failure) if road::is_refusal(direct, &[lane], &failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// One more file is what it has to be.
     pub fn count_proof(&self, proof: Proof) {
         Totals::add(&self.totals.verified_files, 1);
@@ -85,8 +141,7 @@ impl Run<'_> {
         let source = self.open_source(dir, entry)?;
         let reading = self.reader(Progress::Nothing).start(&source.file, Extent::whole(size_bytes));
         let reading = reading.and_then(Reading::finish);
-        let (wanted, _) =
-            reading.map_err(|Failure { op, offset_bytes, cause }| source_error(op, cause).at(offset_bytes))?;
+        let (wanted, _) = reading.map_err(|failure| failure.of(dir.source_path(&entry.name)))?;
         if wanted.root() != filled.moved.root() {
             return Err(source_error("copy", Cause::SourceChanged));
         }
@@ -133,12 +188,8 @@ impl Run<'_> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
         let known = blocks::known(&broken.wanted, &broken.bad);
-        let moved = self.transfer_blocks((&source.file, target), &Extent { size_bytes, known }).map_err(
-            |Failure { op, offset_bytes, cause }| match op {
-                "read" => source_error(op, cause).at(offset_bytes),
-                _ => target_error(op, cause).at(offset_bytes),
-            },
-        )?;
+        let moved = self.transfer_blocks((&source.file, target), &Extent { size_bytes, known });
+        let moved = moved.map_err(|failure| self.data_error(dir, entry, failure))?;
         if broken.hash.is_some_and(|hash| moved.root() != Some(hash)) {
             return Err(source_error("copy", Cause::SourceChanged));
         }
@@ -156,11 +207,15 @@ impl Run<'_> {
         (source, target): (&Arc<OwnedFd>, &Arc<OwnedFd>),
         extent: &Extent,
     ) -> std::result::Result<Moved, Failure> {
-        let block_bytes = self.options.block_bytes;
-        let fail = |op| move |cause| Failure { op, offset_bytes: 0, cause };
-        let mut from = road::target_lane(self.options.direct, block_bytes, source).map_err(fail("read"))?;
-        let mut to = road::target_lane(self.options.direct, block_bytes, target).map_err(fail("write"))?;
-        loop {
+        let Options { direct, block_bytes, .. } = *self.options;
+        let failed = |op| move |cause| Failure { op, offset_bytes: 0, cause };
+        let lanes = [
+            road::target_lane(direct, block_bytes, source).map_err(failed("read"))?,
+            road::target_lane(direct, block_bytes, target).map_err(failed("write"))?,
+        ];
+        let side = |file, lane: Lane| Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let written = target;
+        let (moved, _) = road::or_buffered(direct, [source, target], lanes, |&[from, to]| {
             let shape = Shape {
                 size_bytes: extent.size_bytes,
                 block_bytes,
@@ -172,20 +227,13 @@ impl Run<'_> {
                 known: extent.known.clone(),
                 blocks: None,
             };
-            let side = |file, lane: Lane| Side { file: Arc::clone(file), direct: lane.is_direct() };
-            let (source_side, target_side) = (side(source, from), Some(side(target, to)));
-            let progress = Progress::Nothing;
-            let moved = self.pipeline.transfer(Transfer { source: source_side, target: target_side, shape, progress });
+            let (source, target, progress) = (side(source, from), Some(side(target, to)), Progress::Nothing);
+            let moved = self.pipeline.transfer(Transfer { source, target, shape, progress });
             // A direct write of the tail is rounded up, also if another block failed.
-            cut(target, extent.size_bytes).map_err(|cause| fail("set the size of")(cause.into()))?;
-            match moved {
-                Err(failure) if self.may_retry(&failure, from, to) => {
-                    from = road::give_up_direct(&[source, target]).map_err(fail("read"))?;
-                    to = from;
-                }
-                moved => return moved,
-            }
-        }
+            cut(written, extent.size_bytes).map_err(|cause| failed("set the size of")(cause.into()))?;
+            moved
+        })?;
+        Ok(moved)
     }
 
     /// What is said of a copy that cannot be read back. One that ends too early is not what was written either.
@@ -202,7 +250,7 @@ impl Run<'_> {
                 self.tell_ranges(dir, entry, std::slice::from_ref(&(offset_bytes..size_bytes)), false);
                 Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes)
             }
-            cause => Error::new(if op == "read" { "read back" } else { op }, path, cause).at(offset_bytes),
+            cause => Failure { op: if op == "read" { "read back" } else { op }, offset_bytes, cause }.of(path),
         }
     }
 

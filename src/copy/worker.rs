@@ -19,7 +19,7 @@ use super::queue::{Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
 use super::stop::Stop;
-use super::stream::STEP_BYTES;
+use super::stream::{BUFFER_ALIGN_BYTES, STEP_BYTES};
 use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
@@ -96,7 +96,9 @@ impl Outcome {
 impl Run<'_> {
     /// Takes tasks until there will be no more.
     pub fn work(&self) {
-        let mut buffer = vec![0; STEP_BYTES];
+        let mut memory = vec![0; STEP_BYTES + BUFFER_ALIGN_BYTES];
+        let unaligned_bytes = memory.as_ptr().align_offset(BUFFER_ALIGN_BYTES);
+        let buffer = &mut memory[unaligned_bytes..][..STEP_BYTES];
         while let Some((task, _busy)) = self.queue.pop() {
             match task {
                 // What is not begun is only let go of, so that directories get their last sync.
@@ -109,9 +111,9 @@ impl Run<'_> {
                     match dir.open() {
                         Ok(open) if self.options.make == Make::Nothing => {
                             let missing = self.compare_batch(&open, entries);
-                            self.copy_batch(&open, missing, &mut buffer);
+                            self.copy_batch(&open, missing, buffer);
                         }
-                        Ok(open) => self.copy_batch(&open, entries, &mut buffer),
+                        Ok(open) => self.copy_batch(&open, entries, buffer),
                         Err(error) => {
                             Totals::add(&self.totals.met, entries.len() as u64);
                             self.fail(error);
@@ -121,7 +123,7 @@ impl Run<'_> {
                 }
                 Task::Single(Single { dir, entry, claim, found_bytes }) => {
                     match dir.open() {
-                        Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), &mut buffer),
+                        Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), buffer),
                         Err(error) => {
                             self.over(found_bytes, &AtomicU64::new(0));
                             self.never_proved(found_bytes);
@@ -228,7 +230,7 @@ impl Run<'_> {
                 }
             }
         }
-        self.settle(dir, written);
+        self.settle(dir, written, buffer);
     }
 
     fn is_small(&self, size_bytes: u64) -> bool {
@@ -271,7 +273,7 @@ impl Run<'_> {
         });
         self.over(found_bytes, &handled_bytes);
         match filled {
-            Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }]),
+            Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }], buffer),
             Err(error) => {
                 self.never_proved(found_bytes);
                 self.give_up(claim, error);
@@ -400,7 +402,7 @@ impl Run<'_> {
 
     /// Makes written files durable, proves them if that is wanted, and gives them their names. A failed fsync is final for a file: the
     /// kernel has marked its pages clean, so that a second one would find nothing wrong.
-    fn settle(&self, dir: &OpenDir, written: Vec<Written>) {
+    fn settle(&self, dir: &OpenDir, written: Vec<Written>, buffer: &mut [u8]) {
         let synced = self.sync(written.iter().map(|file| Arc::clone(file.filled.target.file())).collect());
         let mut durable = Vec::with_capacity(written.len());
         for (file, synced) in written.into_iter().zip(synced) {
@@ -414,7 +416,7 @@ impl Run<'_> {
             }
         }
         let mut records = Records::default();
-        let proved = self.prove(dir, durable);
+        let proved = self.prove(dir, durable, buffer);
         self.record_unnamed(dir, proved.iter().map(|(file, _)| file));
         for (file, proof) in proved {
             self.publish(dir, file, proof, &mut records);

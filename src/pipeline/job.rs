@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::aio::SharedBuffer;
-use crate::digest::{Hash, Hashing, Leaf, LeafHash, Mode, Output, Serial, Tree};
-use crate::error::Cause;
+use crate::digest::{self, Hash, Hashing, Leaf, LeafHash, Mode, Output, Serial, Tree};
+use crate::error::{Cause, Error};
 
 /// How often a short count is taken up again before the file is held to have changed.
 const SHORT_COUNTS_MAX: u32 = 16;
@@ -93,6 +94,17 @@ pub struct Failure {
     pub cause: Cause,
 }
 
+impl Failure {
+    /// The same as an error of the file at `path`, with its place if it has one.
+    pub fn of(self, path: PathBuf) -> Error {
+        let Self { op, offset_bytes, cause } = self;
+        let of_all = matches!(op, "seek in" | "allocate space for" | "set the size of" | "hash");
+        let of_all = of_all || matches!(cause, Cause::NoDirect(_));
+        let error = Error::new(op, path, cause);
+        if of_all { error } else { error.at(offset_bytes) }
+    }
+}
+
 /// What was moved.
 #[derive(Clone, Debug, Default)]
 pub struct Moved {
@@ -109,6 +121,17 @@ pub struct Moved {
 }
 
 impl Moved {
+    /// What a transfer without a target would have answered for a file that is in memory, and not empty.
+    pub fn read(bytes: &[u8], block_bytes: u64) -> Self {
+        let (mode, size_bytes) = (Mode::Hash, bytes.len() as u64);
+        let mut tree = Tree::new(mode.clone(), size_bytes.div_ceil(block_bytes));
+        for (n, block) in bytes.chunks(block_bytes as usize).enumerate() {
+            tree.put(n as u64, digest::leaf(&mode, block, n as u64 * block_bytes, size_bytes));
+        }
+        let leaves = tree.leaves();
+        Self { hash: Some(tree.output()), leaves, whole: true, written_bytes: 0, hole_bytes: size_bytes }
+    }
+
     /// Bytes of the blocks that were moved or read: those of all that were not known before.
     pub fn bytes(&self) -> u64 {
         self.written_bytes + self.hole_bytes

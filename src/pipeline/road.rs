@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::Failure;
 use crate::error::Cause;
 use crate::report::{Road, Way};
 use crate::sys::fs::{self, DirectIo};
@@ -92,17 +93,32 @@ fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause>
     }
 }
 
-/// The lane of all `files` through the page cache, after direct I/O was accepted and then failed.
-pub fn give_up_direct(files: &[&OwnedFd]) -> Result<Lane, Cause> {
-    for file in files {
-        fs::set_direct(file, false)?;
+/// Has `attempt` move data of `files` in their lanes, and once more through the page cache where a filesystem accepts `O_DIRECT` and refuses the I/O. What
+/// it answers comes with the lanes that were right.
+pub fn or_buffered<T, const N: usize>(
+    direct: Direct,
+    files: [&OwnedFd; N],
+    mut lanes: [Lane; N],
+    mut attempt: impl FnMut(&[Lane; N]) -> Result<T, Failure>,
+) -> Result<(T, [Lane; N]), Failure> {
+    loop {
+        match attempt(&lanes) {
+            Err(failure) if is_refusal(direct, &lanes, &failure) => {
+                for file in files {
+                    let failed = |cause: io::Error| Failure { op: failure.op, offset_bytes: 0, cause: cause.into() };
+                    fs::set_direct(file, false).map_err(failed)?;
+                }
+                lanes = [Lane::buffered("direct I/O was accepted, then answered EINVAL"); N];
+            }
+            result => return result.map(|moved| (moved, lanes)),
+        }
     }
-    Ok(Lane::buffered("direct I/O was accepted, then answered EINVAL"))
 }
 
-/// Whether a failure is that of a filesystem that accepts `O_DIRECT` and refuses the I/O.
-pub fn is_direct_refusal(cause: &Cause) -> bool {
-    matches!(cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL))
+/// Whether direct I/O is to be given up because of a failure.
+pub fn is_refusal(direct: Direct, lanes: &[Lane], failure: &Failure) -> bool {
+    let refused = matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
+    refused && direct == Direct::Auto && lanes.iter().any(|lane| lane.is_direct())
 }
 
 /// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the filesystem tells of them truly. Their zeros have to be

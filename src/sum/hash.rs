@@ -258,7 +258,7 @@ impl<T> Worker<'_, T> {
                         fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
                         small.push(opened);
                     } else {
-                        let started = self.start_big(&opened, None);
+                        let started = self.start_big(&opened);
                         big.push((opened, started));
                     }
                 }
@@ -269,7 +269,7 @@ impl<T> Worker<'_, T> {
             self.done.done(opened.item.place, opened.item.ticket, result);
         }
         for (opened, started) in big {
-            let result = started.and_then(|started| self.finish_big(&opened, started));
+            let result = self.finish_big(&opened, started);
             self.done.done(opened.item.place, opened.item.ticket, result);
         }
         // Each is opened when the one before it has ended: whoever writes into two FIFOs may do so one after the other.
@@ -280,16 +280,17 @@ impl<T> Worker<'_, T> {
         }
     }
 
-    /// Hands a file to the pipeline, in `lane` or in the one that suits it.
-    fn start_big(&self, opened: &Opened<T>, lane: Option<Lane>) -> Result<(Started, Lane)> {
+    /// Hands a file to the pipeline in the lane that suits it.
+    fn start_big(&self, opened: &Opened<T>) -> std::result::Result<(Started, Lane), Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
-        let (file, size_bytes) = (&opened.file, opened.size_bytes());
-        let lane = match lane {
-            Some(lane) => lane,
-            None => {
-                road::source_lane(direct, block_bytes, file, size_bytes).map_err(|cause| opened.error("read", cause))?
-            }
-        };
+        let lane = road::source_lane(direct, block_bytes, &opened.file, opened.size_bytes());
+        let lane = lane.map_err(|cause| Failure { op: "read", offset_bytes: 0, cause })?;
+        Ok((self.start_in(opened, lane)?, lane))
+    }
+
+    fn start_in(&self, opened: &Opened<T>, lane: Lane) -> std::result::Result<Started, Failure> {
+        let (file, size_bytes, block_bytes) = (&opened.file, opened.size_bytes(), self.options.block_bytes);
+        let data_blocks = road::data_blocks_of(file, size_bytes, block_bytes);
         let shape = Shape {
             size_bytes,
             block_bytes,
@@ -297,34 +298,36 @@ impl<T> Worker<'_, T> {
             write_align: 1,
             hash: opened.item.function.hashing(),
             sparse: false,
-            data_blocks: road::data_blocks_of(file, size_bytes, block_bytes)
-                .map_err(|cause| opened.error("seek in", cause))?,
+            data_blocks: data_blocks.map_err(|cause| Failure {
+                op: "seek in",
+                offset_bytes: 0,
+                cause: cause.into(),
+            })?,
             known: Vec::new(),
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        Ok((self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: Progress::Nothing }), lane))
+        Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: Progress::Nothing }))
     }
 
-    fn finish_big(&self, opened: &Opened<T>, (started, lane): (Started, Lane)) -> Result<Hashed> {
-        match started.wait() {
-            Ok(moved) => {
-                check_unchanged(opened)?;
-                let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
-                Ok(Hashed { output, way: lane.way })
-            }
-            Err(Failure { cause, .. })
-                if lane.is_direct() && self.options.direct == Direct::Auto && road::is_direct_refusal(&cause) =>
-            {
-                let lane = road::give_up_direct(&[&opened.file]).map_err(|cause| opened.error("read", cause))?;
-                let again = self.start_big(opened, Some(lane))?;
-                self.finish_big(opened, again)
-            }
-            Err(Failure { op, offset_bytes, cause: Cause::SourceChanged }) => {
-                Err(opened.error(op, Cause::ChangedWhileRead).at(offset_bytes))
-            }
-            Err(Failure { op, offset_bytes, cause }) => Err(opened.error(op, cause).at(offset_bytes)),
-        }
+    fn finish_big(&self, opened: &Opened<T>, started: std::result::Result<(Started, Lane), Failure>) -> Result<Hashed> {
+        let read = started.and_then(|(started, lane)| {
+            let mut started = Some(started);
+            road::or_buffered(self.options.direct, [&opened.file], [lane], |&[lane]| match started.take() {
+                Some(started) => started.wait(),
+                None => self.start_in(opened, lane)?.wait(),
+            })
+        });
+        let (moved, [lane]) = read.map_err(|failure| {
+            let cause = match failure.cause {
+                Cause::SourceChanged => Cause::ChangedWhileRead,
+                cause => cause,
+            };
+            Failure { cause, ..failure }.of(opened.item.place.path())
+        })?;
+        check_unchanged(opened)?;
+        let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
+        Ok(Hashed { output, way: lane.way })
     }
 }
 

@@ -170,7 +170,8 @@ impl Error {
         }
     }
 
-    fn remedy(&self) -> Option<&'static str> {
+    /// The same in words that are the same for all files.
+    pub fn remedy(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
             (Cause::Os(_), Some(libc::EMFILE)) => {
                 Some("raise the limit of open files (ulimit -n), or use a smaller --threads")

@@ -104,8 +104,6 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
         assert_eq!(stderr(&output), format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{args:?}");
         assert!(output.stdout.is_empty());
     }
-    let output = run(aiosum().args(["--audit", "."]), 2);
-    assert!(stderr(&output).starts_with("aiosum: '--check' is missing, and something else needs it\n"), "{output:?}");
 }
 
 #[test]
@@ -208,4 +206,57 @@ fn a_full_disk_says_how_much_is_missing_and_a_read_only_one_that_it_is() {
     let (what, rest) = said.split_once('\n').unwrap();
     assert!(what.starts_with("aiocp: cannot create ") && what.ends_with(": Read-only file system"), "{said}");
     assert!(rest.starts_with("aiocp: hint: the filesystem is mounted read-only"), "{said}");
+}
+
+#[test]
+fn help_is_a_line_a_flag_and_the_brief_one_is_shorter() {
+    let text = |flag: &str| String::from_utf8(run(aiocp().arg(flag), 0).stdout).unwrap();
+    let (brief, full) = (text("-h"), text("--help"));
+    assert!(brief.lines().count() + 25 < full.lines().count(), "{full}");
+    let others = full.lines().filter(|line| !line.trim_start().starts_with('-')).count();
+    assert!(others < 25, "usage and headings beside a line a flag: {full}");
+    assert!(brief.contains("--archive") && !brief.contains("--queue-depth") && full.contains("--queue-depth"));
+    for heading in ["What:", "Existing files:", "Selection:", "Verification:", "Tuning:", "Seeing:"] {
+        assert!(full.lines().any(|line| line == heading), "{heading}");
+    }
+}
+
+/// Runs it with standard error going to a pipe that nobody reads.
+fn with_closed_stderr(command: &mut Command) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stderr(writer).stdout(std::process::Stdio::null()).status().unwrap().code()
+}
+
+#[test]
+fn closed_standard_error_changes_no_exit_code_of_a_failure() {
+    let folder = folder();
+    assert_eq!(with_closed_stderr(aiocp().current_dir(&folder).args(["missing", "b"])), Some(1));
+    assert_eq!(with_closed_stderr(aiosum().current_dir(&folder).arg("missing")), Some(1));
+    assert_eq!(with_closed_stderr(aiocp().arg("--no-such-option")), Some(2));
+    fs::write(folder.path().join("a"), "x").unwrap();
+    assert_eq!(with_closed_stderr(aiocp().current_dir(&folder).args(["--progress", "a", "b"])), Some(1));
+    assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"x");
+}
+
+#[test]
+fn what_helps_many_files_is_said_once() {
+    let folder = folder();
+    let place = |name: &str| folder.path().join(name);
+    fs::create_dir(place("from")).unwrap();
+    for name in ["a", "b", "c"] {
+        rustix::fs::mknodat(rustix::fs::CWD, place("from").join(name), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+    }
+    let said = stderr(&run(aiocp().arg(place("from")).arg(place("to")), 1));
+    assert_eq!(said.matches("cannot copy").count(), 3, "{said}");
+    assert_eq!(said.matches("hint: -a copies it as what it is").count(), 1, "{said}");
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_needs_it() {
+    let said = stderr(&run(aiocp().args(["--repair", "a", "b"]), 2));
+    assert!(said.starts_with("aiocp: '--repair' needs '--verify' or '--verify-only'\n"), "{said}");
+    let said = stderr(&run(aiosum().args(["--audit", "dir", "sums"]), 2));
+    assert!(said.starts_with("aiosum: '--check' is missing: '--audit'"), "{said}");
 }

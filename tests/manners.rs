@@ -140,7 +140,9 @@ fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
         fs::write(place.at("b"), "old").unwrap();
         let output = place.answered(&["-n", "-i", "a", "b"], answer);
         assert_eq!(output.status.code(), Some(0), "{answer:?}");
-        assert_eq!(stderr(&output), "aiocp: overwrite 'b'? ");
+        // Where no answer ended the line, the next message does not go on in it.
+        let end = if answer.is_empty() { "\n" } else { "" };
+        assert_eq!(stderr(&output), format!("aiocp: overwrite 'b'? {end}"));
         assert_eq!(place.read("b"), text, "{answer:?}");
     }
     // No question where nothing stands, and none with -n.
@@ -179,7 +181,7 @@ fn a_question_names_the_mode_that_would_be_overridden() {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).args(["-i", "a", "b"]);
     let output = run(command.current_dir(folder.path()).stdin(Stdio::null()), 0);
-    assert_eq!(stderr(&output), "aiocp: replace 'b', overriding mode 0444 (r--r--r--)? ");
+    assert_eq!(stderr(&output), "aiocp: replace 'b', overriding mode 0444 (r--r--r--)? \n");
 }
 
 #[test]
@@ -610,19 +612,6 @@ fn senseless_combinations_are_told_before_anything_is_touched() {
         let output = run(&mut place.command(args), 2);
         assert!(stderr(&output).starts_with("aiocp: "), "{args:?}: {output:?}");
         assert_eq!(place.list(""), ["a"]);
-    }
-}
-
-#[test]
-fn help_is_a_line_a_flag_and_the_brief_one_is_shorter() {
-    let text = |flag: &str| String::from_utf8(run(aiocp().arg(flag), 0).stdout).unwrap();
-    let (brief, full) = (text("-h"), text("--help"));
-    assert!(brief.lines().count() + 25 < full.lines().count(), "{full}");
-    let others = full.lines().filter(|line| !line.trim_start().starts_with('-')).count();
-    assert!(others < 25, "usage and headings beside a line a flag: {full}");
-    assert!(brief.contains("--archive") && !brief.contains("--queue-depth") && full.contains("--queue-depth"));
-    for heading in ["What:", "Existing files:", "Selection:", "Verification:", "Tuning:", "Seeing:"] {
-        assert!(full.lines().any(|line| line == heading), "{heading}");
     }
 }
 

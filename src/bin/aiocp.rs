@@ -1,12 +1,14 @@
 //! The command `aiocp`: parse, run, exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match aiocp::cli::aiocp::run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("aiocp: {error:#}");
+            // Where standard error is closed too, nobody is left to be told but by the exit code.
+            drop(writeln!(std::io::stderr(), "aiocp: {error:#}"));
             ExitCode::from(aiocp::cli::exit::FAILED)
         }
     }

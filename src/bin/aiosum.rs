@@ -1,12 +1,14 @@
 //! The command `aiosum`: parse, run, exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match aiocp::cli::aiosum::run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("aiosum: {error:#}");
+            // Where standard error is closed too, nobody is left to be told but by the exit code.
+            drop(writeln!(std::io::stderr(), "aiosum: {error:#}"));
             ExitCode::from(aiocp::cli::exit::FAILED)
         }
     }

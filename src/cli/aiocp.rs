@@ -14,6 +14,7 @@ use super::screen::{Screen, write_err, write_out};
 use super::seeing::SeeingArgs;
 use super::signals::{Received, stop_on_signals};
 use super::summary::{self, count};
+use super::units;
 use super::watch::{Shown, Watch, Watched, tell_on_signal};
 use super::{exit, json, usage};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
@@ -53,7 +54,8 @@ pub fn run() -> anyhow::Result<u8> {
         }
     };
     printer.log(&format!("begun: {}", command_line()))?;
-    let watched = Arc::new(Watched::new(Arc::default(), args.verify, screen));
+    let syncs = options.sync && (!args.verify_only || args.repair);
+    let watched = Arc::new(Watched::new(Arc::default(), (syncs, args.verify), screen));
     let asked = Arc::clone(&watched);
     let received = stop_on_signals(Arc::clone(&options.stop), move || tell_on_signal(&asked));
     let received = received.context("cannot watch for signals")?;
@@ -212,7 +214,13 @@ impl Run<'_> {
 
     /// One line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
-        let next = if self.options.resume { "the same command goes on from here" } else { "the rest is not begun" };
+        let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
+            (false, _) => "the rest is not begun".to_owned(),
+            (true, 0) => "the same command goes on from here".to_owned(),
+            (true, left) => {
+                format!("the same command goes on from here, with {} of half-copied files", units::bytes(left as f64))
+            }
+        };
         let done = match self.args.verify_only {
             true => count(Totals::get(&self.totals().verified_files), "file is the same", "files are the same"),
             false => count(Totals::get(&self.totals().files), "file was copied, whole", "files were copied, whole"),

@@ -14,6 +14,7 @@ mod page;
 mod preserve;
 mod printer;
 mod progress;
+mod question;
 mod screen;
 mod seeing;
 mod selection;

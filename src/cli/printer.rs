@@ -1,8 +1,9 @@
 //! Where the events of a copy go: to the terminal, and to whatever else was asked for.
 
-use std::io::{self, BufRead, Write};
+use std::collections::HashSet;
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,6 +11,7 @@ use super::failures::Failures;
 use super::json;
 use super::log::Log;
 use super::output::{self, Output};
+use super::question;
 use super::screen::Screen;
 use super::seeing::SeeingArgs;
 use super::slowest::Slowest;
@@ -34,6 +36,8 @@ pub(super) struct Printer<'a> {
     pub(super) slowest: Slowest,
     /// Whether names in lists end in NUL.
     nul: bool,
+    /// What the user was told already that can be done.
+    hinted: Mutex<HashSet<&'static str>>,
     /// The first failure of printing or collecting, which ends the run with an error.
     broken: Mutex<Option<anyhow::Error>>,
 }
@@ -60,8 +64,13 @@ impl<'a> Printer<'a> {
             report: output("the report", seeing.report.as_deref())?,
             slowest: Slowest::default(),
             nul,
+            hinted: Mutex::default(),
             broken: Mutex::default(),
         })
+    }
+
+    fn hinted(&self) -> MutexGuard<'_, HashSet<&'static str>> {
+        self.hinted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn out(&self, line: &str) -> Result<()> {
@@ -76,7 +85,9 @@ impl<'a> Printer<'a> {
 
     fn failed(&self, error: &Error) -> Result<()> {
         self.failures.add(error);
-        self.screen.err(&error_lines(error))
+        // What helps a thousand files need be said once.
+        let is_new = || error.remedy().is_none_or(|remedy| self.hinted().insert(remedy));
+        self.screen.err(&if is_new() { error_lines(error) } else { format!("aiocp: {error}\n") })
     }
 
     fn made(&self, made: &Made) -> Result<()> {
@@ -256,15 +267,17 @@ impl Sink for Printer<'_> {
         };
         self.screen.ask(|| {
             // Held until there is an answer, so that one question is asked at a time.
-            let mut stdin = io::stdin().lock();
+            let stdin = io::stdin().lock();
             // Whoever interrupted the run while another question stood wants no more of them.
             if self.stop.is_requested() {
                 return Ok(false);
             }
             io::stderr().write_all(question.as_bytes())?;
-            let mut answer = Vec::new();
-            stdin.read_until(b'\n', &mut answer)?;
-            Ok(matches!(answer.first(), Some(b'y' | b'Y')))
+            let answer = question::answer(&stdin, || self.stop.is_requested())?;
+            if answer.is_none() {
+                io::stderr().write_all(b"\n")?;
+            }
+            Ok(matches!(answer, Some(b'y' | b'Y')))
         })
     }
 }

@@ -24,27 +24,35 @@ pub(super) struct State {
     pub(super) all_found: bool,
     /// Of them those that are over.
     pub(super) handled_bytes: u64,
+    /// Of the handled ones those that an earlier run had copied.
+    pub(super) kept_bytes: u64,
+    /// Bytes of an earlier run that are being read back.
+    pub(super) checking_bytes: u64,
     pub(super) written_bytes: u64,
-    pub(super) durable_bytes: u64,
+    /// Nothing where nothing becomes durable, as in a comparison.
+    pub(super) durable_bytes: Option<u64>,
     /// With `--verify`, bytes that were read back.
     pub(super) verified_bytes: Option<u64>,
     pub(super) files: u64,
 }
 
 impl State {
-    pub(super) fn of(totals: &Totals, elapsed: Duration, verifies: bool) -> Self {
+    pub(super) fn of(totals: &Totals, elapsed: Duration, syncs: bool, verifies: bool) -> Self {
         // The walker's end is read before the counts, and what it handed out before what was met, so that nothing looks complete too early.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
         let all_found = walked && Totals::get(&totals.met) >= listed;
         let found_bytes = Totals::get(&totals.found_bytes);
+        let handled_bytes = Totals::get(&totals.meter.handled_bytes).min(found_bytes);
         Self {
             elapsed,
             found_bytes,
             all_found,
-            handled_bytes: Totals::get(&totals.meter.handled_bytes).min(found_bytes),
+            handled_bytes,
+            kept_bytes: Totals::get(&totals.meter.kept_bytes).min(handled_bytes),
+            checking_bytes: Totals::get(&totals.meter.checking_bytes),
             written_bytes: Totals::get(&totals.meter.written_bytes),
-            durable_bytes: Totals::get(&totals.durable_bytes),
+            durable_bytes: syncs.then(|| Totals::get(&totals.durable_bytes)),
             verified_bytes: verifies.then(|| Totals::get(&totals.meter.proved_bytes).min(found_bytes)),
             files: Totals::get(&totals.files) + Totals::get(&totals.verified_files) * u64::from(!verifies),
         }
@@ -75,8 +83,11 @@ impl State {
         let word = if self.written_bytes >= self.handled_bytes { "written" } else { "done" };
         let more = if self.all_found { "" } else { "+" };
         parts.push((1, format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes))));
-        parts.push((4, format!("{} durable", bytes(self.durable_bytes))));
-        parts.extend(self.verified_bytes.map(|verified| (5, format!("{} verified", bytes(verified)))));
+        if self.checking_bytes > 0 {
+            parts.push((2, format!("checking {} copied earlier", bytes(self.checking_bytes))));
+        }
+        parts.extend(self.durable_bytes.map(|durable| (5, format!("{} durable", bytes(durable)))));
+        parts.extend(self.verified_bytes.map(|verified| (4, format!("{} verified", bytes(verified)))));
         parts.push((6, count(self.files, "file", "files")));
         parts.extend(rate.map(|rate| (2, units::rate(rate))));
         parts.extend(self.left(rate).map(|left| (3, left)));
@@ -109,7 +120,8 @@ pub(super) struct Rate(VecDeque<(Duration, u64)>);
 impl Rate {
     /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if it is too early to say.
     pub(super) fn update(&mut self, state: &State) -> Option<f64> {
-        self.0.push_back((state.elapsed, state.done_bytes()));
+        let done_now = state.done_bytes() - state.kept_bytes;
+        self.0.push_back((state.elapsed, done_now));
         // The first one that is old enough stays as the other end of the window.
         while self.0.get(1).is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW) {
             self.0.pop_front();
@@ -120,7 +132,7 @@ impl Rate {
             _ => (Duration::ZERO, 0),
         };
         let age = state.elapsed.saturating_sub(then);
-        (age >= RATE_AGE_MIN).then(|| state.done_bytes().saturating_sub(done) as f64 / age.as_secs_f64())
+        (age >= RATE_AGE_MIN).then(|| done_now.saturating_sub(done) as f64 / age.as_secs_f64())
     }
 }
 
@@ -135,9 +147,10 @@ mod tests {
             all_found: true,
             handled_bytes: 1_930_000_000,
             written_bytes: 1_930_000_000,
-            durable_bytes: 1_200_000_000,
+            durable_bytes: Some(1_200_000_000),
             verified_bytes: None,
             files: 120,
+            ..State::default()
         }
     }
 
@@ -166,7 +179,9 @@ mod tests {
         let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
         assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
         assert!(verifies.line(Some(429e6), None).ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left"));
-        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 B durable, 0 files");
+        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 files");
+        let resumed = State { handled_bytes: 0, checking_bytes: 1_700_000_000, ..state() };
+        assert!(resumed.line(None, Some(70)).contains("checking 1.70 GB copied earlier"));
     }
 
     #[test]
@@ -186,6 +201,9 @@ mod tests {
             rate.update(&at(second, 1900));
         }
         assert_eq!(rate.update(&at(40, 1900)), Some(0.0));
+        // What an earlier run did is no part of it.
+        let kept = State { handled_bytes: 11_900, kept_bytes: 10_000, ..at(41, 0) };
+        assert_eq!(rate.update(&kept), Some(0.0));
         // Asked once, with nobody watching before.
         assert_eq!(Rate::default().update(&at(10, 100)), Some(10.0));
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
@@ -11,6 +12,9 @@ use signal_hook::iterator::Signals;
 use super::exit;
 use crate::copy::Stop;
 use crate::sys;
+
+/// What comes closer behind the first signal is not a second one: timeout(1) sends its signal to the process and then to its group.
+const TWINS_APART: Duration = Duration::from_millis(100);
 
 /// What has arrived.
 pub struct Received(Arc<AtomicU8>);
@@ -37,11 +41,8 @@ pub fn stop_on_signals(stop: Arc<Stop>, tell: impl Fn() + Send + 'static) -> io:
     }
     let armed = Arc::new(AtomicBool::new(false));
     for &signal in &wanted {
-        // Handlers run in the order of their registration: this one ends the process only if an earlier signal has armed it.
+        // It ends the process only once an earlier signal has armed it.
         flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
-    }
-    for &signal in &wanted {
-        flag::register(signal, Arc::clone(&armed))?;
     }
     wanted.push(SIGUSR1);
     let mut signals = Signals::new(wanted)?;
@@ -53,6 +54,8 @@ pub fn stop_on_signals(stop: Arc<Stop>, tell: impl Fn() + Send + 'static) -> io:
             } else if !stop.is_requested() {
                 first.store(exit_code(signal), Ordering::Release);
                 stop.request();
+                std::thread::sleep(TWINS_APART);
+                armed.store(true, Ordering::Release);
             }
         }
     })?;

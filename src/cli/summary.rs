@@ -9,12 +9,16 @@ use crate::report::Totals;
 pub(super) fn stats(totals: &Totals, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     let (files, written) = (Totals::get(&totals.files), Totals::get(&totals.written_bytes));
+    let kept = match Totals::get(&totals.meter.kept_bytes) {
+        0 => String::new(),
+        kept => format!("{kept} bytes of half-copied files kept, "),
+    };
     let earlier = match Totals::get(&totals.resumed) {
         0 => String::new(),
         resumed => format!("{resumed} finished earlier, "),
     };
     format!(
-        "{files} files ({} direct), {} hard links, {} directories, {} links, {} special files, {written} bytes written, \
+        "{files} files ({} direct), {} hard links, {} directories, {} links, {} special files, {written} bytes written, {kept}\
          {} bytes cloned, {} bytes of holes, {} skipped, {} files verified ({} from memory), {} bytes written again, \
          {earlier}{seconds:.2} s, {:.1} MB/s\n",
         Totals::get(&totals.direct_files),
@@ -55,6 +59,7 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
     add(Totals::get(&totals.cloned_bytes), "cloned");
     add(Totals::get(&totals.hole_bytes), "of holes");
     add(Totals::get(&totals.rewritten_bytes), "written again");
+    add(Totals::get(&totals.meter.kept_bytes), "copied earlier");
     match Totals::get(&totals.resumed) {
         0 => line,
         resumed => line + &format!(", {} finished earlier", count(resumed, "file", "files")),

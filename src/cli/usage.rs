@@ -1,6 +1,7 @@
 //! The command line as clap reads it, and what is said of one that makes no sense: one line, and a second one that helps.
 
 use std::error::Error as _;
+use std::io::Write;
 use std::process::exit;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
@@ -23,7 +24,7 @@ fn end(name: &str, error: &Error) -> ! {
     match error.print() {
         Ok(()) => exit(DONE.into()),
         Err(cause) => {
-            eprintln!("{name}: cannot write to stdout: {cause}");
+            say(&format!("{name}: cannot write to stdout: {cause}\n"));
             exit(FAILED.into())
         }
     }
@@ -32,8 +33,13 @@ fn end(name: &str, error: &Error) -> ! {
 /// Ends the process with the exit code for a command line that makes no sense.
 pub(super) fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
     let hint = hint.map_or_else(|| format!("'{name} --help' shows how it is used"), str::to_owned);
-    eprint!("{name}: {what}\n{name}: hint: {hint}\n");
+    say(&format!("{name}: {what}\n{name}: hint: {hint}\n"));
     exit(USAGE.into())
+}
+
+/// The process ends next, with an exit code that says the same to whoever has closed standard error.
+fn say(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
 /// What is wrong, and what was probably meant.
@@ -54,7 +60,14 @@ fn explain(error: &Error) -> (String, Option<String>) {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
             format!("'{value}' is no value for '{option}': {reason}")
         }
-        ErrorKind::MissingRequiredArgument => format!("'{option}' is missing, and something else needs it"),
+        ErrorKind::MissingRequiredArgument => match text(ContextKind::InvalidArg) {
+            // clap does not say for what; these are all that need something.
+            missing if missing.contains("--verify") => "'--repair' needs '--verify' or '--verify-only'".to_owned(),
+            missing if missing.contains("--check") => {
+                "'--check' is missing: '--audit', '--ignore-missing', '--quiet', '--status', '--strict' and '--warn' go with it".to_owned()
+            }
+            missing => format!("{missing} is missing"),
+        },
         ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),

@@ -53,22 +53,25 @@ pub(super) struct Watched {
     pub(super) begun: Instant,
     /// The same, for people.
     pub(super) begun_at: SystemTime,
-    /// Whether copies are read back.
-    pub(super) verifies: bool,
+    /// Whether copies become durable.
+    syncs: bool,
+    /// Whether they are read back.
+    verifies: bool,
     pub(super) screen: Arc<Screen>,
     rate: Mutex<Rate>,
 }
 
 impl Watched {
-    pub(super) fn new(totals: Arc<Totals>, verifies: bool, screen: Arc<Screen>) -> Self {
-        Self { totals, begun: Instant::now(), begun_at: SystemTime::now(), verifies, screen, rate: Mutex::default() }
+    pub(super) fn new(totals: Arc<Totals>, (syncs, verifies): (bool, bool), screen: Arc<Screen>) -> Self {
+        let (begun, begun_at) = (Instant::now(), SystemTime::now());
+        Self { totals, begun, begun_at, syncs, verifies, screen, rate: Mutex::default() }
     }
 
     /// The present line, by the width that it may have.
     fn line(&self, width: Option<usize>) -> String {
         // The state is taken under the lock, so that the rate sees each after the one before.
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = State::of(&self.totals, self.begun.elapsed(), self.verifies);
+        let state = State::of(&self.totals, self.begun.elapsed(), self.syncs, self.verifies);
         let rate = rate.update(&state);
         state.line(rate, width)
     }

@@ -16,7 +16,7 @@ use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
-use crate::report::Road;
+use crate::report::{Road, Totals};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -152,7 +152,9 @@ impl Run<'_> {
                         .no_space(source, target.file())
                         .map_err(|cause| Error::new("stat", dir.target_path(entry.target_name()), cause))?;
                 }
-                let stays = parts.is_some_and(|parts| parts.are_worth_keeping(&error));
+                let worth = parts.as_ref().filter(|parts| parts.are_worth_keeping(&error));
+                let stays = worth.is_some();
+                Totals::add(&self.totals.left_bytes, worth.map_or(0, |parts| parts.reached_bytes(source)));
                 self.drop_target(dir, entry, target, stays);
                 Err(error)
             }

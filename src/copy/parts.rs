@@ -47,6 +47,11 @@ impl Parts<'_> {
         self.leaves.len() as u64
     }
 
+    /// Bytes of the first blocks, which are durable.
+    pub fn reached_bytes(&self, source: &Source) -> u64 {
+        (self.first() * self.begun.block_bytes).min(source.size_bytes())
+    }
+
     fn append(&self, record: Record) -> Result<()> {
         self.journal.append(&[record], 0)
     }
@@ -148,7 +153,11 @@ impl Run<'_> {
             return self.forget_behind(dir, entry, file, 0);
         }
         let reading = parts.read_back(file, to, source.size_bytes(), claimed.len() as u64);
-        let found = match self.pipeline.transfer(reading) {
+        let checking_bytes = (claimed.len() as u64 * parts.begun.block_bytes).min(source.size_bytes());
+        Totals::add(&self.totals.meter.checking_bytes, checking_bytes);
+        let read = self.pipeline.transfer(reading);
+        Totals::take(&self.totals.meter.checking_bytes, checking_bytes);
+        let found = match read {
             Ok(moved) => moved.leaves,
             Err(Failure { cause: Cause::Interrupted, .. }) => {
                 // The next run proves it.
@@ -168,7 +177,9 @@ impl Run<'_> {
             );
             parts.begin_again()?;
         }
-        let earlier_bytes = (parts.first() * parts.begun.block_bytes).min(source.size_bytes());
+        let earlier_bytes = parts.reached_bytes(source);
+        // In this order, so that no rate takes them for what was done just now.
+        Totals::add(&self.totals.meter.kept_bytes, earlier_bytes);
         Totals::add(&source.handled_bytes, earlier_bytes);
         Totals::add(&self.totals.meter.handled_bytes, earlier_bytes);
         self.forget_behind(dir, entry, file, earlier_bytes)

@@ -461,6 +461,7 @@ impl Run<'_> {
     /// Throws away a file that may not get its name. One that was merely interrupted stays for the next run, if that can find it.
     pub fn reject(&self, dir: &OpenDir, Written { entry, claim, filled }: Written, error: Error) {
         let stays = filled.in_parts && matches!(error.cause, Cause::Interrupted);
+        Totals::add(&self.totals.left_bytes, if stays { filled.size_bytes } else { 0 });
         self.drop_target(dir, &entry, filled.target, stays);
         self.give_up(claim, error);
     }

@@ -15,6 +15,10 @@ pub struct Meter {
     pub written_bytes: AtomicU64,
     /// Of the bytes of files that were found: those that are over, be they written, holes, cloned, compared or given up.
     pub handled_bytes: AtomicU64,
+    /// Of the handled ones, those of big files that an earlier run had copied in part.
+    pub kept_bytes: AtomicU64,
+    /// Bytes of such parts that are being read back to see whether they can be kept.
+    pub checking_bytes: AtomicU64,
     /// Bytes that were read back, or of a destination that is compared.
     pub proved_bytes: AtomicU64,
     /// Blocks of big files that are being read or written at the moment.

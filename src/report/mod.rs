@@ -336,6 +336,8 @@ pub struct Totals {
     pub found_bytes: AtomicU64,
     /// Bytes of files whose data is durable and that have their names. Without syncs there are none.
     pub durable_bytes: AtomicU64,
+    /// Bytes of half-copied files that are durable and left for the next run.
+    pub left_bytes: AtomicU64,
     /// What is counted while data moves.
     pub meter: Arc<Meter>,
 }

@@ -1,0 +1,30 @@
+//! The answer to a question, for which a person may take their time, and an interruption need not wait.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read};
+
+/// How long it takes at most until an interruption is noticed.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if the input has ended without one, or if `is_over` comes true.
+/// It takes not a byte more than the line.
+pub(super) fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option<u8>> {
+    let mut first = None;
+    loop {
+        match poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&PATIENCE)) {
+            Ok(0) | Err(Errno::INTR) if is_over() => return Ok(None),
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut byte = [0];
+        match rustix::io::retry_on_intr(|| read(&input, &mut byte))? {
+            0 => return Ok(None),
+            _ if byte[0] == b'\n' => return Ok(Some(first.unwrap_or(b'\n'))),
+            _ => first = first.or(Some(byte[0])),
+        }
+    }
+}

@@ -14,7 +14,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::engines::Engines;
-use super::job::{Failure, Flight, Job, Moved, Next, Step};
+use super::job::{Flight, Job, Next, Step};
+use super::outcome::{Failure, Moved};
 use super::slab::Slab;
 use super::{Limits, Message, Progress, Side, Traffic, Transfer};
 use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};

@@ -5,6 +5,7 @@
 mod engines;
 mod event_loop;
 pub mod job;
+mod outcome;
 pub mod road;
 mod slab;
 mod traffic;
@@ -23,7 +24,8 @@ use crate::error::Cause;
 pub use engines::EngineKind;
 use engines::Engines;
 use event_loop::Loop;
-pub use job::{Failure, Moved, Shape};
+pub use job::Shape;
+pub use outcome::{Failure, Moved};
 pub use traffic::{Pace, Traffic};
 
 /// How much is in flight.

@@ -1,0 +1,66 @@
+//! What came of a file in the loop.
+
+use std::path::PathBuf;
+
+use crate::digest::{self, Hash, LeafHash, Mode, Output, Tree};
+use crate::error::{Cause, Error};
+
+/// Why a file failed, without its path.
+#[derive(Debug)]
+pub struct Failure {
+    /// `"read"`, `"write"`, …
+    pub op: &'static str,
+    /// Where in the file, in bytes.
+    pub offset_bytes: u64,
+    /// The cause.
+    pub cause: Cause,
+}
+
+impl Failure {
+    /// The same as an error of the file at `path`, with its place if it has one.
+    pub fn of(self, path: PathBuf) -> Error {
+        let Self { op, offset_bytes, cause } = self;
+        let of_all = matches!(op, "seek in" | "allocate space for" | "set the size of" | "hash");
+        let of_all = of_all || matches!(cause, Cause::NoDirect(_));
+        let error = Error::new(op, path, cause);
+        if of_all { error } else { error.at(offset_bytes) }
+    }
+}
+
+/// What was moved.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    /// The hash, if it was wanted and all blocks were moved.
+    pub hash: Option<Output>,
+    /// The leaves of all blocks that were to be moved, if a BLAKE3 hash was wanted and the file went through the pipeline.
+    pub leaves: Vec<LeafHash>,
+    /// Whether all blocks were moved that were to be; else the pipeline was stopped, and the leaves are those of the first ones, which were.
+    pub whole: bool,
+    /// Bytes written to the destination.
+    pub written_bytes: u64,
+    /// Bytes left out as holes.
+    pub hole_bytes: u64,
+}
+
+impl Moved {
+    /// What a transfer without a target would have answered for a file that is in memory, and not empty.
+    pub fn read(bytes: &[u8], block_bytes: u64) -> Self {
+        let (mode, size_bytes) = (Mode::Hash, bytes.len() as u64);
+        let mut tree = Tree::new(mode.clone(), size_bytes.div_ceil(block_bytes));
+        for (n, block) in bytes.chunks(block_bytes as usize).enumerate() {
+            tree.put(n as u64, digest::leaf(&mode, block, n as u64 * block_bytes, size_bytes));
+        }
+        let leaves = tree.leaves();
+        Self { hash: Some(tree.output()), leaves, whole: true, written_bytes: 0, hole_bytes: size_bytes }
+    }
+
+    /// Bytes of the blocks that were moved or read: those of all that were not known before.
+    pub fn bytes(&self) -> u64 {
+        self.written_bytes + self.hole_bytes
+    }
+
+    /// The BLAKE3 hash that `b3sum` prints.
+    pub fn root(&self) -> Option<Hash> {
+        self.hash.as_ref().map(Output::hash)
+    }
+}

@@ -186,8 +186,11 @@ impl Error {
             }
             (Cause::Os(_), Some(libc::EFBIG)) => Some("the filesystem, or ulimit -f, allows no file of this size"),
             (Cause::Os(_), Some(libc::EIO)) => Some("the device failed; dmesg may say more"),
-            (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" => {
+            (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" || self.op.ends_with(" into") => {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
+            }
+            (Cause::Os(_), Some(libc::ENOTDIR)) if self.op == "create" => {
+                Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
             }
             (Cause::SpecialInTheWay("FIFO" | "socket"), _) => Some("--remove-destination replaces it"),
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),

@@ -87,6 +87,10 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
         (&["missing/x", "new"], "cannot open 'missing/x': No such file or directory"),
         (&["file", "none/new"], "cannot create 'none/new': No such file or directory"),
         (&["file", "dir", "file"], "cannot copy several files into 'file': Not a directory"),
+        (
+            &["file", "dir", "none"],
+            "cannot copy several files into 'none': No such file or directory\naiocp: hint: the folder",
+        ),
         (&["-t", "file", "dir"], "cannot copy into 'file': Not a directory"),
         (&["-t", "none", "dir"], "cannot copy into 'none': No such file or directory"),
         (&["dir", "dir"], "cannot copy directory to 'dir/dir': the destination lies inside the source, 'dir'"),

@@ -284,6 +284,22 @@ fn the_filter_leaves_out_what_is_compared_too() {
 }
 
 /// Bytes written to the destination, as `--stats` counts them.
+#[test]
+fn what_is_left_is_named_again_below_what_was_mended() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["from", "to"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("to/extra"), "x").unwrap();
+    for n in 0..200 {
+        fs::write(at(&format!("from/{n}")), "x").unwrap();
+    }
+    let output = run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(at("from")).arg(at("to")), 3);
+    let end = format!("aiocp: {}: extra\naiocp: 1 difference, named above; ", at("to/extra").display());
+    assert!(stderr(&output).starts_with(&end), "{output:?}");
+}
+
 fn written_again(output: &std::process::Output) -> u64 {
     let stats = String::from_utf8(output.stdout.clone()).unwrap();
     let (before, _) = stats.split_once(" bytes written again").unwrap();

@@ -231,7 +231,12 @@ impl Run<'_> {
     /// One line about what went wrong, after the failures themselves where something else came after them.
     fn name_failures(&self, failed: u64, differences: u64) -> anyhow::Result<()> {
         let repeated = self.printer.failures.to_repeat();
-        for line in &repeated {
+        // Where copies are proved, each that is not is a failure as well.
+        let differences_left = match self.args.verify_only {
+            true => self.printer.failures.differences_to_repeat(),
+            false => Vec::new(),
+        };
+        for line in repeated.iter().chain(&differences_left) {
             write_err(&format!("aiocp: {line}\n"))?;
         }
         let (failures, others) =

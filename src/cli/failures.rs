@@ -23,11 +23,14 @@ pub(super) struct Failures {
     known: Mutex<Known>,
     any: AtomicBool,
     buried: AtomicBool,
+    /// A difference that was set right was told after one that was not.
+    buried_difference: AtomicBool,
 }
 
 #[derive(Default)]
 struct Known {
     lines: Vec<String>,
+    differences: Vec<String>,
     paths: BTreeSet<PathBuf>,
 }
 
@@ -53,8 +56,14 @@ impl Failures {
 
     /// What differs and was not set right is to be copied too, if there is something to copy.
     pub(super) fn add_difference(&self, difference: &Difference) {
+        let mut known = self.lock();
+        match difference.mended {
+            true => _ = self.buried_difference.fetch_or(!known.differences.is_empty(), Ordering::Relaxed),
+            false if known.differences.len() < REPEATED_MAX => known.differences.push(difference.to_string()),
+            false => {}
+        }
         if self.listed && !difference.mended && difference.what != What::Extra {
-            self.lock().paths.insert(difference.path.clone());
+            known.paths.insert(difference.path.clone());
         }
     }
 
@@ -68,6 +77,11 @@ impl Failures {
     /// The first failures, if something was printed after one of them.
     pub(super) fn to_repeat(&self) -> Vec<String> {
         if self.buried.load(Ordering::Relaxed) { self.first() } else { Vec::new() }
+    }
+
+    /// The first differences that are left, if some that are not were told after one of them.
+    pub(super) fn differences_to_repeat(&self) -> Vec<String> {
+        if self.buried_difference.load(Ordering::Relaxed) { self.lock().differences.clone() } else { Vec::new() }
     }
 
     /// The first failures.

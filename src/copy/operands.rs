@@ -101,7 +101,10 @@ impl Operands {
     }
 
     fn resolve_as(sources: &[PathBuf], destination: &Destination, options: &Options) -> Result<(Self, Vec<Event>)> {
-        let not_a_directory = |op, path| Err(Error::new(op, path, io::Error::from_raw_os_error(libc::ENOTDIR)));
+        let not_a_directory = |op, path: &PathBuf| {
+            let is_there = path.symlink_metadata().is_ok();
+            Err(Error::new(op, path, io::Error::from_raw_os_error(if is_there { libc::ENOTDIR } else { libc::ENOENT })))
+        };
         let (target, into) = match destination {
             Destination::Exact(path) => (path, false),
             Destination::Directory(path) => {

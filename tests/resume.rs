@@ -434,6 +434,25 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a"), "x").unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // A manifest that nobody reads is waited with for ever.
+    let mut child = aiocp().current_dir(&folder).args(["--manifest=fifo", "a", "b"]).spawn().unwrap();
+    while !at("b").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none());
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn an_ignored_signal_stays_ignored() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));

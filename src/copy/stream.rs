@@ -7,11 +7,9 @@ use super::worker::Run;
 use crate::digest::Output;
 use crate::error::Cause;
 use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
+use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Moved};
 use crate::sys::fs;
-
-/// What a worker reads at once from a small file: it stays in the core's cache between read, hash and write.
-pub const STEP_BYTES: usize = 256 << 10;
 
 /// What the address of a worker's buffer is a multiple of, for direct reads.
 pub const BUFFER_ALIGN_BYTES: usize = 4096;
@@ -35,17 +33,9 @@ impl Run<'_> {
     ) -> Result<Moved, Failure> {
         let fail = |op, offset_bytes, cause: Cause| Failure { op, offset_bytes, cause };
         let mut hasher = hash.then(blake3::Hasher::new);
-        let (mut offset, mut written_bytes) = (0u64, 0u64);
-        loop {
-            // One byte more than is left sees the end of the file in the same call, and that it grew.
-            let left_bytes = size_bytes.saturating_sub(offset);
-            let want = usize::try_from(left_bytes + 1).unwrap_or(usize::MAX);
-            let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
-            let count = self.read(source, &mut buffer[..want], offset, left_bytes)?;
-            if count == 0 {
-                break;
-            }
-            let bytes = &buffer[..count];
+        let mut written_bytes = 0u64;
+        let read = |buffer: &mut [u8], offset_bytes, left_bytes| self.read(source, buffer, offset_bytes, left_bytes);
+        let offset = read_whole(size_bytes, buffer, read, |bytes, offset| {
             if let Some(hasher) = &mut hasher {
                 hasher.update(bytes);
             }
@@ -54,7 +44,7 @@ impl Run<'_> {
                 && let Some(run) = if sparse {
                     next_data_run(bytes, done, ZERO_GRAIN_BYTES)
                 } else {
-                    (done < count).then_some(done..count)
+                    (done < bytes.len()).then_some(done..bytes.len())
                 }
             {
                 let at = offset + run.start as u64;
@@ -63,15 +53,8 @@ impl Run<'_> {
                 written_bytes += run.len() as u64;
                 done = run.end;
             }
-            offset += count as u64;
-            // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
-            if size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want)) {
-                break;
-            }
-        }
-        if offset != size_bytes && size_bytes != 0 {
-            return Err(fail("read", offset, Cause::SourceChanged));
-        }
+            Ok(())
+        })?;
         if let Some(target) = target
             && written_bytes < offset
         {

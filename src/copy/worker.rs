@@ -19,17 +19,15 @@ use super::queue::{Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
 use super::stop::Stop;
-use super::stream::{BUFFER_ALIGN_BYTES, STEP_BYTES};
+use super::stream::BUFFER_ALIGN_BYTES;
 use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
+use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES};
 use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
 use crate::sys::{Node, fs};
 use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
-
-/// How much of each small file is asked for ahead: with all workers at once at most 128 MiB.
-const READ_AHEAD_BYTES: u64 = 64 << 10;
 
 /// Everything that the workers share.
 pub struct Run<'a> {

@@ -8,6 +8,7 @@ pub mod job;
 mod outcome;
 pub mod road;
 mod slab;
+pub mod small;
 mod traffic;
 
 use std::io;

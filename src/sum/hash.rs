@@ -18,6 +18,7 @@ use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES, read_whole};
 use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
 use crate::report::Way;
 use crate::sys::fs::{self, FileType, Stat};
@@ -27,11 +28,6 @@ use crate::tree::EntryKind;
 const BATCH_ITEMS: usize = 64;
 /// Batches that wait at most; then the feeder does.
 const BATCHES_MAX: usize = 64;
-/// What a worker reads at once: it stays in the core's cache between read and hash.
-const STEP_BYTES: usize = 256 << 10;
-/// How much of each small file is asked for ahead.
-const READ_AHEAD_BYTES: u64 = 64 << 10;
-
 /// How to hash.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -318,13 +314,7 @@ impl<T> Worker<'_, T> {
                 None => self.start_in(opened, lane)?.wait(),
             })
         });
-        let (moved, [lane]) = read.map_err(|failure| {
-            let cause = match failure.cause {
-                Cause::SourceChanged => Cause::ChangedWhileRead,
-                cause => cause,
-            };
-            Failure { cause, ..failure }.of(opened.item.place.path())
-        })?;
+        let (moved, [lane]) = read.map_err(|failure| read_error(opened, failure))?;
         check_unchanged(opened)?;
         let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
         Ok(Hashed { output, way: lane.way })
@@ -369,27 +359,32 @@ fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
 /// Reads a regular file through the page cache from its start to its end.
 fn hash_small<T>(opened: &Opened<T>, buffer: &mut [u8]) -> Result<Output> {
     let mut hasher = opened.item.function.serial();
-    let (mut offset, size_bytes) = (0u64, opened.size_bytes());
-    loop {
-        // One byte more than is left sees the end of the file in the same call, and that it grew.
-        let want = usize::try_from(size_bytes.saturating_sub(offset) + 1).unwrap_or(usize::MAX);
-        let want = if size_bytes == 0 { buffer.len() } else { want.min(buffer.len()) };
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(&*opened.file, &mut buffer[..want], offset))
-            .map_err(|cause| opened.error("read", io::Error::from(cause)).at(offset))?;
-        hasher.update(&buffer[..count]);
-        offset += count as u64;
-        // Files in /proc and the like say 0 and are read until they end; others end where they said, or have changed.
-        if count == 0 || (size_bytes != 0 && (offset > size_bytes || (offset == size_bytes && count < want))) {
-            break;
-        }
-    }
-    if size_bytes != 0 {
-        if offset != size_bytes {
-            return Err(opened.error("read", Cause::ChangedWhileRead));
-        }
+    let read = |buffer: &mut [u8], offset_bytes, _| {
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes));
+        read.map_err(|cause| Failure { op: "read", offset_bytes, cause: io::Error::from(cause).into() })
+    };
+    let take = |bytes: &[u8], _| {
+        hasher.update(bytes);
+        Ok(())
+    };
+    read_whole(opened.size_bytes(), buffer, read, take).map_err(|failure| match failure.cause {
+        // That it has another size says nothing of a place.
+        Cause::SourceChanged => opened.error(failure.op, Cause::ChangedWhileRead),
+        _ => read_error(opened, failure),
+    })?;
+    if opened.size_bytes() != 0 {
         check_unchanged(opened)?;
     }
     Ok(hasher.finish())
+}
+
+/// What is said of a file that cannot be read.
+fn read_error<T>(opened: &Opened<T>, failure: Failure) -> Error {
+    let cause = match failure.cause {
+        Cause::SourceChanged => Cause::ChangedWhileRead,
+        cause => cause,
+    };
+    Failure { cause, ..failure }.of(opened.item.place.path())
 }
 
 /// Reads what has no size and no offsets until it ends.

@@ -135,7 +135,7 @@ fn what_is_left_alone_is_not_read_and_directories_are_merged_all_the_same() {
 fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
     let place = Place::with(&[("a", "new"), ("b", "old")]);
     for (answer, text) in
-        [("n\n", "old"), ("", "old"), ("\n", "old"), ("no\n", "old"), ("y\n", "new"), ("Yes\n", "new")]
+        [("n\n", "old"), ("", "old"), ("\n", "old"), ("no\n", "old"), ("y\n", "new"), ("Yes\n", "new"), ("y", "new")]
     {
         fs::write(place.at("b"), "old").unwrap();
         let output = place.answered(&["-n", "-i", "a", "b"], answer);
@@ -434,7 +434,9 @@ fn parents_are_made_again_with_what_they_are() {
     place.cp(&["--parents", "a/b/c", "a/b/d", "a", "to"]);
     assert_eq!(place.list("to/a/b"), ["c", "d"]);
     assert!(
-        place.refused(&["--parents", "a/b/c", "new"]).contains("cannot copy with parents into 'new': Not a directory")
+        place
+            .refused(&["--parents", "a/b/c", "new"])
+            .contains("cannot copy with parents into 'new': No such file or directory")
     );
     assert!(place.refused(&["--parents", "a/../a/b/c", "to"]).contains("'..' would lead outside"));
     assert!(place.refused(&["--parents", "a/none/c", "to"]).contains("cannot open 'a/none/c': No such file"));

@@ -20,7 +20,11 @@ fn killed_at_any_moment_it_goes_on() {
     make_small_tree(&source);
     let mut moments = Moments::of(duration(&source, &target));
     let mut killed = 0;
-    while killed < 200 {
+    for round in 0.. {
+        assert!(round < 2000, "{killed} of 2000 runs were killed");
+        if killed >= 200 {
+            break;
+        }
         // Twice as often as not the run that goes on is killed too.
         for _ in 0..moments.random.u32(1..4) {
             let status = signal_after(resume(&source, &target), &[Signal::KILL], moments.next());
@@ -55,7 +59,11 @@ fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
     let mut moments = Moments::of(begun.elapsed());
     fs::remove_file(&target).unwrap();
     let mut resumed = 0;
-    while resumed < 10 {
+    for round in 0.. {
+        assert!(round < 200, "{resumed} of 200 runs went on in the middle");
+        if resumed >= 10 {
+            break;
+        }
         let status = signal_after(command(), &[Signal::KILL], moments.next());
         moments.came(status.code().is_none());
         let halves = litter(folder.path()).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
@@ -350,6 +358,7 @@ fn signals_end_it_in_good_order() {
     };
     let mut counts = [0; 3];
     for round in 0.. {
+        assert!(round < 600, "{counts:?}");
         if round >= 60 && !counts.contains(&0) {
             break;
         }

@@ -273,6 +273,26 @@ fn an_output_is_written_into_what_is_no_file_and_behind_links() {
     for link in ["stdout", "null", "link"] {
         assert!(at(link).is_symlink(), "{link}");
     }
+    // Where standard output is a file, it is added to.
+    let log = fs::File::create(at("log")).unwrap();
+    std::io::Write::write_all(&mut &log, b"begun\n").unwrap();
+    let status = in_folder(folder.path()).args(["--manifest", "stdout", "a", "b"]).stdout(log).status().unwrap();
+    assert!(status.success());
+    assert_eq!(fs::read_to_string(at("log")).unwrap(), format!("begun\n{line}"));
+    // A link that the copy itself makes leads nowhere, and one to a file of the copy is not written through.
+    fs::create_dir(at("tree")).unwrap();
+    write(at("tree/data"), "data");
+    symlink("../list", at("tree/sums")).unwrap();
+    let output = run(in_folder(folder.path()).args(["--manifest=copy/sums", "tree", "copy"]), 1);
+    assert!(stderr(&output).contains("would overwrite 'copy/sums', and is not written"), "{output:?}");
+    assert_eq!(fs::read_to_string(at("list")).unwrap(), line);
+    symlink("tree/data", at("latest")).unwrap();
+    let output = run(in_folder(folder.path()).args(["--manifest=latest", "-T", "tree", "copy"]), 1);
+    assert!(stderr(&output).contains("would overwrite 'tree/data', and is not written"), "{output:?}");
+    assert_eq!(fs::read(at("tree/data")).unwrap(), b"data");
+    symlink("nowhere", at("dangling")).unwrap();
+    run(in_folder(folder.path()).args(["--manifest=dangling", "a", "c"]), 1);
+    assert!(!at("c").exists());
     // A device in the folder itself, which only root can make.
     if is_root("making a device") {
         common::hard::mknod(&at("device"), rustix::fs::FileType::CharacterDevice, libc::makedev(1, 3));

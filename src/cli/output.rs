@@ -2,27 +2,39 @@
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 
 use crate::copy::Target;
 use crate::error::{Error, Result};
-use crate::sys::fs::umask;
+use crate::sys::fs::{self, umask};
 
 /// Where something goes when the copy is over.
 pub(super) struct Output {
     /// What it is, as in "the manifest".
     pub(super) what: &'static str,
-    /// None for stdout.
-    path: Option<PathBuf>,
+    to: To,
+}
+
+/// What the path led to before anything was copied: no link that the copy makes may lead anywhere else.
+enum To {
+    Stdout,
+    /// A file that appears, or takes the place of one, in one step.
+    File(PathBuf),
+    /// A device, a FIFO or an open file of the process, into which it is written; it would be a bad joke to put a file in the place of /dev/null.
+    Into(PathBuf),
 }
 
 impl Output {
     /// Refuses before anything is copied what could not be written after it. The folder may be one that the copy makes.
     pub(super) fn check(what: &'static str, path: &Path, destination: &Path) -> Result<Self> {
         if path.as_os_str().as_bytes() == b"-" {
-            return Ok(Self { what, path: None });
+            return Ok(Self { what, to: To::Stdout });
+        }
+        if let Some(to) = existing(path).map_err(|cause| Error::new("write", path, cause))? {
+            return Ok(Self { what, to });
         }
         let refuse = |errno| Err(Error::new("write", path, io::Error::from_raw_os_error(errno)));
         if path.is_dir() || path.file_name().is_none() {
@@ -31,33 +43,60 @@ impl Output {
         if !folder_of(path).is_dir() && !path.starts_with(destination) {
             return refuse(libc::ENOENT);
         }
-        Ok(Self { what, path: Some(path.to_owned()) })
+        Ok(Self { what, to: To::File(path.to_owned()) })
     }
 
     /// Whether it goes to stdout.
     pub(super) fn is_stdout(&self) -> bool {
-        self.path.is_none()
+        matches!(self.to, To::Stdout)
     }
 
     /// Whether `file`, a path of the copy, is where this would go.
     pub(super) fn is_at(&self, file: &Path) -> io::Result<bool> {
-        let Some(path) = self.path.as_deref().filter(|path| path.file_name() == file.file_name()) else {
-            return Ok(false);
-        };
-        is_same_place(path, file)
+        match &self.to {
+            To::File(path) if path.file_name() == file.file_name() => is_same_place(path, file),
+            _ => Ok(false),
+        }
     }
 
     /// Has `fill` write it, and makes it durable if it is to be.
     pub(super) fn write(&self, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-        match &self.path {
-            None => {
+        match &self.to {
+            To::Stdout => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
                 let written = fill(&mut out).and_then(|()| out.flush());
                 written.map_err(|cause| Error::new("write to", "stdout", cause))
             }
-            Some(path) => write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause)),
+            To::Into(path) => write_into(path, fill).map_err(|cause| Error::new("write", path, cause)),
+            To::File(path) => write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause)),
         }
     }
+}
+
+/// What stands at `path`, unless that is nothing, a regular file by its own name, or a directory.
+fn existing(path: &Path) -> io::Result<Option<To>> {
+    let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
+    let stat = match path.metadata() {
+        // A link that leads nowhere is told now and not after hours.
+        Err(cause) if is_link => return Err(cause),
+        Err(_) => return Ok(None),
+        Ok(stat) if stat.is_dir() => return Ok(None),
+        Ok(stat) => stat,
+    };
+    let stdout = fs::stat(io::stdout())?;
+    if (stat.dev(), stat.ino()) == (stdout.st_dev, stdout.st_ino) && is_link {
+        return Ok(Some(To::Stdout));
+    }
+    if !stat.is_file() || folder_of(path).canonicalize()?.starts_with("/proc") {
+        return Ok(Some(To::Into(path.to_owned())));
+    }
+    if is_link { Ok(Some(To::File(path.canonicalize()?))) } else { Ok(None) }
+}
+
+fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(std::fs::File::options().append(true).open(path)?);
+    fill(&mut out)?;
+    out.flush()
 }
 
 /// Whether `path` is in the folder of `file`, which is there. A folder that cannot be resolved is an error, since the answer "no" could cost a file.
@@ -75,14 +114,6 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn write_file(path: &Path, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    // /dev/null, /dev/stdout or a FIFO is written into; it would be a bad joke to put a file in its place.
-    if path.metadata().is_ok_and(|stat| !stat.is_file()) {
-        let mut out = io::BufWriter::new(std::fs::File::options().write(true).open(path)?);
-        fill(&mut out)?;
-        return out.flush();
-    }
-    let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-    let path = &if is_link { path.canonicalize()? } else { path.to_owned() };
     let folder = std::fs::File::open(folder_of(path))?;
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;

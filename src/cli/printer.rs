@@ -91,6 +91,9 @@ impl<'a> Printer<'a> {
     }
 
     fn made(&self, made: &Made) -> Result<()> {
+        if !self.seeing.dry_run {
+            self.keep_apart(&made.source, &made.target)?;
+        }
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
             SeeingArgs { dry_run: true, .. } => {
@@ -133,7 +136,7 @@ impl<'a> Printer<'a> {
         if self.seeing.verbose {
             self.arrow(&file.source, &file.target, file.backup.as_deref())?;
         }
-        self.keep_apart(file)?;
+        self.keep_apart(&file.source, &file.target)?;
         if self.report.is_some() {
             self.slowest.add(file);
         }
@@ -161,10 +164,10 @@ impl<'a> Printer<'a> {
         self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).chain(&self.report)
     }
 
-    /// Sees that nothing that is written in the end takes the place of a file that was copied, or of its source.
-    fn keep_apart(&self, file: &Copied) -> Result<()> {
+    /// Sees that nothing that is written in the end takes the place of what was copied, or of its source.
+    fn keep_apart(&self, source: &Path, target: &Path) -> Result<()> {
         for output in self.outputs() {
-            for path in [&file.source, &file.target] {
+            for path in [source, target] {
                 let there = output.is_at(path);
                 if there
                     .with_context(|| format!("cannot compare the place of {} with '{}'", output.what, shown(path)))?
@@ -173,9 +176,9 @@ impl<'a> Printer<'a> {
                 }
             }
         }
-        let log = self.log.as_ref().map(Log::path).filter(|log| log.file_name() == file.target.file_name());
+        let log = self.log.as_ref().map(Log::path).filter(|log| log.file_name() == target.file_name());
         if let Some(log) = log
-            && output::is_same_place(log, &file.target).context("cannot find the place of the log")?
+            && output::is_same_place(log, target).context("cannot find the place of the log")?
         {
             bail!("the log '{}' was replaced by a copy, and the rest of it is lost", shown(log));
         }

@@ -9,7 +9,7 @@ use rustix::io::{Errno, read};
 /// How long it takes at most until an interruption is noticed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if the input has ended without one, or if `is_over` comes true.
+/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if the input has ended before it, or if `is_over` comes true.
 /// It takes not a byte more than the line.
 pub(super) fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option<u8>> {
     let mut first = None;
@@ -22,7 +22,7 @@ pub(super) fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result
         }
         let mut byte = [0];
         match rustix::io::retry_on_intr(|| read(&input, &mut byte))? {
-            0 => return Ok(None),
+            0 => return Ok(first),
             _ if byte[0] == b'\n' => return Ok(Some(first.unwrap_or(b'\n'))),
             _ => first = first.or(Some(byte[0])),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -46,17 +47,24 @@ pub fn stop_on_signals(stop: Arc<Stop>, tell: impl Fn() + Send + 'static) -> io:
     }
     wanted.push(SIGUSR1);
     let mut signals = Signals::new(wanted)?;
+    // Whoever reads standard error may have stopped reading, and must not keep the other signals waiting.
+    let (ask, asked) = bounded::<()>(1);
+    let teller = std::thread::Builder::new().name("aiocp-teller".to_owned());
+    teller.spawn(move || asked.iter().for_each(|()| tell()))?;
     let first = Arc::clone(&received.0);
     std::thread::Builder::new().name("aiocp-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                tell();
-            } else if !stop.is_requested() {
+                // Asked for twice before the first answer, one is enough.
+                let _one_is_enough = ask.try_send(());
+                continue;
+            }
+            if !stop.is_requested() {
                 first.store(exit_code(signal), Ordering::Release);
                 stop.request();
                 std::thread::sleep(TWINS_APART);
-                armed.store(true, Ordering::Release);
             }
+            armed.store(true, Ordering::Release);
         }
     })?;
     Ok(received)

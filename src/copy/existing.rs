@@ -199,7 +199,11 @@ impl Run<'_> {
             return Ok(Verdict::Skip(Skip::NotOlder));
         }
         if existing.rule == OnExisting::Ask && !self.ask(dir, entry, stands)? {
-            return Ok(Verdict::Skip(Skip::Declined));
+            return if self.stop.is_requested() {
+                Err(self.interrupted(dir, entry))
+            } else {
+                Ok(Verdict::Skip(Skip::Declined))
+            };
         }
         let kind = FileType::from_raw_mode(stands.st_mode);
         if kind == FileType::Directory {

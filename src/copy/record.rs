@@ -224,7 +224,9 @@ impl Run<'_> {
         let source_error = |cause: Cause| Error::new("open", dir.source_path(&entry.name), cause);
         let target_error = |cause: Cause| Error::new("open", dir.target_path(name), cause);
         let source = open(&dir.source, &entry.name).map_err(|cause| source_error(cause.into()))?;
-        let target = fs::open_path(&dir.target, name).map_err(|cause| target_error(cause.into()))?;
+        let is_file = entry.kind == EntryKind::File;
+        let open = if is_file { fs::open_to_read } else { fs::open_path };
+        let target = Arc::new(open(&dir.target, name).map_err(|cause| target_error(cause.into()))?);
         let is = |file: &OwnedFd, stat: &Stat| Ok(fs::same_file(&fs::stat(file)?, stat));
         if !is(&source, &sides[0]).map_err(|cause: io::Error| source_error(cause.into()))? {
             return Err(source_error(Cause::Swapped));
@@ -232,8 +234,19 @@ impl Run<'_> {
         if !is(&target, &sides[1]).map_err(|cause: io::Error| target_error(cause.into()))? {
             return Err(target_error(Cause::Swapped));
         }
-        let (from, to) = (Node::path_only(&source), Node::path_only(&target));
+        if let Some(journal) = &self.journal {
+            // Killed between the two, the next run knows it by what stays the same.
+            let relative = self.relative(dir, name);
+            let record = journal.finished(&relative, [&sides[0], &sides[1]], (Standing::Linked, false), hash);
+            self.append(Records { records: vec![record], files_bytes: 0 });
+        }
+        let from = Node::path_only(&source);
+        let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
         let kept = self.keep(dir, entry, &Metadata { source: from, stat: &sides[0], target: to, existed: false });
+        // What is no file cannot be synced itself.
+        let synced = self.sync(vec![if is_file { target } else { Arc::clone(&dir.target) }]);
+        let synced = synced.into_iter().collect::<io::Result<()>>();
+        synced.map_err(|cause| Error::new("fsync", dir.target_path(name), cause))?;
         self.record_alone(dir, entry, (&sides[0], kept), hash);
         Ok(kept)
     }

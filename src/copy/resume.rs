@@ -266,14 +266,14 @@ impl Journal {
         self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner, changed.as_flattened()])
     }
 
-    /// The same for a destination, without what may yet become another: its change time with a further name, and, where not all of its metadata was kept, its
-    /// mode and owner.
+    /// The same for a destination, without what may yet become another: its change time with a further name, and then, where not all of its metadata was kept,
+    /// its mode and owner.
     fn target(&self, stat: &Stat, standing: Standing, kept: bool) -> Print {
         let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
         match standing {
-            _ if !kept => self.state(stat, &[]),
-            Standing::Linked | Standing::Unnamed => self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner]),
             Standing::Settled => self.source(stat),
+            Standing::Linked | Standing::Unnamed if kept => self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner]),
+            Standing::Linked | Standing::Unnamed => self.state(stat, &[]),
         }
     }
 

@@ -348,7 +348,10 @@ impl Run<'_> {
         };
         let put = match stands.is_some_and(|stands| fs::same_file(&stands, &stat)) {
             // An earlier run made it. Its backup would be the copy itself, in the place of the backup of what was replaced.
-            true => Some(Put { replaced: true, backup: None }),
+            true => {
+                self.made.add_earlier(dir, &stat);
+                Some(Put { replaced: true, backup: None })
+            }
             false => self.put(dir, entry, "link", |may_replace| {
                 target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
             })?,

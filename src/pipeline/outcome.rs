@@ -20,7 +20,7 @@ impl Failure {
     /// The same as an error of the file at `path`, with its place if it has one.
     pub fn of(self, path: PathBuf) -> Error {
         let Self { op, offset_bytes, cause } = self;
-        let of_all = matches!(op, "seek in" | "allocate space for" | "set the size of" | "hash");
+        let of_all = matches!(op, "seek in" | "allocate space for" | "set the size of");
         let of_all = of_all || matches!(cause, Cause::NoDirect(_));
         let error = Error::new(op, path, cause);
         if of_all { error } else { error.at(offset_bytes) }

@@ -32,6 +32,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('--direct', '--direct', [CompletionResultType]::ParameterName, 'Whether to go past the page cache with O_DIRECT')
             [CompletionResult]::new('--queue-depth', '--queue-depth', [CompletionResultType]::ParameterName, 'Blocks in flight, 1 to 4096')
             [CompletionResult]::new('--block-size', '--block-size', [CompletionResultType]::ParameterName, 'Bytes a block, a power of two from 4K to 64M')
+            [CompletionResult]::new('--progress', '--progress', [CompletionResultType]::ParameterName, 'Show how far it is: auto, always, never')
             [CompletionResult]::new('--exclude', '--exclude', [CompletionResultType]::ParameterName, 'Leave out what matches, as in rsync')
             [CompletionResult]::new('--include', '--include', [CompletionResultType]::ParameterName, 'Keep what matches, and a later --exclude would leave out')
             [CompletionResult]::new('--exclude-from', '--exclude-from', [CompletionResultType]::ParameterName, 'Read --exclude patterns from a file, one a line ("-": stdin)')

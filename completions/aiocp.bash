@@ -250,6 +250,13 @@ _aiocp_words() {
         prev+="="
     fi
     case "${prev}" in
+        --preserve|--preserve=|--no-preserve|--no-preserve=)
+            # The last word of a list, behind those before it.
+            local before=""
+            if [[ "$2" == *,* ]]; then before="${2%,*},"; fi
+            _aiocp "$1" "${2##*,}" "${prev%=}"
+            COMPREPLY=("${COMPREPLY[@]/#/$before}")
+            ;;
         --preserve=|--reflink=|--update=|--backup=|--progress=|-t|--target-directory|--target-directory=|--no-preserve|--no-preserve=|--sparse|--sparse=|-S|--suffix|--suffix=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--files-from|--files-from=|--manifest|--manifest=|--direct|--direct=|--engine|--engine=|--queue-depth|--queue-depth=|--block-size|--block-size=|--threads|--threads=|--bwlimit|--bwlimit=|--journal-interval|--journal-interval=|--log-file|--log-file=|--failed-list|--failed-list=|--report|--report=|--completions|--completions=)
             _aiocp "$1" "$2" "${prev%=}"
             ;;
@@ -261,7 +268,7 @@ _aiocp_words() {
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _aiocp_words -o nosort -o bashdefault -o default aiocp
+    complete -F _aiocp_words -o bashdefault -o default aiocp
 else
     complete -F _aiocp_words -o bashdefault -o default aiocp
 fi

@@ -1,18 +1,6 @@
 complete -c aiocp -s t -l target-directory -d 'Copy all SOURCEs into DIRECTORY' -r -f -a "(__fish_complete_directories)"
-complete -c aiocp -l preserve -d 'Keep mode, ownership, timestamps, links, context, xattr or all' -f -a "mode\t''
-ownership\t''
-timestamps\t''
-links\t''
-context\t''
-xattr\t''
-all\t''"
-complete -c aiocp -l no-preserve -d 'Do not keep this' -r -f -a "mode\t''
-ownership\t''
-timestamps\t''
-links\t''
-context\t''
-xattr\t''
-all\t''"
+complete -c aiocp -l preserve -d 'Keep mode, ownership, timestamps, links, context, xattr or all' -f -a "(__fish_complete_list , 'string split \  -- mode ownership timestamps links context xattr all')"
+complete -c aiocp -l no-preserve -d 'Do not keep this' -r -f -a "(__fish_complete_list , 'string split \  -- mode ownership timestamps links context xattr all')"
 complete -c aiocp -l sparse -d 'Holes: auto keeps them, always makes them of zeros, never fills them' -r -f -a "auto\t''
 always\t''
 never\t''"

@@ -23,7 +23,7 @@ _aiosum() {
 
     case "${cmd}" in
         aiosum)
-            opts="-a -c -w -z -l -0 -h -V --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
+            opts="-a -c -w -z -l -0 -h -V --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --progress --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,6 +74,10 @@ _aiosum() {
                     ;;
                 --block-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 --exclude)
@@ -144,7 +148,7 @@ _aiosum_words() {
         prev+="="
     fi
     case "${prev}" in
-        -a|--algorithm|--algorithm=|--audit|--audit=|-l|--length|--length=|--seek|--seek=|--derive-key|--derive-key=|--num-threads|--num-threads=|--direct|--direct=|--queue-depth|--queue-depth=|--block-size|--block-size=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--completions|--completions=)
+        --progress=|-a|--algorithm|--algorithm=|--audit|--audit=|-l|--length|--length=|--seek|--seek=|--derive-key|--derive-key=|--num-threads|--num-threads=|--direct|--direct=|--queue-depth|--queue-depth=|--block-size|--block-size=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--completions|--completions=)
             _aiosum "$1" "$2" "${prev%=}"
             ;;
         *)
@@ -155,7 +159,7 @@ _aiosum_words() {
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _aiosum_words -o nosort -o bashdefault -o default aiosum
+    complete -F _aiosum_words -o bashdefault -o default aiosum
 else
     complete -F _aiosum_words -o bashdefault -o default aiosum
 fi

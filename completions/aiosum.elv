@@ -29,6 +29,7 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand --direct 'Whether to go past the page cache with O_DIRECT'
             cand --queue-depth 'Blocks in flight, 1 to 4096'
             cand --block-size 'Bytes a block, a power of two from 4K to 64M'
+            cand --progress 'Show how far it is: auto, always, never'
             cand --exclude 'Leave out what matches, as in rsync'
             cand --include 'Keep what matches, and a later --exclude would leave out'
             cand --exclude-from 'Read --exclude patterns from a file, one a line ("-": stdin)'

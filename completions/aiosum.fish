@@ -13,6 +13,9 @@ always\t''
 never\t''"
 complete -c aiosum -l queue-depth -d 'Blocks in flight, 1 to 4096' -r
 complete -c aiosum -l block-size -d 'Bytes a block, a power of two from 4K to 64M' -r
+complete -c aiosum -l progress -d 'Show how far it is: auto, always, never' -f -a "auto\t''
+always\t''
+never\t''"
 complete -c aiosum -l exclude -d 'Leave out what matches, as in rsync' -r
 complete -c aiosum -l include -d 'Keep what matches, and a later --exclude would leave out' -r
 complete -c aiosum -l exclude-from -d 'Read --exclude patterns from a file, one a line ("-": stdin)' -r -F

@@ -55,7 +55,8 @@ fn into_a_pipe_it_is_a_line_now_and_then_and_never_says_100() {
     let (last, progress) = lines.split_last().unwrap();
     assert!(progress.len() >= 2, "{text}");
     for line in progress {
-        assert!(line.starts_with("aiocp: ") && line.contains(" written, ") && line.contains(" durable, "), "{line}");
+        let is_begun = line.contains(" written, ") || line.starts_with("aiocp: searching, ");
+        assert!(line.starts_with("aiocp: ") && is_begun && line.contains(" durable, "), "{line}");
     }
     let per_cents = per_cents(&text);
     assert!(!per_cents.is_empty() && per_cents.is_sorted() && per_cents.iter().all(|&n| n < 100), "{text}");
@@ -83,10 +84,10 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
         let (drawn, summary) = shown.rsplit_once("aiocp: ").expect("there is a summary");
         assert!(summary.starts_with("3 files, 5.24 MB in ") && summary.ends_with("\r\n"), "{shown:?}");
         assert!(!drawn.contains('\n') && !drawn.contains("\u{1b}[3"), "one line, without colours: {shown:?}");
-        assert!(drawn.ends_with('\r') || drawn.ends_with("\u{1b}[2K"), "the line is gone in the end: {shown:?}");
+        assert!(drawn.ends_with("\r\u{1b}[J\r"), "the line is gone in the end: {shown:?}");
         let per_cents = per_cents(drawn);
         assert!(per_cents.len() > 1 && per_cents.is_sorted() && *per_cents.last().unwrap() < 100, "{shown:?}");
-        for line in drawn.split('\r').map(|line| line.trim_start_matches("\u{1b}[2K")) {
+        for line in drawn.split('\r').map(|line| line.trim_start_matches("\u{1b}[J")) {
             assert!(line.chars().count() <= columns as usize, "{line:?}");
             assert!(line.trim_end().len() < columns as usize, "{line:?}");
         }
@@ -105,7 +106,7 @@ fn what_is_printed_meanwhile_does_not_meet_the_line() {
     for name in ["a", "b", "c"] {
         let line = format!("'from/{name}' -> 'to/{name}'\r\n");
         let (before, _) = shown.split_once(&line).unwrap_or_else(|| panic!("{line}: {shown:?}"));
-        assert!(before.is_empty() || before.ends_with(['\n', '\r', 'K']), "it begins a line: {shown:?}");
+        assert!(before.is_empty() || before.ends_with(['\n', '\r', 'J']), "it begins a line: {shown:?}");
     }
 }
 
@@ -182,9 +183,9 @@ fn the_log_has_everything_with_its_time_and_grows() {
     assert!(texts.contains(&"made directory 'to'") && texts.contains(&"made symbolic link 'to/link'"), "{first}");
     let hash = blake3::hash(b"x").to_hex();
     let line =
-        format!("copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 bytes, buffered (small file), blake3 {hash})");
+        format!("copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 byte, buffered (small file), blake3 {hash})");
     assert!(texts.contains(&line.as_str()), "{first}");
-    assert!(texts.last().unwrap().starts_with("ended with exit code 0: 4 files "), "{first}");
+    assert!(texts.last().unwrap().starts_with("ended with exit code 0: files 4, "), "{first}");
 
     run(&mut in_folder(folder.path(), &["--log-file", "log", "missing", "to"]), 1);
     let second = fs::read_to_string(&log).unwrap();
@@ -231,4 +232,108 @@ fn a_file_that_fails_is_counted_once() {
     let (_, after) = said.split_once("the source changed while it was being copied\n").expect(&said);
     let next = after.lines().find(|line| line.contains(" written, ")).expect(&said);
     assert!(next.contains(" of 16.8 MB") && !next.contains("16.8 MB of") && !next.contains("finishing"), "{said}");
+}
+
+/// A terminal that can be made smaller, with a shell in it.
+struct Terminal {
+    socket: std::path::PathBuf,
+}
+
+impl Terminal {
+    fn new(folder: &Path) -> Self {
+        let terminal = Self { socket: folder.join("tmux") };
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "PS1='$ ' exec sh"]);
+        terminal
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        let command = command.arg("-S").arg(&self.socket).args(args).current_dir(self.socket.parent().unwrap());
+        String::from_utf8(run(command.env_remove("TMUX"), 0).stdout).unwrap()
+    }
+
+    fn type_in(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    /// The lines that are not empty, once they are as wanted.
+    fn lines_when(&self, are_wanted: impl Fn(&[&str]) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let shown = self.tmux(&["capture-pane", "-p"]);
+            let lines: Vec<_> = shown.lines().filter(|line| !line.trim().is_empty()).collect();
+            if are_wanted(&lines) {
+                return shown;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{shown}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_interrupted() {
+    if !have("tmux") {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("big"), noise(64 << 20, 1)).unwrap();
+    let terminal = Terminal::new(folder.path());
+    terminal.lines_when(|lines| lines == ["$"]);
+    let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
+    let typed = format!("clear; {program} --progress=always --bwlimit=4M big copy");
+    terminal.type_in(&[&typed, "Enter"]);
+    let is_long = |lines: &[&str]| matches!(lines, [line] if line.len() > 60 && line.contains(" %,"));
+    terminal.lines_when(is_long);
+    terminal.tmux(&["resize-window", "-x", "40"]);
+    let is_short = |lines: &[&str]| matches!(lines, [line] if line.len() < 40 && line.contains(" %,"));
+    terminal.lines_when(is_short);
+    terminal.tmux(&["resize-window", "-x", "100"]);
+    terminal.lines_when(is_long);
+    terminal.type_in(&["C-c"]);
+    let ended = |lines: &[&str]| matches!(lines, [line, "$"] if line.starts_with("aiocp: interrupted: nothing was "));
+    terminal.lines_when(ended);
+}
+
+#[test]
+fn sums_show_it_too() {
+    let folder = folder();
+    let mut command = aiosum();
+    let command = command.current_dir(folder.path()).args(["--progress=never"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"hello").unwrap();
+    while !catches(&child, Signal::USR1) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut line = String::new();
+    while !line.contains("5 B of 5 B+ hashed, 0 files") {
+        kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
+        line.clear();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.starts_with("aiosum: "), "{line}");
+    }
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.ends_with(b"  -\n"), "{output:?}");
+
+    fs::write(folder.path().join("a"), "x").unwrap();
+    let output = run(aiosum().current_dir(folder.path()).args(["--progress", "a", "a"]), 0);
+    assert!(stderr(&output).lines().all(|line| line.starts_with("aiosum: ")), "{output:?}");
+    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2, "{output:?}");
+    // Interrupted, it ends as any other program does.
+    let mut child = aiosum().stdin(Stdio::piped()).spawn().unwrap();
+    while !catches(&child, Signal::INT) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::INT.as_raw()), "{status}");
 }

@@ -61,7 +61,7 @@ const RECIPES: [Case; 15] = [
                  code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; [ $code = 1 ]; rm disks/pipe; \
                  ls $ROOT/mnt/backup/.aiocp-journal-*",
         after: "diff -r disks $ROOT/mnt/backup/disks; [ $(ls -A $ROOT/mnt/backup) = disks ]; [ $(wc -l < sums.b3) = 2 ]; \
-                grep ' 0 bytes written.* 2 finished earlier' $ROOT/all-said; \
+                grep '^finished earlier: *2$' $ROOT/all-said && grep '^written bytes: *0$' $ROOT/all-said; \
                 cd $ROOT/mnt/backup/disks; b3sum --check --quiet $ROOT/work/sums.b3",
     },
     Case {

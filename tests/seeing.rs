@@ -65,8 +65,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         format!("would link 'from/{second}' -> 'to/{second}' (5 bytes)"),
         "would make directory 'to/deep/er'".to_owned(),
         "would make symbolic link 'to/link'".to_owned(),
-        "would copy 3 files (11 bytes) and make 1 directory, 1 link, 1 hard link and 0 special files; 0 skipped"
-            .to_owned(),
+        "would copy 3 files (11 B) and make 1 directory, 1 link, 1 hard link and 0 special files; 0 skipped".to_owned(),
     ];
     expected.sort();
     assert_eq!(sorted(&out), expected);

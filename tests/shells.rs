@@ -10,11 +10,13 @@ use common::{folder, have, run};
 mod common;
 
 /// What is typed before the tab key, and the words that the shell then has.
-const TYPED: [(&str, &[&str]); 10] = [
+const TYPED: [(&str, &[&str]); 12] = [
     ("aiocp --exclude-f", &["--exclude-from"]),
     ("aiocp --direct=al", &["--direct=always"]),
     ("aiocp --direct al", &["--direct", "always"]),
     ("aiocp --update=ol", &["--update=older"]),
+    ("aiocp --preserve=ow", &["--preserve=ownership"]),
+    ("aiocp --preserve=mode,ow", &["--preserve=mode,ownership"]),
     ("aiocp odd", &["odd name"]),
     ("aiocp -a odd", &["-a", "odd name"]),
     // A value that may be left out is no word of its own.

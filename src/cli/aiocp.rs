@@ -10,12 +10,13 @@ use super::args::Args;
 pub use super::args::command;
 use super::page::{self, Deed, Page};
 use super::printer::{Printer, error_lines};
-use super::screen::{Screen, write_err, write_out};
+use super::progress::Work;
+use super::screen::{write_err, write_out};
 use super::seeing::SeeingArgs;
 use super::signals::{Received, stop_on_signals};
 use super::summary::{self, count};
 use super::units;
-use super::watch::{Shown, Watch, Watched, tell_on_signal};
+use super::watch::{Shown, Watch, Watched};
 use super::{exit, json, usage};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
 use crate::error::{Cause, Error, reason, shown};
@@ -44,8 +45,9 @@ pub fn run() -> anyhow::Result<u8> {
     crate::sys::fs::raise_open_files_limit();
     let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) = &destination;
     let ends = (options.sync, args.selection.from0());
-    let screen = Arc::new(Screen::default());
-    let shared = (Arc::clone(&screen), Arc::clone(&options.stop));
+    let work = Work::Copy { syncs: options.sync && (!args.verify_only || args.repair), verifies: args.verify };
+    let watched = Arc::new(Watched::new("aiocp", work, Arc::clone(&options.stop)));
+    let shared = (Arc::clone(&watched.screen), Arc::clone(&options.stop));
     let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, shared) {
         Ok(printer) => printer,
         Err(error) => {
@@ -54,12 +56,13 @@ pub fn run() -> anyhow::Result<u8> {
         }
     };
     printer.log(&format!("begun: {}", command_line()))?;
-    let syncs = options.sync && (!args.verify_only || args.repair);
-    let watched = Arc::new(Watched::new(Arc::default(), (syncs, args.verify), screen));
-    let asked = Arc::clone(&watched);
-    let received = stop_on_signals(Arc::clone(&options.stop), move || tell_on_signal(&asked));
+    let last_word = match options.resume {
+        true => "aiocp: stopped at once; the same command goes on from what is durable\n",
+        false => "aiocp: stopped at once; what has its name is whole\n",
+    };
+    let received = stop_on_signals(Arc::clone(&options.stop), &watched, last_word);
     let received = received.context("cannot watch for signals")?;
-    let progress = if args.seeing.dry_run { Shown::Never } else { Shown::on_stderr(args.seeing.progress) };
+    let progress = if args.seeing.dry_run { Shown::Never } else { Shown::on_stderr(args.seeing.progress.progress) };
     let reports = args.seeing.report.is_some();
     if reports {
         watched.totals.meter.take_times();
@@ -195,8 +198,9 @@ impl Run<'_> {
             }
             _ => {}
         }
-        self.printer
-            .end_log(&format!("ended with exit code {code}: {}", summary::stats(totals, elapsed).trim_end()))?;
+        let figures = summary::figures(totals, elapsed).into_iter().map(|(name, number)| format!("{name} {number}"));
+        let figures = figures.collect::<Vec<_>>().join(", ");
+        self.printer.end_log(&format!("ended with exit code {code}: {figures}"))?;
         let from_memory = Totals::get(&totals.verified_from_memory);
         if from_memory > 0 {
             let files = count(from_memory, "file was", "files were");
@@ -216,14 +220,15 @@ impl Run<'_> {
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
             (false, _) => "the rest is not begun".to_owned(),
-            (true, 0) => "the same command goes on from here".to_owned(),
+            (true, 0) => "the same command goes on".to_owned(),
             (true, left) => {
-                format!("the same command goes on from here, with {} of half-copied files", units::bytes(left as f64))
+                format!("the same command goes on, with {} of half-copied files", units::bytes(left as f64))
             }
         };
-        let done = match self.args.verify_only {
-            true => count(Totals::get(&self.totals().verified_files), "file is the same", "files are the same"),
-            false => count(Totals::get(&self.totals().files), "file was copied, whole", "files were copied, whole"),
+        let done = match (self.args.verify_only, Totals::get(&self.totals().files)) {
+            (true, _) => count(Totals::get(&self.totals().verified_files), "file is the same", "files are the same"),
+            (false, 0) => "nothing was copied whole".to_owned(),
+            (false, files) => count(files, "file was copied whole", "files were copied whole"),
         };
         write_err(&format!("aiocp: interrupted: {done}; {next}\n"))
     }

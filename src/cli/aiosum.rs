@@ -4,12 +4,15 @@ use std::io::{self, BufWriter, IsTerminal, Read, Stdout, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 
+use super::progress::Work;
+use super::signals::end_on_signals;
 use super::sum_args::SumArgs;
 pub use super::sum_args::command;
+use super::watch::{Shown, Watch, Watched};
 use super::{exit, usage};
 use crate::copy::Filter;
 use crate::digest::{Mode, Output};
@@ -48,10 +51,14 @@ pub fn run() -> anyhow::Result<u8> {
         }
     };
     let paths = std::mem::take(&mut args.paths);
-    let out = Mutex::new(BufWriter::new(io::stdout()));
+    let watched = Arc::new(Watched::new("aiosum", Work::Hash, Arc::default()));
+    end_on_signals(&watched).context("cannot watch for signals")?;
+    let shown = Shown::on_stderr(args.progress.progress);
+    let watch = Watch::begin(&watched, shown, false).context("cannot watch the run")?;
     let printer = Printer {
+        watched,
         is_terminal: io::stdout().is_terminal(),
-        out,
+        out: Mutex::new(BufWriter::new(io::stdout())),
         is_broken: AtomicBool::new(false),
         broken: Mutex::default(),
         failed: AtomicU64::new(0),
@@ -63,6 +70,7 @@ pub fn run() -> anyhow::Result<u8> {
     } else {
         run_list(&printer, &paths, mode, filter)?
     }
+    watch.end()?;
     printer.lock().flush().context("cannot write to stdout")?;
     if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -92,7 +100,7 @@ fn run_list(printer: &Printer, paths: &[PathBuf], mode: Mode, filter: Filter) ->
     let len_bytes = if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
     let function = Function { algorithm, mode };
     let wanted = Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
-    list(paths, &wanted, &args.options(), printer).context("cannot hash")
+    list(paths, &wanted, &args.options(), printer, &printer.watched.totals).context("cannot hash")
 }
 
 fn run_check(printer: &Printer, manifests: Vec<PathBuf>, mode: Mode, filter: Filter) -> anyhow::Result<()> {
@@ -102,7 +110,7 @@ fn run_check(printer: &Printer, manifests: Vec<PathBuf>, mode: Mode, filter: Fil
     let algorithm = args.algorithm().or(keyed.then_some(Algorithm::Blake3));
     let (zero, audit) = (args.zero, args.audit.clone());
     let plan = Plan { manifests, algorithm, mode, zero, audit, filter, stdin_is_free: !args.keyed };
-    check(&plan, &args.options(), printer).context("cannot check")?;
+    check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
     printer.print_summary();
     Ok(())
 }
@@ -121,6 +129,7 @@ struct Counts {
 /// Prints results, and counts failures.
 struct Printer {
     args: SumArgs,
+    watched: Arc<Watched>,
     is_terminal: bool,
     out: Mutex<BufWriter<Stdout>>,
     /// The first failure of printing, which ends the run with an error.
@@ -135,9 +144,8 @@ impl Printer {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, result: io::Result<()>, place: &str) {
+    fn keep(&self, result: anyhow::Result<()>) {
         if let Err(error) = result {
-            let error = anyhow::Error::new(error).context(format!("cannot write to {place}"));
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             self.is_broken.store(true, Ordering::Relaxed);
         }
@@ -147,14 +155,17 @@ impl Printer {
     fn print(&self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if !self.is_broken.load(Ordering::Relaxed) {
             let mut out = self.lock();
-            let printed = print(&mut *out).and_then(|()| if self.is_terminal { out.flush() } else { Ok(()) });
+            let printed = self
+                .watched
+                .screen
+                .around_out(|| print(&mut *out).and_then(|()| if self.is_terminal { out.flush() } else { Ok(()) }));
             drop(out);
-            self.keep(printed, "stdout");
+            self.keep(printed.context("cannot write to stdout"));
         }
     }
 
     fn say(&self, text: &str) {
-        self.keep(io::stderr().write_all(format!("aiosum: {text}\n").as_bytes()), "stderr");
+        self.keep(self.watched.screen.err(&format!("aiosum: {text}\n")));
     }
 
     fn fail(&self) {
@@ -171,7 +182,7 @@ impl Printer {
 
     fn print_way(&self, path: &Path, way: Way) {
         if self.args.debug {
-            self.keep(io::stderr().write_all(format!("{}: {way}\n", shown(path)).as_bytes()), "stderr");
+            self.keep(self.watched.screen.err(&format!("{}: {way}\n", shown(path))));
         }
     }
 

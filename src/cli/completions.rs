@@ -24,7 +24,18 @@ fn with_optional_values(command: &Command) -> Vec<&str> {
     command.get_arguments().filter(is_optional).filter_map(Arg::get_long).collect()
 }
 
-/// bash hands `--flag=value` over as three words, where the script expects two. It would also offer flags for paths, and paths without quotes.
+/// The long flags whose value is a list, and the words that can stand in it.
+fn with_lists(command: &Command) -> Vec<(&str, String)> {
+    let words = |arg: &Arg| {
+        let values = arg.get_possible_values();
+        values.iter().map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let lists = command.get_arguments().filter(|arg| arg.get_value_delimiter().is_some());
+    lists.filter_map(|arg| Some((arg.get_long()?, words(arg)))).collect()
+}
+
+/// bash hands `--flag=value` over as three words, where the script expects two, and knows no lists. It would also offer flags for paths, and paths without
+/// quotes and in no order.
 fn in_bash(command: &Command, script: &str) -> String {
     let name = command.get_name();
     let mut before_values: Vec<String> =
@@ -37,6 +48,21 @@ fn in_bash(command: &Command, script: &str) -> String {
     let end = script.rfind("\nif [[").expect("clap_complete ends with the registration");
     let (functions, registration) = script.split_at(end);
     let registration = registration.replace(&format!("complete -F _{name} "), &format!("complete -F _{name}_words "));
+    let registration = registration.replace(" -o nosort", "");
+    let lists = with_lists(command).iter().map(|(long, _)| format!("--{long}|--{long}=")).collect::<Vec<_>>();
+    let in_lists = match lists.join("|") {
+        none if none.is_empty() => none,
+        lists => format!(
+            r#"
+        {lists})
+            # The last word of a list, behind those before it.
+            local before=""
+            if [[ "$2" == *,* ]]; then before="${{2%,*}},"; fi
+            _{name} "$1" "${{2##*,}}" "${{prev%=}}"
+            COMPREPLY=("${{COMPREPLY[@]/#/$before}}")
+            ;;"#
+        ),
+    };
     format!(
         r#"{functions}
 _{name}_words() {{
@@ -46,7 +72,7 @@ _{name}_words() {{
     elif [[ "${{COMP_WORDS[COMP_CWORD]}}" == "=" ]]; then
         prev+="="
     fi
-    case "${{prev}}" in
+    case "${{prev}}" in{in_lists}
         {before_values})
             _{name} "$1" "$2" "${{prev%=}}"
             ;;
@@ -60,18 +86,28 @@ _{name}_words() {{
     )
 }
 
-/// fish would take the next word for a value that may be left out.
+/// fish would take the next word for a value that may be left out, and knows no lists.
 fn in_fish(command: &Command, script: &str) -> String {
     let optional = with_optional_values(command);
     let mend = |line: &str| {
         let is_optional = optional.iter().any(|long| line.contains(&format!(" -l {long} ")));
         if is_optional { line.replace(" -r -f -a ", " -f -a ") } else { line.to_owned() }
     };
-    script.split_inclusive('\n').map(mend).collect()
+    let script = script.split_inclusive('\n').map(mend).collect();
+    with_lists(command).iter().fold(script, |script: String, (long, words)| {
+        let flag = script.find(&format!(" -l {long} ")).expect("the flag is in the script");
+        let from = flag + script[flag..].find(" -a \"").expect("it has values") + " -a \"".len();
+        let to = from + script[from..].find('"').expect("they end");
+        format!("{}(__fish_complete_list , 'string split \\  -- {words}'){}", &script[..from], &script[to..])
+    })
 }
 
 /// So would zsh.
 fn in_zsh(command: &Command, script: String) -> String {
     let optional = with_optional_values(command);
-    optional.iter().fold(script, |script, long| script.replace(&format!("--{long}=["), &format!("--{long}=-[")))
+    let script =
+        optional.iter().fold(script, |script, long| script.replace(&format!("--{long}=["), &format!("--{long}=-[")));
+    with_lists(command).iter().fold(script, |script, (_, words)| {
+        script.replace(&format!(":({words})'"), &format!(":_sequence compadd - {words}'"))
+    })
 }

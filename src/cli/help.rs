@@ -54,14 +54,32 @@ fn is_option(arg: &Arg) -> bool {
     !arg.is_positional() && !arg.is_hide_set()
 }
 
-/// A line a flag, with the descriptions below each other.
+/// Columns of a page.
+const WIDTH: usize = 80;
+
+/// A line a flag, with the descriptions below each other; one that is too long goes on in the next line.
 fn rows(args: &[&Arg]) -> String {
     let width = args.iter().map(|arg| flags(arg).len()).max().unwrap_or_default();
     let row = |arg: &&Arg| {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        format!("  {:width$}  {help}\n", flags(arg))
+        let lines = wrapped(&help, WIDTH - width - 4);
+        format!("  {:width$}  {}\n", flags(arg), lines.join(&format!("\n{:1$}", "", width + 4)))
     };
     args.iter().map(row).collect()
+}
+
+/// The words of a text in lines of at most so many columns, if no word is longer.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one at least");
+        match line.len() {
+            0 => line.push_str(word),
+            length if length + 1 + word.len() <= columns => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A flag as it is typed, for example `-t, --target-directory DIRECTORY`.

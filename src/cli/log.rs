@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::summary::count;
 use crate::error::{Error, Result, shown};
 use crate::report::{Copied, Event, Made, Way};
 
@@ -72,7 +73,7 @@ fn copied(file: &Copied) -> String {
         _ => "copied",
     };
     let mut line = format!("{verb} '{}' -> '{}'", shown(&file.source), shown(&file.target));
-    line += &format!(" ({} bytes, {}", file.size_bytes, file.road);
+    line += &format!(" ({}, {}", count(file.size_bytes, "byte", "bytes"), file.road);
     line.extend(file.proof.map(|proof| format!(", {proof}")));
     line.extend(file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())));
     line.extend(file.backup.as_ref().map(|backup| format!(", backup '{}'", shown(backup))));

@@ -15,6 +15,7 @@ use super::question;
 use super::screen::Screen;
 use super::seeing::SeeingArgs;
 use super::slowest::Slowest;
+use super::summary::count;
 use crate::copy::{Operands, Stop};
 use crate::error::{Error, shown};
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
@@ -126,7 +127,7 @@ impl<'a> Printer<'a> {
         if self.seeing.dry_run {
             let verb = if file.road.write == Way::Linked { "link" } else { "copy" };
             let (source, target) = (shown(&file.source), shown(&file.target));
-            let what = format!("would {verb} '{source}' -> '{target}' ({} bytes)", file.size_bytes);
+            let what = format!("would {verb} '{source}' -> '{target}' ({})", count(file.size_bytes, "byte", "bytes"));
             return self.out(&format!("{what}{}\n", replacing(file.replaced)));
         }
         if self.seeing.debug {

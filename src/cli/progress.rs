@@ -13,9 +13,31 @@ const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// Until then nobody knows how long the rest will take.
 const RATE_AGE_MIN: Duration = Duration::from_secs(1);
 
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Copy {
+        /// Copies become durable.
+        syncs: bool,
+        /// They are read back.
+        verifies: bool,
+    },
+    /// Files are read and hashed, and nothing is written.
+    Hash,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::Copy { syncs: true, verifies: false }
+    }
+}
+
 /// What the line tells, at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct State {
+    pub(super) work: Work,
+    /// It was told to end early.
+    pub(super) stopping: bool,
     /// Since the run began.
     pub(super) elapsed: Duration,
     /// Bytes of the files that were found.
@@ -37,7 +59,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn of(totals: &Totals, elapsed: Duration, syncs: bool, verifies: bool) -> Self {
+    pub(super) fn of(totals: &Totals, elapsed: Duration, work: Work, stopping: bool) -> Self {
+        let (syncs, verifies) = match work {
+            Work::Copy { syncs, verifies } => (syncs, verifies),
+            Work::Hash => (false, false),
+        };
         // The walker's end is read before the counts, and what it handed out before what was met, so that nothing looks complete too early.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
@@ -45,6 +71,8 @@ impl State {
         let found_bytes = Totals::get(&totals.found_bytes);
         let handled_bytes = Totals::get(&totals.meter.handled_bytes).min(found_bytes);
         Self {
+            work,
+            stopping,
             elapsed,
             found_bytes,
             all_found,
@@ -78,11 +106,21 @@ impl State {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
         // Each part with its rank.
         let mut parts = Vec::new();
-        parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %"))));
-        // Holes, clones and what is only compared are never written.
-        let word = if self.written_bytes >= self.handled_bytes { "written" } else { "done" };
+        match self.stopping {
+            true => parts.push((0, "stopping (again: at once)".to_owned())),
+            false => parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %")))),
+        }
+        let word = match self.work {
+            Work::Hash => "hashed",
+            // Holes, clones and what is only compared are never written.
+            Work::Copy { .. } if self.written_bytes >= self.handled_bytes => "written",
+            Work::Copy { .. } => "done",
+        };
         let more = if self.all_found { "" } else { "+" };
-        parts.push((1, format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes))));
+        match self.found_bytes {
+            0 if !self.all_found => parts.push((1, "searching".to_owned())),
+            found => parts.push((1, format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(found)))),
+        }
         if self.checking_bytes > 0 {
             parts.push((2, format!("checking {} copied earlier", bytes(self.checking_bytes))));
         }
@@ -105,7 +143,7 @@ impl State {
     fn left(&self, rate: Option<f64>) -> Option<String> {
         let left_bytes = self.work_bytes().saturating_sub(self.done_bytes());
         match rate {
-            _ if !self.all_found => None,
+            _ if !self.all_found || self.stopping => None,
             _ if left_bytes == 0 => Some("finishing".to_owned()),
             Some(rate) if rate > 0.0 => Some(format!("{} left", units::clock(left_bytes as f64 / rate))),
             _ => None,
@@ -121,16 +159,16 @@ impl Rate {
     /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if it is too early to say.
     pub(super) fn update(&mut self, state: &State) -> Option<f64> {
         let done_now = state.done_bytes() - state.kept_bytes;
+        if self.0.is_empty() {
+            // Whenever somebody looks for the first time, the beginning is the other end of the window.
+            self.0.push_back((Duration::ZERO, 0));
+        }
         self.0.push_back((state.elapsed, done_now));
         // The first one that is old enough stays as the other end of the window.
         while self.0.get(1).is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW) {
             self.0.pop_front();
         }
-        let (then, done) = match self.0.front() {
-            Some(&(then, done)) if then < state.elapsed && self.0.len() > 2 => (then, done),
-            // Nobody watched; the beginning is the other end.
-            _ => (Duration::ZERO, 0),
-        };
+        let &(then, done) = self.0.front()?;
         let age = state.elapsed.saturating_sub(then);
         (age >= RATE_AGE_MIN).then(|| done_now.saturating_sub(done) as f64 / age.as_secs_f64())
     }
@@ -179,7 +217,11 @@ mod tests {
         let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
         assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
         assert!(verifies.line(Some(429e6), None).ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left"));
-        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 files");
+        assert_eq!(State::default().line(None, None), "searching, 0 files");
+        let stopping = State { stopping: true, ..state() };
+        assert_eq!(stopping.line(Some(812e6), Some(55)), "stopping (again: at once), 1.93 GB of 4.29 GB written");
+        let hashes = State { work: Work::Hash, durable_bytes: None, ..state() };
+        assert_eq!(hashes.line(None, None), "44 %, 1.93 GB of 4.29 GB hashed, 120 files");
         let resumed = State { handled_bytes: 0, checking_bytes: 1_700_000_000, ..state() };
         assert!(resumed.line(None, Some(70)).contains("checking 1.70 GB copied earlier"));
     }
@@ -204,6 +246,10 @@ mod tests {
         // What an earlier run did is no part of it.
         let kept = State { handled_bytes: 11_900, kept_bytes: 10_000, ..at(41, 0) };
         assert_eq!(rate.update(&kept), Some(0.0));
+        // It does not go away a second after the first look.
+        let mut late = Rate::default();
+        assert_eq!(late.update(&at(1, 100)), Some(100.0));
+        assert_eq!(late.update(&at(2, 200)), Some(100.0));
         // Asked once, with nobody watching before.
         assert_eq!(Rate::default().update(&at(10, 100)), Some(10.0));
     }

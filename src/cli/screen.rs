@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
 
 /// Where a terminal's width cannot be had.
@@ -54,7 +55,12 @@ impl Screen {
 
     /// Prints on standard output.
     pub(super) fn out(&self, text: &str) -> Result<()> {
-        if self.out_is_terminal { self.lock().print(|| write_out(text)) } else { write_out(text) }
+        self.around_out(|| write_out(text))
+    }
+
+    /// Calls what prints on standard output.
+    pub(super) fn around_out<R>(&self, print: impl FnOnce() -> R) -> R {
+        if self.out_is_terminal { self.lock().print(print) } else { print() }
     }
 
     /// Prints on standard error.
@@ -68,15 +74,24 @@ impl Screen {
         if state.questions > 0 {
             return;
         }
-        let width = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
         // The last column stays free: some terminals go to the next line with it.
-        let text = line(if width == 0 { WIDTH } else { width } - 1);
+        let text = line(width() - 1);
         state.line.get_or_insert_with(new_line).set_message(text);
     }
 
     /// Takes the line away.
     pub(super) fn clear(&self) {
         self.lock().clear();
+    }
+
+    /// The last that is said before the process ends at once: it takes the line away, and waits for nobody. Whoever has stopped the terminal is not told.
+    pub(super) fn end_with(&self, text: &str) {
+        let Ok(state) = self.state.try_lock() else { return };
+        let takes_it = poll(&mut [PollFd::new(&io::stderr(), PollFlags::OUT)], Some(&Timespec::default()));
+        if takes_it.is_ok_and(|ready| ready > 0) {
+            let clear = if state.line.is_some() { CLEAR } else { "" };
+            drop(io::stderr().write_all(format!("{clear}{text}").as_bytes()));
+        }
     }
 
     /// Lets somebody ask and wait for the answer, without a line in between; others may print.
@@ -94,8 +109,76 @@ impl Screen {
 
 fn new_line() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg}").expect("the template is a good one");
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::<Line>::default())).with_style(style)
 }
+
+/// The columns of standard error.
+fn width() -> usize {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => WIDTH,
+    }
+}
+
+/// One line of a terminal, at whose beginning the cursor waits. Made narrower, a terminal breaks the line in two and leaves the cursor at the beginning of
+/// both, so that what is erased from there on is all of it; and what the terminal echoes, such as ^C, falls into the line and goes with it.
+#[derive(Debug, Default)]
+struct Line {
+    /// What is to be written at once, so that nothing flickers.
+    text: Mutex<String>,
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TermLike for Line {
+    fn width(&self) -> u16 {
+        u16::try_from(width()).unwrap_or(u16::MAX)
+    }
+
+    // There is nothing above or below that would be its own.
+    fn move_cursor_up(&self, _lines: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _lines: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(text)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        // indicatif fills the line with spaces, which a narrower terminal would break off as a line of its own.
+        self.lock().push_str(text.trim_end());
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.lock().push_str(CLEAR);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let text = std::mem::take(&mut *self.lock());
+        io::stderr().write_all(format!("{text}\r").as_bytes())
+    }
+}
+
+/// Goes to the beginning of the line and erases everything from there to the end of the screen.
+const CLEAR: &str = "\r\x1b[J";
 
 pub(super) fn write_out(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")

@@ -13,13 +13,8 @@ pub(super) struct SeeingArgs {
     #[arg(short, long)]
     pub(super) verbose: bool,
 
-    /// Show how far it is: auto, always, never
-    ///
-    /// auto: on a terminal, after a second. always: from the start, and a line a second where a line cannot be changed.
-    /// Without WHEN: always. SIGUSR1 prints the same line.
-    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
-          default_value_t = Progress::Auto, default_missing_value = "always")]
-    pub(super) progress: Progress,
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
 
     /// Print a line a file: direct or buffered, and why
     #[arg(long)]
@@ -57,6 +52,18 @@ pub(super) struct SeeingArgs {
     pub(super) dry_run: bool,
 }
 
+/// The flag that both commands have.
+#[derive(Debug, Args)]
+pub(super) struct ProgressArgs {
+    /// Show how far it is: auto, always, never
+    ///
+    /// auto: on a terminal, after a second. always: from the start, and a line a second where a line cannot be changed.
+    /// Without WHEN: always. SIGUSR1 prints the same line.
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
+          default_value_t = Progress::Auto, default_missing_value = "always")]
+    pub(super) progress: Progress,
+}
+
 /// When the line of progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Progress {
@@ -75,6 +82,9 @@ impl SeeingArgs {
             return Err("--json and --manifest=- would both write to stdout");
         }
         let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
+        if is_stdout(self.log_file.as_deref()) {
+            return Err("--log-file wants a file; --verbose prints on stdout");
+        }
         if is_stdout(self.report.as_deref()) {
             let prints = self.verbose || self.json || self.stats || self.dry_run;
             if prints || is_stdout(manifest) || is_stdout(self.failed_list.as_deref()) {

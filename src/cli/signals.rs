@@ -1,16 +1,17 @@
-//! SIGINT and SIGTERM: the first ends the copy in good order, the second at once. SIGUSR1 asks how far it is.
+//! What signals do: SIGINT and SIGTERM end a copy in good order, and a second one at once; SIGUSR1 asks how far it is.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level};
 
 use super::exit;
+use super::watch::Watched;
 use crate::copy::Stop;
 use crate::sys;
 
@@ -18,11 +19,11 @@ use crate::sys;
 const TWINS_APART: Duration = Duration::from_millis(100);
 
 /// What has arrived.
-pub struct Received(Arc<AtomicU8>);
+pub(super) struct Received(Arc<AtomicU8>);
 
 impl Received {
     /// The exit code of a run that the first signal ended, if there was one.
-    pub fn exit_code(&self) -> Option<u8> {
+    pub(super) fn exit_code(&self) -> Option<u8> {
         match self.0.load(Ordering::Acquire) {
             0 => None,
             code => Some(code),
@@ -30,44 +31,78 @@ impl Received {
     }
 }
 
-/// Has the first signal request `stop`, the second end the process, and SIGUSR1 call `tell`. A signal that whoever started the process had ignored stays ignored,
-/// as nohup(1) and shells that run it in the background expect.
-pub fn stop_on_signals(stop: Arc<Stop>, tell: impl Fn() + Send + 'static) -> io::Result<Received> {
-    let received = Received(Arc::default());
+/// Has the first signal request `stop`, the second end the process with the `last_word`, and SIGUSR1 print the line of progress.
+pub(super) fn stop_on_signals(
+    stop: Arc<Stop>,
+    watched: &Arc<Watched>,
+    last_word: &'static str,
+) -> io::Result<Received> {
+    let received = Arc::<AtomicU8>::default();
+    let wanted = wanted()?;
+    let armed = Arc::new(AtomicBool::new(false));
+    for &signal in &wanted {
+        // Should the second not get through, the third does: it ends the process without any thread, once it is armed.
+        flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
+    }
+    let (first, screen) = (Arc::clone(&received), Arc::clone(&watched.screen));
+    let mut first_at: Option<Instant> = None;
+    listen(wanted, watched, move |signal| match first_at {
+        None => {
+            first_at = Some(Instant::now());
+            first.store(exit_code(signal), Ordering::Release);
+            stop.request();
+        }
+        Some(then) if then.elapsed() < TWINS_APART => {}
+        Some(_) => {
+            armed.store(true, Ordering::Release);
+            screen.end_with(last_word);
+            low_level::exit(exit_code(signal).into());
+        }
+    })?;
+    Ok(Received(received))
+}
+
+/// Has the first signal end the process as if nobody had looked at it, but for the line of progress, which goes; SIGUSR1 prints that line.
+pub(super) fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
+    let screen = Arc::clone(&watched.screen);
+    listen(wanted()?, watched, move |signal| {
+        screen.end_with("");
+        // It comes back only where the process cannot be ended so.
+        drop(low_level::emulate_default_handler(signal));
+        low_level::exit(exit_code(signal).into());
+    })
+}
+
+/// The signals that end a run. One that whoever started the process had ignored stays ignored, as nohup(1) and shells that run it in the background expect.
+fn wanted() -> io::Result<Vec<i32>> {
     let mut wanted = Vec::new();
     for signal in [SIGINT, SIGTERM] {
         if !sys::signal::is_ignored(signal)? {
             wanted.push(signal);
         }
     }
-    let armed = Arc::new(AtomicBool::new(false));
-    for &signal in &wanted {
-        // It ends the process only once an earlier signal has armed it.
-        flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
-    }
-    wanted.push(SIGUSR1);
-    let mut signals = Signals::new(wanted)?;
+    Ok(wanted)
+}
+
+/// Calls `act` with each of the signals that arrives, and answers SIGUSR1, on threads of their own.
+fn listen(mut signals: Vec<i32>, watched: &Arc<Watched>, mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    signals.push(SIGUSR1);
+    let mut signals = Signals::new(signals)?;
     // Whoever reads standard error may have stopped reading, and must not keep the other signals waiting.
     let (ask, asked) = bounded::<()>(1);
-    let teller = std::thread::Builder::new().name("aiocp-teller".to_owned());
-    teller.spawn(move || asked.iter().for_each(|()| tell()))?;
-    let first = Arc::clone(&received.0);
-    std::thread::Builder::new().name("aiocp-signals".to_owned()).spawn(move || {
+    let watched = Arc::clone(watched);
+    let teller = std::thread::Builder::new().name("teller".to_owned());
+    teller.spawn(move || asked.iter().for_each(|()| watched.answer()))?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGUSR1 {
+            match signal {
                 // Asked for twice before the first answer, one is enough.
-                let _one_is_enough = ask.try_send(());
-                continue;
+                SIGUSR1 => drop(ask.try_send(())),
+                signal => act(signal),
             }
-            if !stop.is_requested() {
-                first.store(exit_code(signal), Ordering::Release);
-                stop.request();
-                std::thread::sleep(TWINS_APART);
-            }
-            armed.store(true, Ordering::Release);
         }
     })?;
-    Ok(received)
+    Ok(())
 }
 
 fn exit_code(signal: i32) -> u8 {

@@ -6,6 +6,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use super::args::{Direct, block_size};
+use super::seeing::ProgressArgs;
 use super::selection::FilterArgs;
 use super::{help, usage};
 use crate::sum;
@@ -119,6 +120,9 @@ pub struct SumArgs {
     /// Bytes a block, a power of two from 4K to 64M
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
     pub(super) block_size: u64,
+
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
 
     #[command(flatten)]
     pub(super) filter: FilterArgs,

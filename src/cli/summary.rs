@@ -5,35 +5,28 @@ use std::time::Duration;
 use super::units;
 use crate::report::Totals;
 
-/// The long form, for `--stats`.
-pub(super) fn stats(totals: &Totals, elapsed: Duration) -> String {
+/// The long form, for `--stats`: a name and a number each, for what there was any of.
+pub(super) fn figures(totals: &Totals, elapsed: Duration) -> Vec<(String, String)> {
+    let kept = ("bytes of half-copied files kept", &totals.meter.kept_bytes);
+    let sums = totals.fields().into_iter().chain([kept]).map(|(name, sum)| (name, Totals::get(sum)));
+    let any = sums.filter(|&(name, sum)| sum > 0 || ["files", "written_bytes"].contains(&name));
+    let mut figures: Vec<_> = any
+        .map(|(name, sum)| match name.contains("bytes") && sum >= 1000 {
+            true => (name.replace('_', " "), format!("{sum} ({})", units::bytes(sum as f64))),
+            false => (name.replace('_', " "), sum.to_string()),
+        })
+        .collect();
     let seconds = elapsed.as_secs_f64();
-    let (files, written) = (Totals::get(&totals.files), Totals::get(&totals.written_bytes));
-    let kept = match Totals::get(&totals.meter.kept_bytes) {
-        0 => String::new(),
-        kept => format!("{kept} bytes of half-copied files kept, "),
-    };
-    let earlier = match Totals::get(&totals.resumed) {
-        0 => String::new(),
-        resumed => format!("{resumed} finished earlier, "),
-    };
-    format!(
-        "{files} files ({} direct), {} hard links, {} directories, {} links, {} special files, {written} bytes written, {kept}\
-         {} bytes cloned, {} bytes of holes, {} skipped, {} files verified ({} from memory), {} bytes written again, \
-         {earlier}{seconds:.2} s, {:.1} MB/s\n",
-        Totals::get(&totals.direct_files),
-        Totals::get(&totals.hard_links),
-        Totals::get(&totals.directories),
-        Totals::get(&totals.links),
-        Totals::get(&totals.specials),
-        Totals::get(&totals.cloned_bytes),
-        Totals::get(&totals.hole_bytes),
-        Totals::get(&totals.skipped),
-        Totals::get(&totals.verified_files),
-        Totals::get(&totals.verified_from_memory),
-        Totals::get(&totals.rewritten_bytes),
-        written as f64 / 1e6 / seconds,
-    )
+    figures.push(("seconds".to_owned(), format!("{seconds:.2}")));
+    figures.push(("rate".to_owned(), units::rate(Totals::get(&totals.written_bytes) as f64 / seconds)));
+    figures
+}
+
+/// They, below each other.
+pub(super) fn stats(totals: &Totals, elapsed: Duration) -> String {
+    let figures = figures(totals, elapsed);
+    let width = figures.iter().map(|(name, _)| name.len() + 1).max().unwrap_or_default();
+    figures.iter().map(|(name, number)| format!("{:width$} {number}\n", format!("{name}:"))).collect()
 }
 
 /// The short form, for the end of a run that somebody watched.
@@ -68,11 +61,11 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
 
 /// What a dry run found.
 pub(super) fn plan(totals: &Totals) -> String {
-    let bytes = Totals::get(&totals.planned_bytes);
     let of = |sum, one, many| count(Totals::get(sum), one, many);
     format!(
-        "would copy {} ({bytes} bytes) and make {}, {}, {} and {}; {} skipped\n",
+        "would copy {} ({}) and make {}, {}, {} and {}; {} skipped\n",
         of(&totals.files, "file", "files"),
+        units::bytes(Totals::get(&totals.planned_bytes) as f64),
         of(&totals.made_directories, "directory", "directories"),
         of(&totals.links, "link", "links"),
         of(&totals.hard_links, "hard link", "hard links"),

@@ -78,9 +78,16 @@ fn explain(error: &Error) -> (String, Option<String>) {
     };
     let (meant, possible) = (text(ContextKind::SuggestedArg), text(ContextKind::ValidValue));
     let hint = match (meant.as_str(), possible.as_str()) {
-        ("", "") => None,
-        ("", possible) => Some(format!("it takes {possible}")),
-        (meant, _) => Some(format!("did you mean '{meant}'?")),
+        (meant, _) if is_misspelt(&option, meant) => Some(format!("did you mean '{meant}'?")),
+        (_, "") => None,
+        (_, possible) => Some(format!("it takes {possible}")),
     };
     (what, hint)
+}
+
+/// Whether somebody who typed this can have meant that. clap's own measure takes `--quiet` for `--direct`.
+fn is_misspelt(typed: &str, meant: &str) -> bool {
+    let (typed, meant) = (typed.trim_start_matches('-'), meant.trim_start_matches('-'));
+    let slips = strsim::damerau_levenshtein(typed, meant);
+    !meant.is_empty() && (slips <= 1.max(typed.len() / 3) || meant.starts_with(typed))
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::progress::{Rate, State};
+use super::progress::{Rate, State, Work};
 use super::screen::{Screen, write_err};
 use super::seeing::Progress;
+use crate::copy::Stop;
 use crate::report::{Sample, Series, Totals};
 
 /// Between two looks at the counters.
@@ -49,36 +50,54 @@ impl Shown {
 
 /// What is watched.
 pub(super) struct Watched {
+    /// The command, as it begins its messages.
+    name: &'static str,
+    work: Work,
     pub(super) totals: Arc<Totals>,
+    /// The copy ends early once this is requested.
+    stop: Arc<Stop>,
     pub(super) begun: Instant,
     /// The same, for people.
     pub(super) begun_at: SystemTime,
-    /// Whether copies become durable.
-    syncs: bool,
-    /// Whether they are read back.
-    verifies: bool,
     pub(super) screen: Arc<Screen>,
     rate: Mutex<Rate>,
 }
 
 impl Watched {
-    pub(super) fn new(totals: Arc<Totals>, (syncs, verifies): (bool, bool), screen: Arc<Screen>) -> Self {
-        let (begun, begun_at) = (Instant::now(), SystemTime::now());
-        Self { totals, begun, begun_at, syncs, verifies, screen, rate: Mutex::default() }
+    /// A run that begins now.
+    pub(super) fn new(name: &'static str, work: Work, stop: Arc<Stop>) -> Self {
+        Self {
+            name,
+            work,
+            totals: Arc::default(),
+            stop,
+            begun: Instant::now(),
+            begun_at: SystemTime::now(),
+            screen: Arc::default(),
+            rate: Mutex::default(),
+        }
     }
 
     /// The present line, by the width that it may have.
     fn line(&self, width: Option<usize>) -> String {
         // The state is taken under the lock, so that the rate sees each after the one before.
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = State::of(&self.totals, self.begun.elapsed(), self.syncs, self.verifies);
+        let state = State::of(&self.totals, self.begun.elapsed(), self.work, self.stop.is_requested());
         let rate = rate.update(&state);
         state.line(rate, width)
     }
 
     /// Prints the present line on standard error.
-    pub(super) fn tell(&self) -> anyhow::Result<()> {
-        self.screen.err(&format!("aiocp: {}\n", self.line(None)))
+    fn tell(&self) -> anyhow::Result<()> {
+        self.screen.err(&format!("{}: {}\n", self.name, self.line(None)))
+    }
+
+    /// What SIGUSR1 does.
+    pub(super) fn answer(&self) {
+        if let Err(error) = self.tell() {
+            // Standard error cannot be written; then this cannot either, and there is nobody left to be told.
+            drop(write_err(&format!("{}: {error:#}\n", self.name)));
+        }
     }
 
     fn sample(&self) -> Sample {
@@ -106,7 +125,7 @@ impl Watch {
         }
         let (end, ended) = bounded(0);
         let watched = Arc::clone(watched);
-        let thread = std::thread::Builder::new().name("aiocp-watch".to_owned());
+        let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || look(&watched, shown, &ended))?;
         Ok(Self { thread: Some((end, thread)) })
     }
@@ -145,13 +164,5 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result
             watched.screen.clear();
             return Ok(series);
         }
-    }
-}
-
-/// What SIGUSR1 does, on the thread that gets signals.
-pub(super) fn tell_on_signal(watched: &Watched) {
-    if let Err(error) = watched.tell() {
-        // Standard error cannot be written; then this cannot either, and there is nobody left to be told.
-        drop(write_err(&format!("aiocp: {error:#}\n")));
     }
 }

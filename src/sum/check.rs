@@ -17,7 +17,7 @@ use super::sorter::Sorter;
 use super::walk::{self, Met};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Result};
-use crate::report::Way;
+use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
 /// Longer lines are malformed: room for a hash and a path of PATH_MAX bytes that are all escaped, with as much to spare.
@@ -95,9 +95,9 @@ struct Check<'a, F> {
     verdicts: Ordered<Told, F>,
 }
 
-/// Checks all manifests and blocks until the last verdict was told. The error is for what kept it from beginning, or for a temporary
-/// file of the audit.
-pub fn check(plan: &Plan, options: &Options, listener: &dyn Listener) -> io::Result<()> {
+/// Checks all manifests and blocks until the last verdict was told; `totals` says meanwhile how far it is. The error is for what kept it from beginning, or
+/// for a temporary file of the audit.
+pub fn check(plan: &Plan, options: &Options, listener: &dyn Listener, totals: &Totals) -> io::Result<()> {
     let mut audit = match plan.audit.as_deref().map(Audit::new).transpose() {
         Ok(audit) => audit,
         Err(error) => {
@@ -106,7 +106,7 @@ pub fn check(plan: &Plan, options: &Options, listener: &dyn Listener) -> io::Res
         }
     };
     let check = Check { plan, listener, verdicts: Ordered::new(|told| listener.told(told)) };
-    hash::run(options, &check, |feeder| {
+    hash::run(options, totals, &check, |feeder| {
         for path in &plan.manifests {
             match check.feed(path, audit.as_mut(), feeder) {
                 Ok(true) => {}
@@ -123,13 +123,13 @@ pub fn check(plan: &Plan, options: &Options, listener: &dyn Listener) -> io::Res
 
 impl<F: FnMut(Told) + Send> Check<'_, F> {
     /// Says something in its turn.
-    fn tell(&self, feeder: &mut Feeder<Ticket>, told: Told) {
+    fn tell(&self, feeder: &mut Feeder<'_, Ticket>, told: Told) {
         let place = self.verdicts.place(|| feeder.flush());
         self.verdicts.put(place, told);
     }
 
     /// Feeds all lines of a manifest; answers whether there was one that is well formed.
-    fn feed(&self, path: &Path, mut audit: Option<&mut Audit>, feeder: &mut Feeder<Ticket>) -> Result<bool> {
+    fn feed(&self, path: &Path, mut audit: Option<&mut Audit>, feeder: &mut Feeder<'_, Ticket>) -> Result<bool> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
         let mut reader: Box<dyn BufRead> = match is_stdin(path) {
             true if !self.plan.stdin_is_free => return Err(error("read", Cause::StdinInUse)),
@@ -161,7 +161,12 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
         Ok(well_formed)
     }
 
-    fn feed_line(&self, line: line::Line, audit: Option<&mut Audit>, feeder: &mut Feeder<Ticket>) -> io::Result<()> {
+    fn feed_line(
+        &self,
+        line: line::Line,
+        audit: Option<&mut Audit>,
+        feeder: &mut Feeder<'_, Ticket>,
+    ) -> io::Result<()> {
         let line::Line { algorithm, name, hash } = line;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name.clone()));
         let refuse = |cause| Told::Checked(name.clone(), Verdict::Unreadable(Error::new("read", &path, cause)));

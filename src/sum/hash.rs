@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -20,7 +21,7 @@ use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Direct, Lane};
 use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES, read_whole};
 use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
-use crate::report::Way;
+use crate::report::{Totals, Way};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::EntryKind;
 
@@ -147,14 +148,16 @@ impl<T> Drop for Watch<'_, T> {
 }
 
 /// The way in, for one thread.
-pub struct Feeder<T> {
+pub struct Feeder<'a, T> {
     batch: Vec<Item<T>>,
     batches: Sender<Vec<Item<T>>>,
+    totals: &'a Totals,
 }
 
-impl<T> Feeder<T> {
+impl<T> Feeder<'_, T> {
     /// Takes a file; blocks while too many wait.
     pub fn push(&mut self, item: Item<T>) {
+        Totals::add(&self.totals.listed, 1);
         self.batch.push(item);
         if self.batch.len() == BATCH_ITEMS {
             self.flush();
@@ -170,20 +173,26 @@ impl<T> Feeder<T> {
     }
 }
 
-/// Hashes what `feed` pushes, and blocks until all of it is done. The error is for what kept it from beginning: threads or
-/// descriptors.
-pub fn run<T: Send, R>(options: &Options, done: &dyn Done<T>, feed: impl FnOnce(&mut Feeder<T>) -> R) -> io::Result<R> {
+/// Hashes what `feed` pushes, and blocks until all of it is done; `totals` says meanwhile how far it is. The error is for what kept it from beginning: threads
+/// or descriptors.
+pub fn run<T: Send, R>(
+    options: &Options,
+    totals: &Totals,
+    done: &dyn Done<T>,
+    feed: impl FnOnce(&mut Feeder<T>) -> R,
+) -> io::Result<R> {
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
     let limits = Limits { queue_depth: options.queue_depth, block_bytes };
-    let pipeline = Pipeline::start(limits, EngineKind::Auto, Traffic::default())?;
+    let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
+    let pipeline = Pipeline::start(limits, EngineKind::Auto, traffic)?;
     if let Some(reason) = pipeline.no_kernel_aio() {
         done.no_kernel_aio(reason);
     }
     let (batches, inbox) = bounded(BATCHES_MAX);
-    let mut feeder = Feeder { batch: Vec::new(), batches };
+    let mut feeder = Feeder { batch: Vec::new(), batches, totals };
     std::thread::scope(|scope| {
         for n in 0..workers(options) {
-            let worker = Worker { options, pipeline: &pipeline, done };
+            let worker = Worker { options, totals, pipeline: &pipeline, done };
             let inbox: Receiver<Vec<Item<T>>> = inbox.clone();
             let work = move || {
                 let _watch = Watch(worker.done);
@@ -202,6 +211,7 @@ pub fn run<T: Send, R>(options: &Options, done: &dyn Done<T>, feed: impl FnOnce(
         let fed = feed(&mut feeder);
         feeder.flush();
         drop(feeder);
+        totals.walked.store(true, Ordering::Release);
         Ok(fed)
     })
 }
@@ -215,6 +225,7 @@ fn workers(options: &Options) -> usize {
 
 struct Worker<'a, T> {
     options: &'a Options,
+    totals: &'a Totals,
     pipeline: &'a Pipeline,
     done: &'a dyn Done<T>,
 }
@@ -224,6 +235,8 @@ struct Opened<T> {
     item: Item<T>,
     file: Arc<OwnedFd>,
     stat: Stat,
+    /// Of its bytes those that are counted as handled already.
+    handled_bytes: Arc<AtomicU64>,
 }
 
 impl<T> Opened<T> {
@@ -247,9 +260,14 @@ impl<T> Worker<'_, T> {
                 continue;
             }
             match open(&item.place) {
-                Err(error) => self.done.done(item.place, item.ticket, Err(error)),
+                Err(error) => {
+                    self.done.done(item.place, item.ticket, Err(error));
+                    Totals::add(&self.totals.met, 1);
+                }
                 Ok((file, stat)) => {
-                    let opened = Opened { item, file: Arc::new(file), stat };
+                    let opened = Opened { item, file: Arc::new(file), stat, handled_bytes: Arc::default() };
+                    Totals::add(&self.totals.found_bytes, opened.size_bytes());
+                    Totals::add(&self.totals.met, 1);
                     if road::is_small(self.options.direct, opened.size_bytes()) {
                         fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
                         small.push(opened);
@@ -262,18 +280,29 @@ impl<T> Worker<'_, T> {
         }
         for opened in small {
             let result = hash_small(&opened, buffer).map(|output| Hashed { output, way: road::SMALL.read });
-            self.done.done(opened.item.place, opened.item.ticket, result);
+            self.over(opened, result);
         }
         for (opened, started) in big {
             let result = self.finish_big(&opened, started);
-            self.done.done(opened.item.place, opened.item.ticket, result);
+            self.over(opened, result);
         }
         // Each is opened when the one before it has ended: whoever writes into two FIFOs may do so one after the other.
         for item in streams {
             let way = Way::Buffered("not a regular file");
-            let result = hash_stream(&item, buffer).map(|output| Hashed { output, way });
+            let result = self.hash_stream(&item, buffer).map(|output| Hashed { output, way });
+            // Nobody knows how much comes, so that nothing is known to be found before it has ended.
+            Totals::add(&self.totals.met, 1);
+            Totals::add(&self.totals.files, result.is_ok().into());
             self.done.done(item.place, item.ticket, result);
         }
+    }
+
+    /// A file that was opened is done with, whatever came of it.
+    fn over(&self, opened: Opened<T>, result: Result<Hashed>) {
+        let left_bytes = opened.size_bytes().saturating_sub(Totals::get(&opened.handled_bytes));
+        Totals::add(&self.totals.meter.handled_bytes, left_bytes);
+        Totals::add(&self.totals.files, result.is_ok().into());
+        self.done.done(opened.item.place, opened.item.ticket, result);
     }
 
     /// Hands a file to the pipeline in the lane that suits it.
@@ -303,7 +332,8 @@ impl<T> Worker<'_, T> {
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: Progress::Nothing }))
+        let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
+        Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
     }
 
     fn finish_big(&self, opened: &Opened<T>, started: std::result::Result<(Started, Lane), Failure>) -> Result<Hashed> {
@@ -318,6 +348,24 @@ impl<T> Worker<'_, T> {
         check_unchanged(opened)?;
         let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
         Ok(Hashed { output, way: lane.way })
+    }
+
+    /// Reads what has no size and no offsets until it ends.
+    fn hash_stream(&self, item: &Item<T>, buffer: &mut [u8]) -> Result<Output> {
+        let mut hasher = item.function.serial();
+        let mut file = item.place.open_stream().map_err(|cause| open_error(&item.place, cause))?;
+        loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    Totals::add(&self.totals.found_bytes, count as u64);
+                    Totals::add(&self.totals.meter.handled_bytes, count as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(Error::new("read", item.place.path(), cause)),
+            }
+        }
     }
 }
 
@@ -385,20 +433,6 @@ fn read_error<T>(opened: &Opened<T>, failure: Failure) -> Error {
         cause => cause,
     };
     Failure { cause, ..failure }.of(opened.item.place.path())
-}
-
-/// Reads what has no size and no offsets until it ends.
-fn hash_stream<T>(item: &Item<T>, buffer: &mut [u8]) -> Result<Output> {
-    let mut hasher = item.function.serial();
-    let mut file = item.place.open_stream().map_err(|cause| open_error(&item.place, cause))?;
-    loop {
-        match file.read(buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(Error::new("read", item.place.path(), cause)),
-        }
-    }
 }
 
 /// Whether `path` is the name of standard input.

@@ -12,7 +12,7 @@ use super::sorter::Sorter;
 use super::walk::{self, Met};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
-use crate::report::Way;
+use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
 /// The most output bytes that are kept for each file of a directory until they are sorted.
@@ -65,16 +65,22 @@ struct List<'a, F> {
     sorted: Mutex<(Sorter, io::Result<()>)>,
 }
 
-/// Hashes all operands and blocks until the last was heard of. The error is for what kept it from beginning, or for a temporary file that
-/// cannot be written or read.
-pub fn list(operands: &[PathBuf], wanted: &Wanted, options: &Options, listener: &dyn Listener) -> io::Result<()> {
+/// Hashes all operands and blocks until the last was heard of; `totals` says meanwhile how far it is. The error is for what kept it from beginning, or for a
+/// temporary file that cannot be written or read.
+pub fn list(
+    operands: &[PathBuf],
+    wanted: &Wanted,
+    options: &Options,
+    listener: &dyn Listener,
+    totals: &Totals,
+) -> io::Result<()> {
     let leave = |line: Line| {
         if let Some((name, output)) = line {
             listener.hashed(&name, &output, wanted.seek_bytes, wanted.len_bytes);
         }
     };
     let list = List { wanted, listener, now: Ordered::new(leave), sorted: Mutex::new((Sorter::default(), Ok(()))) };
-    hash::run(options, &list, |feeder| list.feed(operands, feeder))?;
+    hash::run(options, totals, &list, |feeder| list.feed(operands, feeder))?;
     let (sorter, kept) = list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
     kept?;
     for record in sorter.sorted() {
@@ -86,7 +92,7 @@ pub fn list(operands: &[PathBuf], wanted: &Wanted, options: &Options, listener: 
 }
 
 impl<F: FnMut(Line) + Send> List<'_, F> {
-    fn feed(&self, operands: &[PathBuf], feeder: &mut Feeder<Ticket>) {
+    fn feed(&self, operands: &[PathBuf], feeder: &mut Feeder<'_, Ticket>) {
         let mut sorting = false;
         for (number, path) in operands.iter().enumerate() {
             if self.listener.is_gone() {
@@ -114,7 +120,7 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
         }
     }
 
-    fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<Ticket>) {
+    fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<'_, Ticket>) {
         if self.wanted.len_bytes > DIRECTORY_OUTPUT_BYTES_MAX {
             let cause = Cause::LongOutput(DIRECTORY_OUTPUT_BYTES_MAX);
             return self.listener.failed(Error::new("hash directory", root, cause));

@@ -81,8 +81,7 @@ pub fn complete(source: &Path, target: &Path) -> String {
 }
 
 pub fn written_bytes(stats: &str) -> u64 {
-    let before = stats.split(" bytes written").next().unwrap();
-    before.rsplit(' ').next().unwrap().parse().unwrap()
+    super::figure(stats, "written bytes")
 }
 
 /// Runs it and sends a signal after a while. How it ended.

@@ -276,3 +276,10 @@ pub fn unmount(mount: &Path) {
     }
     assert!(gone(&output) || std::thread::panicking(), "umount {mount:?}: {output:?}");
 }
+
+/// A number of `--stats`, which leaves out what is zero.
+pub fn figure(stats: &str, name: &str) -> u64 {
+    assert!(stats.contains("\nseconds: "), "these are no figures: {stats}");
+    let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map_or(0, |line| line.split_whitespace().next().unwrap().parse().unwrap())
+}

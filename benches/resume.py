@@ -50,8 +50,8 @@ def one_round(aiocp, source, targets, order, filler):
             rivals.cool(source, filler)
         said, times[way] = run([aiocp, "--resume", "--stats", "-T", source, targets[JOURNAL]])
         # Directories count too, and the file that says that the tree is made.
-        earlier = re.search(r" 0 bytes written.* (\d+) finished earlier", said)
-        if not earlier or int(earlier[1]) <= rivals.TREE_FILES:
+        figures = dict(re.findall(r"^([a-z ]+): +(\d+)", said, re.MULTILINE))
+        if figures["written bytes"] != "0" or int(figures["finished earlier"]) <= rivals.TREE_FILES:
             sys.exit(f"something was copied again: {said}")
     return times
 

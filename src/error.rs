@@ -186,6 +186,7 @@ impl Error {
             }
             (Cause::Os(_), Some(libc::EFBIG)) => Some("the filesystem, or ulimit -f, allows no file of this size"),
             (Cause::Os(_), Some(libc::EIO)) => Some("the device failed; dmesg may say more"),
+            (Cause::Os(_), Some(libc::ENOENT)) if self.path.as_os_str().is_empty() => Some("the path is empty"),
             (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" || self.op.ends_with(" into") => {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }

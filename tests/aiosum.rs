@@ -193,7 +193,7 @@ fn names_of_any_bytes_go_through_nul_ended_lines() {
     }
     // Without -z what is not UTF-8 is one of many names, which is never OK.
     let lines = run(aiosum().current_dir(folder.path()).arg("tree"), 0).stdout;
-    let output = run_with(aiosum().current_dir(folder.path()).arg("--check"), &lines, 1);
+    let output = run_with(aiosum().current_dir(folder.path()).args(["--check", "--warn"]), &lines, 1);
     assert_eq!(stderr(&output).matches("bytes that b3sum could not print").count(), 128);
 }
 
@@ -409,4 +409,22 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
     assert_eq!(names(&["--exclude=cache", "--max-size=9"]), ["tree/b.log"]);
     let missing = run(aiosum().arg("--exclude-from=/nowhere").arg(&tree), 1);
     assert_eq!(stderr(&missing), "aiosum: cannot read '/nowhere': No such file or directory\n");
+}
+
+#[test]
+fn a_line_that_nobody_can_check_is_warned_of() {
+    let folder = folder();
+    let name = OsStr::from_bytes(b"\xff\xfebad");
+    fs::create_dir(folder.path().join("from")).unwrap();
+    fs::write(folder.path().join("from").join(name), "x").unwrap();
+    let said = |command: &mut std::process::Command| stderr(&run(command.current_dir(folder.path()), 0));
+    let warning = "aiosum: WARNING: 1 name has bytes that b3sum does not print; --zero keeps them\n";
+    assert_eq!(said(aiosum().arg("from")), warning);
+    for flags in [&["--zero"][..], &["--no-names"], &["--algorithm=md5"]] {
+        assert_eq!(said(aiosum().args(flags).arg("from")), "", "{flags:?}");
+    }
+    let warning =
+        "aiocp: warning: 1 name in the manifest has bytes that b3sum does not print; a check will not find them\n";
+    assert_eq!(said(aiocp().args(["--manifest=m", "from", "to"])), warning);
+    assert_eq!(said(aiocp().args(["from", "two"])), "");
 }

@@ -117,6 +117,19 @@ fn keyed_and_derived_lines_are_checked_with_their_mode_alone() {
 }
 
 #[test]
+fn what_is_no_manifest_does_not_flood_the_terminal() {
+    let folder = folder();
+    let manifest = "no line\n".repeat(1000);
+    let named = |args: &[&str]| stderr(&check(folder.path(), args, manifest.as_bytes(), 1));
+    let said = named(&[]);
+    assert_eq!(said.matches("aiosum: cannot read line ").count(), 100, "{said}");
+    assert!(said.contains("\naiosum: 900 more such lines are not named; --warn names all\n"), "{said}");
+    assert!(said.contains("\naiosum: WARNING: 1000 lines are improperly formatted\n"), "{said}");
+    assert_eq!(named(&["--warn"]).matches("aiosum: cannot read line ").count(), 1000);
+    assert_eq!(named(&["--status"]).lines().count(), 1, "that no line is a good one");
+}
+
+#[test]
 fn malformed_lines_are_each_named_and_fail() {
     let folder = folder();
     let root = folder.path();

@@ -105,6 +105,7 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
             "'aiocp --help' shows how it is used",
         ),
         (&["--bad\nline", "a", "b"], "unknown option '--bad\\nline'", "'aiocp --help' shows how it is used"),
+        (&["--manifest", "a", "b"], "a destination is missing after 'b'", "--manifest took 'a' as its FILE"),
         (&["a"], "a destination is missing after 'a'", "'aiocp --help' shows how it is used"),
         (&[], "a SOURCE is missing", "'aiocp --help' shows how it is used"),
     ] {

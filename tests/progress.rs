@@ -55,8 +55,8 @@ fn into_a_pipe_it_is_a_line_now_and_then_and_never_says_100() {
     let (last, progress) = lines.split_last().unwrap();
     assert!(progress.len() >= 2, "{text}");
     for line in progress {
-        let is_begun = line.contains(" written, ") || line.starts_with("aiocp: searching, ");
-        assert!(line.starts_with("aiocp: ") && is_begun && line.contains(" durable, "), "{line}");
+        let is_line = line.contains(" written, ") && line.contains(" durable, ");
+        assert!(line.starts_with("aiocp: ") && is_line || *line == "aiocp: searching", "{line}");
     }
     let per_cents = per_cents(&text);
     assert!(!per_cents.is_empty() && per_cents.is_sorted() && per_cents.iter().all(|&n| n < 100), "{text}");
@@ -93,6 +93,8 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
         }
         assert_eq!(drawn.contains(" durable, "), columns > 40, "{shown:?}");
     }
+    let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-Tn from to") else { return };
+    assert!(shown.starts_with("aiocp: 0 files, ") && shown.ends_with(", 3 skipped\r\n"), "{shown:?}");
     // What is over at once shows nothing but the summary.
     let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-T --no-sync from to") else { return };
     assert!(shown.starts_with("aiocp: 3 files, "), "{shown:?}");
@@ -130,7 +132,8 @@ fn sigusr1_prints_the_line_and_ends_nothing() {
         kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("aiocp: ") && line.contains(" durable, "), "{line}");
+        let is_line = line.starts_with("aiocp: ") && line.contains(" durable, ");
+        assert!(is_line || line == "aiocp: searching\n", "{line}");
     }
     assert!(child.wait().unwrap().success());
     let mut rest = String::new();
@@ -147,9 +150,9 @@ fn a_limited_copy_is_told_to_stop_as_fast_as_any_other() {
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     lines.read_line(&mut String::new()).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let begun = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(begun.elapsed() < Duration::from_secs(60), "at 10 KiB a second a block takes 100 s");
 }
 
@@ -302,6 +305,27 @@ fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_
 }
 
 #[test]
+fn in_the_background_there_is_no_line() {
+    if !have("tmux") {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("big"), noise(8 << 20, 1)).unwrap();
+    let terminal = Terminal::new(folder.path());
+    terminal.lines_when(|lines| lines == ["$"]);
+    let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
+    // A shell without job control leaves its jobs in the foreground.
+    let typed = format!("set -m; clear; {program} --progress=always --bwlimit=4M big copy & read x; clear; fg");
+    terminal.type_in(&[&typed, "Enter"]);
+    std::thread::sleep(Duration::from_millis(700));
+    let shown = terminal.tmux(&["capture-pane", "-p"]);
+    assert!(!shown.contains(" written"), "{shown}");
+    terminal.type_in(&["Enter"]);
+    terminal.lines_when(|lines| lines.iter().any(|line| line.contains(" written, ")));
+    terminal.lines_when(|lines| lines.iter().any(|line| line.starts_with("aiocp: 1 file, 8.39 MB in ")));
+}
+
+#[test]
 fn sums_show_it_too() {
     let folder = folder();
     let mut command = aiosum();
@@ -330,10 +354,10 @@ fn sums_show_it_too() {
     assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2, "{output:?}");
     // Interrupted, it ends as any other program does.
     let mut child = aiosum().stdin(Stdio::piped()).spawn().unwrap();
-    while !catches(&child, Signal::INT) {
+    while !catches(&child, Signal::TERM) {
         std::thread::sleep(Duration::from_millis(5));
     }
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = child.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::INT.as_raw()), "{status}");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::TERM.as_raw()), "{status}");
 }

@@ -32,7 +32,7 @@ pub fn run() -> anyhow::Result<u8> {
     }
     let (sources, destination) = match args.operands() {
         Ok(operands) => operands,
-        Err(what) => usage::refuse("aiocp", &what, None),
+        Err(what) => usage::refuse("aiocp", &what, args.swallowed().as_deref()),
     };
     let (selection, outside, unreadable) = match args.selection.read(&matches) {
         Ok((selection, outside)) => (selection, outside, None),
@@ -219,7 +219,8 @@ impl Run<'_> {
     /// One line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
-            (false, _) => "the rest is not begun".to_owned(),
+            _ if self.args.verify_only || self.args.seeing.dry_run => "the rest is not begun".to_owned(),
+            (false, _) => "of the rest nothing is left (--resume keeps it)".to_owned(),
             (true, 0) => "the same command goes on".to_owned(),
             (true, left) => {
                 format!("the same command goes on, with {} of half-copied files", units::bytes(left as f64))
@@ -241,7 +242,8 @@ impl Run<'_> {
             true => self.printer.failures.differences_to_repeat(),
             false => Vec::new(),
         };
-        for line in repeated.iter().chain(&differences_left) {
+        let differences_left = differences_left.iter().map(|line| format!("not mended: {line}"));
+        for line in repeated.iter().cloned().chain(differences_left) {
             write_err(&format!("aiocp: {line}\n"))?;
         }
         let (failures, others) =

@@ -12,6 +12,7 @@ use super::progress::Work;
 use super::signals::end_on_signals;
 use super::sum_args::SumArgs;
 pub use super::sum_args::command;
+use super::summary::count;
 use super::watch::{Shown, Watch, Watched};
 use super::{exit, usage};
 use crate::copy::Filter;
@@ -71,6 +72,7 @@ pub fn run() -> anyhow::Result<u8> {
         run_list(&printer, &paths, mode, filter)?
     }
     watch.end()?;
+    printer.warn_unprintable();
     printer.lock().flush().context("cannot write to stdout")?;
     if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -115,6 +117,9 @@ fn run_check(printer: &Printer, manifests: Vec<PathBuf>, mode: Mode, filter: Fil
     Ok(())
 }
 
+/// So many malformed lines are named before the first good one: beyond them it is hardly a manifest.
+const MALFORMED_NAMED: u64 = 100;
+
 /// What a check counted.
 #[derive(Default)]
 struct Counts {
@@ -122,8 +127,12 @@ struct Counts {
     differing: u64,
     unreadable: u64,
     malformed: u64,
+    /// Of them those that were not named.
+    unnamed: u64,
     missing: u64,
     unlisted: u64,
+    /// Lines that were printed and lead nobody to their file.
+    unprintable: u64,
 }
 
 /// Prints results, and counts failures.
@@ -142,6 +151,10 @@ struct Printer {
 impl Printer {
     fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, result: anyhow::Result<()>) {
@@ -228,9 +241,18 @@ impl Printer {
         self.fail();
     }
 
+    /// Lines that look as b3sum's do, and cannot be checked by anybody.
+    fn warn_unprintable(&self) {
+        let unprintable = self.lock_counts().unprintable;
+        if unprintable > 0 {
+            let names = count(unprintable, "name has", "names have");
+            self.say(&format!("WARNING: {names} bytes that b3sum does not print; --zero keeps them"));
+        }
+    }
+
     /// What is to be known beside the lines, as cksum says it.
     fn print_summary(&self) {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.lock_counts();
         if self.args.ignore_missing && counts.missing > 0 && counts.checked == 0 {
             self.fail();
             self.say("cannot check: no file was there to be verified");
@@ -243,6 +265,10 @@ impl Printer {
                 self.say(&format!("WARNING: {count} {}", if count == 1 { one } else { many }));
             }
         };
+        if counts.unnamed > 0 {
+            let more = count(counts.unnamed, "more such line is", "more such lines are");
+            self.say(&format!("{more} not named; --warn names all"));
+        }
         warn(counts.malformed, "line is improperly formatted", "lines are improperly formatted");
         warn(counts.unreadable, "listed file could not be read", "listed files could not be read");
         warn(counts.differing, "computed checksum did NOT match", "computed checksums did NOT match");
@@ -255,6 +281,9 @@ impl list::Listener for Printer {
         let SumArgs { tag, zero, no_names, raw, .. } = self.args;
         let algorithm = self.args.algorithm().unwrap_or(Algorithm::Blake3);
         let wanted = (output, seek_bytes, len_bytes);
+        if !raw && !no_names && line::is_unprintable(algorithm, zero, name) {
+            self.lock_counts().unprintable += 1;
+        }
         self.print(|out| match raw {
             true => line::write_raw(out, wanted),
             false => line::write(out, Style { tag, zero, names: !no_names }, algorithm, name, wanted),
@@ -284,13 +313,16 @@ impl list::Listener for Printer {
 
 impl check::Listener for Printer {
     fn told(&self, told: Told) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.lock_counts();
         match told {
             Told::Checked(name, verdict) => self.print_checked(&mut counts, &name, verdict),
             Told::Malformed(manifest, number, reason) => {
                 counts.malformed += 1;
                 self.fail();
-                if !self.args.status {
+                let is_none_good = counts.checked + counts.missing == 0;
+                if is_none_good && counts.malformed > MALFORMED_NAMED && !self.args.warn {
+                    counts.unnamed += 1;
+                } else if !self.args.status {
                     self.say(&format!("cannot read line {number} of '{}': {reason}", shown(&manifest)));
                 }
             }

@@ -386,6 +386,18 @@ impl Args {
         Ok((sources.iter().map(strip).collect(), destination))
     }
 
+    /// What may have become of an operand that is missing: a flag took it for its value.
+    pub(super) fn swallowed(&self) -> Option<String> {
+        let seeing = &self.seeing;
+        let files = [
+            ("--manifest", &self.manifest),
+            ("--log-file", &seeing.log_file),
+            ("--failed-list", &seeing.failed_list),
+            ("--report", &seeing.report),
+        ];
+        files.iter().find_map(|(flag, file)| Some(format!("{flag} took '{}' as its FILE", shown(file.as_ref()?))))
+    }
+
     fn named(&self) -> Result<(&[PathBuf], Destination), String> {
         match (&self.target_directory, self.paths.as_slice()) {
             (_, []) => Err("a SOURCE is missing".to_owned()),

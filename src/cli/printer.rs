@@ -242,7 +242,17 @@ impl<'a> Printer<'a> {
             && whole
         {
             let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
-            written.push(output.write(self.sync, |mut out| lines.write(&mut out)));
+            let mut unprintable = 0;
+            written.push(output.write(self.sync, |mut out| {
+                unprintable = lines.write(&mut out)?;
+                Ok(())
+            }));
+            if unprintable > 0 {
+                let names = count(unprintable, "name in the manifest has", "names in the manifest have");
+                self.err(&format!(
+                    "aiocp: warning: {names} bytes that b3sum does not print; a check will not find them\n"
+                ))?;
+            }
         }
         if let Some(output) = &self.failed_list {
             written.push(self.failures.write(output, self.nul, operands, self.sync));

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::tcgetwinsize;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
 /// Where a terminal's width cannot be had.
 const WIDTH: usize = 80;
@@ -63,6 +64,11 @@ impl Screen {
         if self.out_is_terminal { self.lock().print(print) } else { print() }
     }
 
+    /// The columns that a line may have so that it stays one, if standard error is a terminal.
+    pub(super) fn width(&self) -> Option<usize> {
+        io::stderr().is_terminal().then(|| columns() - 1)
+    }
+
     /// Prints on standard error.
     pub(super) fn err(&self, text: &str) -> Result<()> {
         self.lock().print(|| write_err(text))
@@ -71,11 +77,12 @@ impl Screen {
     /// Shows a line of progress, or changes it. `line` is told how wide it may be.
     pub(super) fn draw(&self, line: impl FnOnce(usize) -> String) {
         let mut state = self.lock();
-        if state.questions > 0 {
+        // Whoever put the run into the background types there, or reads what another command prints.
+        if state.questions > 0 || is_in_background() {
             return;
         }
         // The last column stays free: some terminals go to the next line with it.
-        let text = line(width() - 1);
+        let text = line(columns() - 1);
         state.line.get_or_insert_with(new_line).set_message(text);
     }
 
@@ -112,8 +119,13 @@ fn new_line() -> ProgressBar {
     ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::<Line>::default())).with_style(style)
 }
 
+/// Whether the terminal of standard error listens to other processes at the moment, see tcgetpgrp(3).
+fn is_in_background() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|foreground| foreground != getpgrp())
+}
+
 /// The columns of standard error.
-fn width() -> usize {
+fn columns() -> usize {
     match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => WIDTH,
@@ -136,7 +148,7 @@ impl Line {
 
 impl TermLike for Line {
     fn width(&self) -> u16 {
-        u16::try_from(width()).unwrap_or(u16::MAX)
+        u16::try_from(columns()).unwrap_or(u16::MAX)
     }
 
     // There is nothing above or below that would be its own.

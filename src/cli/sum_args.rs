@@ -59,7 +59,7 @@ pub struct SumArgs {
     #[arg(long, requires = "check")]
     pub(super) strict: bool,
 
-    /// Accepted for cksum's sake: malformed lines are always named
+    /// Name all malformed lines, even of what is no manifest
     #[arg(short, long, requires = "check")]
     pub(super) warn: bool,
 

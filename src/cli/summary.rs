@@ -54,24 +54,35 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
     add(Totals::get(&totals.rewritten_bytes), "written again");
     add(Totals::get(&totals.meter.kept_bytes), "copied earlier");
     match Totals::get(&totals.resumed) {
+        0 => {}
+        resumed => line += &format!(", {} finished earlier", count(resumed, "file", "files")),
+    }
+    match Totals::get(&totals.skipped) {
         0 => line,
-        resumed => line + &format!(", {} finished earlier", count(resumed, "file", "files")),
+        skipped => line + &format!(", {skipped} skipped"),
     }
 }
 
 /// What a dry run found.
 pub(super) fn plan(totals: &Totals) -> String {
-    let of = |sum, one, many| count(Totals::get(sum), one, many);
-    format!(
-        "would copy {} ({}) and make {}, {}, {} and {}; {} skipped\n",
-        of(&totals.files, "file", "files"),
-        units::bytes(Totals::get(&totals.planned_bytes) as f64),
+    let of = |sum, one, many| match Totals::get(sum) {
+        0 => None,
+        number => Some(count(number, one, many)),
+    };
+    let bytes = units::bytes(Totals::get(&totals.planned_bytes) as f64);
+    let copied = of(&totals.files, "file", "files").map(|files| format!("copy {files} ({bytes})"));
+    let made = [
         of(&totals.made_directories, "directory", "directories"),
         of(&totals.links, "link", "links"),
         of(&totals.hard_links, "hard link", "hard links"),
         of(&totals.specials, "special file", "special files"),
-        Totals::get(&totals.skipped),
-    )
+    ];
+    let made = made.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let made = Some(made).filter(|made| !made.is_empty()).map(|made| format!("make {made}"));
+    let skipped =
+        Some(Totals::get(&totals.skipped)).filter(|&skipped| skipped > 0).map(|skipped| format!("skip {skipped}"));
+    let all: Vec<_> = [copied, made, skipped].into_iter().flatten().collect();
+    if all.is_empty() { "would do nothing\n".to_owned() } else { format!("would {}\n", all.join("; ")) }
 }
 
 /// `1 file` or `2 files`.

@@ -89,7 +89,9 @@ impl Watched {
 
     /// Prints the present line on standard error.
     fn tell(&self) -> anyhow::Result<()> {
-        self.screen.err(&format!("{}: {}\n", self.name, self.line(None)))
+        let before = format!("{}: ", self.name);
+        let width = self.screen.width().map(|width| width.saturating_sub(before.len()));
+        self.screen.err(&format!("{before}{}\n", self.line(width)))
     }
 
     /// What SIGUSR1 does.

@@ -84,6 +84,12 @@ pub fn write(
     out.write_all(if style.zero { b"\0" } else { b"\n" })
 }
 
+/// Whether a line with this name leads nobody to the file: `b3sum` prints a character of its own for bytes that are not UTF-8, and so does a line that is
+/// meant to be the same.
+pub fn is_unprintable(algorithm: Algorithm, zero: bool, name: &[u8]) -> bool {
+    algorithm == Algorithm::Blake3 && !zero && std::str::from_utf8(name).is_err()
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[digit as usize])).collect()

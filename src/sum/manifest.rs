@@ -19,14 +19,16 @@ impl Manifest {
         self.0.push(path.into_os_string().into_vec(), hash.to_vec())
     }
 
-    /// Writes all lines.
-    pub fn write(self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes all lines, and answers with how many of them lead nobody to their file, see [`line::is_unprintable`].
+    pub fn write(self, out: &mut impl Write) -> io::Result<u64> {
+        let mut unprintable = 0;
         let style = Style { tag: false, zero: false, names: true };
         for record in self.0.sorted() {
             let (path, hash) = record?;
             let len_bytes = hash.len() as u64;
+            unprintable += u64::from(line::is_unprintable(Algorithm::Blake3, style.zero, &path));
             line::write(out, style, Algorithm::Blake3, &path, (&Output::Fixed(hash), 0, len_bytes))?;
         }
-        Ok(())
+        Ok(unprintable)
     }
 }

@@ -102,7 +102,7 @@ impl Run<'_> {
         }
         let (from, to) = (Node::open(&source.file), Node::open(&file));
         self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: true });
-        for synced in self.sync(vec![Arc::new(file)]) {
+        for synced in self.sync(dir, vec![Arc::new(file)]) {
             synced.map_err(|cause| error("fsync", cause))?;
         }
         self.report_made("attributes", dir, entry, Put::of(entry));

@@ -5,6 +5,7 @@ mod backup;
 mod blocks;
 mod clone;
 mod compare;
+mod durable;
 mod existing;
 mod file;
 mod hardlinks;
@@ -18,6 +19,7 @@ mod queue;
 mod readback;
 mod record;
 mod resume;
+mod rounds;
 mod stop;
 mod stream;
 mod target;
@@ -51,6 +53,7 @@ pub use instead::Make;
 pub use operands::{Destination, Operands};
 use queue::Queue;
 use resume::Journal;
+use rounds::Rounds;
 pub use stop::Stop;
 pub use target::Target;
 use worker::Run;
@@ -245,6 +248,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         keeper,
         hard_links: HardLinks::default(),
         open_dirs,
+        rounds: Rounds::default(),
         made: Made::default(),
         compared: Mutex::default(),
         unsynced: Mutex::default(),
@@ -331,7 +335,8 @@ impl tree::Visitor for Run<'_> {
         self.queue.push_batch(batch);
     }
 
-    fn entered(&self, dir: &tree::Dir) {
+    fn entered(&self, dir: &tree::OpenDir) {
+        self.begin_syncs(dir);
         Totals::add(&self.totals.directories, 1);
         Totals::add(&self.totals.made_directories, u64::from(dir.fresh));
         if dir.fresh && self.sink.wants_files() {

@@ -18,7 +18,7 @@ use super::worker::Run;
 use crate::error::{Cause, Error, Result};
 use crate::report::{Event, Skip};
 use crate::sys::fs::{self, Stat};
-use crate::tree::{self, Batch, Dir, Entry, EntryKind, Follow, List, OpenDirs, Visitor};
+use crate::tree::{self, Batch, Dir, Entry, EntryKind, Follow, List, OpenDir, OpenDirs, Visitor};
 
 /// How the destination is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,13 +284,16 @@ impl Pair {
 
     fn walk(&self, run: &Run<'_>) -> Result<()> {
         let scope = run.options.scope();
-        let mut dir = self.open_root(&run.open_dirs)?;
+        let root = self.open_root(&run.open_dirs)?;
+        run.begin_syncs(&root);
+        let mut dir = Arc::clone(root.dir());
+        drop(root);
         for name in &self.parents {
             let entered = tree::enter(&dir, name, &scope, run);
             run.release_dir(dir);
             let Some(entered) = entered? else { return Ok(()) };
-            dir = entered;
-            run.entered(&dir);
+            run.entered(&entered);
+            dir = Arc::clone(entered.dir());
         }
         let Self { source, target, stat, followed, .. } = self;
         let renamed = (source.name != target.name).then(|| target.name.clone());
@@ -315,7 +318,7 @@ impl Pair {
     }
 
     /// The pair of folders from which this operand is reached.
-    fn open_root(&self, open_dirs: &Arc<OpenDirs>) -> Result<Arc<Dir>> {
+    fn open_root(&self, open_dirs: &Arc<OpenDirs>) -> Result<OpenDir> {
         let (mut source, mut target) = (self.source.clone(), self.target.clone());
         for _ in &self.parents {
             for named in [&mut source, &mut target] {
@@ -327,9 +330,8 @@ impl Pair {
         let target_fd =
             target.open_folder_to_sync().map_err(|cause| Error::new("open directory", &target.folder, cause))?;
         let (source_path, target_path) = (source.folder.clone(), target.folder);
-        let root = Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
-            .map_err(|cause| Error::new("stat", &source.folder, cause))?;
-        Ok(Arc::clone(root.dir()))
+        Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
+            .map_err(|cause| Error::new("stat", &source.folder, cause))
     }
 }
 

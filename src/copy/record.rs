@@ -244,7 +244,7 @@ impl Run<'_> {
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
         let kept = self.keep(dir, entry, &Metadata { source: from, stat: &sides[0], target: to, existed: false });
         // What is no file cannot be synced itself.
-        let synced = self.sync(vec![if is_file { target } else { Arc::clone(&dir.target) }]);
+        let synced = self.sync(dir, vec![if is_file { target } else { Arc::clone(&dir.target) }]);
         let synced = synced.into_iter().collect::<io::Result<()>>();
         synced.map_err(|cause| Error::new("fsync", dir.target_path(name), cause))?;
         self.record_alone(dir, entry, (&sides[0], kept), hash);

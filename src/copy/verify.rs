@@ -196,7 +196,7 @@ impl Run<'_> {
         Totals::add(&self.totals.rewritten_bytes, moved.written_bytes);
         let (from, to) = (Node::open(&source.file), Node::open(target));
         self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: true });
-        let synced = self.sync(vec![Arc::clone(target)]);
+        let synced = self.sync(dir, vec![Arc::clone(target)]);
         synced.into_iter().collect::<io::Result<()>>().map_err(|cause| target_error("fsync", cause.into()))?;
         Ok(moved)
     }

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Options;
 use super::compare::Pair;
+use super::durable::Unsynced;
 use super::existing::{Admitted, Made, Put};
 use super::file::{Filled, Source};
 use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
@@ -18,6 +18,7 @@ use super::instead::Make;
 use super::queue::{Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
+use super::rounds::Rounds;
 use super::stop::Stop;
 use super::stream::BUFFER_ALIGN_BYTES;
 use super::target;
@@ -26,7 +27,7 @@ use crate::error::{Cause, Error, Result};
 use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES};
 use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
-use crate::sys::{Node, fs};
+use crate::sys::fs;
 use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
 
 /// Everything that the workers share.
@@ -45,6 +46,8 @@ pub struct Run<'a> {
     pub keeper: Keeper,
     pub hard_links: HardLinks,
     pub open_dirs: Arc<OpenDirs>,
+    /// What makes many small files durable.
+    pub rounds: Rounds,
     /// What was made for operands.
     pub made: Made,
     /// Pairs of files with several names that were compared.
@@ -58,14 +61,6 @@ pub struct Run<'a> {
     /// Under `--resume`.
     pub journal: Option<Journal>,
     pub stop: &'a Stop,
-}
-
-/// A directory whose names are not durable yet.
-pub struct Unsynced {
-    dir: Arc<Dir>,
-    target: Arc<OwnedFd>,
-    /// Whether nothing more is to be done in it: all that is in it was gone through, and its metadata was kept.
-    is_finished: bool,
 }
 
 /// A file that is written, but without its name.
@@ -158,7 +153,7 @@ impl Run<'_> {
         self.keep_named(dir, &entry.name, entry.target_name(), metadata)
     }
 
-    fn keep_named(&self, dir: &Dir, source_name: &OsStr, target_name: &OsStr, metadata: &Metadata<'_>) -> bool {
+    pub fn keep_named(&self, dir: &Dir, source_name: &OsStr, target_name: &OsStr, metadata: &Metadata<'_>) -> bool {
         let mut kept = true;
         self.keeper.keep(metadata, &mut |loss| {
             let path = if loss.at_source { dir.source_path(source_name) } else { dir.target_path(target_name) };
@@ -404,7 +399,8 @@ impl Run<'_> {
     /// Makes written files durable, proves them if that is wanted, and gives them their names. A failed fsync is final for a file: the
     /// kernel has marked its pages clean, so that a second one would find nothing wrong.
     fn settle(&self, dir: &OpenDir, written: Vec<Written>, buffer: &mut [u8]) {
-        let synced = self.sync(written.iter().map(|file| Arc::clone(file.filled.target.file())).collect());
+        let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
+        let synced = self.sync(dir, files);
         let mut durable = Vec::with_capacity(written.len());
         for (file, synced) in written.into_iter().zip(synced) {
             match synced {
@@ -508,89 +504,6 @@ impl Run<'_> {
             let (source, target) = (dir.source_path(&entry.name), dir.target_path(entry.target_name()));
             let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
             self.sink.event(Event::Made(report::Made { kind, source, target, replaced, backup }));
-        }
-    }
-
-    /// Fsyncs the files, and with them the directories that wait for it and the journal, if it is time.
-    pub fn sync(&self, mut files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
-        let count = files.len();
-        if !self.options.sync {
-            return files.iter().map(|_| Ok(())).collect();
-        }
-        let journal = self.journal_due(count == 0);
-        let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
-        files.extend(journal.map(|journal| Arc::clone(journal.file())));
-        let mut results = self.pipeline.sync(files);
-        let mut others = results.drain(count..);
-        let mut records = Records::default();
-        for (Unsynced { dir, target, is_finished }, result) in dirs.iter().zip(&mut others) {
-            match result {
-                // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no more to be had.
-                Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
-                    self.fail(Error::new("fsync directory", dir.target_path(OsStr::new("")), cause));
-                }
-                _ if *is_finished => self.record_dir(dir, target, &mut records),
-                _ => {}
-            }
-        }
-        if let (Some(journal), Some(Err(cause))) = (journal, others.next()) {
-            self.fail(Error::new("fsync the journal", journal.path(), cause));
-        }
-        drop(others);
-        self.append(records);
-        results
-    }
-
-    /// Makes the names of all finished directories durable.
-    pub fn sync_all_dirs(&self) {
-        self.sync(Vec::new());
-    }
-
-    /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
-    pub fn release_dir(&self, mut dir: Arc<Dir>) {
-        while dir.release() {
-            let parent = dir.parent().map(Arc::clone);
-            match dir.open() {
-                Ok(open) => self.finish_dir(&open),
-                Err(error) => self.fail(error),
-            }
-            match parent {
-                Some(parent) => dir = parent,
-                None => return,
-            }
-        }
-    }
-
-    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees that its names become durable.
-    fn finish_dir(&self, dir: &OpenDir) {
-        // Its final mode may be one that does not let us look up from it.
-        Dir::open_parent(dir);
-        if self.options.dry_run {
-            return;
-        }
-        // One that was not gone through to its end is left as it is, but for the names in it.
-        let mut is_finished = !self.stop.is_requested();
-        // A comparison leaves directories as they are, unless it made them.
-        if is_finished && dir.parent().is_some() && (self.options.make != Make::Nothing || dir.fresh) {
-            if self.is_finished_dir(dir) {
-                return;
-            }
-            let (source, target) = (Node::open(&dir.source), Node::open(&dir.target));
-            let nothing = OsStr::new("");
-            let metadata = Metadata { source, stat: &dir.stat, target, existed: !dir.fresh };
-            is_finished = self.keep_named(dir, nothing, nothing, &metadata);
-        }
-        if !self.options.sync {
-            return;
-        }
-        let waiting = {
-            let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-            unsynced.push(Unsynced { dir: Arc::clone(dir.dir()), target: Arc::clone(&dir.target), is_finished });
-            unsynced.len()
-        };
-        if waiting >= self.unsynced_max {
-            self.sync_all_dirs();
         }
     }
 }

@@ -118,8 +118,8 @@ pub trait Visitor {
     fn extra(&self, path: PathBuf);
     /// Takes a batch; it may block until there is room.
     fn batch(&self, batch: Batch);
-    /// A directory was made or found in the destination.
-    fn entered(&self, dir: &Dir);
+    /// A directory was made or found in the destination, and nothing in it yet.
+    fn entered(&self, dir: &OpenDir);
     /// The walker lets go of a directory.
     fn release(&self, dir: Arc<Dir>);
     /// Something cannot be listed or made.
@@ -403,10 +403,9 @@ pub fn enter(
     name: &OsStr,
     scope: &Scope<'_>,
     visitor: &impl Visitor,
-) -> Result<Option<Arc<Dir>>, Error> {
+) -> Result<Option<OpenDir>, Error> {
     let found = Found { name, target_name: name, ino: None, followed: true };
-    let opened = open_pair(&parent.open()?, found, None, scope, visitor)?;
-    Ok(opened.map(|dir| Arc::clone(dir.dir())))
+    open_pair(&parent.open()?, found, None, scope, visitor)
 }
 
 /// Opens a directory of the source and its counterpart. `top` is the first pair of this walk: a source that

@@ -1,0 +1,131 @@
+//! What makes files and the names in directories durable.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError};
+
+use super::instead::Make;
+use super::record::Records;
+use super::worker::Run;
+use crate::error::Error;
+use crate::sys::Node;
+use crate::tree::{Dir, Metadata, OpenDir};
+
+/// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync is less work for everybody.
+const MANY: usize = 16;
+
+/// A directory whose names are not durable yet.
+pub struct Unsynced {
+    dir: Arc<Dir>,
+    target: Arc<OwnedFd>,
+    /// Whether nothing more is to be done in it: all that is in it was gone through, and its metadata was kept.
+    is_finished: bool,
+}
+
+impl Run<'_> {
+    /// Takes note of a directory in which nothing was written yet.
+    pub fn begin_syncs(&self, dir: &OpenDir) {
+        if self.options.sync && !self.options.dry_run {
+            self.rounds.begin(dir.devices()[1], &dir.target);
+        }
+    }
+
+    /// Makes files in a directory durable, and with them the directories that wait for it and the journal, if it is time.
+    pub fn sync(&self, dir: &Dir, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        self.sync_with_dirs(Some(dir), files)
+    }
+
+    fn sync_with_dirs(&self, dir: Option<&Dir>, mut files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        let count = files.len();
+        if !self.options.sync {
+            return files.iter().map(|_| Ok(())).collect();
+        }
+        let journal = self.journal_due(count == 0);
+        let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
+        let all = dir.into_iter().chain(dirs.iter().map(|unsynced| &*unsynced.dir));
+        let mut results = self.sync_at_once(all, files);
+        results.extend(self.pipeline.sync(journal.iter().map(|journal| Arc::clone(journal.file())).collect()));
+        let mut others = results.drain(count..);
+        let mut records = Records::default();
+        for (Unsynced { dir, target, is_finished }, result) in dirs.iter().zip(&mut others) {
+            match result {
+                // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no more to be had.
+                Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
+                    self.fail(Error::new("fsync directory", dir.target_path(OsStr::new("")), cause));
+                }
+                _ if *is_finished => self.record_dir(dir, target, &mut records),
+                _ => {}
+            }
+        }
+        if let (Some(journal), Some(Err(cause))) = (journal, others.next()) {
+            self.fail(Error::new("fsync the journal", journal.path(), cause));
+        }
+        drop(others);
+        self.append(records);
+        results
+    }
+
+    /// Makes files durable that are in these directories, or are these directories: many on one filesystem by one call, others each by its own.
+    fn sync_at_once<'d>(&self, dirs: impl Iterator<Item = &'d Dir>, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        let mut devices = dirs.map(|dir| dir.devices()[1]);
+        let is_done = match devices.next() {
+            Some(device) if files.len() >= MANY => devices.all(|other| other == device) && self.rounds.sync(device),
+            _ => false,
+        };
+        if is_done { files.iter().map(|_| Ok(())).collect() } else { self.pipeline.sync(files) }
+    }
+
+    /// Makes the names of all finished directories durable.
+    pub fn sync_all_dirs(&self) {
+        self.sync_with_dirs(None, Vec::new());
+    }
+
+    /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
+    pub fn release_dir(&self, mut dir: Arc<Dir>) {
+        while dir.release() {
+            let parent = dir.parent().map(Arc::clone);
+            match dir.open() {
+                Ok(open) => self.finish_dir(&open),
+                Err(error) => self.fail(error),
+            }
+            match parent {
+                Some(parent) => dir = parent,
+                None => return,
+            }
+        }
+    }
+
+    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees that its names become durable.
+    fn finish_dir(&self, dir: &OpenDir) {
+        // Its final mode may be one that does not let us look up from it.
+        Dir::open_parent(dir);
+        if self.options.dry_run {
+            return;
+        }
+        // One that was not gone through to its end is left as it is, but for the names in it.
+        let mut is_finished = !self.stop.is_requested();
+        // A comparison leaves directories as they are, unless it made them.
+        if is_finished && dir.parent().is_some() && (self.options.make != Make::Nothing || dir.fresh) {
+            if self.is_finished_dir(dir) {
+                return;
+            }
+            let (source, target) = (Node::open(&dir.source), Node::open(&dir.target));
+            let nothing = OsStr::new("");
+            let metadata = Metadata { source, stat: &dir.stat, target, existed: !dir.fresh };
+            is_finished = self.keep_named(dir, nothing, nothing, &metadata);
+        }
+        if !self.options.sync {
+            return;
+        }
+        let waiting = {
+            let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+            unsynced.push(Unsynced { dir: Arc::clone(dir.dir()), target: Arc::clone(&dir.target), is_finished });
+            unsynced.len()
+        };
+        if waiting >= self.unsynced_max {
+            self.sync_all_dirs();
+        }
+    }
+}

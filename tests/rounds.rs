@@ -1,0 +1,114 @@
+//! Many small files made durable at once by syncfs, and what becomes of that where it fails.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::*;
+
+/// Files `0` and so on with different contents.
+fn make(folder: &Path, count: u64, bytes: usize) {
+    fs::create_dir(folder).unwrap();
+    for n in 0..count {
+        fs::write(folder.join(n.to_string()), noise(bytes, n)).unwrap();
+    }
+}
+
+/// How often a copy of these files calls syncfs, with strace's `inject`.
+fn syncfs_calls(place: &Path, source: &str, inject: &[&str]) -> usize {
+    let trace = place.join("trace");
+    // Where others have much to write, it is left to them when they do.
+    rustix::fs::sync();
+    let mut command = strace(&[&["-e", "trace=syncfs"], inject].concat(), &trace);
+    run(command.current_dir(place).args(["-T", source, "copy"]), 0);
+    are_same(&place.join(source), &place.join("copy"));
+    fs::remove_dir_all(place.join("copy")).unwrap();
+    fs::read_to_string(trace).unwrap().matches("syncfs(").count()
+}
+
+fn are_same(source: &Path, target: &Path) {
+    must(Command::new("diff").arg("-r").args([source, target]));
+}
+
+#[test]
+fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
+    if !have_strace() || !is_root("mounting filesystems") {
+        return;
+    }
+    for kind in ["ext4", "xfs", "btrfs", "tmpfs"] {
+        let mounted = Mounted::new(kind, 400);
+        let place = &mounted.path;
+        make(&place.join("many"), 1000, 3000);
+        make(&place.join("few"), 10, 3000);
+        let calls = syncfs_calls(place, "many", &[]);
+        assert_eq!((1..=40).contains(&calls), kind != "tmpfs", "on {kind}: {calls} calls");
+        assert_eq!(syncfs_calls(place, "few", &[]), 0, "on {kind}: fsync is less work for everybody");
+        let calls = syncfs_calls(place, "many", &["-e", "inject=syncfs:error=EIO"]);
+        assert_eq!(calls, usize::from(kind != "tmpfs"), "on {kind}: fsync finds nothing wrong");
+    }
+}
+
+/// A block device of 400 MiB that takes 40 of them, and fails whole requests after that.
+struct Failing {
+    number: String,
+    path: PathBuf,
+}
+
+impl Failing {
+    fn new(folder: &Path) -> Option<Self> {
+        let Ok(number) = fs::read_to_string("/sys/class/zram-control/hot_add") else {
+            std::io::stderr().write_all(b"SKIPPED: this kernel has no zram\n").unwrap();
+            return None;
+        };
+        let number = number.trim().to_owned();
+        let device = Path::new("/sys/block").join(format!("zram{number}"));
+        fs::write(device.join("disksize"), "400M").unwrap();
+        fs::write(device.join("mem_limit"), "40M").unwrap();
+        let path = folder.join("device");
+        let numbers = fs::read_to_string(device.join("dev")).unwrap();
+        let (major, minor) = numbers.trim().split_once(':').unwrap();
+        must(Command::new("mknod").arg(&path).args(["b", major, minor]));
+        Some(Self { number, path })
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        // Nothing of it is left after a test that failed, either.
+        let unmounted = Command::new("umount").arg(&self.path).output().is_ok_and(|output| output.status.success());
+        let removed = fs::write("/sys/class/zram-control/hot_remove", &self.number);
+        assert!(std::thread::panicking() || (unmounted && removed.is_ok()), "{removed:?}");
+    }
+}
+
+#[test]
+fn what_the_device_did_not_take_has_no_name() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let folder = folder();
+    let Some(device) = Failing::new(folder.path()) else { return };
+    let mount = folder.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let no_trim = "lazy_itable_init=1,nodiscard";
+    must(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "^has_journal", "-E", no_trim]).arg(&device.path));
+    must(Command::new("mount").arg(&device.path).arg(&mount));
+    let (from, copy) = (folder.path().join("from"), mount.join("copy"));
+    make(&from, 1000, 80_000);
+    rustix::fs::sync();
+    let output = run(aiocp().arg("-T").args([&from, &copy]), 1);
+    let said = stderr(&output);
+    let failed = said.lines().filter_map(|line| line.strip_prefix("aiocp: cannot fsync '")?.split_once("': "));
+    let failed: BTreeSet<&str> = failed.map(|(path, _)| path).collect();
+    // Past the page cache, which still has what was lost.
+    let compared = run(aiocp().args(["-T", "--verify-only", "--direct=always"]).args([&from, &copy]), 3);
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    let missing: BTreeSet<&str> = lines.lines().filter_map(|line| line.strip_suffix(": missing")).collect();
+    assert_eq!(lines.lines().count(), missing.len(), "what has its name is on the device: {lines}");
+    assert!((100..900).contains(&missing.len()), "{lines}");
+    assert_eq!(failed, missing, "each is told by its name");
+}

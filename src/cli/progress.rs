@@ -104,9 +104,6 @@ impl State {
     /// The line in at most `width` columns: what matters least is left out first.
     pub(super) fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
-        if self.found_bytes == 0 && !self.all_found && !self.stopping {
-            return "searching".to_owned();
-        }
         // Each part with its rank.
         let mut parts = Vec::new();
         match self.stopping {
@@ -217,7 +214,7 @@ mod tests {
         let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
         assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
         assert!(verifies.line(Some(429e6), None).ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left"));
-        assert_eq!(State::default().line(None, None), "searching");
+        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 files");
         let stopping = State { stopping: true, ..state() };
         assert_eq!(stopping.line(Some(812e6), Some(55)), "stopping (again: at once), 1.93 GB of 4.29 GB written");
         let hashes = State { work: Work::Hash, durable_bytes: None, ..state() };

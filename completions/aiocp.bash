@@ -250,7 +250,7 @@ _aiocp_words() {
         prev+="="
     fi
     case "${prev}" in
-        --preserve|--preserve=|--no-preserve|--no-preserve=)
+        --preserve=|--no-preserve|--no-preserve=)
             # The last word of a list, behind those before it.
             local before=""
             if [[ "$2" == *,* ]]; then before="${2%,*},"; fi

@@ -1,7 +1,7 @@
 //! **aiocp** copies files and trees on Linux at the speed of the device, and knows the BLAKE3 hash of what it moved.
 //!
 //! ```text
-//!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ──────────┬─► fsync ─► publish ─► report
+//!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ──────────┬─► sync ─► publish ─► report
 //! (tree)   (names)   (opens)  │                                       │  (batch,
 //!                             └─ big ──► pipeline: pread ─► block ─┬─► pwrite    one
 //!                                        (N in flight, one context)└─► hash    context)

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -109,13 +109,6 @@ fn what_is_printed_meanwhile_does_not_meet_the_line() {
         let (before, _) = shown.split_once(&line).unwrap_or_else(|| panic!("{line}: {shown:?}"));
         assert!(before.is_empty() || before.ends_with(['\n', '\r', 'J']), "it begins a line: {shown:?}");
     }
-}
-
-/// Whether a process has a handler for this signal, as proc(5) tells it.
-fn catches(child: &Child, signal: Signal) -> bool {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-    u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }
 
 #[test]
@@ -274,7 +267,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
+        // Where it is gone already, another assertion has failed.
+        let killed = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+        assert!(std::thread::panicking() || killed.is_ok_and(|output| output.status.success()));
     }
 }
 
@@ -308,19 +303,26 @@ fn in_the_background_there_is_no_line() {
         return;
     }
     let folder = folder();
-    fs::write(folder.path().join("big"), noise(8 << 20, 1)).unwrap();
+    fs::write(folder.path().join("big"), noise(256 << 20, 1)).unwrap();
     let terminal = Terminal::new(folder.path());
     terminal.lines_when(|lines| lines == ["$"]);
     let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
     // A shell without job control leaves its jobs in the foreground.
-    let typed = format!("set -m; clear; {program} --progress=always --bwlimit=4M big copy & read x; clear; fg");
+    let typed = format!(
+        "set -m; clear; {program} --progress=always --bwlimit=4M --log-file 'under way' big copy & read x; clear; fg"
+    );
     terminal.type_in(&[&typed, "Enter"]);
+    let is_under_way = || fs::read_dir(folder.path()).unwrap().any(|entry| entry.unwrap().file_name() == "under way");
+    while !is_under_way() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     std::thread::sleep(Duration::from_millis(700));
     let shown = terminal.tmux(&["capture-pane", "-p"]);
     assert!(!shown.contains(" written"), "{shown}");
     terminal.type_in(&["Enter"]);
     terminal.lines_when(|lines| lines.iter().any(|line| line.contains(" written, ")));
-    terminal.lines_when(|lines| lines.iter().any(|line| line.starts_with("aiocp: 1 file, 8.39 MB in ")));
+    terminal.type_in(&["C-c"]);
+    terminal.lines_when(|lines| lines.iter().any(|line| line.starts_with("aiocp: interrupted: ")));
 }
 
 #[test]

@@ -474,6 +474,9 @@ fn a_second_signal_waits_for_nobody_who_has_stopped_reading() {
     command.current_dir(&folder).args(["--debug", "from", "to"]).stderr(Stdio::piped());
     // Its lines fill the pipe, which stays open and is never read.
     let mut child = command.spawn().unwrap();
+    while !catches(&child, Signal::INT) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     std::thread::sleep(Duration::from_millis(500));
     for _ in 0..2 {
         assert!(child.try_wait().unwrap().is_none());

@@ -24,7 +24,9 @@ fn syncfs_calls(place: &Path, source: &str, inject: &[&str]) -> usize {
     // Where others have much to write, it is left to them when they do.
     rustix::fs::sync();
     let mut command = strace(&[&["-e", "trace=syncfs"], inject].concat(), &trace);
-    run(command.current_dir(place).args(["-T", source, "copy"]), 0);
+    let said = stderr(&run(command.current_dir(place).args(["-T", source, "copy"]), 0));
+    let warning = "aiocp: warning: cannot syncfs 'copy': Input/output error\n";
+    assert_eq!(said.matches(warning).count(), said.lines().filter(|line| !line.contains("hint: ")).count(), "{said}");
     are_same(&place.join(source), &place.join("copy"));
     fs::remove_dir_all(place.join("copy")).unwrap();
     fs::read_to_string(trace).unwrap().matches("syncfs(").count()

@@ -10,7 +10,7 @@ use common::{folder, have, run};
 mod common;
 
 /// What is typed before the tab key, and the words that the shell then has.
-const TYPED: [(&str, &[&str]); 12] = [
+const TYPED: [(&str, &[&str]); 13] = [
     ("aiocp --exclude-f", &["--exclude-from"]),
     ("aiocp --direct=al", &["--direct=always"]),
     ("aiocp --direct al", &["--direct", "always"]),
@@ -20,6 +20,7 @@ const TYPED: [(&str, &[&str]); 12] = [
     ("aiocp odd", &["odd name"]),
     ("aiocp -a odd", &["-a", "odd name"]),
     // A value that may be left out is no word of its own.
+    ("aiocp --preserve mo", &["--preserve", "more"]),
     ("aiocp --update odd", &["--update", "odd name"]),
     ("aiocp -t fol", &["-t", "folder here"]),
     ("aiosum --algorithm=sha2", &["--algorithm=sha256"]),
@@ -48,6 +49,7 @@ fn complete(shell: &str, home: &Path) {
     let work = home.join("work");
     fs::create_dir_all(work.join("folder here")).unwrap();
     fs::write(work.join("odd name"), "").unwrap();
+    fs::write(work.join("more"), "").unwrap();
     let mut terminal = Command::new("script")
         .args(["-qfec", shell, "/dev/null"])
         .current_dir(&work)

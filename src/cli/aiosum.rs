@@ -66,12 +66,13 @@ pub fn run() -> anyhow::Result<u8> {
         counts: Mutex::default(),
         args,
     };
-    if printer.args.check {
-        run_check(&printer, paths, mode, filter)?
-    } else {
-        run_list(&printer, &paths, mode, filter)?
-    }
+    let ran = match printer.args.check {
+        true => run_check(&printer, paths, mode, filter),
+        false => run_list(&printer, &paths, mode, filter),
+    };
+    // Whatever is said next does not meet the line of progress.
     watch.end()?;
+    ran?;
     printer.warn_unprintable();
     printer.lock().flush().context("cannot write to stdout")?;
     if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -388,14 +388,10 @@ impl Args {
 
     /// What may have become of an operand that is missing: a flag took it for its value.
     pub(super) fn swallowed(&self) -> Option<String> {
-        let seeing = &self.seeing;
-        let files = [
-            ("--manifest", &self.manifest),
-            ("--log-file", &seeing.log_file),
-            ("--failed-list", &seeing.failed_list),
-            ("--report", &seeing.report),
-        ];
-        files.iter().find_map(|(flag, file)| Some(format!("{flag} took '{}' as its FILE", shown(file.as_ref()?))))
+        let words: Vec<_> = std::env::args_os().collect();
+        let flags = ["--manifest", "--log-file", "--failed-list", "--report"];
+        let taken = words.windows(2).find(|pair| flags.iter().any(|flag| pair[0] == *flag))?;
+        Some(format!("{} took '{}' as its FILE", shown(&taken[0]), shown(&taken[1])))
     }
 
     fn named(&self) -> Result<(&[PathBuf], Destination), String> {

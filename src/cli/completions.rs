@@ -49,7 +49,11 @@ fn in_bash(command: &Command, script: &str) -> String {
     let (functions, registration) = script.split_at(end);
     let registration = registration.replace(&format!("complete -F _{name} "), &format!("complete -F _{name}_words "));
     let registration = registration.replace(" -o nosort", "");
-    let lists = with_lists(command).iter().map(|(long, _)| format!("--{long}|--{long}=")).collect::<Vec<_>>();
+    let lists = with_lists(command).into_iter().map(|(long, _)| match with_optional_values(command).contains(&long) {
+        true => format!("--{long}="),
+        false => format!("--{long}|--{long}="),
+    });
+    let lists = lists.collect::<Vec<_>>();
     let in_lists = match lists.join("|") {
         none if none.is_empty() => none,
         lists => format!(

@@ -45,7 +45,9 @@ impl Run<'_> {
         let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
         let all = dir.into_iter().chain(dirs.iter().map(|unsynced| &*unsynced.dir));
-        let mut results = self.sync_at_once(all, files);
+        // Few files may be mounted from elsewhere, each by itself.
+        let at_once = count == 0 || count >= MANY;
+        let mut results = if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) };
         results.extend(self.pipeline.sync(journal.iter().map(|journal| Arc::clone(journal.file())).collect()));
         let mut others = results.drain(count..);
         let mut records = Records::default();
@@ -68,12 +70,19 @@ impl Run<'_> {
     }
 
     /// Makes files durable that are in these directories, or are these directories: many on one filesystem by one call, others each by its own.
-    fn sync_at_once<'d>(&self, dirs: impl Iterator<Item = &'d Dir>, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
-        let mut devices = dirs.map(|dir| dir.devices()[1]);
-        let is_done = match devices.next() {
-            Some(device) if files.len() >= MANY => devices.all(|other| other == device) && self.rounds.sync(device),
-            _ => false,
-        };
+    fn sync_at_once<'d>(
+        &self,
+        mut dirs: impl Iterator<Item = &'d Dir>,
+        files: Vec<Arc<OwnedFd>>,
+    ) -> Vec<io::Result<()>> {
+        let Some(first) = dirs.next().filter(|_| files.len() >= MANY) else { return self.pipeline.sync(files) };
+        let device = first.devices()[1];
+        let is_done = dirs.all(|dir| dir.devices()[1] == device)
+            && self.rounds.sync(device).unwrap_or_else(|cause| {
+                // It may be of others, or of nothing that fsync looks at.
+                self.warn(Error::new("syncfs", first.target_path(OsStr::new("")), cause));
+                false
+            });
         if is_done { files.iter().map(|_| Ok(())).collect() } else { self.pipeline.sync(files) }
     }
 

@@ -1,19 +1,23 @@
 //! Makes what many workers wrote durable at once: one syncfs(2) for all of it, instead of an fsync(2) for each file.
 //!
 //! Whoever comes while a round is under way waits for the next, which covers whatever was written before it began. That there was no error is known from one
-//! descriptor for each filesystem, open since before anything was written there: syncfs tells it of every error since then. After an error, and where a round would
-//! make others write as well, whoever waits has to fsync each file, which also says whose error it is.
+//! descriptor for each filesystem, open since before anything was written there: syncfs tells it of every error since then, though not whose it is. After an error,
+//! and where a round would make others write as well, whoever waits has to fsync each file.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::syncfs;
+use rustix::fs::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
+use rustix::io::Errno;
 
 use crate::sys::fs;
 
-/// With so much to be written in the whole system, most of it is of others, who shall neither be made to write it now nor be waited for.
+/// With so much to be written in the whole system, some of it may be of others, who shall neither be made to write it now nor be waited for. Files that are so large
+/// that the copy's own come to as much gain little from a round.
 const DIRTY_BYTES_MAX: u64 = 256 << 20;
+/// Beyond so many filesystems, such as the subvolumes of a btrfs, each of which would hold a descriptor, there is fsync.
+const FILESYSTEMS_MAX: usize = 16;
 
 /// The filesystems that are written to.
 #[derive(Default)]
@@ -23,10 +27,8 @@ struct Filesystem {
     device: u64,
     /// A directory on it, open since before anything was written there.
     root: Arc<OwnedFd>,
-    /// Nothing is there to be waited for where syncfs does not say whether it did all.
-    is_honest: bool,
-    /// What of the page cache is not on any device yet.
-    dirty_bytes: fn() -> io::Result<u64>,
+    /// A round; false if others have much to write.
+    round: fn(&OwnedFd) -> io::Result<bool>,
     state: Mutex<State>,
     over: Condvar,
 }
@@ -48,41 +50,42 @@ impl Rounds {
     /// Takes note of a directory before anything is written in it.
     pub fn begin(&self, device: u64, root: &Arc<OwnedFd>) {
         let mut filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if filesystems.iter().all(|known| known.device != device) {
-            // Where that cannot be found out, fsync is never wrong.
-            let is_honest = fs::syncs_whole(root).unwrap_or(false);
-            filesystems.push(Arc::new(Filesystem::new(device, Arc::clone(root), is_honest, dirty_bytes)));
+        let is_new = filesystems.len() < FILESYSTEMS_MAX && filesystems.iter().all(|known| known.device != device);
+        // Where that cannot be found out, fsync is never wrong.
+        if is_new && fs::syncs_whole(root).unwrap_or(false) {
+            filesystems.push(Arc::new(Filesystem::new(device, Arc::clone(root), round)));
         }
     }
 
-    /// Blocks until all that was written to a filesystem before the call is durable; false if the caller has to see to that itself.
-    pub fn sync(&self, device: u64) -> bool {
+    /// Blocks until all that was written to a filesystem before the call is durable; false if the caller has to see to that itself. So it has after an error, which
+    /// is told to one caller.
+    pub fn sync(&self, device: u64) -> io::Result<bool> {
         let filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let filesystem = filesystems.iter().find(|known| known.device == device && known.is_honest).map(Arc::clone);
+        let filesystem = filesystems.iter().find(|known| known.device == device).map(Arc::clone);
         drop(filesystems);
-        filesystem.is_some_and(|filesystem| filesystem.sync())
+        filesystem.map_or(Ok(false), |filesystem| filesystem.sync())
     }
 }
 
 impl Filesystem {
-    fn new(device: u64, root: Arc<OwnedFd>, is_honest: bool, dirty_bytes: fn() -> io::Result<u64>) -> Self {
-        Self { device, root, is_honest, dirty_bytes, state: Mutex::default(), over: Condvar::new() }
+    fn new(device: u64, root: Arc<OwnedFd>, round: fn(&OwnedFd) -> io::Result<bool>) -> Self {
+        Self { device, root, round, state: Mutex::default(), over: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sync(&self) -> bool {
+    fn sync(&self) -> io::Result<bool> {
         let mut state = self.lock();
         // The present one may have passed by what was written a moment ago.
         let mine = state.begun + 1;
         loop {
             if state.done >= mine {
-                return true;
+                return Ok(true);
             }
             if state.left >= mine || state.has_failed {
-                return false;
+                return Ok(false);
             }
             if state.is_running {
                 state = self.over.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -90,28 +93,36 @@ impl Filesystem {
             }
             state.is_running = true;
             state.begun += 1;
-            let round = state.begun;
+            let number = state.begun;
             drop(state);
-            let synced = self.sync_now();
+            let synced = (self.round)(&self.root);
             state = self.lock();
             state.is_running = false;
-            match synced {
-                Ok(true) => state.done = round,
-                Ok(false) => state.left = round,
-                // Whose error it is, fsync tells.
-                Err(_) => state.has_failed = true,
-            }
             self.over.notify_all();
+            match synced {
+                Ok(true) => state.done = number,
+                Ok(false) => state.left = number,
+                Err(cause) => {
+                    state.has_failed = true;
+                    return Err(cause);
+                }
+            }
         }
     }
+}
 
-    /// One round; false if others have much to write.
-    fn sync_now(&self) -> io::Result<bool> {
-        if (self.dirty_bytes)()? > DIRTY_BYTES_MAX {
-            return Ok(false);
-        }
-        syncfs(&*self.root)?;
-        Ok(true)
+/// One round; false if others have much to write.
+fn round(root: &OwnedFd) -> io::Result<bool> {
+    if dirty_bytes()? > DIRTY_BYTES_MAX {
+        return Ok(false);
+    }
+    syncfs(root)?;
+    // Without a journal ext4 empties the device's cache before it writes its inodes; this does so after it. And it says so where the journal was given up.
+    fsync(root)?;
+    // syncfs does nothing on what was made read-only by an error.
+    match fstatvfs(root)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        true => Err(Errno::ROFS.into()),
+        false => Ok(true),
     }
 }
 
@@ -129,18 +140,17 @@ fn dirty_bytes() -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn filesystem(dirty_bytes: fn() -> io::Result<u64>) -> (tempfile::TempDir, Filesystem) {
-        let folder = tempfile::tempdir().unwrap();
-        let root: OwnedFd = std::fs::File::open(folder.path()).unwrap().into();
-        (folder, Filesystem::new(0, Arc::new(root), true, dirty_bytes))
+    fn filesystem(round: fn(&OwnedFd) -> io::Result<bool>) -> Filesystem {
+        let root: OwnedFd = std::fs::File::open("/").unwrap().into();
+        Filesystem::new(0, Arc::new(root), round)
     }
 
     #[test]
     fn a_round_that_was_under_way_is_not_enough() {
-        let (_folder, filesystem) = filesystem(|| Ok(0));
+        let filesystem = filesystem(|_| Ok(true));
         *filesystem.lock() = State { begun: 7, is_running: true, done: 6, ..State::default() };
         std::thread::scope(|scope| {
-            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| filesystem.sync())).collect();
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| filesystem.sync().unwrap())).collect();
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert!(all.iter().all(|one| !one.is_finished()), "they wait for it");
             {
@@ -156,8 +166,8 @@ mod tests {
 
     #[test]
     fn whoever_waited_for_nothing_is_told_so() {
-        let (_folder, filesystem) = filesystem(|| Ok(DIRTY_BYTES_MAX + 1));
-        assert!(!filesystem.sync() && !filesystem.sync());
+        let filesystem = filesystem(|_| Ok(false));
+        assert!(!filesystem.sync().unwrap() && !filesystem.sync().unwrap());
         let State { begun, left, has_failed, .. } = *filesystem.lock();
         assert_eq!(
             (begun, left, has_failed),
@@ -167,9 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_there_are_no_more_rounds() {
-        let (_folder, filesystem) = filesystem(|| Err(io::Error::from_raw_os_error(libc::EIO)));
-        assert!(!filesystem.sync() && !filesystem.sync());
+    fn after_an_error_which_is_told_once_there_are_no_more_rounds() {
+        let filesystem = filesystem(|_| Err(Errno::IO.into()));
+        assert!(filesystem.sync().is_err());
+        assert!(!filesystem.sync().unwrap());
         assert_eq!(filesystem.lock().begun, 1);
     }
 

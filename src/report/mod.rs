@@ -192,7 +192,7 @@ pub struct Copied {
     pub road: Road,
     /// Where the copy was read back from, if it was.
     pub proof: Option<Proof>,
-    /// From the beginning of the copy to its name; small files of one batch wait for each other's fsyncs. Zero if nothing was moved.
+    /// From the beginning of the copy to its name; small files of one batch wait until all are durable. Zero if nothing was moved.
     pub elapsed: Duration,
 }
 

@@ -236,13 +236,13 @@ fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     Ok(fs::fstatfs(file)?.f_type as u32 as u64)
 }
 
-/// Whether syncfs(2) on `file` writes everything, and tells of every error since the descriptor was opened: since Linux 5.8, and where the filesystem itself is on the
-/// device. FUSE and overlays answer for others.
+/// Whether syncfs(2) on `file` writes everything, and tells of the errors since the descriptor was opened, which it does since Linux 5.8, and of those of the filesystem's
+/// own part of it, which it does since 5.17; and where the filesystem itself is on the device. FUSE and overlays answer for others.
 pub fn syncs_whole(file: impl AsFd) -> io::Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Ok(version >= (5, 8) && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
+    Ok(version >= (5, 17) && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
 }
 
 /// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing.

@@ -15,7 +15,7 @@ use super::listed::List;
 use crate::error::{Cause, Error};
 use crate::sys::fs::{self, FileType};
 
-/// Entries that one worker takes at once: enough to share an fsync, few enough to spread a directory over workers.
+/// Entries that one worker takes at once: enough to wait together until they are durable, few enough to spread a directory over workers.
 pub const BATCH_ENTRIES: usize = 64;
 
 /// What an entry is, as the listing said.

@@ -283,3 +283,10 @@ pub fn figure(stats: &str, name: &str) -> u64 {
     let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.map_or(0, |line| line.split_whitespace().next().unwrap().parse().unwrap())
 }
+
+/// Whether a process has a handler for this signal, as proc(5) tells it.
+pub fn catches(child: &std::process::Child, signal: rustix::process::Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+}

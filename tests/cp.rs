@@ -36,7 +36,7 @@ use Then::{NoDirectoryTimes, NoSpecialBits, Out};
 
 /// Every deliberate difference from cp, by the name that it has in the manual (man/aiocp.sections.roff, DIFFERENCES FROM CP), which
 /// cases meet it, by what is asked and by what cp says, and what becomes of them. All others have to agree.
-const DIFFERENCES: [(&str, Then, Meets); 18] = [
+const DIFFERENCES: [(&str, Then, Meets); 19] = [
     // cp writes into the file that stands there: through its other names, and through a link.
     ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
@@ -91,6 +91,10 @@ const DIFFERENCES: [(&str, Then, Meets); 18] = [
     ("-u leaves alone gets no further names", Out, |case, _| {
         let several_names = case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
         case.option("-u") && case.is_taken() && (several_names || case.option("-L") || case.option("-H"))
+    }),
+    // cp moves the first copy to its backup's name, and then cannot link to it.
+    ("named again gets a backup", Out, |case, said| {
+        case.option("--backup=numbered") && said.contains("cannot create hard link")
     }),
     // cp refuses the second.
     ("reached in two ways is copied twice", Out, |_, said| said.contains("will not create hard link")),

@@ -40,6 +40,79 @@ fn one_context_and_batches_of_operations() {
     assert!(calls("pwrite64(") == 0, "the data goes through the context");
 }
 
+/// A folder of 60 cold files of up to 20,000 bytes.
+fn cold_folder(path: &Path) {
+    fs::create_dir(path).unwrap();
+    for n in 0..60 {
+        let file = path.join(format!("{n}"));
+        fs::write(&file, noise(1 + n * 331, n as u64)).unwrap();
+        let file = fs::File::open(file).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+}
+
+/// How many operations the largest submission had, and how many files were read one by one.
+fn submitted_and_read(trace: &Path) -> (u64, usize) {
+    let trace = fs::read_to_string(trace).unwrap();
+    let counts = trace.lines().filter(|line| line.contains("io_submit"));
+    let counts = counts.filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok());
+    // The loader reads its libraries with pread64 too, by their first bytes.
+    let reads =
+        trace.lines().filter(|line| line.contains("pread") && !line.contains("resumed") && !line.contains("ELF"));
+    (counts.max().unwrap_or(0), reads.count())
+}
+
+#[test]
+fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_memory() {
+    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let at = |name: &str| mounted.path.join(name);
+    let options = ["-e", "trace=io_submit,pread64"];
+    cold_folder(&at("s"));
+    run(strace(&options, &at("trace")).args(["--verify", "-T"]).args([at("s"), at("t")]), 0);
+    assert_eq!(describe(&at("s")), describe(&at("t")));
+    let (submitted, read) = submitted_and_read(&at("trace"));
+    assert!(submitted >= 30 && read < 20, "{submitted} at once, {read} one by one");
+    // Looking at them has brought them into memory.
+    fs::remove_dir_all(at("t")).unwrap();
+    run(strace(&options, &at("trace")).args(["--no-sync", "-T"]).args([at("s"), at("t")]), 0);
+    let (submitted, read) = submitted_and_read(&at("trace"));
+    assert!(submitted < 30 && read >= 60, "{submitted} at once, {read} one by one");
+}
+
+#[test]
+fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
+    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let at = |name: &str| mounted.path.join(name);
+    for errno in ["EINVAL", "EIO", "EAGAIN"] {
+        cold_folder(&at("s"));
+        // The first io_submit carries the waker's poll.
+        let inject = format!("inject=io_submit:error={errno}:when=2..4");
+        let options = ["-e", "trace=io_submit,pread64", "-e", &inject];
+        run(strace(&options, &at("trace")).args(["--verify", "-T"]).args([at("s"), at("t")]), 0);
+        assert_eq!(describe(&at("s")), describe(&at("t")), "{errno}");
+        fs::remove_dir_all(at("s")).unwrap();
+        fs::remove_dir_all(at("t")).unwrap();
+    }
+    // Too few for a submission are read by whoever wants them.
+    let few = at("few");
+    fs::create_dir(&few).unwrap();
+    cold_file(&few.join("one"), 0);
+    let one = few.join("one");
+    let options = ["-P", one.to_str().unwrap(), "-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=1"];
+    run(strace(&options, &at("trace")).arg("-T").args([&few, &at("t")]), 0);
+    let trace = fs::read_to_string(at("trace")).unwrap();
+    assert_eq!(trace.matches("pread64(").count(), 2, "{trace}");
+    assert!(trace.contains("INJECTED"), "{trace}");
+    assert_eq!(describe(&few), describe(&at("t")));
+}
+
 #[test]
 fn without_kernel_aio_threads_do_the_work() {
     if !have_strace() {

@@ -96,6 +96,7 @@ pub use crate::sys::PollFlags;
 pub use crate::sys::ReadWriteFlags;
 pub use crate::sys::{Buffer, Done, Op, OpKind, PARTS_MAX, Part, Pool, SharedBuffer, Submitted};
 pub use kernel::Context;
+pub(crate) use perform::perform;
 pub use posix::Posix;
 pub use threads::Threads;
 pub use waker::Waker;

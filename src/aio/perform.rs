@@ -8,7 +8,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 use super::{Op, OpKind, PARTS_MAX};
 
 /// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the caller's to judge. Blocks.
-pub(super) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
+pub(crate) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
     Ok(transfer(op, limit_bytes)?)
 }
 

@@ -16,17 +16,10 @@ impl Run<'_> {
     /// Tries to clone a source into its empty destination; false if the data has to be moved.
     pub fn clone_contents(&self, dir: &OpenDir, entry: &Entry, source: &Source, target: &OwnedFd) -> Result<bool> {
         let error = |cause: Cause| Error::new("clone", dir.source_path(&entry.name), cause);
-        let size_bytes = source.stat.st_size as u64;
-        // What says that it is empty either is, or has contents that only reading shows, as in /proc.
-        let wanted = match self.options.reflink {
-            _ if self.options.make == Make::Attributes => false,
-            Reflink::Never => false,
-            Reflink::Auto => self.options.sparse == Sparse::Auto && size_bytes > 0,
-            Reflink::Always => size_bytes > 0,
-        };
-        if !wanted || self.is_unclonable(dir) {
+        if !self.may_clone(dir, source) {
             return Ok(false);
         }
+        let size_bytes = source.size_bytes();
         let cloned = fs::clone(&source.file, target).and_then(|()| Ok(fs::stat(target)?.st_size as u64));
         match cloned {
             Ok(cloned_bytes) if cloned_bytes == size_bytes => Ok(true),
@@ -37,6 +30,18 @@ impl Run<'_> {
                 .map(|()| false)
                 .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause)),
         }
+    }
+
+    /// Whether a clone is tried.
+    pub fn may_clone(&self, dir: &OpenDir, source: &Source) -> bool {
+        // What says that it is empty either is, or has contents that only reading shows, as in /proc.
+        let wanted = match self.options.reflink {
+            _ if self.options.make == Make::Attributes => false,
+            Reflink::Never => false,
+            Reflink::Auto => self.options.sparse == Sparse::Auto && source.size_bytes() > 0,
+            Reflink::Always => source.size_bytes() > 0,
+        };
+        wanted && !self.is_unclonable(dir)
     }
 
     /// A clone that failed on its way has left something behind, which a hole of the copy must not show.
@@ -53,9 +58,10 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing is cloned from and into this directory, as an earlier file has shown, so that none need be tried.
+    /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an earlier file has shown, so that none need be tried.
     fn is_unclonable(&self, dir: &OpenDir) -> bool {
-        self.options.reflink == Reflink::Auto && self.unclonable().contains(&dir.devices())
+        self.options.reflink == Reflink::Auto
+            && (self.unclonable().contains(&dir.devices()) || fs::never_clones(&*dir.target))
     }
 
     fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {

@@ -16,7 +16,7 @@ use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
-use crate::report::{Road, Totals};
+use crate::report::{Road, Totals, Way};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -200,7 +200,23 @@ impl Run<'_> {
         }
     }
 
-    pub fn copy_small(&self, dir: &OpenDir, entry: &Entry, source: &Source, buffer: &mut [u8]) -> Result<Filled> {
+    /// The lane in which a small source is read. What may be cloned need not be read at all.
+    pub fn small_lane(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<Lane> {
+        let Options { direct, make, .. } = self.options;
+        let merges = self.pipeline.merges() && *make != Make::Attributes && !self.may_clone(dir, source);
+        road::small_source_lane(*direct, merges, &source.file, source.size_bytes())
+            .map_err(|cause| Error::new("read", dir.source_path(&entry.name), cause))
+    }
+
+    /// Copies a small file, whose `contents` may have been read already.
+    pub fn copy_small(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Source,
+        contents: Option<&[u8]>,
+        buffer: &mut [u8],
+    ) -> Result<Filled> {
         let target = self.create_target(dir, entry)?;
         self.fill_target(dir, entry, source, (target, None), |target, fill, _| {
             if self.options.make == Make::Attributes {
@@ -215,8 +231,10 @@ impl Run<'_> {
                 hash: self.options.hash,
                 sparse: self.is_sparse(&source.stat),
             };
-            let moved = self.stream(from, to, how, buffer).map_err(|failure| self.data_error(dir, entry, failure))?;
-            Ok((moved, road::SMALL))
+            let moved = self.stream(from, to, how, contents, buffer);
+            let moved = moved.map_err(|failure| self.data_error(dir, entry, failure))?;
+            let read = if contents.is_some() { Way::Direct } else { road::SMALL.read };
+            Ok((moved, Road { read, ..road::SMALL }))
         })
     }
 

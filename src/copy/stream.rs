@@ -1,18 +1,14 @@
-//! A small file from its start to its end, with plain reads and writes by one worker.
+//! A small file from its start to its end, with plain writes by one worker.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use super::worker::Run;
 use crate::digest::Output;
-use crate::error::Cause;
 use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Moved};
 use crate::sys::fs;
-
-/// What the address of a worker's buffer is a multiple of, for direct reads.
-pub const BUFFER_ALIGN_BYTES: usize = 4096;
 
 /// What is done with a file of this size.
 #[derive(Clone, Copy)]
@@ -22,46 +18,36 @@ pub struct Streaming {
     pub sparse: bool,
 }
 
+/// A small file on its way from one to the other.
+struct Stream<'a> {
+    run: &'a Run<'a>,
+    target: Option<&'a OwnedFd>,
+    sparse: bool,
+    hasher: Option<blake3::Hasher>,
+    written_bytes: u64,
+}
+
 impl Run<'_> {
-    /// Copies a file through the page cache, hashing in between; without a target it only hashes.
+    /// Copies a file, hashing on the way; without a target it only hashes. What is not in memory already, as its `contents`, is read through the page cache.
     pub fn stream(
         &self,
         source: &OwnedFd,
         target: Option<&OwnedFd>,
         Streaming { size_bytes, hash, sparse }: Streaming,
+        contents: Option<&[u8]>,
         buffer: &mut [u8],
     ) -> Result<Moved, Failure> {
-        let fail = |op, offset_bytes, cause: Cause| Failure { op, offset_bytes, cause };
-        let mut hasher = hash.then(blake3::Hasher::new);
-        let mut written_bytes = 0u64;
-        let read = |buffer: &mut [u8], offset_bytes, left_bytes| self.read(source, buffer, offset_bytes, left_bytes);
-        let offset = read_whole(size_bytes, buffer, read, |bytes, offset| {
-            if let Some(hasher) = &mut hasher {
-                hasher.update(bytes);
+        let hasher = hash.then(blake3::Hasher::new);
+        let mut stream = Stream { run: self, target, sparse, hasher, written_bytes: 0 };
+        let read_bytes = match contents {
+            Some(bytes) => stream.take(bytes, 0).map(|()| bytes.len() as u64),
+            None => {
+                let read =
+                    |buffer: &mut [u8], offset_bytes, left_bytes| self.read(source, buffer, offset_bytes, left_bytes);
+                read_whole(size_bytes, buffer, read, |bytes, offset_bytes| stream.take(bytes, offset_bytes))
             }
-            let mut done = 0;
-            while let Some(target) = target
-                && let Some(run) = if sparse {
-                    next_data_run(bytes, done, ZERO_GRAIN_BYTES)
-                } else {
-                    (done < bytes.len()).then_some(done..bytes.len())
-                }
-            {
-                let at = offset + run.start as u64;
-                write_all(&bytes[run.clone()], at, |bytes, at| self.write(target, bytes, at))
-                    .map_err(|(at, cause)| fail("write", at, cause.into()))?;
-                written_bytes += run.len() as u64;
-                done = run.end;
-            }
-            Ok(())
-        })?;
-        if let Some(target) = target
-            && written_bytes < offset
-        {
-            fs::set_size(target, offset).map_err(|cause| fail("write", offset, cause.into()))?;
-        }
-        let hash = hasher.as_ref().map(Output::of);
-        Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: offset - written_bytes })
+        }?;
+        stream.end(read_bytes)
     }
 
     /// pread(2), when its turn has come; so many bytes are left as far as is known.
@@ -90,6 +76,43 @@ impl Run<'_> {
         let count = rustix::io::pwrite(file, bytes, offset_bytes)?;
         self.traffic.meter.wrote(count as u64, begun);
         Ok(count)
+    }
+}
+
+impl Stream<'_> {
+    /// Hashes the next bytes, and writes what of them is to be written.
+    fn take(&mut self, bytes: &[u8], offset_bytes: u64) -> Result<(), Failure> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        let mut done = 0;
+        while let Some(target) = self.target
+            && let Some(run) = if self.sparse {
+                next_data_run(bytes, done, ZERO_GRAIN_BYTES)
+            } else {
+                (done < bytes.len()).then_some(done..bytes.len())
+            }
+        {
+            let at = offset_bytes + run.start as u64;
+            write_all(&bytes[run.clone()], at, |bytes, at| self.run.write(target, bytes, at))
+                .map_err(|(offset_bytes, cause)| Failure { op: "write", offset_bytes, cause: cause.into() })?;
+            self.written_bytes += run.len() as u64;
+            done = run.end;
+        }
+        Ok(())
+    }
+
+    /// Gives the target its size if it ends with a hole.
+    fn end(self, size_bytes: u64) -> Result<Moved, Failure> {
+        let Self { target, hasher, written_bytes, .. } = self;
+        if let Some(target) = target
+            && written_bytes < size_bytes
+        {
+            let failed = |cause: io::Error| Failure { op: "write", offset_bytes: size_bytes, cause: cause.into() };
+            fs::set_size(target, size_bytes).map_err(failed)?;
+        }
+        let hash = hasher.as_ref().map(Output::of);
+        Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: size_bytes - written_bytes })
     }
 }
 

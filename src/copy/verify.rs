@@ -11,11 +11,11 @@ use super::blocks;
 use super::file::{Filled, Source, cut};
 use super::instead::Make;
 use super::readback::{Extent, Reader, Reading};
-use super::stream::BUFFER_ALIGN_BYTES;
 use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::road::{self, Lane};
+use crate::pipeline::road::{self, Lane, SMALL_BYTES_MAX};
+use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
 use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
 use crate::sys::Node;
@@ -26,19 +26,25 @@ const REWRITES: usize = 1;
 /// And with it.
 const REWRITES_TO_REPAIR: usize = 3;
 
-/// A file that is read back.
-enum ReadBack<'a> {
-    /// Direct, and it was this.
-    Done(Moved),
+/// How a file is read back.
+enum Proving<'a> {
+    /// With its neighbours, when it is their turn.
+    Together,
+    /// Alone, and it has begun.
     Started(Reading<'a>),
 }
 
-impl ReadBack<'_> {
-    fn finish(self) -> std::result::Result<(Moved, Proof), Failure> {
-        match self {
-            Self::Done(moved) => Ok((moved, Proof::Direct)),
-            Self::Started(reading) => reading.finish(),
-        }
+/// A file that is to be proved.
+struct Unproved<'a> {
+    file: Written,
+    proving: std::result::Result<Proving<'a>, Failure>,
+}
+
+impl Unproved<'_> {
+    fn direct(&self) -> Option<Direct<'_>> {
+        let Filled { target, size_bytes, .. } = &self.file.filled;
+        let direct = Direct { file: target.file(), size_bytes: *size_bytes };
+        matches!(self.proving, Ok(Proving::Together)).then_some(direct)
     }
 }
 
@@ -55,19 +61,23 @@ impl Run<'_> {
 
     /// Reads durable files back and compares them with what was read from their sources. Those that are not proved are thrown away and
     /// told; the others come back with their proof. Without `--verify` all of them do, without one.
-    pub fn prove(&self, dir: &OpenDir, written: Vec<Written>, buffer: &mut [u8]) -> Vec<(Written, Option<Proof>)> {
+    pub fn prove(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<(Written, Option<Proof>)> {
         if !self.options.verify || self.options.make == Make::Attributes {
             return written.into_iter().map(|file| (file, None)).collect();
         }
         let mut proved = Vec::with_capacity(written.len());
-        // All that go through the pipeline are in flight before the first of them is waited for.
-        let start = |file: Written| {
-            let reading = self.start_proof(&file.filled, buffer);
-            (file, reading)
-        };
-        let reading: Vec<_> = written.into_iter().map(start).collect();
-        for (file, reading) in reading {
-            let result = match reading.and_then(ReadBack::finish) {
+        // All that are read alone are in flight before the first of them is waited for.
+        let start = |file: Written| Unproved { proving: self.start_proof(&file.filled), file };
+        let unproved = written.into_iter().map(start).collect();
+        self.pipeline.read_together(unproved, Unproved::direct, |Unproved { file, proving }, contents| {
+            let found = match contents {
+                Some(bytes) => {
+                    Totals::add(&self.totals.meter.proved_bytes, bytes.len() as u64);
+                    Ok((Moved::read(bytes, self.options.block_bytes), Proof::Direct))
+                }
+                None => self.finish_proof(&file.filled, proving),
+            };
+            let result = match found {
                 Ok((found, proof)) if found.root() == file.filled.moved.root() => Ok(proof),
                 Ok((found, _)) => self.write_again(dir, &file, found),
                 Err(failure) => {
@@ -82,46 +92,36 @@ impl Run<'_> {
                 }
                 Err(error) => self.reject(dir, file, error),
             }
-        }
+        });
         proved
     }
 
-    /// Reads what fits into `buffer` back at once, and starts reading the rest.
-    fn start_proof(&self, filled: &Filled, buffer: &mut [u8]) -> std::result::Result<ReadBack<'_>, Failure> {
+    fn start_proof(&self, filled: &Filled) -> std::result::Result<Proving<'_>, Failure> {
         let Filled { target, size_bytes, .. } = filled;
-        if let Some(moved) = self.read_back_at_once(target.file(), *size_bytes, buffer)? {
-            return Ok(ReadBack::Done(moved));
+        // What keeps to a rate is read block by block.
+        if (1..=SMALL_BYTES_MAX).contains(size_bytes) && self.traffic.pace.is_none() {
+            let lane = road::target_lane(self.options.direct, TOGETHER_ALIGN_BYTES, target.file());
+            if lane.map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?.is_direct() {
+                return Ok(Proving::Together);
+            }
         }
-        let reading = self.reader(Progress::Proved).start(target.file(), Extent::whole(*size_bytes))?;
-        Ok(ReadBack::Started(reading))
+        self.start_alone(filled).map(Proving::Started)
     }
 
-    /// One direct read by the worker itself, where that is all it takes: it costs a small file a fraction of what the way through the loop would. Nothing
-    /// where it did not go, which the loop will find out, too.
-    fn read_back_at_once(
+    fn start_alone(&self, Filled { target, size_bytes, .. }: &Filled) -> std::result::Result<Reading<'_>, Failure> {
+        self.reader(Progress::Proved).start(target.file(), Extent::whole(*size_bytes))
+    }
+
+    /// What a file is found to be that was not read with its neighbours.
+    fn finish_proof(
         &self,
-        file: &OwnedFd,
-        size_bytes: u64,
-        buffer: &mut [u8],
-    ) -> std::result::Result<Option<Moved>, Failure> {
-        let Options { direct, block_bytes, .. } = *self.options;
-        if size_bytes == 0 || size_bytes > buffer.len() as u64 {
-            return Ok(None);
-        }
-        let lane = road::target_lane(direct, block_bytes, file);
-        let lane = lane.map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?;
-        let len_bytes = size_bytes.next_multiple_of(lane.align_bytes);
-        if !lane.is_direct() || lane.align_bytes > BUFFER_ALIGN_BYTES as u64 || len_bytes > buffer.len() as u64 {
-            return Ok(None);
-        }
-        match self.read(file, &mut buffer[..len_bytes as usize], 0, size_bytes) {
-            Ok(count) if count as u64 == size_bytes => {
-                Totals::add(&self.totals.meter.proved_bytes, size_bytes);
-                Ok(Some(Moved::read(&buffer[..count], block_bytes)))
-            }
-            Ok(_) => Ok(None),
-            Err(failure) if road::is_refusal(direct, &[lane], &failure) => Ok(None),
-            Err(failure) => Err(failure),
+        filled: &Filled,
+        proving: std::result::Result<Proving<'_>, Failure>,
+    ) -> std::result::Result<(Moved, Proof), Failure> {
+        match proving? {
+            Proving::Started(reading) => reading.finish(),
+            // That did not go; this will find out why.
+            Proving::Together => self.start_alone(filled)?.finish(),
         }
     }
 

@@ -20,11 +20,11 @@ use super::record::Records;
 use super::resume::Journal;
 use super::rounds::Rounds;
 use super::stop::Stop;
-use super::stream::BUFFER_ALIGN_BYTES;
 use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES};
+use crate::pipeline::road::Lane;
+use crate::pipeline::small::{Direct, READ_AHEAD_BYTES, STEP_BYTES};
 use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
 use crate::sys::fs;
@@ -63,6 +63,21 @@ pub struct Run<'a> {
     pub stop: &'a Stop,
 }
 
+/// A small file that is opened, and how it is read.
+struct Small {
+    entry: Admitted,
+    claim: Option<Claim>,
+    source: Source,
+    lane: Lane,
+}
+
+impl Small {
+    fn direct(&self) -> Option<Direct<'_>> {
+        let Source { file, .. } = &self.source;
+        self.lane.is_direct().then(|| Direct { file, size_bytes: self.source.size_bytes() })
+    }
+}
+
 /// A file that is written, but without its name.
 pub struct Written {
     pub entry: Admitted,
@@ -89,9 +104,7 @@ impl Outcome {
 impl Run<'_> {
     /// Takes tasks until there will be no more.
     pub fn work(&self) {
-        let mut memory = vec![0; STEP_BYTES + BUFFER_ALIGN_BYTES];
-        let unaligned_bytes = memory.as_ptr().align_offset(BUFFER_ALIGN_BYTES);
-        let buffer = &mut memory[unaligned_bytes..][..STEP_BYTES];
+        let buffer = &mut vec![0; STEP_BYTES][..];
         while let Some((task, _busy)) = self.queue.pop() {
             match task {
                 // What is not begun is only let go of, so that directories get their last sync.
@@ -198,8 +211,10 @@ impl Run<'_> {
             let size_bytes = source.size_bytes();
             Totals::add(&self.totals.found_bytes, size_bytes);
             if self.is_small(size_bytes) {
-                fs::read_ahead(&*source.file, size_bytes.min(READ_AHEAD_BYTES));
-                small.push((entry, claim, source));
+                match self.small_lane(dir, &entry, &source) {
+                    Ok(lane) => small.push(Small { entry, claim, source, lane }),
+                    Err(error) => self.give_up(claim, error),
+                }
             } else {
                 dir.hold();
                 let dir = Arc::clone(dir.dir());
@@ -207,13 +222,19 @@ impl Run<'_> {
             }
         }
         Totals::add(&self.totals.met, count as u64);
-        let mut written = Vec::with_capacity(small.len());
-        for (entry, claim, source) in small {
-            if self.stop.is_requested() {
-                self.give_up(claim, self.interrupted(dir, &entry));
-                continue;
+        // As they were made, which is how they lie on the device more often than how a directory lists them.
+        small.sort_unstable_by_key(|small: &Small| small.source.stat.st_ino);
+        for Small { source, lane, .. } in &small {
+            if !lane.is_direct() {
+                fs::read_ahead(&*source.file, source.size_bytes().min(READ_AHEAD_BYTES));
             }
-            let filled = self.copy_small(dir, &entry, &source, buffer);
+        }
+        let mut written = Vec::with_capacity(small.len());
+        self.pipeline.read_together(small, Small::direct, |Small { entry, claim, source, .. }, contents| {
+            if self.stop.is_requested() {
+                return self.give_up(claim, self.interrupted(dir, &entry));
+            }
+            let filled = self.copy_small(dir, &entry, &source, contents, buffer);
             self.over(source.size_bytes(), &source.handled_bytes);
             match filled {
                 Ok(filled) => written.push(Written { entry, claim, filled }),
@@ -222,8 +243,8 @@ impl Run<'_> {
                     self.give_up(claim, error);
                 }
             }
-        }
-        self.settle(dir, written, buffer);
+        });
+        self.settle(dir, written);
     }
 
     fn is_small(&self, size_bytes: u64) -> bool {
@@ -259,14 +280,14 @@ impl Run<'_> {
             Totals::add(&self.totals.found_bytes, source.size_bytes().saturating_sub(found_bytes));
             found_bytes = found_bytes.max(source.size_bytes());
             if self.is_small(source.size_bytes()) {
-                self.copy_small(dir, &entry, &source, buffer)
+                self.copy_small(dir, &entry, &source, None, buffer)
             } else {
                 self.copy_big(dir, &entry, &source)
             }
         });
         self.over(found_bytes, &handled_bytes);
         match filled {
-            Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }], buffer),
+            Ok(filled) => self.settle(dir, vec![Written { entry, claim, filled }]),
             Err(error) => {
                 self.never_proved(found_bytes);
                 self.give_up(claim, error);
@@ -398,7 +419,7 @@ impl Run<'_> {
 
     /// Makes written files durable, proves them if that is wanted, and gives them their names. A failed fsync is final for a file: the
     /// kernel has marked its pages clean, so that a second one would find nothing wrong.
-    fn settle(&self, dir: &OpenDir, written: Vec<Written>, buffer: &mut [u8]) {
+    fn settle(&self, dir: &OpenDir, written: Vec<Written>) {
         let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
         let synced = self.sync(dir, files);
         let mut durable = Vec::with_capacity(written.len());
@@ -413,7 +434,7 @@ impl Run<'_> {
             }
         }
         let mut records = Records::default();
-        let proved = self.prove(dir, durable, buffer);
+        let proved = self.prove(dir, durable);
         self.record_unnamed(dir, proved.iter().map(|(file, _)| file));
         for (file, proof) in proved {
             self.publish(dir, file, proof, &mut records);

@@ -76,6 +76,11 @@ impl Engines {
         }
     }
 
+    /// Whether what is direct goes to kernel AIO.
+    pub fn has_context(&self) -> bool {
+        self.kernel.is_some()
+    }
+
     /// Takes an operation, or gives it back if there is no room before something has been waited for.
     pub fn queue(&mut self, op: Op, direct: bool) -> Option<Op> {
         let is_data = is_data(&op.kind);

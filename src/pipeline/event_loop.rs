@@ -2,8 +2,8 @@
 //!
 //! A free buffer is filled by a read; the completed block is written through the same context and hashed by rayon at
 //! the same time; when both have let go of the buffer it is free again. Files follow each other without a gap: the
-//! first file that has blocks left to start gets the next free buffer. Fsyncs of whole batches of files go through the same
-//! context. Which engine carries out what is the business of [`engines`](super::engines).
+//! first file that has blocks left to start gets the next free buffer. Fsyncs of whole batches of files, and the reads of
+//! small ones, go through the same context. Which engine carries out what is the business of [`engines`](super::engines).
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,31 +34,31 @@ struct Entry {
     reply: Sender<Result<Moved, Failure>>,
 }
 
-/// A batch of fsyncs in the loop.
-struct Syncs {
+/// Operations that were handed in together and are answered together.
+struct Batch {
     left: usize,
-    results: Vec<io::Result<()>>,
-    reply: Sender<Vec<io::Result<()>>>,
+    done: Vec<Option<Done>>,
+    reply: Sender<Vec<Done>>,
 }
 
-/// What a tag says: which block, or which file of which sync.
+/// What a tag says: which block, or which operation of which batch.
 enum Tag {
     Flight(usize),
-    Sync(usize, usize),
+    Batch(usize, usize),
 }
 
 impl Tag {
     pub(super) fn pack(self) -> u64 {
         match self {
             Tag::Flight(index) => index as u64,
-            Tag::Sync(batch, index) => 1 << 63 | (batch as u64) << 32 | index as u64,
+            Tag::Batch(batch, index) => 1 << 63 | (batch as u64) << 32 | index as u64,
         }
     }
 
     fn unpack(tag: u64) -> Self {
         match tag {
             tag if tag >> 63 == 0 => Tag::Flight(tag as usize),
-            tag => Tag::Sync((tag << 1 >> 33) as usize, tag as u32 as usize),
+            tag => Tag::Batch((tag << 1 >> 33) as usize, tag as u32 as usize),
         }
     }
 }
@@ -76,7 +76,7 @@ pub(super) struct Loop {
     /// Jobs with blocks left to start, the first one first.
     reading: VecDeque<usize>,
     flights: Slab<Flight>,
-    syncs: Slab<Syncs>,
+    batches: Slab<Batch>,
     /// Operations that found the context full.
     backlog: VecDeque<Op>,
     /// Blocks of holes that are being hashed.
@@ -107,7 +107,7 @@ impl Loop {
             jobs: Slab::default(),
             reading: VecDeque::new(),
             flights: Slab::default(),
-            syncs: Slab::default(),
+            batches: Slab::default(),
             backlog: VecDeque::new(),
             holes_out: 0,
             done: Vec::new(),
@@ -128,14 +128,14 @@ impl Loop {
                 self.receive(message);
             }
             let due = self.start_blocks();
-            if self.closing && self.jobs.is_empty() && self.syncs.is_empty() {
+            if self.closing && self.jobs.is_empty() && self.batches.is_empty() {
                 return;
             }
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
             self.engines.wait(|| !self.inbox.is_empty(), timeout, &mut self.done).expect("waiting for completions");
             let mut done = std::mem::take(&mut self.done);
-            for Done { op, result } in done.drain(..) {
-                self.complete(op, result);
+            for done in done.drain(..) {
+                self.complete(done);
             }
             self.done = done;
             for _ in 0..self.backlog.len() {
@@ -159,13 +159,13 @@ impl Loop {
                 }
                 self.end_if_over(index);
             }
-            Message::Sync(files, reply) => {
-                let left = files.len();
-                let results = (0..left).map(|_| Ok(())).collect();
-                let batch = self.syncs.insert(Syncs { left, results, reply });
-                for (index, file) in files.into_iter().enumerate() {
-                    let tag = Tag::Sync(batch, index).pack();
-                    self.queue(Op::new(file, OpKind::Fsync).tag(tag));
+            Message::Batch(ops, reply) => {
+                let left = ops.len();
+                let done = (0..left).map(|_| None).collect();
+                let batch = self.batches.insert(Batch { left, done, reply });
+                for (index, op) in ops.into_iter().enumerate() {
+                    let tag = Tag::Batch(batch, index).pack();
+                    self.queue(op.tag(tag));
                 }
             }
             Message::Hashed { job, block, leaf, hole } => {
@@ -264,7 +264,7 @@ impl Loop {
 
     fn queue(&mut self, op: Op) {
         let direct = match Tag::unpack(op.tag) {
-            Tag::Sync(..) => true,
+            Tag::Batch(..) => true,
             Tag::Flight(flight) => {
                 let job = self.flights.get(flight).job;
                 let entry = self.jobs.get(job);
@@ -288,8 +288,7 @@ impl Loop {
     }
 
     /// An operation is back.
-    fn come_back(&mut self, tag: u64, is_read: bool, result: &io::Result<usize>) {
-        let Tag::Flight(flight) = Tag::unpack(tag) else { return };
+    fn come_back(&mut self, flight: usize, is_read: bool, result: &io::Result<usize>) {
         let meter = &self.traffic.meter;
         Totals::take(&meter.blocks_in_flight, 1);
         if let Ok(count) = result {
@@ -308,27 +307,28 @@ impl Loop {
         }
     }
 
-    fn complete(&mut self, op: Op, result: io::Result<usize>) {
-        let Op { kind, tag, file, .. } = op;
-        self.come_back(tag, matches!(kind, OpKind::Read(_)), &result);
-        // The caller of a sync closes the file next, so this hold on it must be gone before the answer.
-        drop(file);
-        match (Tag::unpack(tag), kind) {
-            (Tag::Sync(batch, index), _) => self.synced(batch, index, result.map(drop)),
-            (Tag::Flight(flight), OpKind::Read(part)) => self.read_done(flight, part.buffer, result),
-            (Tag::Flight(flight), OpKind::Write(part)) => self.write_done(flight, part.buffer, result),
-            (Tag::Flight(_), _) => unreachable!("a block is read or written"),
+    fn complete(&mut self, done: Done) {
+        let flight = match Tag::unpack(done.op.tag) {
+            Tag::Batch(batch, index) => return self.batch_done(batch, index, done),
+            Tag::Flight(flight) => flight,
+        };
+        let Done { op: Op { kind, .. }, result } = done;
+        self.come_back(flight, matches!(kind, OpKind::Read(_)), &result);
+        match kind {
+            OpKind::Read(part) => self.read_done(flight, part.buffer, result),
+            OpKind::Write(part) => self.write_done(flight, part.buffer, result),
+            _ => unreachable!("a block is read or written"),
         }
     }
 
-    fn synced(&mut self, batch: usize, index: usize, result: io::Result<()>) {
-        let syncs = self.syncs.get(batch);
-        syncs.results[index] = result;
-        syncs.left -= 1;
-        if syncs.left == 0 {
-            let syncs = self.syncs.remove(batch);
+    fn batch_done(&mut self, batch: usize, index: usize, done: Done) {
+        let entry = self.batches.get(batch);
+        entry.done[index] = Some(done);
+        entry.left -= 1;
+        if entry.left == 0 {
+            let Batch { done, reply, .. } = self.batches.remove(batch);
             // Whoever asked may have panicked; nobody else wants the answer.
-            drop(syncs.reply.send(syncs.results));
+            drop(reply.send(done.into_iter().flatten().collect()));
         }
     }
 

@@ -19,14 +19,16 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::aio::Waker;
+use crate::aio::{Done, Op, OpKind, Waker};
 use crate::digest::{Hashing, Leaf, Serial};
 use crate::error::Cause;
+use crate::report::Meter;
 pub use engines::EngineKind;
 use engines::Engines;
 use event_loop::Loop;
 pub use job::Shape;
 pub use outcome::{Failure, Moved};
+use small::Memory;
 pub use traffic::{Pace, Traffic};
 
 /// How much is in flight.
@@ -90,7 +92,7 @@ impl Started {
 
 enum Message {
     Transfer(Transfer, Sender<Result<Moved, Failure>>),
-    Sync(Vec<Arc<OwnedFd>>, Sender<Vec<io::Result<()>>>),
+    Batch(Vec<Op>, Sender<Vec<Done>>),
     Stop,
     Hashed { job: usize, block: u64, leaf: Leaf, hole: bool },
     Updated { job: usize, hasher: Box<dyn Serial> },
@@ -103,6 +105,10 @@ pub struct Pipeline {
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
     no_kernel: Option<String>,
+    meter: Arc<Meter>,
+    /// For small files.
+    memory: Memory,
+    merges: bool,
 }
 
 impl Pipeline {
@@ -121,9 +127,17 @@ impl Pipeline {
         (waker, traffic): (Arc<Waker>, Traffic),
     ) -> io::Result<Self> {
         let (messages, inbox) = unbounded();
+        let (meter, memory) = (Arc::clone(&traffic.meter), Memory::new());
+        // What keeps to a rate is read in small steps, each when it is its turn.
+        let merges = engines.has_context() && traffic.pace.is_none();
         let state = Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
         let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
-        Ok(Self { messages, waker, thread: Some(thread), no_kernel })
+        Ok(Self { messages, waker, thread: Some(thread), no_kernel, meter, memory, merges })
+    }
+
+    /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that small files are best read direct.
+    pub fn merges(&self) -> bool {
+        self.merges
     }
 
     /// Why threads serve direct I/O too, if they do.
@@ -152,13 +166,21 @@ impl Pipeline {
     /// fsync(2) of all `files` at once; blocks until each has its answer, in the same order.
     pub fn sync(&self, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         let count = files.len();
-        if count == 0 {
-            return Vec::new();
+        let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
+        match self.carry_out(ops) {
+            Some(done) => done.into_iter().map(|done| done.result.map(drop)).collect(),
+            None => (0..count).map(|_| Err(io::Error::other(Cause::ThreadGone))).collect(),
+        }
+    }
+
+    /// Hands in operations on direct descriptors, or syncs, at once, and blocks until all are over. They come back in the same order, or not at all if the loop is gone.
+    fn carry_out(&self, ops: Vec<Op>) -> Option<Vec<Done>> {
+        if ops.is_empty() {
+            return Some(Vec::new());
         }
         let (reply, answer) = bounded(1);
-        self.send(Message::Sync(files, reply));
-        let gone = |_| (0..count).map(|_| Err(io::Error::other(Cause::ThreadGone))).collect();
-        answer.recv().unwrap_or_else(gone)
+        self.send(Message::Batch(ops, reply));
+        answer.recv().ok()
     }
 
     /// What starts no more blocks when it is called, of files that are in the loop or come later. Blocks that are under way are finished,
@@ -378,5 +400,79 @@ mod tests {
         std::thread::sleep(Duration::from_millis(100));
         let rounds = crate::report::Totals::get(&reaps) - before;
         assert!(rounds < 20, "{rounds} rounds with nothing to do");
+    }
+
+    /// A small file, whether it is read direct, and the size that it is said to have.
+    struct Whole {
+        file: Arc<OwnedFd>,
+        contents: Vec<u8>,
+        is_direct: bool,
+        size_bytes: u64,
+    }
+
+    impl Whole {
+        fn random(random: &mut fastrand::Rng) -> Self {
+            use std::io::Write;
+            let len = if random.u8(..) < 8 { random.usize(1..1 << 20) } else { random.usize(1..20_000) };
+            let contents: Vec<u8> = (0..len).map(|n| (n / 7) as u8 ^ len as u8).collect();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&contents).unwrap();
+            // Some have shrunk since their size was asked for.
+            let size_bytes = len as u64 + u64::from(random.u8(..) < 16);
+            Self { file: Arc::new(file.into()), contents, is_direct: random.u8(..) > 32, size_bytes }
+        }
+
+        fn direct(&self) -> Option<small::Direct<'_>> {
+            self.is_direct.then_some(small::Direct { file: &self.file, size_bytes: self.size_bytes })
+        }
+    }
+
+    #[test]
+    fn small_files_come_in_their_order_and_with_all_of_their_contents_or_none() {
+        let (mut read, mut failed) = (0, 0);
+        for seed in 0..50 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let pipeline = pipeline(seed, Faults { shorten: 0.1, fail: 0.1, delay: 0.5, ..Faults::default() });
+            let files: Vec<_> = (0..random.usize(0..150)).map(|n| (n, Whole::random(&mut random))).collect();
+            let (count, mut next) = (files.len(), 0);
+            pipeline.read_together(
+                files,
+                |(_, file)| file.direct(),
+                |(n, file), contents| {
+                    assert_eq!(n, next, "seed {seed}");
+                    next += 1;
+                    match contents {
+                        Some(bytes) => {
+                            assert!(file.is_direct && bytes == file.contents, "seed {seed}, file {n}");
+                            read += 1;
+                        }
+                        None => failed += usize::from(file.is_direct),
+                    }
+                },
+            );
+            assert_eq!(next, count, "seed {seed}");
+        }
+        assert!(read > 1000 && failed > 100, "{read} read, {failed} failed");
+    }
+
+    #[test]
+    fn more_readers_than_there_is_memory_for_take_turns() {
+        let pipeline = pipeline(1, Faults { delay: 0.5, ..Faults::default() });
+        let read = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for seed in 0..100 {
+                let (pipeline, read) = (&pipeline, &read);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    let files = (0..10).map(|_| Whole { is_direct: true, ..Whole::random(&mut random) }).collect();
+                    pipeline.read_together(files, Whole::direct, |file, contents| {
+                        assert_eq!(contents.is_some(), file.size_bytes == file.contents.len() as u64);
+                        assert!(contents.is_none_or(|bytes| bytes == file.contents), "seed {seed}");
+                        read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    });
+                });
+            }
+        });
+        assert_eq!(read.into_inner(), 1000);
     }
 }

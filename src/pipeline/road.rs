@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Failure;
+use super::small::TOGETHER_ALIGN_BYTES;
 use crate::error::Cause;
 use crate::report::{Road, Way};
 use crate::sys::fs::{self, DirectIo};
@@ -19,8 +20,8 @@ pub enum Direct {
     Never,
 }
 
-/// Files up to this size are copied by one worker with plain reads and writes: the destination's direct writes would
-/// wait for each other, and a device request of less than this is not worth the detour.
+/// Files up to this size are copied by one worker with plain writes: the destination's direct writes would wait for each other, and a device request of less
+/// than this is not worth the detour.
 pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 
 /// How many blocks of one file are held in memory as a hash or as a bit each: 128 TiB in blocks of 1 MiB. Anybody can make a file of 8 EiB that is
@@ -46,7 +47,8 @@ pub struct Lane {
 }
 
 impl Lane {
-    const fn buffered(reason: &'static str) -> Self {
+    /// Through the page cache, for this reason.
+    pub const fn buffered(reason: &'static str) -> Self {
         Self { way: Way::Buffered(reason), align_bytes: 1 }
     }
 
@@ -64,6 +66,15 @@ pub fn source_lane(direct: Direct, block_bytes: u64, file: &OwnedFd, size_bytes:
         return Ok(Lane::buffered("already in the page cache"));
     }
     lane(direct, block_bytes, file)
+}
+
+/// Chooses the lane in which a small source is read, and turns `O_DIRECT` on if it is direct: then it is read together with its neighbours, which is a gain where
+/// `merges` makes one request of them.
+pub fn small_source_lane(direct: Direct, merges: bool, file: &OwnedFd, size_bytes: u64) -> Result<Lane, Cause> {
+    if !merges || size_bytes == 0 || direct != Direct::Auto {
+        return Ok(Lane { way: SMALL.read, align_bytes: 1 });
+    }
+    source_lane(direct, TOGETHER_ALIGN_BYTES, file, size_bytes)
 }
 
 /// Chooses the destination's lane and turns `O_DIRECT` on if it is direct.

@@ -1,13 +1,33 @@
-//! A small file from its start to its end, by one worker.
+//! Small files: one after the other through the page cache, or many at once direct.
 
-use super::Failure;
+use std::iter::Peekable;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{Failure, Pipeline, road};
+use crate::aio::{Buffer, Done, Op, OpKind, Pool, perform};
 use crate::error::Cause;
+use crate::sys::fs;
 
 /// What a worker reads at once: it stays in the core's cache between read, hash and write.
 pub const STEP_BYTES: usize = 256 << 10;
 
 /// How much of each small file is asked for ahead: with 32 workers and all files of their batches at most 128 MiB.
 pub const READ_AHEAD_BYTES: u64 = 64 << 10;
+
+/// What is read together at most: any small file, and some 64 of the usual ones.
+const TOGETHER_BYTES: usize = road::SMALL_BYTES_MAX as usize;
+
+/// What the buffers of files that are read together begin at.
+pub const TOGETHER_ALIGN_BYTES: u64 = 4096;
+
+/// So many reads are worth a submission. The thread itself carries fewer out, without waking another.
+const TOGETHER_MIN: usize = 4;
+
+/// How many may read together at once: what keeps a device busy, or all cores.
+const READERS_MIN: usize = 8;
 
 /// Reads a file that said it has `size_bytes`, and hands each step with its offset to `take`. Answers with how many bytes there were: files in /proc and the
 /// like say 0 and are read until they end, and one that does not end where it said has changed.
@@ -39,4 +59,147 @@ pub fn read_whole(
         return Err(Failure { op: "read", offset_bytes, cause: Cause::SourceChanged });
     }
     Ok(offset_bytes)
+}
+
+/// A small file whose descriptor has `O_DIRECT`.
+pub struct Direct<'a> {
+    /// The open file.
+    pub file: &'a Arc<OwnedFd>,
+    /// At most [`road::SMALL_BYTES_MAX`], and not 0.
+    pub size_bytes: u64,
+}
+
+/// The memory for what is read together.
+pub(super) struct Memory {
+    /// Made when it is first needed.
+    pool: Mutex<Option<Pool>>,
+    /// There are as many turns as buffers.
+    turns: (Sender<()>, Receiver<()>),
+}
+
+/// A turn with its buffer, whose parts have to be dropped before it.
+struct Turn<'a>(&'a Memory);
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (give, take) = bounded(cores.max(READERS_MIN));
+        while give.try_send(()).is_ok() {}
+        Self { pool: Mutex::new(None), turns: (give, take) }
+    }
+
+    /// Waits for a turn. None if there is no memory.
+    fn lend(&self) -> Option<(Turn<'_>, Buffer)> {
+        let (_, take) = &self.turns;
+        take.recv().expect("both ends are here");
+        let turn = Turn(self);
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.is_none() {
+            *pool = Some(Pool::new(take.capacity().unwrap_or(1), TOGETHER_BYTES).ok()?);
+        }
+        let buffer = pool.as_ref().and_then(Pool::get)?;
+        Some((turn, buffer))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let (give, _) = &self.0.turns;
+        give.try_send(()).expect("there is room for each turn that was taken");
+    }
+}
+
+/// What is read in one submission.
+struct Round<'a, T> {
+    files: Vec<T>,
+    /// One for each of the files that are read direct.
+    reads: Vec<Op>,
+    turn: Option<Turn<'a>>,
+}
+
+impl Pipeline {
+    /// Hands each of `files` to `each`, in their order, and with its contents if `direct` says how to read it, always in the same way: as many of these as fit into 1 MiB are read
+    /// together, in one submission, so that neighbours on the device become one request there.
+    ///
+    /// A file that could not be read so comes without contents, and its descriptor without `O_DIRECT`: whoever reads it in another way finds out why. Blocks for
+    /// the reads, and for memory, so that `each` must not read together itself.
+    pub fn read_together<T>(
+        &self,
+        files: Vec<T>,
+        direct: impl Fn(&T) -> Option<Direct<'_>>,
+        mut each: impl FnMut(T, Option<&[u8]>),
+    ) {
+        let mut files = files.into_iter().peekable();
+        while files.peek().is_some() {
+            let Round { files, reads, turn } = self.next_round(&mut files, &direct);
+            let mut done = self.read_all(reads).into_iter();
+            for file in files {
+                let read = direct(&file).and_then(|small| {
+                    let read = done
+                        .next()
+                        .filter(|done| contents(done).is_some_and(|bytes| bytes.len() as u64 == small.size_bytes));
+                    if read.is_none() {
+                        // If this fails, so does what reads next, and says so.
+                        let _off = fs::set_direct(small.file, false);
+                    }
+                    read
+                });
+                each(file, read.as_ref().and_then(contents));
+            }
+            drop(done);
+            drop(turn);
+        }
+    }
+
+    /// Takes files for as long as there is memory for them, which there always is for one.
+    fn next_round<T>(
+        &self,
+        files: &mut Peekable<impl Iterator<Item = T>>,
+        direct: impl Fn(&T) -> Option<Direct<'_>>,
+    ) -> Round<'_, T> {
+        let mut round = Round { files: Vec::new(), reads: Vec::new(), turn: None };
+        let mut memory = None;
+        while let Some(file) = files.peek() {
+            if let Some(small) = direct(file) {
+                if round.turn.is_none() {
+                    (round.turn, memory) = self.memory.lend().unzip();
+                }
+                if let Some(memory) = &mut memory {
+                    let len_bytes = small.size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
+                    if len_bytes > memory.len() {
+                        break;
+                    }
+                    round.reads.push(Op::read(Arc::clone(small.file), memory.split_to(len_bytes), 0));
+                }
+            }
+            round.files.extend(files.next());
+        }
+        round
+    }
+
+    /// Carries reads out, in one submission if there are many. Without the loop none comes back.
+    fn read_all(&self, reads: Vec<Op>) -> Vec<Done> {
+        let begun = self.meter.start();
+        let done = if reads.len() < TOGETHER_MIN {
+            let perform = |mut op: Op| {
+                let result = perform(&mut op, usize::MAX);
+                Done { op, result }
+            };
+            reads.into_iter().map(perform).collect()
+        } else {
+            self.carry_out(reads).unwrap_or_default()
+        };
+        for count in done.iter().filter_map(|done| done.result.as_ref().ok()) {
+            self.meter.read(*count as u64, begun);
+        }
+        done
+    }
+}
+
+/// What a read brought.
+fn contents(done: &Done) -> Option<&[u8]> {
+    match (&done.op.kind, &done.result) {
+        (OpKind::Read(part), Ok(count)) => part.bytes()?.get(..*count),
+        _ => None,
+    }
 }

@@ -19,7 +19,7 @@ use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
 use crate::pipeline::road::{self, Direct, Lane};
-use crate::pipeline::small::{READ_AHEAD_BYTES, STEP_BYTES, read_whole};
+use crate::pipeline::small::{self, READ_AHEAD_BYTES, STEP_BYTES, read_whole};
 use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
 use crate::report::{Totals, Way};
 use crate::sys::fs::{self, FileType, Stat};
@@ -269,8 +269,8 @@ impl<T> Worker<'_, T> {
                     Totals::add(&self.totals.found_bytes, opened.size_bytes());
                     Totals::add(&self.totals.met, 1);
                     if road::is_small(self.options.direct, opened.size_bytes()) {
-                        fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
-                        small.push(opened);
+                        let lane = self.small_lane(&opened);
+                        small.push((opened, lane));
                     } else {
                         let started = self.start_big(&opened);
                         big.push((opened, started));
@@ -278,10 +278,21 @@ impl<T> Worker<'_, T> {
                 }
             }
         }
-        for opened in small {
-            let result = hash_small(&opened, buffer).map(|output| Hashed { output, way: road::SMALL.read });
-            self.over(opened, result);
+        // As they were made, which is how they lie on the device more often than how a directory lists them.
+        small.sort_unstable_by_key(|(opened, _)| opened.stat.st_ino);
+        for (opened, lane) in &small {
+            if lane.as_ref().is_ok_and(|lane| !lane.is_direct()) {
+                fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
+            }
         }
+        self.pipeline.read_together(small, direct, |(opened, lane), contents| {
+            let result = lane.and_then(|_| {
+                let output = hash_small(&opened, contents, buffer)?;
+                let way = if contents.is_some() { Way::Direct } else { road::SMALL.read };
+                Ok(Hashed { output, way })
+            });
+            self.over(opened, result);
+        });
         for (opened, started) in big {
             let result = self.finish_big(&opened, started);
             self.over(opened, result);
@@ -303,6 +314,13 @@ impl<T> Worker<'_, T> {
         Totals::add(&self.totals.meter.handled_bytes, left_bytes);
         Totals::add(&self.totals.files, result.is_ok().into());
         self.done.done(opened.item.place, opened.item.ticket, result);
+    }
+
+    /// The lane of a small file.
+    fn small_lane(&self, opened: &Opened<T>) -> Result<Lane> {
+        let (file, size_bytes) = (&opened.file, opened.size_bytes());
+        road::small_source_lane(self.options.direct, self.pipeline.merges(), file, size_bytes)
+            .map_err(|cause| opened.error("read", cause))
     }
 
     /// Hands a file to the pipeline in the lane that suits it.
@@ -404,9 +422,20 @@ fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
     if key(&now) == key(&opened.stat) { Ok(()) } else { Err(opened.error("read", Cause::ChangedWhileRead)) }
 }
 
-/// Reads a regular file through the page cache from its start to its end.
-fn hash_small<T>(opened: &Opened<T>, buffer: &mut [u8]) -> Result<Output> {
+/// How a small file is read that is direct.
+fn direct<T>((opened, lane): &(Opened<T>, Result<Lane>)) -> Option<small::Direct<'_>> {
+    let direct = small::Direct { file: &opened.file, size_bytes: opened.size_bytes() };
+    matches!(lane, Ok(lane) if lane.is_direct()).then_some(direct)
+}
+
+/// Hashes a small file: its contents, or what is read through the page cache from its start to its end.
+fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8]) -> Result<Output> {
     let mut hasher = opened.item.function.serial();
+    if let Some(bytes) = contents {
+        hasher.update(bytes);
+        check_unchanged(opened)?;
+        return Ok(hasher.finish());
+    }
     let read = |buffer: &mut [u8], offset_bytes, _| {
         let read = rustix::io::retry_on_intr(|| rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes));
         read.map_err(|cause| Failure { op: "read", offset_bytes, cause: io::Error::from(cause).into() })

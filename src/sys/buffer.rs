@@ -1,6 +1,6 @@
 //! Aligned buffers on huge pages, all made at once: the pool is the one limit on memory and on depth.
 //!
-//! A [`Buffer`] is exclusive, as a read needs it. Frozen, it is a [`SharedBuffer`], which a write and a hash may
+//! A [`Buffer`] is exclusive, as a read needs it; split, each part is. Frozen, it is a [`SharedBuffer`], which a write and a hash may
 //! hold at the same time. Whoever drops the last hold returns the slot to the pool. No borrow is ever lent
 //! to the kernel, so leaking any of these only leaks memory.
 
@@ -107,7 +107,7 @@ impl Pool {
         let index = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         // Relaxed: the slot came off the list under its lock, where its last holder has put it, and nobody else has it.
         self.0.holds[index].store(1, Ordering::Relaxed);
-        Some(Buffer(Hold { region: Arc::clone(&self.0), index }))
+        Some(Buffer(Hold { region: Arc::clone(&self.0), index, start: 0, end: self.0.slot_bytes }))
     }
 
     /// How many bytes each buffer has. Never blocks.
@@ -116,17 +116,32 @@ impl Pool {
     }
 }
 
-/// One hold on one slot.
+/// One hold on bytes `start..end` of one slot.
 struct Hold {
     region: Arc<Region>,
     index: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Hold {
+    fn address(&self) -> *mut u8 {
+        // SAFETY: `start` is at most the slot's length.
+        unsafe { self.region.slot(self.index).add(self.start) }.as_ptr()
+    }
+
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the slot's bytes were written when the pool was made; while this hold exists they are changed only
+        // SAFETY: the slot's bytes were written when the pool was made; while this hold exists those of its range are changed only
         // through the exclusive `Buffer`, which is borrowed or does not exist when this is called.
-        unsafe { std::slice::from_raw_parts(self.region.slot(self.index).as_ptr(), self.region.slot_bytes) }
+        unsafe { std::slice::from_raw_parts(self.address(), self.end - self.start) }
+    }
+
+    /// One more hold on some of its bytes.
+    fn part(&self, start: usize, end: usize) -> Self {
+        debug_assert!(self.start <= start && start <= end && end <= self.end, "a part is within the whole");
+        // Relaxed: a new hold is made from an existing one, which keeps the slot from being freed meanwhile.
+        self.region.holds[self.index].fetch_add(1, Ordering::Relaxed);
+        Self { region: Arc::clone(&self.region), index: self.index, start, end }
     }
 }
 
@@ -145,6 +160,19 @@ impl Buffer {
     pub fn freeze(self) -> SharedBuffer {
         SharedBuffer(self.0)
     }
+
+    /// Takes the first `len_bytes` away as a buffer of its own, so that several reads can fill one slot at once. The slot is free again when the last of its parts is
+    /// dropped. Copies nothing and never blocks.
+    ///
+    /// # Panics
+    /// If `len_bytes` is no multiple of 4096 (what is left has to begin at one too), or more than there is.
+    pub fn split_to(&mut self, len_bytes: usize) -> Self {
+        assert!(len_bytes.is_multiple_of(4096) && len_bytes <= self.len(), "a part is whole pages of the buffer");
+        let at = self.0.start + len_bytes;
+        let first = self.0.part(self.0.start, at);
+        self.0.start = at;
+        Self(first)
+    }
 }
 
 impl Deref for Buffer {
@@ -156,9 +184,8 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let region = &self.0.region;
-        // SAFETY: a `Buffer` is the only hold on its slot (it cannot be cloned, and freezing consumes it).
-        unsafe { std::slice::from_raw_parts_mut(region.slot(self.0.index).as_ptr(), region.slot_bytes) }
+        // SAFETY: a `Buffer` is the only hold on these bytes of its slot (it cannot be cloned, freezing consumes it, and what is split off it leaves it).
+        unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.end - self.0.start) }
     }
 }
 
@@ -168,9 +195,7 @@ pub struct SharedBuffer(Hold);
 
 impl Clone for SharedBuffer {
     fn clone(&self) -> Self {
-        // Relaxed: a new hold is made from an existing one, which keeps the slot from being freed meanwhile.
-        self.0.region.holds[self.0.index].fetch_add(1, Ordering::Relaxed);
-        Self(Hold { region: Arc::clone(&self.0.region), index: self.0.index })
+        Self(self.0.part(self.0.start, self.0.end))
     }
 }
 
@@ -200,6 +225,38 @@ mod tests {
         assert!(other.iter().all(|&byte| byte == 7));
         drop(other);
         assert!(pool.get().is_some());
+    }
+
+    #[test]
+    fn parts_share_a_slot_and_no_byte() {
+        let pool = Pool::new(1, 16384).unwrap();
+        let mut rest = pool.get().unwrap();
+        let mut parts: Vec<_> = [4096, 8192, 0].into_iter().map(|len_bytes| rest.split_to(len_bytes)).collect();
+        parts.push(rest);
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [4096, 8192, 0, 4096]);
+        // Each from a thread of its own: Miri sees a race here if they overlap.
+        let fill = |(n, mut part): (usize, Buffer)| {
+            std::thread::spawn(move || {
+                part.fill(n as u8);
+                part
+            })
+        };
+        let threads: Vec<_> = parts.into_iter().enumerate().map(fill).collect();
+        let parts: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        for (n, part) in parts.iter().enumerate() {
+            assert!(part.iter().all(|&byte| byte == n as u8));
+        }
+        for part in parts {
+            assert!(pool.get().is_none());
+            drop(part);
+        }
+        assert_eq!(pool.get().unwrap().len(), 16384);
+    }
+
+    #[test]
+    #[should_panic = "whole pages"]
+    fn a_part_of_a_page_is_none() {
+        Pool::new(1, 8192).unwrap().get().unwrap().split_to(512);
     }
 
     /// Miri and the thread sanitizer see a race here if the counts order too little.

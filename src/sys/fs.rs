@@ -315,6 +315,11 @@ pub fn preallocation_helps(file: impl AsFd) -> io::Result<bool> {
     Ok(!matches!(filesystem_magic(file)?, BTRFS_MAGIC | TMPFS_MAGIC))
 }
 
+/// Whether the filesystem is known to have no clones. One that does not answer is not known.
+pub fn never_clones(dir: impl AsFd) -> bool {
+    matches!(filesystem_magic(dir), Ok(EXT4_MAGIC | TMPFS_MAGIC))
+}
+
 /// Makes all of `target` share the blocks of `source`, without moving a byte: ioctl_ficlone(2).
 pub fn clone(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| fs::ioctl_ficlone(target.as_fd(), source.as_fd()))?)

@@ -28,6 +28,9 @@ pub struct Single {
     pub found_bytes: u64,
 }
 
+/// So many batches wait before one more worker is woken for them.
+const BATCHES_MIN: usize = 4;
+
 #[derive(Default)]
 struct State {
     batches: VecDeque<Batch>,
@@ -37,6 +40,9 @@ struct State {
     /// A worker panicked: nothing is waited for any more, so that the panic gets out.
     broken: bool,
     busy: usize,
+    /// Workers that wait for work, and whether the walker waits for room: waking costs a system call also where nobody sleeps.
+    idle: usize,
+    is_full: bool,
 }
 
 /// The queue between the walker and the workers.
@@ -83,23 +89,44 @@ impl Queue {
     pub fn push_batch(&self, batch: Batch) {
         let mut state = self.lock();
         while state.batches.len() >= self.batches_max && !state.broken {
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait_for_room(state);
         }
         state.batches.push_back(batch);
-        self.work.notify_one();
+        // Whoever is awake comes back for it. Who wakes for each batch takes the walker's core away instead, and does little with it.
+        if state.busy == 0 || state.batches.len() >= BATCHES_MIN {
+            self.wake_worker(state);
+        }
+    }
+
+    /// Wakes one, if one sleeps, when it can have the lock.
+    fn wake_worker(&self, state: MutexGuard<'_, State>) {
+        let sleeps = state.idle > 0;
+        drop(state);
+        if sleeps {
+            self.work.notify_one();
+        }
+    }
+
+    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.is_full = true;
+        let mut state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.is_full = false;
+        state
     }
 
     /// Adds a single entry; never blocks, so that workers may call it.
     pub fn push_single(&self, single: Single) {
-        self.lock().singles.push_back(single);
-        self.work.notify_one();
+        let mut state = self.lock();
+        state.singles.push_back(single);
+        self.wake_worker(state);
     }
 
     /// Blocks until all that was pushed is done. Only the walker may call it.
     pub fn drain(&self) {
+        self.work.notify_all();
         let mut state = self.lock();
         while !state.broken && (state.busy > 0 || !state.batches.is_empty() || !state.singles.is_empty()) {
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait_for_room(state);
         }
     }
 
@@ -122,13 +149,17 @@ impl Queue {
             };
             if let Some(task) = task {
                 state.busy += 1;
-                self.room.notify_one();
+                if state.is_full {
+                    self.room.notify_one();
+                }
                 return Some((task, Busy(self)));
             }
             if state.walked && state.busy == 0 {
                 return None;
             }
+            state.idle += 1;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 }

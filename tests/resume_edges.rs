@@ -490,15 +490,18 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
         let stored = &bytes[pos + 4 + len..pos + 20 + len];
         assert_eq!(seal(key, &last, &[&bytes[pos..pos + 4], body]), stored, "the seals are as they are described");
         (last, pos) = (stored.to_vec(), pos + 20 + len);
-        if body[0] == 3 {
-            reached = Some(body.to_vec());
+        // A frame of one record, behind its own length.
+        if body[4] == 3 {
+            reached = Some(body[4..].to_vec());
         }
     }
     let mut forged = bytes.clone();
     let mut add = |body: &[u8]| {
-        let len = (body.len() as u32).to_le_bytes();
-        last = seal(key, &last, &[&len, body]);
-        forged.extend([&len, body, &last].concat());
+        let length = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
+        let records = [&length(body), body].concat();
+        let len = length(&records);
+        last = seal(key, &last, &[&len, &records]);
+        forged.extend([&len[..], &records, &last].concat());
     };
     // Temporaries to be removed, with the inode of a file outside that has the very name.
     for path in ["../outside/big", "way/big", at("outside/big").to_str().unwrap()] {
@@ -506,7 +509,7 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
         fs::write(&precious, "precious").unwrap();
         let ino = fs::metadata(&precious).unwrap().ino();
         let name = blake3::hash(path.as_bytes());
-        let head = [&[2][..], &name.as_bytes()[..16], &[0; 16], &ino.to_le_bytes(), &65536u64.to_le_bytes()].concat();
+        let head = [&[2][..], &name.as_bytes()[..16], &[0; 52], &ino.to_le_bytes(), &65536u64.to_le_bytes()].concat();
         add(&[&head, path.as_bytes()].concat());
     }
     // More blocks of the file than it has.

@@ -1,33 +1,44 @@
 //! What the journal of `--resume` says, as bytes. Pure: it opens nothing.
 //!
 //! ```text
-//! header   "aiocp journal 1\n" · key (32 bytes, random) · binding (32) · seal (16)
-//! record   length of the body (u32) · body · seal (16)
-//! body     1 · name (16) · source (16) · target (16) · standing (u8) · kept (u8) · hash (32, or none)    finished
-//!          2 · name (16) · source (16) · inode (u64) · block size (u64) · path                begun
+//! header   "aiocp journal 2\n" · key (32 bytes, random) · binding (32) · seal (16)
+//! frame    length of the records (u32) · records · seal (16)
+//! record   length of the body (u32) · body
+//! body     1 · name (16) · source (52) · target (52) · standing (u8) · kept (u8) · hash (32, or none)    finished
+//!          2 · name (16) · source (52) · inode (u64) · block size (u64) · path                begun
 //!          3 · name (16) · first block (u64) · leaves (32 each)                               reached
 //! ```
 //!
-//! A seal is BLAKE3 under the journal's key over the seal before it and what it seals, so that a record that is torn, changed, moved or missing is
-//! noticed, and nothing behind it is believed. The key stands in the file: it keeps two journals apart, and keeps nobody out who may write
+//! A frame is what is written at once. A seal is BLAKE3 under the journal's key over the seal before it and what it seals, so that a frame that is torn, changed, moved or missing is
+//! noticed, and nothing of it or behind it is believed. The key stands in the file: it keeps two journals apart, and keeps nobody out who may write
 //! the file. Such a one can have the contents of the destination as well, and no record makes a copy touch anything outside of it.
 //!
-//! Paths and metadata of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them. Numbers are little-endian.
+//! Paths of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them. Numbers are little-endian.
 
 use std::io::{self, Read};
 
 use crate::digest::{Hash, LeafHash};
 
 const FAMILY: &[u8] = b"aiocp journal ";
-const MAGIC: [u8; 16] = *b"aiocp journal 1\n";
+const MAGIC: [u8; 16] = *b"aiocp journal 2\n";
 
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
 
-/// Longer records are none: the longest path and the leaves of a part have room in it, and reading takes no more memory than this.
-const BODY_BYTES_MAX: u32 = 64 << 20;
+/// Longer frames are none: the longest path and the leaves of a part have room in it, and reading takes no more memory than this.
+const FRAME_BYTES_MAX: u32 = 64 << 20;
 
-/// A path, a state of a file, or a seal.
+/// What the record of a finished file takes at most, its length included.
+pub const FINISHED_BYTES_MAX: usize = 4 + 1 + 16 + 2 * STATE_BYTES + 2 + 32;
+
+/// The bytes of a [`State`].
+pub const STATE_BYTES: usize = 52;
+
+/// What stat(2) says of a file, as far as it changes when anybody changes the file: first what writing changes, then what chmod(2) and chown(2) do, and last the change time, which
+/// a further name changes as well. So a prefix of it is what has to be the same where something else may have become another.
+pub type State = [u8; STATE_BYTES];
+
+/// A path, or a seal.
 pub type Print = [u8; 16];
 
 /// What source, destination and options a journal belongs to.
@@ -50,9 +61,9 @@ pub struct Finished {
     /// The path relative to the destination.
     pub name: Print,
     /// The source's state.
-    pub source: Print,
+    pub source: State,
     /// The destination's state.
-    pub target: Print,
+    pub target: State,
     /// What may yet become of the destination.
     pub standing: Standing,
     /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and nothing else.
@@ -82,7 +93,7 @@ pub struct Begun {
     /// The path relative to the destination.
     pub name: Print,
     /// The source's state.
-    pub source: Print,
+    pub source: State,
     /// The temporary's inode number.
     pub ino: u64,
     /// Bytes a block.
@@ -148,39 +159,70 @@ impl Chain {
         self.key
     }
 
-    /// Appends a record to `out`, sealed.
-    pub fn append(&mut self, record: &Record, out: &mut Vec<u8>) {
-        let body = record.encode();
-        let len = u32::try_from(body.len()).expect("a record is far smaller than 4 GiB").to_le_bytes();
-        self.last = seal(&self.key, &self.last, &[&len, &body]);
+    /// Appends records to `out`, in one frame.
+    pub fn append(&mut self, records: &[Record], out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        for record in records {
+            let body = record.encode();
+            payload.extend_from_slice(&length(&body));
+            payload.extend_from_slice(&body);
+        }
+        let len = length(&payload);
+        self.last = seal(&self.key, &self.last, &[&len, &payload]);
         out.extend_from_slice(&len);
-        out.extend_from_slice(&body);
+        out.extend_from_slice(&payload);
         out.extend_from_slice(&self.last);
     }
 
-    /// Reads the next record of `journal`, of which `left_bytes` are left: the record and how many bytes it took. Nothing at the end, and nothing from
-    /// the first byte on that is not what was written.
-    pub fn next(&mut self, journal: &mut impl Read, left_bytes: u64) -> io::Result<Option<(Record, u64)>> {
-        const FRAME_BYTES: u64 = 4 + 16;
-        if left_bytes < FRAME_BYTES {
+    /// Reads the next frame of `journal`, of which `left_bytes` are left. Nothing at the end, and nothing from the first byte on that is not what was written.
+    pub fn next(&mut self, journal: &mut impl Read, left_bytes: u64) -> io::Result<Option<Frame>> {
+        const AROUND_BYTES: u64 = 4 + 16;
+        if left_bytes < AROUND_BYTES {
             return Ok(None);
         }
         let mut len = [0; 4];
         journal.read_exact(&mut len)?;
-        let total = FRAME_BYTES + u64::from(u32::from_le_bytes(len));
-        if total > left_bytes || u32::from_le_bytes(len) > BODY_BYTES_MAX {
+        let len_bytes = AROUND_BYTES + u64::from(u32::from_le_bytes(len));
+        if len_bytes > left_bytes || u32::from_le_bytes(len) > FRAME_BYTES_MAX {
             return Ok(None);
         }
-        let mut body = vec![0; u32::from_le_bytes(len) as usize];
+        let mut payload = vec![0; u32::from_le_bytes(len) as usize];
         let mut stored = [0; 16];
-        journal.read_exact(&mut body)?;
+        journal.read_exact(&mut payload)?;
         journal.read_exact(&mut stored)?;
-        if seal(&self.key, &self.last, &[&len, &body]) != stored {
+        if seal(&self.key, &self.last, &[&len, &payload]) != stored {
             return Ok(None);
         }
         self.last = stored;
-        Ok(Record::decode(&body).map(|record| (record, total)))
+        Ok(records(&payload).map(|records| Frame { records, len_bytes }))
     }
+}
+
+/// What was written at once.
+#[derive(Debug)]
+pub struct Frame {
+    /// The records, each with the place in the frame where its length stands.
+    pub records: Vec<(u64, Record)>,
+    /// What all of it takes.
+    pub len_bytes: u64,
+}
+
+fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).expect("what is written at once is far smaller than 4 GiB").to_le_bytes()
+}
+
+/// Nothing if any of it is none of ours.
+fn records(payload: &[u8]) -> Option<Vec<(u64, Record)>> {
+    let (mut rest, mut records) = (payload, Vec::new());
+    while !rest.is_empty() {
+        // Behind the frame's own length.
+        let at = 4 + payload.len() - rest.len();
+        let len = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let (body, behind) = rest.split_at_checked(len)?;
+        records.push((at as u64, Record::decode(body)?));
+        rest = behind;
+    }
+    Some(records)
 }
 
 /// 16 bytes that stand for `parts` in the journal with this key.
@@ -257,13 +299,20 @@ mod tests {
     fn records() -> Vec<Record> {
         let name = [1; 16];
         let finished = |standing, kept, hash| {
-            Record::Finished(Finished { name, source: [2; 16], target: [3; 16], standing, kept, hash })
+            Record::Finished(Finished {
+                name,
+                source: [2; STATE_BYTES],
+                target: [3; STATE_BYTES],
+                standing,
+                kept,
+                hash,
+            })
         };
         vec![
             finished(Standing::Settled, true, Some([4; 32])),
             Record::Begun(Begun {
                 name,
-                source: [5; 16],
+                source: [5; STATE_BYTES],
                 ino: u64::MAX,
                 block_bytes: 1 << 20,
                 path: b"a/\xff\n".into(),
@@ -275,10 +324,12 @@ mod tests {
         ]
     }
 
+    /// Some frames have one record, one has two, and one has none.
     fn journal() -> Vec<u8> {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
-        for record in records() {
-            chain.append(&record, &mut bytes);
+        let records = records();
+        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..6] {
+            chain.append(&records[frame], &mut bytes);
         }
         bytes
     }
@@ -288,9 +339,13 @@ mod tests {
         let header = &bytes[..bytes.len().min(HEADER_BYTES)];
         let mut chain = Chain::open(header, &BINDING)?;
         let (mut rest, mut at, mut found) = (&bytes[HEADER_BYTES..], HEADER_BYTES, Vec::new());
-        while let Some((record, len)) = chain.next(&mut rest, (bytes.len() - at) as u64).unwrap() {
-            found.push(record);
-            at += len as usize;
+        while let Some(Frame { records, len_bytes }) = chain.next(&mut rest, (bytes.len() - at) as u64).unwrap() {
+            for (place, record) in records {
+                let body = &bytes[at + place as usize..][..4 + record.encode().len()];
+                assert_eq!(body[4..], record.encode(), "where it is said to stand");
+                found.push(record);
+            }
+            at += len_bytes as usize;
             rest = &bytes[at..];
         }
         Ok((found, at))
@@ -303,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_at_any_byte_the_whole_records_before_it_are_believed() {
+    fn cut_at_any_byte_the_whole_frames_before_it_are_believed() {
         let bytes = journal();
         for cut in 0..bytes.len() {
             match read(&bytes[..cut]) {
@@ -329,12 +384,12 @@ mod tests {
     }
 
     #[test]
-    fn records_of_another_journal_or_in_another_order_are_noticed() {
+    fn frames_of_another_journal_or_in_another_order_are_noticed() {
         let bytes = journal();
         let (mut other, mut header) = Chain::begin([8; 32], &BINDING);
         header.extend_from_slice(&bytes[HEADER_BYTES..]);
         assert_eq!(read(&header), Ok((Vec::new(), HEADER_BYTES)));
-        other.append(&records()[0], &mut header);
+        other.append(&records()[..1], &mut header);
         let (_, first) = read(&bytes[..bytes.len() - 1]).unwrap();
         let without_first = [&bytes[..HEADER_BYTES], &bytes[first..]].concat();
         assert_eq!(read(&without_first).unwrap().0, []);
@@ -345,7 +400,7 @@ mod tests {
         let bytes = journal();
         assert_eq!(Chain::open(&bytes[..HEADER_BYTES], &[1; 32]).err(), Some(Unusable::OtherTrees));
         let mut newer = bytes.clone();
-        newer[FAMILY.len()] = b'2';
+        newer[FAMILY.len()] = b'3';
         assert_eq!(read(&newer).err(), Some(Unusable::OtherVersion));
         assert_eq!(read(b"").err(), Some(Unusable::Damaged));
     }

@@ -12,6 +12,7 @@ mod hardlinks;
 mod instead;
 mod journal;
 mod link;
+mod lookup;
 mod operands;
 mod parts;
 mod plan;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::file::Source;
 use super::journal::{Begun, Reached, Record};
-use super::resume::{Half, Journal};
+use super::resume::{self, Half, Journal};
 use super::target::Target;
 use super::worker::Run;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
@@ -99,7 +99,7 @@ impl Run<'_> {
         }
         let error = |op, cause: io::Error| Error::new(op, dir.target_path(entry.target_name()), cause);
         let relative = self.relative(dir, entry.target_name());
-        let (name, state) = (journal.name(&relative), journal.source(&source.stat));
+        let (name, state) = (journal.name(&relative), resume::state(&source.stat));
         let block_bytes = self.options.block_bytes;
         let part_blocks = (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
         let hidden = journal.temporary_name(entry.target_name());

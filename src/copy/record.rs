@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::existing::{Admitted, Put};
 use super::hardlinks::{Met, Original, Waiting};
 use super::journal::{Record, Standing};
+use super::lookup::Window;
 use super::queue::Single;
 use super::resume::{Journal, Known};
 use super::worker::{Outcome, Run, Written};
@@ -167,19 +168,16 @@ impl Run<'_> {
     pub fn is_finished_dir(&self, dir: &OpenDir) -> bool {
         let Some(journal) = &self.journal else { return false };
         let relative = self.relative(dir, OsStr::new(""));
-        let known = fs::stat(&*dir.target).and_then(|target| journal.known(&relative, &dir.stat, &target));
+        let Ok(Some(record)) = journal.find(&relative, &mut Window::narrow()) else { return false };
+        let known = fs::stat(&*dir.target).map(|target| journal.known(&record, &dir.stat, &target));
         matches!(known, Ok(Known::Finished(_)))
     }
 
     /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
-    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry) -> Option<Entry> {
+    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry, window: &mut Window) -> Option<Entry> {
         let Some(journal) = &self.journal else { return Some(entry) };
-        let relative = self.relative(dir, entry.target_name());
-        if !journal.has(&relative) {
-            return Some(entry);
-        }
         let error = |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
-        match self.known(journal, &relative, dir, &entry).map_err(error) {
+        match self.known(journal, dir, &entry, window).map_err(error) {
             Ok((Known::Nothing, _)) => Some(entry),
             Ok((Known::Changed(why), _)) => {
                 self.warn_not_resumed(dir, &entry, why);
@@ -205,13 +203,16 @@ impl Run<'_> {
     fn known(
         &self,
         journal: &Journal,
-        relative: &Path,
         dir: &OpenDir,
         entry: &Entry,
+        window: &mut Window,
     ) -> io::Result<(Known, Option<[Stat; 2]>)> {
+        let Some(record) = journal.find(&self.relative(dir, entry.target_name()), window)? else {
+            return Ok((Known::Nothing, None));
+        };
         let target = fs::stat_at(&*dir.target, entry.target_name())?;
         match (stat_source(dir, entry)?, target) {
-            (Some(source), Some(target)) => Ok((journal.known(relative, &source, &target)?, Some([source, target]))),
+            (Some(source), Some(target)) => Ok((journal.known(&record, &source, &target), Some([source, target]))),
             // What is gone is copied again, and needs no explanation.
             _ => Ok((Known::Nothing, None)),
         }

@@ -17,15 +17,17 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat}
 use rustix::io::Errno;
 
 use super::journal::{
-    Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, Standing, Unusable, print,
+    Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, STATE_BYTES, Standing, State, Unusable,
+    print,
 };
+use super::lookup::{Index, Window};
 use super::stream::write_all;
 use crate::digest::{Hash, LeafHash};
 use crate::error::{Cause, Error, Result};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 
-/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 10,000 files.
+/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 6,000 files.
 const RESERVE_BYTES: u64 = 1 << 20;
 
 /// What a journal belongs to, and where it may lie.
@@ -89,11 +91,11 @@ pub struct Journal {
     folder: OwnedFd,
     file: Arc<OwnedFd>,
     key: [u8; 32],
-    /// The first halves of the names' prints with the places of the records, sorted.
-    finished: Vec<(u64, u64)>,
+    /// Where the records of what an earlier run finished are, by the first halves of the names' prints.
+    finished: Index,
     halves: Mutex<HashMap<Print, Half>>,
     /// Under which name a source that may have several was begun or finished, by its state.
-    first_names: HashMap<Print, Print>,
+    first_names: HashMap<State, Print>,
     writer: Mutex<Writer>,
 }
 
@@ -153,7 +155,7 @@ impl Journal {
     fn new(bond: Bond, place: usize, folder: OwnedFd, file: File, chain: Chain, end_bytes: u64) -> Self {
         let key = chain.key();
         let writer = Writer { chain, end_bytes, reserved_bytes: 0, broken: false, unsynced_bytes: 0 };
-        let (finished, first_names, halves) = (Vec::new(), HashMap::new(), Mutex::default());
+        let (finished, first_names, halves) = (Index::default(), HashMap::new(), Mutex::default());
         let file = Arc::new(file.into());
         Self { bond, place, folder, file, key, finished, halves, first_names, writer: Mutex::new(writer) }
     }
@@ -202,33 +204,37 @@ impl Journal {
         let file = File::from(self.file.try_clone()?);
         let mut reader = BufReader::with_capacity(1 << 18, &file);
         reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
-        while let Some((record, len_bytes)) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
-            match record {
-                Record::Finished(Finished { name, source, standing, .. }) => {
-                    self.finished.push((index_of(&name), writer.end_bytes));
-                    if standing != Standing::Unnamed {
-                        halves.remove(&name);
+        let mut finished = Vec::new();
+        while let Some(frame) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
+            for (place, record) in frame.records {
+                match record {
+                    Record::Finished(Finished { name, source, standing, .. }) => {
+                        finished.push((index_of(&name), writer.end_bytes + place));
+                        if standing != Standing::Unnamed {
+                            halves.remove(&name);
+                        }
+                        match standing {
+                            Standing::Settled => {}
+                            Standing::Linked => drop(self.first_names.insert(source, name)),
+                            // It may be that it was to be linked to the first one.
+                            Standing::Unnamed => _ = self.first_names.entry(source).or_insert(name),
+                        }
                     }
-                    match standing {
-                        Standing::Settled => {}
-                        Standing::Linked => drop(self.first_names.insert(source, name)),
-                        // It may be that it was to be linked to the first one.
-                        Standing::Unnamed => _ = self.first_names.entry(source).or_insert(name),
+                    Record::Begun(begun) => {
+                        self.first_names.insert(begun.source, begun.name);
+                        halves.insert(begun.name, Half { begun, leaves: Vec::new() });
                     }
-                }
-                Record::Begun(begun) => {
-                    self.first_names.insert(begun.source, begun.name);
-                    halves.insert(begun.name, Half { begun, leaves: Vec::new() });
-                }
-                Record::Reached(Reached { name, first_block, leaves }) => {
-                    if let Some(half) = halves.get_mut(&name).filter(|half| half.leaves.len() as u64 == first_block) {
-                        half.leaves.extend(leaves);
+                    Record::Reached(Reached { name, first_block, leaves }) => {
+                        if let Some(half) = halves.get_mut(&name).filter(|half| half.leaves.len() as u64 == first_block)
+                        {
+                            half.leaves.extend(leaves);
+                        }
                     }
                 }
             }
-            writer.end_bytes += len_bytes;
+            writer.end_bytes += frame.len_bytes;
         }
-        self.finished.sort_unstable();
+        self.finished = Index::new(finished);
         let torn = writer.end_bytes < size_bytes;
         if torn {
             file.set_len(writer.end_bytes)?;
@@ -259,30 +265,6 @@ impl Journal {
         print(&self.key, &[relative.as_os_str().as_bytes()])
     }
 
-    /// What stands for a source: everything that changes when anybody changes it.
-    pub fn source(&self, stat: &Stat) -> Print {
-        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
-        let changed = [stat.st_ctime.to_le_bytes(), (stat.st_ctime_nsec as i64).to_le_bytes()];
-        self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner, changed.as_flattened()])
-    }
-
-    /// The same for a destination, without what may yet become another: its change time with a further name, and then, where not all of its metadata was kept,
-    /// its mode and owner.
-    fn target(&self, stat: &Stat, standing: Standing, kept: bool) -> Print {
-        let owner = (u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid)).to_le_bytes();
-        match standing {
-            Standing::Settled => self.source(stat),
-            Standing::Linked | Standing::Unnamed if kept => self.state(stat, &[&stat.st_mode.to_le_bytes(), &owner]),
-            Standing::Linked | Standing::Unnamed => self.state(stat, &[]),
-        }
-    }
-
-    fn state(&self, stat: &Stat, more: &[&[u8]]) -> Print {
-        let size = (stat.st_size as u64).to_le_bytes();
-        let modified = [stat.st_mtime.to_le_bytes(), (stat.st_mtime_nsec as i64).to_le_bytes()];
-        print(&self.key, &[&[&stat.st_ino.to_le_bytes()[..], &size, modified.as_flattened()], more].concat())
-    }
-
     /// A record for something that is durable, and says whether all of its metadata was kept.
     pub fn finished(
         &self,
@@ -291,42 +273,31 @@ impl Journal {
         (standing, kept): (Standing, bool),
         hash: Option<Hash>,
     ) -> Record {
-        let (name, source, target) = (self.name(relative), self.source(source), self.target(target, standing, kept));
+        let (name, source, target) = (self.name(relative), state(source), state(target));
         Record::Finished(Finished { name, source, target, standing, kept, hash })
     }
 
-    /// What is known of a path whose two sides are these.
-    pub fn known(&self, relative: &Path, source: &Stat, target: &Stat) -> io::Result<Known> {
-        let Some(record) = self.find(relative)? else { return Ok(Known::Nothing) };
-        let same_source = record.source == self.source(source);
-        Ok(match record.target == self.target(target, record.standing, record.kept) {
+    /// What a record says now that the two sides are these.
+    pub fn known(&self, record: &Finished, source: &Stat, target: &Stat) -> Known {
+        let same_source = record.source == state(source);
+        let lasting_bytes = lasting_bytes(record.standing, record.kept);
+        match record.target[..lasting_bytes] == state(target)[..lasting_bytes] {
             true if same_source && record.kept => Known::Finished(record.hash),
             true if same_source => Known::FinishedWithLoss(record.hash),
             // It never got its name, or was begun once more since then.
             _ if record.standing == Standing::Unnamed || self.halves().contains_key(&record.name) => Known::Nothing,
             _ if !same_source => Known::Changed("the source changed since it was copied; it is copied again"),
             _ => Known::Changed("the copy changed since it was made; it is copied again"),
-        })
+        }
     }
 
-    /// Whether anything is known of a path, which takes no look at the files.
-    pub fn has(&self, relative: &Path) -> bool {
-        let index = index_of(&self.name(relative));
-        self.finished.binary_search_by_key(&index, |&(first, _)| first).is_ok()
-    }
-
-    /// The last record of a path.
-    fn find(&self, relative: &Path) -> io::Result<Option<Finished>> {
-        const BODY_BYTES_MAX: usize = 1 + 3 * 16 + 2 + 32;
+    /// The last record of a path, if there is one, for which neither side is looked at.
+    pub fn find(&self, relative: &Path, window: &mut Window) -> io::Result<Option<Finished>> {
         let name = self.name(relative);
-        let index = index_of(&name);
-        let end = self.finished.partition_point(|&(first, _)| first <= index);
-        for &(_, at) in self.finished[..end].iter().rev().take_while(|&&(first, _)| first == index) {
-            let mut bytes = [0; 4 + BODY_BYTES_MAX];
-            rustix::io::retry_on_intr(|| rustix::io::pread(&*self.file, &mut bytes, at))?;
-            let (len, body) = bytes.split_at(4);
-            let len = u32::from_le_bytes(*len.first_chunk().expect("four bytes")) as usize;
-            if let Some(Record::Finished(record)) = body.get(..len).and_then(Record::decode)
+        for at in self.finished.places(index_of(&name)) {
+            let (len, body) = window.at(&self.file, at)?.split_first_chunk().expect("four bytes");
+            if let Some(Record::Finished(record)) =
+                body.get(..u32::from_le_bytes(*len) as usize).and_then(Record::decode)
                 && record.name == name
             {
                 return Ok(Some(record));
@@ -338,7 +309,7 @@ impl Journal {
     /// Whether no other name of this source is the one to be copied, to which the others are linked then: a copy of another one would begin anew.
     pub fn is_first_name(&self, relative: &Path, source: &Stat) -> bool {
         self.first_names.is_empty()
-            || self.first_names.get(&self.source(source)).is_none_or(|first| *first == self.name(relative))
+            || self.first_names.get(&state(source)).is_none_or(|first| *first == self.name(relative))
     }
 
     /// Takes what is known of a half-copied file.
@@ -358,9 +329,7 @@ impl Journal {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        for record in records {
-            writer.chain.append(record, &mut bytes);
-        }
+        writer.chain.append(records, &mut bytes);
         let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
         if let Err((_, cause)) = write_all(&bytes, *end_bytes, |bytes, at| rustix::io::pwrite(&*self.file, bytes, at)) {
             *broken = true;
@@ -441,6 +410,25 @@ impl Drop for Journal {
 
 fn is_gone(cause: &io::Error) -> bool {
     matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+/// What stands for a file, source or destination.
+pub fn state(stat: &Stat) -> State {
+    let numbers = [stat.st_ino, stat.st_size as u64, stat.st_mtime as u64].map(u64::to_le_bytes);
+    let small = [stat.st_mtime_nsec as u32, stat.st_mode, stat.st_uid, stat.st_gid].map(u32::to_le_bytes);
+    let changed = (stat.st_ctime as u64).to_le_bytes();
+    let parts = [numbers.as_flattened(), small.as_flattened(), &changed, &(stat.st_ctime_nsec as u32).to_le_bytes()];
+    parts.concat().try_into().expect("the parts of a state")
+}
+
+/// How much of a destination's state has to stay what it was: not its change time where it may get a further name, nor then its mode and owner, if not all of
+/// its metadata was kept.
+fn lasting_bytes(standing: Standing, kept: bool) -> usize {
+    match standing {
+        Standing::Settled => STATE_BYTES,
+        Standing::Linked | Standing::Unnamed if kept => STATE_BYTES - 12,
+        Standing::Linked | Standing::Unnamed => STATE_BYTES - 12 - 12,
+    }
 }
 
 fn index_of(name: &Print) -> u64 {

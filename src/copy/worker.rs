@@ -15,6 +15,7 @@ use super::existing::{Admitted, Made, Put};
 use super::file::{Filled, Source};
 use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
 use super::instead::Make;
+use super::lookup::Window;
 use super::queue::{Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
@@ -182,11 +183,12 @@ impl Run<'_> {
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
         let count = entries.len();
         let mut small = Vec::with_capacity(count);
+        let mut window = Window::wide();
         for entry in entries {
             if self.stop.is_requested() {
                 continue;
             }
-            let Some(entry) = self.unless_finished(dir, entry) else { continue };
+            let Some(entry) = self.unless_finished(dir, entry, &mut window) else { continue };
             if matches!(self.options.make, Make::HardLink | Make::SymbolicLink) {
                 self.link_instead(dir, entry).unwrap_or_else(|error| self.fail(error));
                 continue;

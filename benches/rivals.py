@@ -42,11 +42,11 @@ def build(with_rivals):
     return root / "bin"
 
 
-def make_big(path):
-    if path.exists() and path.stat().st_size == BIG_BYTES:
+def make_big(path, size=BIG_BYTES):
+    if path.exists() and path.stat().st_size == size:
         return
     with open(path, "wb") as out:
-        for _ in range(BIG_BYTES >> 24):
+        for _ in range(size >> 24):
             out.write(os.urandom(1 << 24))
         os.fsync(out.fileno())
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Times aiocp --verify against the chains that do the same with other tools: copy, hash both sides, compare.
 
-    benches/verify.py [--dir DIR] [--rounds N] [--only big|tree] [--copiers cp,xcp,cpz,fcp] [--json FILE]
+    benches/verify.py [--dir DIR] [--rounds N] [--only big|tree] [--big-gib N] [--copiers cp,xcp,cpz,fcp] [--json FILE]
+
+The big file has 4 GiB, which the page cache keeps for the chain's second look at the source; with --big-gib it can have more than the memory.
 
 A chain is a copy until it is durable, the hashes of the source by b3sum (from the page cache where the copy left it there), the eviction
 of the copy from the page cache, and the hashes of the copy by b3sum, which have to be the same. Many small files are given to as many b3sum
@@ -95,6 +97,7 @@ def main():
     parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["big", "tree"])
+    parser.add_argument("--big-gib", type=int, default=rivals.BIG_BYTES >> 30)
     parser.add_argument("--copiers", default="cp,xcp,cpz,fcp")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -115,8 +118,9 @@ def main():
     tools |= {f"{name} + b3sum": ("chain", copiers[name]) for name in args.copiers.split(",")}
     results = {}
     if args.only != "tree":
-        rivals.make_big(args.dir / "big")
-        results["big"] = measure("one big file", args.dir / "big", tools, args, filler, bin_ / "b3sum")
+        big = args.dir / "big"
+        rivals.make_big(big, args.big_gib << 30)
+        results["big"] = measure(f"one file of {args.big_gib} GiB", big, tools, args, filler, bin_ / "b3sum")
     if args.only != "big":
         rivals.make_tree(args.dir / "tree")
         results["tree"] = measure("30,000 small files", args.dir / "tree", tools, args, filler, bin_ / "b3sum")

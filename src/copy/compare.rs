@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, readlinkat};
 
 use super::blocks;
 use super::file::Source;
-use super::readback::{Extent, Reading};
+use super::readback::{Extent, Readings};
 use super::verify::Broken;
 use super::worker::Run;
 use crate::digest::LeafHash;
@@ -26,19 +26,21 @@ pub type Pair = [(u64, u64); 2];
 /// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's hash, but equal on both sides if all leaves are.
 const COMMON_HOLE: LeafHash = [0; 32];
 
-/// A source and its counterpart, both being read.
-struct Comparison<'a> {
+/// A source and its counterpart, and what of both has to be compared.
+struct Comparison {
     entry: Entry,
     source: Source,
     target: Source,
-    source_reading: Reading<'a>,
-    target_reading: Reading<'a>,
+    extent: Extent,
 }
 
+/// What came of reading one of the two.
+type Read = std::result::Result<(Moved, Proof), Failure>;
+
 /// What is to be done about an entry.
-enum Found<'a> {
-    /// Its data is being read.
-    Reading(Box<Comparison<'a>>),
+enum Found {
+    /// Its data is to be read.
+    ToRead(Box<Comparison>),
     /// It is to be copied.
     ToCopy(Entry),
     /// Nothing any more.
@@ -68,17 +70,17 @@ impl Run<'_> {
         }
     }
 
-    /// Compares the entries of a batch: all of them are being read before the first is waited for. Those that are missing and
+    /// Compares the entries of a batch: all of them are read at once. Those that are missing and
     /// are to be copied come back.
     pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> Vec<Entry> {
-        let (mut reading, mut missing) = (Vec::new(), Vec::new());
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
         let count = entries.len();
         for entry in entries {
             if self.stop.is_requested() {
                 continue;
             }
             match self.begin_comparing(dir, entry) {
-                Ok(Found::Reading(comparison)) => reading.push(comparison),
+                Ok(Found::ToRead(comparison)) => found.push(comparison),
                 Ok(Found::ToCopy(entry)) => missing.push(entry),
                 Ok(Found::Done) => {}
                 Err(error) => self.fail(error),
@@ -86,15 +88,26 @@ impl Run<'_> {
         }
         // Those that are missing are met by the copy.
         Totals::add(&self.totals.met, (count - missing.len()) as u64);
-        for comparison in reading {
-            if let Err(error) = self.finish_comparing(dir, *comparison) {
+        // As their sources were made, which is how they lie on the device more often than how a directory lists them.
+        found.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
+        let (mut sources, mut targets) = (Readings::default(), Readings::default());
+        for Comparison { source, target, extent, .. } in found.iter().map(|comparison| &**comparison) {
+            let reader = self.reader(Progress::Handled(Arc::clone(&source.handled_bytes)));
+            sources.push(reader, &source.file, extent.clone());
+            let reader = self.reader_through(self.target_pipeline, Progress::Proved);
+            targets.push(reader, &target.file, extent.clone());
+        }
+        // Both are waited for, also if one fails: nothing is read any more when the files are closed.
+        let read = sources.finish().into_iter().zip(targets.finish());
+        for (comparison, read) in found.into_iter().zip(read) {
+            if let Err(error) = self.finish_comparing(dir, *comparison, read) {
                 self.fail(error);
             }
         }
         missing
     }
 
-    fn begin_comparing(&self, dir: &OpenDir, entry: Entry) -> Result<Found<'_>> {
+    fn begin_comparing(&self, dir: &OpenDir, entry: Entry) -> Result<Found> {
         if let EntryKind::Special(_) = entry.kind
             && !self.keeper.preserve().specials
         {
@@ -124,7 +137,7 @@ impl Run<'_> {
             return Ok(Found::Done);
         }
         match source {
-            Some(source) => self.begin_reading(dir, entry, source),
+            Some(source) => self.find_extent(dir, entry, source),
             None => self.compare_unread(dir, &entry, &stands).map(|()| Found::Done),
         }
     }
@@ -156,7 +169,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn begin_reading(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<Found<'_>> {
+    fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<Found> {
         let target = self.open_target(dir, &entry, OFlags::RDONLY)?;
         if fs::same_file(&source.stat, &target.stat) || self.was_compared(&source.stat, &target.stat) {
             return Ok(Found::Done);
@@ -167,14 +180,8 @@ impl Run<'_> {
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
         let extent = Extent { size_bytes, known };
-        let source_reading =
-            self.reader(Progress::Handled(Arc::clone(&source.handled_bytes))).start(&source.file, extent.clone());
-        let source_reading = source_reading.map_err(|failure| source_error(dir, &entry, failure))?;
-        let target_reading = self.reader_through(self.target_pipeline, Progress::Proved);
-        let target_reading = target_reading.start(&target.file, extent);
-        let target_reading = target_reading.map_err(|failure| target_error(dir, &entry, failure))?;
         Totals::add(&self.totals.found_bytes, source.size_bytes());
-        Ok(Found::Reading(Box::new(Comparison { entry, source, target, source_reading, target_reading })))
+        Ok(Found::ToRead(Box::new(Comparison { entry, source, target, extent })))
     }
 
     /// Stand-ins for the leaves of the blocks that are holes in both files, so that nobody hashes their zeros.
@@ -210,10 +217,8 @@ impl Run<'_> {
         source.st_nlink > 1 && target.st_nlink > 1 && !compared.insert([identity(source), identity(target)])
     }
 
-    fn finish_comparing(&self, dir: &OpenDir, comparison: Comparison<'_>) -> Result<()> {
-        let Comparison { entry, source, target, source_reading, target_reading } = comparison;
-        // Both are waited for, also if one fails: nothing is read any more when the files are closed.
-        let (wanted, found) = (source_reading.finish(), target_reading.finish());
+    fn finish_comparing(&self, dir: &OpenDir, comparison: Comparison, (wanted, found): (Read, Read)) -> Result<()> {
+        let Comparison { entry, source, target, .. } = comparison;
         self.over(source.size_bytes(), &source.handled_bytes);
         let (wanted, _) = wanted.map_err(|failure| source_error(dir, &entry, failure))?;
         let (found, proof) = found.map_err(|failure| target_error(dir, &entry, failure))?;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::digest::{Hashing, LeafHash, Mode};
 use crate::error::Cause;
-use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::road::{self, Lane};
+use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
 use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Started, Transfer};
 use crate::report::{Proof, Way};
 use crate::sys::fs;
@@ -18,7 +19,7 @@ pub struct Reader<'a> {
     pub pipeline: &'a Pipeline,
     /// What the bytes count as.
     pub progress: Progress,
-    pub direct: Direct,
+    pub direct: road::Direct,
     pub block_bytes: u64,
 }
 
@@ -55,7 +56,78 @@ struct UnderWay {
     started: Started,
 }
 
+/// Files of one pipeline that are read back, all of them at once.
+#[derive(Default)]
+pub struct Readings<'a>(Vec<Unread<'a>>);
+
+struct Unread<'a> {
+    reader: Reader<'a>,
+    file: Arc<OwnedFd>,
+    extent: Extent,
+    way: Result<ReadBack<'a>, Failure>,
+}
+
+/// How one of several files is read back.
+enum ReadBack<'a> {
+    /// With its neighbours, when it is their turn.
+    Together,
+    /// Alone, and it has begun.
+    Started(Reading<'a>),
+}
+
+impl Unread<'_> {
+    fn direct(&self) -> Option<Direct<'_>> {
+        let direct = Direct { file: &self.file, size_bytes: self.extent.size_bytes };
+        matches!(self.way, Ok(ReadBack::Together)).then_some(direct)
+    }
+
+    fn finish(self, contents: Option<&[u8]>) -> Result<(Moved, Proof), Failure> {
+        let Self { reader, file, extent, way } = self;
+        match (way?, contents) {
+            (_, Some(bytes)) => {
+                reader.pipeline.count(&reader.progress, bytes.len() as u64);
+                Ok((Moved::read(bytes, reader.block_bytes), Proof::Direct))
+            }
+            (ReadBack::Started(reading), None) => reading.finish(),
+            // That did not go; this will find out why.
+            (ReadBack::Together, None) => reader.start(&file, extent)?.finish(),
+        }
+    }
+}
+
+impl<'a> Readings<'a> {
+    /// Adds a file, and starts reading it unless it is small.
+    pub fn push(&mut self, reader: Reader<'a>, file: &Arc<OwnedFd>, extent: Extent) {
+        let way = match reader.goes_together(file, &extent) {
+            Ok(true) => Ok(ReadBack::Together),
+            Ok(false) => reader.clone().start(file, extent.clone()).map(ReadBack::Started),
+            Err(failure) => Err(failure),
+        };
+        self.0.push(Unread { reader, file: Arc::clone(file), extent, way });
+    }
+
+    /// Blocks until all are read; they come in the order in which they were added.
+    pub fn finish(self) -> Vec<Result<(Moved, Proof), Failure>> {
+        let mut read = Vec::with_capacity(self.0.len());
+        if let Some(pipeline) = self.0.first().map(|first| first.reader.pipeline) {
+            pipeline.read_together(self.0, Unread::direct, |file, contents| read.push(file.finish(contents)));
+        }
+        read
+    }
+}
+
 impl<'a> Reader<'a> {
+    /// Whether a file is read direct with its neighbours; its descriptor has `O_DIRECT` then.
+    fn goes_together(&self, file: &OwnedFd, extent: &Extent) -> Result<bool, Failure> {
+        let is_small = (1..=road::SMALL_BYTES_MAX).contains(&extent.size_bytes);
+        // What keeps to a rate is read block by block, and so is what need not be read whole.
+        if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
+            return Ok(false);
+        }
+        let lane = road::target_lane(self.direct, TOGETHER_ALIGN_BYTES, file);
+        lane.map(Lane::is_direct).map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })
+    }
+
     /// Starts reading a file that is durable, and does not wait.
     pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
         let lane = road::target_lane(self.direct, self.block_bytes, file).map_err(|cause| Failure {

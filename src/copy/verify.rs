@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use super::Options;
 use super::blocks;
-use super::file::{Filled, Source, cut};
+use super::file::{Source, cut};
 use super::instead::Make;
-use super::readback::{Extent, Reader, Reading};
+use super::readback::{Extent, Reader, Reading, Readings};
 use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Result};
-use crate::pipeline::road::{self, Lane, SMALL_BYTES_MAX};
-use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
+use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
 use crate::sys::Node;
@@ -25,28 +24,6 @@ use crate::tree::{Entry, Metadata, OpenDir};
 const REWRITES: usize = 1;
 /// And with it.
 const REWRITES_TO_REPAIR: usize = 3;
-
-/// How a file is read back.
-enum Proving<'a> {
-    /// With its neighbours, when it is their turn.
-    Together,
-    /// Alone, and it has begun.
-    Started(Reading<'a>),
-}
-
-/// A file that is to be proved.
-struct Unproved<'a> {
-    file: Written,
-    proving: std::result::Result<Proving<'a>, Failure>,
-}
-
-impl Unproved<'_> {
-    fn direct(&self) -> Option<Direct<'_>> {
-        let Filled { target, size_bytes, .. } = &self.file.filled;
-        let direct = Direct { file: target.file(), size_bytes: *size_bytes };
-        matches!(self.proving, Ok(Proving::Together)).then_some(direct)
-    }
-}
 
 impl Run<'_> {
     /// What reads files back, and counts that as `progress`.
@@ -65,18 +42,12 @@ impl Run<'_> {
         if !self.options.verify || self.options.make == Make::Attributes {
             return written.into_iter().map(|file| (file, None)).collect();
         }
+        let mut readings = Readings::default();
+        for Written { filled, .. } in &written {
+            readings.push(self.reader(Progress::Proved), filled.target.file(), Extent::whole(filled.size_bytes));
+        }
         let mut proved = Vec::with_capacity(written.len());
-        // All that are read alone are in flight before the first of them is waited for.
-        let start = |file: Written| Unproved { proving: self.start_proof(&file.filled), file };
-        let unproved = written.into_iter().map(start).collect();
-        self.pipeline.read_together(unproved, Unproved::direct, |Unproved { file, proving }, contents| {
-            let found = match contents {
-                Some(bytes) => {
-                    Totals::add(&self.totals.meter.proved_bytes, bytes.len() as u64);
-                    Ok((Moved::read(bytes, self.options.block_bytes), Proof::Direct))
-                }
-                None => self.finish_proof(&file.filled, proving),
-            };
+        for (file, found) in written.into_iter().zip(readings.finish()) {
             let result = match found {
                 Ok((found, proof)) if found.root() == file.filled.moved.root() => Ok(proof),
                 Ok((found, _)) => self.write_again(dir, &file, found),
@@ -92,37 +63,8 @@ impl Run<'_> {
                 }
                 Err(error) => self.reject(dir, file, error),
             }
-        });
+        }
         proved
-    }
-
-    fn start_proof(&self, filled: &Filled) -> std::result::Result<Proving<'_>, Failure> {
-        let Filled { target, size_bytes, .. } = filled;
-        // What keeps to a rate is read block by block.
-        if (1..=SMALL_BYTES_MAX).contains(size_bytes) && self.traffic.pace.is_none() {
-            let lane = road::target_lane(self.options.direct, TOGETHER_ALIGN_BYTES, target.file());
-            if lane.map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?.is_direct() {
-                return Ok(Proving::Together);
-            }
-        }
-        self.start_alone(filled).map(Proving::Started)
-    }
-
-    fn start_alone(&self, Filled { target, size_bytes, .. }: &Filled) -> std::result::Result<Reading<'_>, Failure> {
-        self.reader(Progress::Proved).start(target.file(), Extent::whole(*size_bytes))
-    }
-
-    /// What a file is found to be that was not read with its neighbours.
-    fn finish_proof(
-        &self,
-        filled: &Filled,
-        proving: std::result::Result<Proving<'_>, Failure>,
-    ) -> std::result::Result<(Moved, Proof), Failure> {
-        match proving? {
-            Proving::Started(reading) => reading.finish(),
-            // That did not go; this will find out why.
-            Proving::Together => self.start_alone(filled)?.finish(),
-        }
     }
 
     /// One more file is what it has to be.

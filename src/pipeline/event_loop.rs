@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -302,7 +301,7 @@ impl Loop {
         let entry = self.jobs.get(job);
         let bytes = entry.job.shape().block_len(block);
         entry.progress_bytes += bytes;
-        for sum in sums(&self.traffic, &entry.progress) {
+        for sum in entry.progress.sums(&self.traffic.meter) {
             Totals::add(sum, bytes);
         }
     }
@@ -449,21 +448,11 @@ impl Loop {
         drop((source, target));
         let result = job.finish();
         if result.is_err() {
-            sums(&self.traffic, &progress).for_each(|sum| Totals::take(sum, progress_bytes));
+            progress.sums(&self.traffic.meter).for_each(|sum| Totals::take(sum, progress_bytes));
         }
         // Whoever asked may have panicked; nobody else wants the answer.
         drop(reply.send(result));
     }
-}
-
-/// Where progress is counted.
-fn sums<'a>(traffic: &'a Traffic, progress: &'a Progress) -> impl Iterator<Item = &'a AtomicU64> {
-    let (all, own) = match progress {
-        Progress::Handled(own) => (Some(&traffic.meter.handled_bytes), Some(&**own)),
-        Progress::Proved => (Some(&traffic.meter.proved_bytes), None),
-        Progress::Nothing => (None, None),
-    };
-    all.into_iter().chain(own)
 }
 
 /// Whether a block of `len_bytes` may be read now, and if not, when.

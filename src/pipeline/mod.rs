@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::aio::{Done, Op, OpKind, Waker};
 use crate::digest::{Hashing, Leaf, Serial};
 use crate::error::Cause;
-use crate::report::Meter;
+use crate::report::{Meter, Totals};
 pub use engines::EngineKind;
 use engines::Engines;
 use event_loop::Loop;
@@ -72,6 +72,18 @@ pub enum Progress {
     Nothing,
 }
 
+impl Progress {
+    /// Where it is counted.
+    fn sums<'a>(&'a self, meter: &'a Meter) -> impl Iterator<Item = &'a AtomicU64> {
+        let (all, own) = match self {
+            Self::Handled(own) => (Some(&meter.handled_bytes), Some(&**own)),
+            Self::Proved => (Some(&meter.proved_bytes), None),
+            Self::Nothing => (None, None),
+        };
+        all.into_iter().chain(own)
+    }
+}
+
 /// A file that is in the loop.
 pub struct Started(Receiver<Result<Moved, Failure>>);
 
@@ -108,7 +120,8 @@ pub struct Pipeline {
     meter: Arc<Meter>,
     /// For small files.
     memory: Memory,
-    merges: bool,
+    has_context: bool,
+    is_paced: bool,
 }
 
 impl Pipeline {
@@ -128,16 +141,25 @@ impl Pipeline {
     ) -> io::Result<Self> {
         let (messages, inbox) = unbounded();
         let (meter, memory) = (Arc::clone(&traffic.meter), Memory::new());
-        // What keeps to a rate is read in small steps, each when it is its turn.
-        let merges = engines.has_context() && traffic.pace.is_none();
+        let (has_context, is_paced) = (engines.has_context(), traffic.pace.is_some());
         let state = Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
         let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
-        Ok(Self { messages, waker, thread: Some(thread), no_kernel, meter, memory, merges })
+        Ok(Self { messages, waker, thread: Some(thread), no_kernel, meter, memory, has_context, is_paced })
     }
 
     /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that small files are best read direct.
     pub fn merges(&self) -> bool {
-        self.merges
+        self.has_context && !self.is_paced
+    }
+
+    /// Whether it keeps to a rate: then small files too are read in steps, each when it is its turn.
+    pub fn is_paced(&self) -> bool {
+        self.is_paced
+    }
+
+    /// Counts bytes that somebody else than the loop is done with.
+    pub fn count(&self, progress: &Progress, bytes: u64) {
+        progress.sums(&self.meter).for_each(|sum| Totals::add(sum, bytes));
     }
 
     /// Why threads serve direct I/O too, if they do.

@@ -15,7 +15,7 @@ use crate::sum::hash::Options;
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
 /// It prints and reads the lines of b3sum, and of sha256sum, sha1sum, md5sum and xxhsum. Directories are walked, and their files sorted
-/// by path. Files are read past the page cache, many blocks at once.
+/// by path. What is not in memory is read past the page cache, many blocks at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "aiosum",

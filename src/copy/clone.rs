@@ -60,8 +60,11 @@ impl Run<'_> {
 
     /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an earlier file has shown, so that none need be tried.
     fn is_unclonable(&self, dir: &OpenDir) -> bool {
-        self.options.reflink == Reflink::Auto
-            && (self.unclonable().contains(&dir.devices()) || fs::never_clones(&*dir.target))
+        if self.options.reflink != Reflink::Auto {
+            return false;
+        }
+        let mut unclonable = self.unclonable();
+        unclonable.contains(&dir.devices()) || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
     }
 
     fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {

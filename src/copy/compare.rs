@@ -70,7 +70,8 @@ impl Run<'_> {
         }
     }
 
-    /// Compares the entries of a batch: all of them are read at once. Those that are missing and
+    /// Compares the entries of a batch: all big files are being read before the first is waited for, and the small ones of
+    /// each side are read together. Those that are missing and
     /// are to be copied come back.
     pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> Vec<Entry> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One file from opening to the moment before its fsync: a small one by plain reads and writes, a big one through the pipeline.
+//! One file from opening to the moment before its fsync: a small one by plain writes of what was read plainly or with its neighbours, a big one through the pipeline.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -201,11 +201,10 @@ impl Run<'_> {
     }
 
     /// The lane in which a small source is read. What may be cloned need not be read at all.
-    pub fn small_lane(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<Lane> {
+    pub fn small_lane(&self, dir: &OpenDir, source: &Source) -> Lane {
         let Options { direct, make, .. } = self.options;
         let merges = self.pipeline.merges() && *make != Make::Attributes && !self.may_clone(dir, source);
         road::small_source_lane(*direct, merges, &source.file, source.size_bytes())
-            .map_err(|cause| Error::new("read", dir.source_path(&entry.name), cause))
     }
 
     /// Copies a small file, whose `contents` may have been read already.

@@ -193,36 +193,51 @@ impl Chain {
         if seal(&self.key, &self.last, &[&len, &payload]) != stored {
             return Ok(None);
         }
+        if records(&payload).any(|record| record.is_none()) {
+            return Ok(None);
+        }
         self.last = stored;
-        Ok(records(&payload).map(|records| Frame { records, len_bytes }))
+        Ok(Some(Frame { payload, len_bytes }))
     }
 }
 
 /// What was written at once.
 #[derive(Debug)]
 pub struct Frame {
-    /// The records, each with the place in the frame where its length stands.
-    pub records: Vec<(u64, Record)>,
+    payload: Vec<u8>,
     /// What all of it takes.
     pub len_bytes: u64,
+}
+
+impl Frame {
+    /// The records, each with the place in the frame where its length stands.
+    pub fn records(&self) -> impl Iterator<Item = (u64, Record)> {
+        records(&self.payload).flatten()
+    }
 }
 
 fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).expect("what is written at once is far smaller than 4 GiB").to_le_bytes()
 }
 
-/// Nothing if any of it is none of ours.
-fn records(payload: &[u8]) -> Option<Vec<(u64, Record)>> {
-    let (mut rest, mut records) = (payload, Vec::new());
-    while !rest.is_empty() {
+/// The records of a frame, with their places in it, and nothing from the first on that is none of ours.
+fn records(payload: &[u8]) -> impl Iterator<Item = Option<(u64, Record)>> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
         // Behind the frame's own length.
         let at = 4 + payload.len() - rest.len();
-        let len = u32::from_le_bytes(take(&mut rest)?) as usize;
-        let (body, behind) = rest.split_at_checked(len)?;
-        records.push((at as u64, Record::decode(body)?));
+        let (body, behind) = split_record(rest).unwrap_or_default();
         rest = behind;
-    }
-    Some(records)
+        Some(Record::decode(body).map(|record| (at as u64, record)))
+    })
+}
+
+fn split_record(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = u32::from_le_bytes(take(&mut bytes)?);
+    bytes.split_at_checked(len as usize)
 }
 
 /// 16 bytes that stand for `parts` in the journal with this key.
@@ -339,13 +354,13 @@ mod tests {
         let header = &bytes[..bytes.len().min(HEADER_BYTES)];
         let mut chain = Chain::open(header, &BINDING)?;
         let (mut rest, mut at, mut found) = (&bytes[HEADER_BYTES..], HEADER_BYTES, Vec::new());
-        while let Some(Frame { records, len_bytes }) = chain.next(&mut rest, (bytes.len() - at) as u64).unwrap() {
-            for (place, record) in records {
+        while let Some(frame) = chain.next(&mut rest, (bytes.len() - at) as u64).unwrap() {
+            for (place, record) in frame.records() {
                 let body = &bytes[at + place as usize..][..4 + record.encode().len()];
                 assert_eq!(body[4..], record.encode(), "where it is said to stand");
                 found.push(record);
             }
-            at += len_bytes as usize;
+            at += frame.len_bytes as usize;
             rest = &bytes[at..];
         }
         Ok((found, at))
@@ -396,12 +411,37 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_sealed_frame_that_is_none_of_ours_is_sealed_over_what_came_before() {
+        let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
+        chain.append(&records()[..1], &mut bytes);
+        let whole = bytes.len();
+        let bodies: [&[u8]; 4] = [&[9; 40], &[1, 0, 0, 0, 9], &[255; 4], &[0; 3]];
+        for payload in bodies {
+            let len = length(payload);
+            let forged = [&len[..], payload, &seal(&[7; 32], &chain.last, &[&len, payload])].concat();
+            let forged = [&bytes[..], &forged].concat();
+            assert_eq!(read(&forged), Ok((records()[..1].to_vec(), whole)), "{payload:?}");
+        }
+        let mut reader = &bytes[HEADER_BYTES..];
+        let mut reading = Chain::open(&bytes[..HEADER_BYTES], &BINDING).unwrap();
+        let left_bytes = reader.len() as u64;
+        assert!(reading.next(&mut reader, left_bytes).unwrap().is_some());
+        let len = length(&[9; 40]);
+        let forged = [&len[..], &[9; 40], &seal(&[7; 32], &chain.last, &[&len, &[9; 40]])].concat();
+        assert!(reading.next(&mut &forged[..], forged.len() as u64).unwrap().is_none());
+        reading.append(&records()[1..2], &mut bytes);
+        assert_eq!(read(&bytes).unwrap().0, records()[..2]);
+    }
+
+    #[test]
     fn other_trees_and_other_versions_are_told_apart() {
         let bytes = journal();
         assert_eq!(Chain::open(&bytes[..HEADER_BYTES], &[1; 32]).err(), Some(Unusable::OtherTrees));
-        let mut newer = bytes.clone();
-        newer[FAMILY.len()] = b'3';
-        assert_eq!(read(&newer).err(), Some(Unusable::OtherVersion));
+        for version in [b'1', b'3'] {
+            let mut other = bytes.clone();
+            other[FAMILY.len()] = version;
+            assert_eq!(read(&other).err(), Some(Unusable::OtherVersion));
+        }
         assert_eq!(read(b"").err(), Some(Unusable::Damaged));
     }
 }

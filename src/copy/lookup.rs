@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::journal::FINISHED_BYTES_MAX;
 
-/// Where in the journal the records of names are: 16 bytes a record and one a fourth of it for the buckets.
+/// Where in the journal the records of names are: 17 bytes a record, one of them for the buckets.
 #[derive(Default)]
 pub struct Index {
     /// The keys, sorted, with the places.
@@ -76,15 +76,28 @@ impl Window {
         let place = match place.filter(is_here) {
             Some(place) => place,
             None => {
+                // Nothing is here if the reading fails.
                 self.bytes.clear();
-                self.bytes.resize(self.len_bytes, 0);
-                self.start_bytes = at_bytes.saturating_sub((self.len_bytes - FINISHED_BYTES_MAX) as u64 / 2);
-                rustix::io::retry_on_intr(|| rustix::io::pread(journal, &mut self.bytes[..], self.start_bytes))?;
-                (at_bytes - self.start_bytes) as usize
+                let start_bytes = at_bytes.saturating_sub((self.len_bytes - FINISHED_BYTES_MAX) as u64 / 2);
+                self.bytes = read_padded(journal, start_bytes, self.len_bytes)?;
+                self.start_bytes = start_bytes;
+                (at_bytes - start_bytes) as usize
             }
         };
         Ok(self.bytes[place..].first_chunk().expect("there is room for a record"))
     }
+}
+
+/// So many bytes of a file from a place on, those behind its end zero.
+fn read_padded(file: &OwnedFd, start_bytes: u64, len_bytes: usize) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut done) = (vec![0; len_bytes], 0);
+    while done < len_bytes {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes[done..], start_bytes + done as u64))? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

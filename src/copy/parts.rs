@@ -23,7 +23,7 @@ use crate::tree::{Entry, OpenDir};
 /// How many parts there are to a journal interval: two are in the loop, and the record of one before them may not be durable.
 const PARTS_PER_INTERVAL: u64 = 4;
 
-/// Leaves in one record: 32 MiB, which is half of what a record may have.
+/// Leaves in one record: 32 MiB, which is half of what a frame of the journal may have.
 const RECORD_LEAVES_MAX: usize = 1 << 20;
 
 /// How far a big file has come.

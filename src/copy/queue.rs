@@ -163,3 +163,69 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::tree::OpenDirs;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < LONG, "never: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Two workers, of which the first is held with a batch until the other has one too. `act` gets a batch whenever it asks, and how many were taken.
+    fn with_one_held(act: impl FnOnce(&Queue, &dyn Fn() -> Batch, &AtomicUsize)) {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || OwnedFd::from(File::open(folder.path()).unwrap());
+        let paths = (folder.path().to_owned(), folder.path().to_owned());
+        let dir = Dir::root(open(), open(), paths, &OpenDirs::new(1)).unwrap();
+        let batch = || Batch { dir: Arc::clone(dir.dir()), entries: Vec::new() };
+        let (queue, taken) = (Queue::new(64), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some((_task, _busy)) = queue.pop() {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                        wait_until("another worker takes a batch", || taken.load(Ordering::Relaxed) > 1);
+                    }
+                });
+            }
+            queue.push_batch(batch());
+            wait_until("a worker takes the first batch", || taken.load(Ordering::Relaxed) == 1);
+            act(&queue, &batch, &taken);
+            queue.close();
+        });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn what_waits_behind_a_busy_worker_is_taken_by_another_when_the_end_is_waited_for() {
+        with_one_held(|queue, batch, taken| {
+            queue.push_batch(batch());
+            queue.drain();
+            assert_eq!(taken.load(Ordering::Relaxed), 2);
+        });
+        // The end itself.
+        with_one_held(|queue, batch, _| queue.push_batch(batch()));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn another_worker_is_woken_when_several_batches_wait() {
+        with_one_held(|queue, batch, taken| {
+            (0..BATCHES_MIN).for_each(|_| queue.push_batch(batch()));
+            wait_until("another worker is woken", || taken.load(Ordering::Relaxed) > 1);
+        });
+    }
+}

@@ -56,7 +56,7 @@ struct UnderWay {
     started: Started,
 }
 
-/// Files of one pipeline that are read back, all of them at once.
+/// Files of one pipeline that are read back: from now on those that are alone, and the small ones together in the end.
 #[derive(Default)]
 pub struct Readings<'a>(Vec<Unread<'a>>);
 
@@ -124,8 +124,12 @@ impl<'a> Reader<'a> {
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
             return Ok(false);
         }
-        let lane = road::target_lane(self.direct, TOGETHER_ALIGN_BYTES, file);
-        lane.map(Lane::is_direct).map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })
+        match road::target_lane(self.direct, TOGETHER_ALIGN_BYTES, file) {
+            Ok(lane) => Ok(lane.is_direct()),
+            // Whole blocks may be aligned all the same.
+            Err(Cause::NoDirect(_)) => Ok(false),
+            Err(cause) => Err(Failure { op: "read back", offset_bytes: 0, cause }),
+        }
     }
 
     /// Starts reading a file that is durable, and does not wait.

@@ -206,7 +206,7 @@ impl Journal {
         reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
         let mut finished = Vec::new();
         while let Some(frame) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
-            for (place, record) in frame.records {
+            for (place, record) in frame.records() {
                 match record {
                     Record::Finished(Finished { name, source, standing, .. }) => {
                         finished.push((index_of(&name), writer.end_bytes + place));

@@ -178,8 +178,8 @@ impl Run<'_> {
         kept
     }
 
-    /// Opens all files of a batch and asks for their data before the first is read: the device then sees many neighbours at
-    /// once, which it merges, instead of one request after the other.
+    /// Opens all files of a batch before the first is read: the small ones are read together, or their data asked for, so that many neighbours are
+    /// few requests for the device, instead of one after the other.
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
         let count = entries.len();
         let mut small = Vec::with_capacity(count);
@@ -213,10 +213,8 @@ impl Run<'_> {
             let size_bytes = source.size_bytes();
             Totals::add(&self.totals.found_bytes, size_bytes);
             if self.is_small(size_bytes) {
-                match self.small_lane(dir, &entry, &source) {
-                    Ok(lane) => small.push(Small { entry, claim, source, lane }),
-                    Err(error) => self.give_up(claim, error),
-                }
+                let lane = self.small_lane(dir, &source);
+                small.push(Small { entry, claim, source, lane });
             } else {
                 dir.hold();
                 let dir = Arc::clone(dir.dir());

@@ -69,12 +69,14 @@ pub fn source_lane(direct: Direct, block_bytes: u64, file: &OwnedFd, size_bytes:
 }
 
 /// Chooses the lane in which a small source is read, and turns `O_DIRECT` on if it is direct: then it is read together with its neighbours, which is a gain where
-/// `merges` makes one request of them.
-pub fn small_source_lane(direct: Direct, merges: bool, file: &OwnedFd, size_bytes: u64) -> Result<Lane, Cause> {
-    if !merges || size_bytes == 0 || direct != Direct::Auto {
-        return Ok(Lane { way: SMALL.read, align_bytes: 1 });
+/// `merges` makes one request of them, and the page cache is known not to have it. What cannot be asked about is read as ever, which tells what is wrong.
+pub fn small_source_lane(direct: Direct, merges: bool, file: &OwnedFd, size_bytes: u64) -> Lane {
+    let is_cold = || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes <= size_bytes / 2);
+    let buffered = Lane { way: SMALL.read, align_bytes: 1 };
+    if !merges || size_bytes == 0 || direct != Direct::Auto || !is_cold() {
+        return buffered;
     }
-    source_lane(direct, TOGETHER_ALIGN_BYTES, file, size_bytes)
+    lane(direct, TOGETHER_ALIGN_BYTES, file).unwrap_or(buffered)
 }
 
 /// Chooses the destination's lane and turns `O_DIRECT` on if it is direct.

@@ -1,6 +1,7 @@
 //! Small files: one after the other through the page cache, or many at once direct.
 
 use std::iter::Peekable;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -132,19 +133,18 @@ impl Pipeline {
         let mut files = files.into_iter().peekable();
         while files.peek().is_some() {
             let Round { files, reads, turn } = self.next_round(&mut files, &direct);
-            let mut done = self.read_all(reads).into_iter();
+            let mut done = self.read_all(reads).into_iter().peekable();
             for file in files {
                 let read = direct(&file).and_then(|small| {
-                    let read = done
-                        .next()
-                        .filter(|done| contents(done).is_some_and(|bytes| bytes.len() as u64 == small.size_bytes));
+                    let read = done.next_if(|done| Arc::ptr_eq(&done.op.file, small.file));
+                    let read = read.and_then(|done| contents(done, small.size_bytes));
                     if read.is_none() {
                         // If this fails, so does what reads next, and says so.
                         let _off = fs::set_direct(small.file, false);
                     }
                     read
                 });
-                each(file, read.as_ref().and_then(contents));
+                each(file, read.as_deref());
             }
             drop(done);
             drop(turn);
@@ -158,13 +158,16 @@ impl Pipeline {
         direct: impl Fn(&T) -> Option<Direct<'_>>,
     ) -> Round<'_, T> {
         let mut round = Round { files: Vec::new(), reads: Vec::new(), turn: None };
+        // Asked for once: with none to be had, nothing of the round is read direct.
         let mut memory = None;
         while let Some(file) = files.peek() {
             if let Some(small) = direct(file) {
-                if round.turn.is_none() {
-                    (round.turn, memory) = self.memory.lend().unzip();
-                }
-                if let Some(memory) = &mut memory {
+                let memory = memory.get_or_insert_with(|| {
+                    let (turn, buffer) = self.memory.lend().unzip();
+                    round.turn = turn;
+                    buffer
+                });
+                if let Some(memory) = memory {
                     let len_bytes = small.size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
                     if len_bytes > memory.len() {
                         break;
@@ -179,27 +182,47 @@ impl Pipeline {
 
     /// Carries reads out, in one submission if there are many. Without the loop none comes back.
     fn read_all(&self, reads: Vec<Op>) -> Vec<Done> {
-        let begun = self.meter.start();
-        let done = if reads.len() < TOGETHER_MIN {
-            let perform = |mut op: Op| {
-                let result = perform(&mut op, usize::MAX);
-                Done { op, result }
-            };
-            reads.into_iter().map(perform).collect()
-        } else {
-            self.carry_out(reads).unwrap_or_default()
+        let count = |done: &Done, begun| {
+            if let Ok(count) = done.result {
+                self.meter.read(count as u64, begun);
+            }
         };
-        for count in done.iter().filter_map(|done| done.result.as_ref().ok()) {
-            self.meter.read(*count as u64, begun);
+        if reads.len() < TOGETHER_MIN {
+            let read = |mut op: Op| {
+                let begun = self.meter.start();
+                let result = perform(&mut op, usize::MAX);
+                let done = Done { op, result };
+                count(&done, begun);
+                done
+            };
+            return reads.into_iter().map(read).collect();
         }
+        let begun = self.meter.start();
+        let done = self.carry_out(reads).unwrap_or_default();
+        done.iter().for_each(|done| count(done, begun));
         done
     }
 }
 
-/// What a read brought.
-fn contents(done: &Done) -> Option<&[u8]> {
-    match (&done.op.kind, &done.result) {
-        (OpKind::Read(part), Ok(count)) => part.bytes()?.get(..*count),
+/// What a read brought, if that is the file: of one that has grown, so much as it had.
+struct Contents {
+    buffer: Buffer,
+    len_bytes: usize,
+}
+
+impl Deref for Contents {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len_bytes]
+    }
+}
+
+fn contents(Done { op, result }: Done, size_bytes: u64) -> Option<Contents> {
+    match (op.kind, result) {
+        (OpKind::Read(part), Ok(count)) if count as u64 >= size_bytes => {
+            Some(Contents { buffer: part.buffer, len_bytes: size_bytes as usize })
+        }
         _ => None,
     }
 }

@@ -29,9 +29,9 @@ pub struct Meter {
 /// How long single reads and writes took.
 #[derive(Debug, Default)]
 pub struct Latencies {
-    /// Reads: of blocks from their queueing to their completion, of small files each pread(2).
+    /// Reads: of blocks from their queueing to their completion, of small files each pread(2), or all that are read together until the last has come.
     pub reads: Histogram,
-    /// Writes, in the same way.
+    /// Writes: of blocks in the same way, of small files each pwrite(2).
     pub writes: Histogram,
 }
 

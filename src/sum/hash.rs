@@ -250,8 +250,8 @@ impl<T> Opened<T> {
 }
 
 impl<T> Worker<'_, T> {
-    /// Opens all files, asks for the data of the small ones, gives the big ones to the pipeline, and then reads: the device sees many
-    /// neighbours at once, which it merges.
+    /// Opens all files, gives the big ones to the pipeline, and then reads the small ones, together or with their data asked for before: many neighbours are few
+    /// requests for the device.
     fn hash_batch(&self, batch: Vec<Item<T>>, buffer: &mut [u8]) {
         let (mut small, mut big, mut streams) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for item in batch {
@@ -269,7 +269,9 @@ impl<T> Worker<'_, T> {
                     Totals::add(&self.totals.found_bytes, opened.size_bytes());
                     Totals::add(&self.totals.met, 1);
                     if road::is_small(self.options.direct, opened.size_bytes()) {
-                        let lane = self.small_lane(&opened);
+                        let Options { direct, .. } = *self.options;
+                        let (file, size_bytes) = (&opened.file, opened.size_bytes());
+                        let lane = road::small_source_lane(direct, self.pipeline.merges(), file, size_bytes);
                         small.push((opened, lane));
                     } else {
                         let started = self.start_big(&opened);
@@ -281,16 +283,13 @@ impl<T> Worker<'_, T> {
         // As they were made, which is how they lie on the device more often than how a directory lists them.
         small.sort_unstable_by_key(|(opened, _)| opened.stat.st_ino);
         for (opened, lane) in &small {
-            if lane.as_ref().is_ok_and(|lane| !lane.is_direct()) {
+            if !lane.is_direct() {
                 fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
             }
         }
-        self.pipeline.read_together(small, direct, |(opened, lane), contents| {
-            let result = lane.and_then(|_| {
-                let output = hash_small(&opened, contents, buffer)?;
-                let way = if contents.is_some() { Way::Direct } else { road::SMALL.read };
-                Ok(Hashed { output, way })
-            });
+        self.pipeline.read_together(small, direct, |(opened, _), contents| {
+            let way = if contents.is_some() { Way::Direct } else { road::SMALL.read };
+            let result = hash_small(&opened, contents, buffer).map(|output| Hashed { output, way });
             self.over(opened, result);
         });
         for (opened, started) in big {
@@ -314,13 +313,6 @@ impl<T> Worker<'_, T> {
         Totals::add(&self.totals.meter.handled_bytes, left_bytes);
         Totals::add(&self.totals.files, result.is_ok().into());
         self.done.done(opened.item.place, opened.item.ticket, result);
-    }
-
-    /// The lane of a small file.
-    fn small_lane(&self, opened: &Opened<T>) -> Result<Lane> {
-        let (file, size_bytes) = (&opened.file, opened.size_bytes());
-        road::small_source_lane(self.options.direct, self.pipeline.merges(), file, size_bytes)
-            .map_err(|cause| opened.error("read", cause))
     }
 
     /// Hands a file to the pipeline in the lane that suits it.
@@ -423,9 +415,8 @@ fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
 }
 
 /// How a small file is read that is direct.
-fn direct<T>((opened, lane): &(Opened<T>, Result<Lane>)) -> Option<small::Direct<'_>> {
-    let direct = small::Direct { file: &opened.file, size_bytes: opened.size_bytes() };
-    matches!(lane, Ok(lane) if lane.is_direct()).then_some(direct)
+fn direct<T>((opened, lane): &(Opened<T>, Lane)) -> Option<small::Direct<'_>> {
+    lane.is_direct().then(|| small::Direct { file: &opened.file, size_bytes: opened.size_bytes() })
 }
 
 /// Hashes a small file: its contents, or what is read through the page cache from its start to its end.

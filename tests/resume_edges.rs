@@ -607,3 +607,18 @@ fn a_source_that_is_back_is_copied_and_the_others_are_not_copied_again() {
     assert_eq!(written_bytes(&String::from_utf8(output.stdout).unwrap()), 100_000);
     assert!(litter(folder.path()).is_empty());
 }
+
+#[test]
+fn a_half_that_nobody_asks_for_is_removed_without_a_trace_in_its_folder() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("big"), noise(8 << 20, 1)).unwrap();
+    leave_half(&source, &target, 3 << 20, &[]);
+    fs::remove_file(source.join("big")).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::File::open(&source).unwrap().set_times(fs::FileTimes::new().set_modified(old)).unwrap();
+    run(&mut resume(&source, &target), 0);
+    assert_eq!(fs::metadata(&target).unwrap().modified().unwrap(), old);
+    assert!(litter(folder.path()).is_empty() && fs::read_dir(&target).unwrap().next().is_none());
+}

@@ -463,3 +463,49 @@ fn a_comparison_one_level_off_says_so() {
     let output = run(aiocp().current_dir(&folder).args(["--verify-only", "-t", "target", "one", "two"]), 3);
     assert_eq!(output.stdout, b"target/two: 0..1 differs\n");
 }
+
+#[test]
+fn reading_back_leaves_the_access_times_that_were_kept() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("s")).unwrap();
+    // One to be read alone, and enough to be read together.
+    for n in 0..10 {
+        fs::write(at("s").join(n.to_string()), noise(if n == 0 { 3 << 20 } else { n * 1000 }, n as u64)).unwrap();
+    }
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
+    let times_of = |name: &str| -> Vec<_> {
+        (0..10).map(|n| fs::metadata(at(name).join(n.to_string())).unwrap().accessed().unwrap()).collect()
+    };
+    for direct in ["--direct=auto", "--direct=never"] {
+        for n in 0..10 {
+            fs::File::open(at("s").join(n.to_string())).unwrap().set_times(times).unwrap();
+        }
+        run(aiocp().args(["--verify", direct, "-T"]).args([at("s"), at("t")]), 0);
+        assert_eq!(times_of("t"), [old; 10], "{direct}");
+        // What is mended has its source's times, too.
+        fs::write(at("t").join("0"), "x").unwrap();
+        run(aiocp().args(["--verify-only", "--repair", direct, "-T"]).args([at("s"), at("t")]), 0);
+        assert_eq!(times_of("t"), [old; 10], "{direct}");
+        fs::remove_dir_all(at("t")).unwrap();
+    }
+}
+
+#[test]
+fn what_differs_and_cannot_be_mended_is_told_all_the_same() {
+    if !is_root("mounting a filesystem") {
+        return;
+    }
+    let (mounted, folder) = (Mounted::new("ext4", 64), folder());
+    let source = folder.path().join("s");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), noise(3000, 1)).unwrap();
+    let target = mounted.path.join("t");
+    run(aiocp().arg("-T").args([&source, &target]), 0);
+    fs::write(target.join("file"), noise(3000, 2)).unwrap();
+    must(std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(&mounted.path));
+    let output = run(aiocp().args(["--verify-only", "--repair", "-T"]).args([&source, &target]), 3);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    assert!(said.contains("0..3000") && said.contains("cannot open"), "{said}");
+}

@@ -265,7 +265,9 @@ impl Run<'_> {
         (wanted, found): (Moved, Moved),
         ranges: Vec<std::ops::Range<u64>>,
     ) -> Result<Proof> {
-        let open = self.open_target(dir, entry, OFlags::RDWR)?;
+        // What differs is told, also where it cannot be mended.
+        let open = self.open_target(dir, entry, OFlags::RDWR);
+        let open = open.inspect_err(|_| self.tell_ranges(dir, entry, &ranges, false))?;
         if !fs::same_file(&open.stat, &target.stat) {
             return Err(Error::new("open", dir.target_path(entry.target_name()), Cause::Swapped));
         }

@@ -119,6 +119,8 @@ impl<'a> Readings<'a> {
 impl<'a> Reader<'a> {
     /// Whether a file is read direct with its neighbours; its descriptor has `O_DIRECT` then.
     fn goes_together(&self, file: &OwnedFd, extent: &Extent) -> Result<bool, Failure> {
+        // A copy has its source's by now.
+        fs::leave_access_time(file);
         let is_small = (1..=road::SMALL_BYTES_MAX).contains(&extent.size_bytes);
         // What keeps to a rate is read block by block, and so is what need not be read whole.
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
@@ -134,6 +136,8 @@ impl<'a> Reader<'a> {
 
     /// Starts reading a file that is durable, and does not wait.
     pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
+        // A copy has its source's by now.
+        fs::leave_access_time(file);
         let lane = road::target_lane(self.direct, self.block_bytes, file).map_err(|cause| Failure {
             op: "read back",
             offset_bytes: 0,

@@ -362,14 +362,10 @@ impl Journal {
     }
 
     fn unlink(&self) -> io::Result<()> {
-        let before = fs::stat(&self.folder)?;
-        unlinkat(&self.folder, self.bond.journal_name(), AtFlags::empty())?;
-        if self.bond.places[self.place].is_copied {
-            match Node::open(&self.folder).set_times(&before) {
-                // Who may not set the folder's times has not given it the source's either.
-                Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => {}
-                other => other?,
-            }
+        let name = self.bond.journal_name();
+        match self.bond.places[self.place].is_copied {
+            true => unlink_leaving_times(&self.folder, &name)?,
+            false => unlinkat(&self.folder, &name, AtFlags::empty())?,
         }
         sync_folder(&self.folder)
     }
@@ -394,7 +390,7 @@ impl Journal {
         }
         let name = self.temporary_name(last);
         match fs::stat_at(&folder, &name)? {
-            Some(stat) if stat.st_ino == ino => Ok(unlinkat(&folder, &name, AtFlags::empty())?),
+            Some(stat) if stat.st_ino == ino => unlink_leaving_times(&folder, &name),
             _ => Ok(()),
         }
     }
@@ -405,6 +401,17 @@ impl Drop for Journal {
     /// answer decides nothing.
     fn drop(&mut self) {
         let _closed_next = flock(&*self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Removes a name from a folder that has its source's times already.
+fn unlink_leaving_times(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let before = fs::stat(folder)?;
+    unlinkat(folder, name, AtFlags::empty())?;
+    match Node::open(folder).set_times(&before) {
+        // Who may not set the folder's times has not given it the source's either.
+        Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        other => other,
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Transfer {
     pub progress: Progress,
 }
 
-/// What the bytes of a transfer count as in the [`Meter`](crate::report::Meter), block by block. Those of one that fails are taken back.
+/// What the bytes of a transfer count as in the [`Meter`], block by block. Those of one that fails are taken back.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// As handled, and in the sum of the file itself, so that whoever ends it knows what is left to be counted.

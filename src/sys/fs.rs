@@ -272,6 +272,14 @@ pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
     Ok(fs::fcntl_setfl(file, flags)?)
 }
 
+/// From now on reads of an open file leave its access time alone: `O_NOATIME`, see open(2). Only its owner may ask for that; whoever else reads leaves a
+/// trace, as with any reader, so that the answer decides nothing.
+pub fn leave_access_time(file: impl AsFd) {
+    if let Ok(flags) = fs::fcntl_getfl(file.as_fd()) {
+        let _asked = fs::fcntl_setfl(file, flags | OFlags::NOATIME);
+    }
+}
+
 /// Whether the filesystem is known to answer `SEEK_HOLE` truly for data that is not on the device yet.
 pub fn holes_are_believed(file: impl AsFd) -> io::Result<bool> {
     Ok(HONEST_FILESYSTEMS.contains(&filesystem_magic(file)?))

@@ -119,13 +119,13 @@ impl<'a> Readings<'a> {
 impl<'a> Reader<'a> {
     /// Whether a file is read direct with its neighbours; its descriptor has `O_DIRECT` then.
     fn goes_together(&self, file: &OwnedFd, extent: &Extent) -> Result<bool, Failure> {
-        // A copy has its source's by now.
-        fs::leave_access_time(file);
         let is_small = (1..=road::SMALL_BYTES_MAX).contains(&extent.size_bytes);
         // What keeps to a rate is read block by block, and so is what need not be read whole.
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
             return Ok(false);
         }
+        // A copy has its source's by now.
+        fs::leave_access_time(file);
         match road::target_lane(self.direct, TOGETHER_ALIGN_BYTES, file) {
             Ok(lane) => Ok(lane.is_direct()),
             // Whole blocks may be aligned all the same.

@@ -47,8 +47,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Through the page cache, for this reason.
-    pub const fn buffered(reason: &'static str) -> Self {
+    const fn buffered(reason: &'static str) -> Self {
         Self { way: Way::Buffered(reason), align_bytes: 1 }
     }
 

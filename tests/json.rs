@@ -147,7 +147,8 @@ fn warnings_and_notices_are_told() {
     }
     let (folder, ramfs) = (folder(), Mounted::new("ramfs", 16));
     let source = folder.path().join("a");
-    fs::write(&source, "x").unwrap();
+    // Kernel AIO is asked for when there is something for it to do.
+    cold_file(&source, 2);
     rustix::fs::setxattr(&source, "user.colour", b"blue", rustix::fs::XattrFlags::empty()).unwrap();
     let inject = ["-e", "trace=io_setup", "-e", "inject=io_setup:error=EPERM"];
     let mut command = strace(&inject, &folder.path().join("trace"));

@@ -5,16 +5,9 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use common::*;
-
-/// A cold file of `mib` MiB and 5 bytes.
-fn cold_file(path: &Path, mib: usize) {
-    fs::write(path, noise((mib << 20) + 5, 9)).unwrap();
-    let file = fs::File::open(path).unwrap();
-    file.sync_all().unwrap();
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-}
 
 #[test]
 fn one_context_and_batches_of_operations() {
@@ -38,6 +31,33 @@ fn one_context_and_batches_of_operations() {
     let batch = submitted as f64 / calls("io_submit(") as f64;
     assert!(batch >= 4.0, "{batch} operations an io_submit");
     assert!(calls("pwrite64(") == 0, "the data goes through the context");
+}
+
+#[test]
+fn what_needs_no_context_makes_none() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("tree")).unwrap();
+    (0..100).for_each(|n| fs::write(at("tree").join(n.to_string()), noise(n, 1)).unwrap());
+    // What is not copied leaves the journal behind.
+    rustix::fs::mknodat(rustix::fs::CWD, at("tree/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let contexts = |program: &Path, args: &[&str], code| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=io_setup", "-o", "trace"]).arg(program).args(args);
+        run(strace.current_dir(folder.path()), code);
+        fs::read_to_string(at("trace")).unwrap().lines().filter(|line| line.contains("io_setup(")).count()
+    };
+    let (aiocp, aiosum) = (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
+    // To take one down takes the kernel longer than it takes to do any of these.
+    assert_eq!(contexts(aiocp, &["tree/7", "copy"], 0), 0);
+    assert_eq!(contexts(aiocp, &["--verify", "tree/7", "copy"], 0), 0);
+    assert_eq!(contexts(aiosum, &["tree/7", "copy"], 0), 0);
+    assert_eq!(contexts(aiocp, &["--engine=kernel", "tree/7", "copy"], 0), 1, "it was demanded");
+    contexts(aiocp, &["--resume", "-T", "tree", "tree copy"], 1);
+    assert_eq!(contexts(aiocp, &["--resume", "-T", "tree", "tree copy"], 1), 0);
 }
 
 /// A folder of 60 cold files of up to 20,000 bytes.

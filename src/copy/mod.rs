@@ -32,13 +32,14 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 pub use crate::pipeline::EngineKind;
+use crate::pipeline::crew::Crew;
 pub use crate::pipeline::road::Direct;
 use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
 use crate::report::{self, Event, Sink, Totals, What};
@@ -229,10 +230,15 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
     let limits = Limits { queue_depth: options.queue_depth, block_bytes };
     let pace = options.rate_bytes_per_s.map(|rate| Arc::new(Pace::new(rate)));
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace };
-    let pipeline = Pipeline::start(limits, options.engine, traffic.clone())?;
+    let told = Once::new();
+    let start = || {
+        let tell = |reason: &str| told.call_once(|| sink.event(Event::NoKernelAio(reason.to_owned())));
+        Pipeline::start(limits, options.engine, traffic.clone(), tell)
+    };
+    let pipeline = start()?;
     // Each side of a comparison has a loop of its own, so that two devices are read at once.
     let compares = options.make == Make::Nothing;
-    let other = if compares { Some(Pipeline::start(limits, options.engine, traffic.clone())?) } else { None };
+    let other = compares.then(start).transpose()?;
     let shares = Shares::of(fs::open_files_limit(), options.threads, if compares { 2 } else { 1 });
     let open_dirs = OpenDirs::new(shares.open_dirs);
     let queue = Queue::new(open_dirs.batches_max());
@@ -263,9 +269,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         stop_one();
         stop_other.iter().for_each(|stop| stop());
     });
-    if let Some(reason) = pipeline.no_kernel_aio() {
-        sink.event(Event::NoKernelAio(reason.to_owned()));
-    }
+    let crew = Crew::new("aiocp", shares.workers);
     std::thread::scope(|scope| {
         // However the walk ends, the workers must learn that it did.
         struct Close<'a>(&'a Queue);
@@ -275,10 +279,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
             }
         }
         let _close = Close(&queue);
-        for n in 0..shares.workers {
-            let run = &run;
-            std::thread::Builder::new().name(format!("aiocp-{n}")).spawn_scoped(scope, move || run.work())?;
-        }
+        crew.hire(scope, &run)?;
         operands.walk(&run);
         totals.walked.store(true, Ordering::Release);
         run.release_unclaimed();

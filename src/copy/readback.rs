@@ -16,7 +16,7 @@ use crate::sys::fs;
 /// Reads files back.
 #[derive(Clone)]
 pub struct Reader<'a> {
-    pub pipeline: &'a Pipeline,
+    pub pipeline: &'a Pipeline<'a>,
     /// What the bytes count as.
     pub progress: Progress,
     pub direct: road::Direct,

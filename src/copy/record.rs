@@ -33,6 +33,30 @@ pub struct Records {
     files_bytes: u64,
 }
 
+/// What is needed to look up one entry of a directory after the other.
+pub struct Earlier<'a> {
+    journal: &'a Journal,
+    window: Window,
+    /// The directory's, relative to the base.
+    path: PathBuf,
+}
+
+impl Earlier<'_> {
+    /// What the journal says of an entry, and both sides, if it says anything and they are there.
+    fn known(&mut self, dir: &OpenDir, entry: &Entry) -> io::Result<(Known, Option<[Stat; 2]>)> {
+        self.path.push(entry.target_name());
+        let record = self.journal.find(&self.path, &mut self.window);
+        self.path.pop();
+        let Some(record) = record? else { return Ok((Known::Nothing, None)) };
+        let target = fs::stat_at(&*dir.target, entry.target_name())?;
+        match (stat_source(dir, entry)?, target) {
+            (Some(source), Some(target)) => Ok((self.journal.known(&record, &source, &target), Some([source, target]))),
+            // What is gone is copied again, and needs no explanation.
+            _ => Ok((Known::Nothing, None)),
+        }
+    }
+}
+
 impl Run<'_> {
     /// Adds what stands under its name now, and whether all of its metadata was kept.
     pub fn record(
@@ -173,11 +197,16 @@ impl Run<'_> {
         matches!(known, Ok(Known::Finished(_)))
     }
 
+    /// For looking up the entries of a directory, if there is a journal.
+    pub fn earlier(&self, dir: &OpenDir) -> Option<Earlier<'_>> {
+        let journal = self.journal.as_ref()?;
+        Some(Earlier { journal, window: Window::wide(), path: self.relative(dir, OsStr::new("")) })
+    }
+
     /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
-    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry, window: &mut Window) -> Option<Entry> {
-        let Some(journal) = &self.journal else { return Some(entry) };
+    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry, earlier: &mut Earlier) -> Option<Entry> {
         let error = |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
-        match self.known(journal, dir, &entry, window).map_err(error) {
+        match earlier.known(dir, &entry).map_err(error) {
             Ok((Known::Nothing, _)) => Some(entry),
             Ok((Known::Changed(why), _)) => {
                 self.warn_not_resumed(dir, &entry, why);
@@ -197,24 +226,6 @@ impl Run<'_> {
                 self.warn(error);
                 Some(entry)
             }
-        }
-    }
-
-    fn known(
-        &self,
-        journal: &Journal,
-        dir: &OpenDir,
-        entry: &Entry,
-        window: &mut Window,
-    ) -> io::Result<(Known, Option<[Stat; 2]>)> {
-        let Some(record) = journal.find(&self.relative(dir, entry.target_name()), window)? else {
-            return Ok((Known::Nothing, None));
-        };
-        let target = fs::stat_at(&*dir.target, entry.target_name())?;
-        match (stat_source(dir, entry)?, target) {
-            (Some(source), Some(target)) => Ok((journal.known(&record, &source, &target), Some([source, target]))),
-            // What is gone is copied again, and needs no explanation.
-            _ => Ok((Known::Nothing, None)),
         }
     }
 

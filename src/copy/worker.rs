@@ -15,8 +15,7 @@ use super::existing::{Admitted, Made, Put};
 use super::file::{Filled, Source};
 use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
 use super::instead::Make;
-use super::lookup::Window;
-use super::queue::{Queue, Single, Task};
+use super::queue::{Busy, Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
 use super::rounds::Rounds;
@@ -24,8 +23,9 @@ use super::stop::Stop;
 use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
+use crate::pipeline::crew::Work;
 use crate::pipeline::road::Lane;
-use crate::pipeline::small::{Direct, READ_AHEAD_BYTES, STEP_BYTES};
+use crate::pipeline::small::{Direct, READ_AHEAD_BYTES};
 use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
 use crate::sys::fs;
@@ -38,9 +38,9 @@ pub struct Run<'a> {
     pub totals: &'a Totals,
     /// What the workers read and write is counted and paced here.
     pub traffic: Traffic,
-    pub pipeline: &'a Pipeline,
+    pub pipeline: &'a Pipeline<'a>,
     /// What reads the destination in a comparison; the same one otherwise.
-    pub target_pipeline: &'a Pipeline,
+    pub target_pipeline: &'a Pipeline<'a>,
     pub queue: &'a Queue,
     /// What the reported relative paths are relative to.
     pub base: PathBuf,
@@ -102,47 +102,51 @@ impl Outcome {
     }
 }
 
-impl Run<'_> {
-    /// Takes tasks until there will be no more.
-    pub fn work(&self) {
-        let buffer = &mut vec![0; STEP_BYTES][..];
-        while let Some((task, _busy)) = self.queue.pop() {
-            match task {
-                // What is not begun is only let go of, so that directories get their last sync.
-                Task::Batch(Batch { dir, .. }) if self.stop.is_requested() => self.release_dir(dir),
-                Task::Single(Single { dir, entry, claim, .. }) if self.stop.is_requested() => {
-                    self.give_up(claim, self.interrupted(&dir, &entry));
-                    self.release_dir(dir);
-                }
-                Task::Batch(Batch { dir, entries }) => {
-                    match dir.open() {
-                        Ok(open) if self.options.make == Make::Nothing => {
-                            let missing = self.compare_batch(&open, entries);
-                            self.copy_batch(&open, missing, buffer);
-                        }
-                        Ok(open) => self.copy_batch(&open, entries, buffer),
-                        Err(error) => {
-                            Totals::add(&self.totals.met, entries.len() as u64);
-                            self.fail(error);
-                        }
+impl<'a> Work for &'a Run<'_> {
+    type Task = (Task, Busy<'a>);
+
+    fn take(&self) -> Option<Self::Task> {
+        self.queue.pop()
+    }
+
+    fn carry_out(&self, (task, _busy): Self::Task, buffer: &mut [u8]) {
+        match task {
+            // What is not begun is only let go of, so that directories get their last sync.
+            Task::Batch(Batch { dir, .. }) if self.stop.is_requested() => self.release_dir(dir),
+            Task::Single(Single { dir, entry, claim, .. }) if self.stop.is_requested() => {
+                self.give_up(claim, self.interrupted(&dir, &entry));
+                self.release_dir(dir);
+            }
+            Task::Batch(Batch { dir, entries }) => {
+                match dir.open() {
+                    Ok(open) if self.options.make == Make::Nothing => {
+                        let missing = self.compare_batch(&open, entries);
+                        self.copy_batch(&open, missing, buffer);
                     }
-                    self.release_dir(dir);
-                }
-                Task::Single(Single { dir, entry, claim, found_bytes }) => {
-                    match dir.open() {
-                        Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), buffer),
-                        Err(error) => {
-                            self.over(found_bytes, &AtomicU64::new(0));
-                            self.never_proved(found_bytes);
-                            self.give_up(claim, error);
-                        }
+                    Ok(open) => self.copy_batch(&open, entries, buffer),
+                    Err(error) => {
+                        Totals::add(&self.totals.met, entries.len() as u64);
+                        self.fail(error);
                     }
-                    self.release_dir(dir);
                 }
+                self.release_dir(dir);
+            }
+            Task::Single(Single { dir, entry, claim, found_bytes }) => {
+                match dir.open() {
+                    Ok(open) => self.copy_single(&open, entry, (claim, found_bytes), buffer),
+                    Err(error) => {
+                        self.over(found_bytes, &AtomicU64::new(0));
+                        self.never_proved(found_bytes);
+                        self.give_up(claim, error);
+                    }
+                }
+                self.release_dir(dir);
             }
         }
     }
+}
 
+impl Run<'_> {
     /// Reports a failure. That it was interrupted is told once, by whoever did so.
     pub fn fail(&self, error: Error) {
         if matches!(error.cause, Cause::Interrupted) {
@@ -183,12 +187,16 @@ impl Run<'_> {
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
         let count = entries.len();
         let mut small = Vec::with_capacity(count);
-        let mut window = Window::wide();
+        let mut earlier = self.earlier(dir);
         for entry in entries {
             if self.stop.is_requested() {
                 continue;
             }
-            let Some(entry) = self.unless_finished(dir, entry, &mut window) else { continue };
+            let entry = match &mut earlier {
+                Some(earlier) => self.unless_finished(dir, entry, earlier),
+                None => Some(entry),
+            };
+            let Some(entry) = entry else { continue };
             if matches!(self.options.make, Make::HardLink | Make::SymbolicLink) {
                 self.link_instead(dir, entry).unwrap_or_else(|error| self.fail(error));
                 continue;

@@ -46,39 +46,22 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Opens a context if the kind wants one. With `Auto` the string says why there is none; with `Kernel` that is the error.
-    pub fn open(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>) -> io::Result<(Self, Option<String>)> {
-        let (kernel, missing) = match kind {
-            EngineKind::Posix | EngineKind::Threads => (None, None),
-            EngineKind::Kernel => (Some(open_context(queue_depth, &waker)?), None),
-            EngineKind::Auto => match open_context(queue_depth, &waker) {
-                Ok(context) => (Some(context), None),
-                Err(error) => (None, Some(error.to_string())),
-            },
-        };
-        let other = None;
-        let (polling, data_in_kernel, failed) = (true, 0, Vec::new());
-        Ok((Self { kernel, other, kind, queue_depth, waker, polling, data_in_kernel, failed }, missing))
+    /// Those of a kind, without a context.
+    pub fn new(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>) -> Self {
+        let (polling, data_in_kernel, failed) = (false, 0, Vec::new());
+        Self { kernel: None, other: None, kind, queue_depth, waker, polling, data_in_kernel, failed }
+    }
+
+    /// Takes a context, through which direct descriptors and syncs go from now on.
+    pub fn adopt(&mut self, Polled { context, polling }: Polled) {
+        self.kernel = Some(context);
+        self.polling = polling;
     }
 
     /// One engine for everything, to test the loop with.
     #[cfg(test)]
     pub fn of(engine: Box<dyn Engine>, queue_depth: usize, waker: Arc<Waker>) -> Self {
-        Self {
-            kernel: None,
-            other: Some(engine),
-            kind: EngineKind::Threads,
-            queue_depth,
-            waker,
-            polling: false,
-            data_in_kernel: 0,
-            failed: Vec::new(),
-        }
-    }
-
-    /// Whether what is direct goes to kernel AIO.
-    pub fn has_context(&self) -> bool {
-        self.kernel.is_some()
+        Self { other: Some(engine), ..Self::new(EngineKind::Threads, queue_depth, waker) }
     }
 
     /// Takes an operation, or gives it back if there is no room before something has been waited for.
@@ -173,19 +156,26 @@ fn is_data(kind: &OpKind) -> bool {
     matches!(kind, OpKind::Read(_) | OpKind::Write(_))
 }
 
+/// A context that polls the waker.
+pub struct Polled {
+    context: Context,
+    /// Whether it still does: somebody may have woken it already.
+    polling: bool,
+}
+
 /// A context for the data, the syncs and the waker's poll; smaller when the host has few operations left. The poll is in it
 /// already: without polls (Linux before 4.18, some sandboxes) the loop could not be woken, and threads serve better.
-fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Context> {
+pub fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Polled> {
     let capacity = |syncs: usize| u32::try_from(queue_depth + syncs + 1).unwrap_or(u32::MAX);
-    let mut kernel = Context::new(capacity(SYNCS_MAX)).or_else(|_| Context::new(capacity(8)))?;
-    let refused = kernel.queue(wake_poll(waker));
+    let mut context = Context::new(capacity(SYNCS_MAX)).or_else(|_| Context::new(capacity(8)))?;
+    let refused = context.queue(wake_poll(waker));
     debug_assert!(refused.is_ok(), "a new context has room");
-    kernel.submit();
+    context.submit();
     let mut done = Vec::new();
-    kernel.reap(0, None, &mut done)?;
+    context.reap(0, None, &mut done)?;
     match done.pop() {
         Some(Done { result: Err(error), .. }) => Err(error),
-        _ => Ok(kernel),
+        woken => Ok(Polled { context, polling: woken.is_none() }),
     }
 }
 

@@ -191,6 +191,7 @@ impl Loop {
                 self.hash_in_order(job);
                 self.end_if_over(job);
             }
+            Message::Context(context) => self.engines.adopt(*context),
             Message::Close => self.closing = true,
         }
     }

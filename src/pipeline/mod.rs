@@ -3,6 +3,7 @@
 //!
 //! A transfer without a target is only hashed. The [road] says which files come here, and direct or not.
 
+pub mod crew;
 mod engines;
 mod event_loop;
 pub mod job;
@@ -14,22 +15,22 @@ mod traffic;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::aio::{Done, Op, OpKind, Waker};
+use crate::aio::{Done, Op, OpKind, Waker, perform};
 use crate::digest::{Hashing, Leaf, Serial};
 use crate::error::Cause;
 use crate::report::{Meter, Totals};
 pub use engines::EngineKind;
-use engines::Engines;
+use engines::{Engines, Polled, open_context};
 use event_loop::Loop;
 pub use job::Shape;
 pub use outcome::{Failure, Moved};
-use small::Memory;
+use small::{Memory, TOGETHER_MIN};
 pub use traffic::{Pace, Traffic};
 
 /// How much is in flight.
@@ -60,6 +61,12 @@ pub struct Transfer {
     pub shape: Shape,
     /// What its blocks count as.
     pub progress: Progress,
+}
+
+impl Transfer {
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        [&self.source].into_iter().chain(&self.target)
+    }
 }
 
 /// What the bytes of a transfer count as in the [`Meter`], block by block. Those of one that fails are taken back.
@@ -104,6 +111,7 @@ impl Started {
 }
 
 enum Message {
+    Context(Box<Polled>),
     Transfer(Transfer, Sender<Result<Moved, Failure>>),
     Batch(Vec<Op>, Sender<Vec<Done>>),
     Stop,
@@ -113,44 +121,78 @@ enum Message {
 }
 
 /// The loop's thread, and the way to talk to it. Dropping it waits for what is in flight.
-pub struct Pipeline {
+pub struct Pipeline<'a> {
     messages: Sender<Message>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
-    no_kernel: Option<String>,
+    queue_depth: usize,
+    /// Whether the loop has a context, once that is known. The kernel takes 32 ms to take one down, in io_destroy(2) or at the end of the process, which is longer than many a
+    /// copy, so that it is made for the first who needs it.
+    has_context: OnceLock<bool>,
+    on_missing: OnMissing<'a>,
     meter: Arc<Meter>,
     /// For small files.
     memory: Memory,
-    has_context: bool,
     is_paced: bool,
 }
 
-impl Pipeline {
-    /// Starts the loop. Without kernel AIO (see [`no_kernel_aio`](Self::no_kernel_aio)) threads do its work, unless the kernel's was demanded.
+/// Hears why threads serve direct I/O too, if they do, when the first direct I/O is to be served.
+pub type OnMissing<'a> = Box<dyn Fn(&str) + Send + Sync + 'a>;
+
+impl<'a> Pipeline<'a> {
+    /// Starts the loop. Without kernel AIO threads do its work, of which `on_missing` hears, unless the kernel's was demanded.
     /// Fails when there are too many open files or threads.
-    pub fn start(limits: Limits, engine: EngineKind, traffic: Traffic) -> io::Result<Self> {
+    pub fn start(
+        limits: Limits,
+        engine: EngineKind,
+        traffic: Traffic,
+        on_missing: impl Fn(&str) + Send + Sync + 'a,
+    ) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let (engines, no_kernel) = Engines::open(engine, limits.queue_depth, Arc::clone(&waker))?;
-        Self::run(limits, engines, no_kernel, (waker, traffic))
+        let mut engines = Engines::new(engine, limits.queue_depth, Arc::clone(&waker));
+        let has_context = match engine {
+            EngineKind::Auto => OnceLock::new(),
+            EngineKind::Kernel => {
+                engines.adopt(open_context(limits.queue_depth, &waker)?);
+                true.into()
+            }
+            EngineKind::Posix | EngineKind::Threads => false.into(),
+        };
+        Self::run(limits, (engines, has_context), (waker, traffic), Box::new(on_missing))
     }
 
     fn run(
         limits: Limits,
-        engines: Engines,
-        no_kernel: Option<String>,
+        (engines, has_context): (Engines, OnceLock<bool>),
         (waker, traffic): (Arc<Waker>, Traffic),
+        on_missing: OnMissing<'a>,
     ) -> io::Result<Self> {
         let (messages, inbox) = unbounded();
         let (meter, memory) = (Arc::clone(&traffic.meter), Memory::new());
-        let (has_context, is_paced) = (engines.has_context(), traffic.pace.is_some());
+        let (queue_depth, is_paced) = (limits.queue_depth, traffic.pace.is_some());
         let state = Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
         let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
-        Ok(Self { messages, waker, thread: Some(thread), no_kernel, meter, memory, has_context, is_paced })
+        let thread = Some(thread);
+        Ok(Self { messages, waker, thread, queue_depth, has_context, on_missing, meter, memory, is_paced })
     }
 
-    /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that small files are best read direct.
+    /// Sees that the loop has a context, if it may have one. What is sent to it afterwards finds it there.
+    fn open_context(&self) {
+        self.has_context.get_or_init(|| match open_context(self.queue_depth, &self.waker) {
+            Ok(context) => {
+                self.send(Message::Context(Box::new(context)));
+                true
+            }
+            Err(error) => {
+                (self.on_missing)(&error.to_string());
+                false
+            }
+        });
+    }
+
+    /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that small files are best read direct. As long as nothing needed kernel AIO it is taken for there.
     pub fn merges(&self) -> bool {
-        self.has_context && !self.is_paced
+        self.has_context.get().is_none_or(|has_context| *has_context) && !self.is_paced
     }
 
     /// Whether it keeps to a rate: then small files too are read in steps, each when it is its turn.
@@ -161,11 +203,6 @@ impl Pipeline {
     /// Counts bytes that somebody else than the loop is done with.
     pub fn count(&self, progress: &Progress, bytes: u64) {
         progress.sums(&self.meter).for_each(|sum| Totals::add(sum, bytes));
-    }
-
-    /// Why threads serve direct I/O too, if they do.
-    pub fn no_kernel_aio(&self) -> Option<&str> {
-        self.no_kernel.as_deref()
     }
 
     /// Moves a file's data, and blocks until all of it is written and hashed. It is not durable by then.
@@ -181,12 +218,15 @@ impl Pipeline {
             let failure = Failure { op: "hash", offset_bytes: 0, cause: Cause::TooManyBlocks };
             reply.send(Err(failure)).expect("the answer is waited for below");
         } else {
+            if transfer.sides().any(|side| side.direct) {
+                self.open_context();
+            }
             self.send(Message::Transfer(transfer, reply));
         }
         Started(answer)
     }
 
-    /// fsync(2) of all `files` at once; blocks until each has its answer, in the same order.
+    /// fsync(2) of all `files`, at once if they are many; blocks until each has its answer, in the same order.
     pub fn sync(&self, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         let count = files.len();
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
@@ -196,11 +236,14 @@ impl Pipeline {
         }
     }
 
-    /// Hands in operations on direct descriptors, or syncs, at once, and blocks until all are over. They come back in the same order, or not at all if the loop is gone.
+    /// Carries out operations on direct descriptors, or syncs: many at once in the loop, few in this thread, one after the other. Blocks until all are over. They come back in the
+    /// same order, or not at all if the loop is gone.
     fn carry_out(&self, ops: Vec<Op>) -> Option<Vec<Done>> {
-        if ops.is_empty() {
-            return Some(Vec::new());
+        if ops.len() < TOGETHER_MIN {
+            let carry_out = |mut op| Done { result: perform(&mut op, usize::MAX), op };
+            return Some(ops.into_iter().map(carry_out).collect());
         }
+        self.open_context();
         let (reply, answer) = bounded(1);
         self.send(Message::Batch(ops, reply));
         answer.recv().ok()
@@ -226,7 +269,7 @@ impl Pipeline {
     }
 }
 
-impl Drop for Pipeline {
+impl Drop for Pipeline<'_> {
     fn drop(&mut self) {
         self.send(Message::Close);
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
@@ -271,21 +314,21 @@ mod tests {
 
     const BLOCK_BYTES: usize = 4096;
 
-    fn pipeline(seed: u64, faults: Faults) -> Pipeline {
+    fn pipeline(seed: u64, faults: Faults) -> Pipeline<'static> {
         metered(seed, faults, Traffic::default())
     }
 
-    fn metered(seed: u64, faults: Faults, traffic: Traffic) -> Pipeline {
+    fn metered(seed: u64, faults: Faults, traffic: Traffic) -> Pipeline<'static> {
         counted(seed, faults, traffic, Arc::default())
     }
 
     /// A pipeline whose engine counts how often it is asked.
-    fn counted(seed: u64, faults: Faults, traffic: Traffic, reaps: Arc<AtomicU64>) -> Pipeline {
+    fn counted(seed: u64, faults: Faults, traffic: Traffic, reaps: Arc<AtomicU64>) -> Pipeline<'static> {
         let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
         let waker = Arc::new(Waker::new().unwrap());
         let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker), reaps);
         let engines = Engines::of(Box::new(engine), limits.queue_depth, Arc::clone(&waker));
-        Pipeline::run(limits, engines, None, (waker, traffic)).unwrap()
+        Pipeline::run(limits, (engines, false.into()), (waker, traffic), Box::new(|_| ())).unwrap()
     }
 
     fn transfer(contents: &[u8], target: &std::fs::File) -> Transfer {

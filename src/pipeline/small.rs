@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Failure, Pipeline, road};
-use crate::aio::{Buffer, Done, Op, OpKind, Pool, perform};
+use crate::aio::{Buffer, Done, Op, OpKind, Pool};
 use crate::error::Cause;
 use crate::sys::fs;
 
@@ -24,8 +24,8 @@ const TOGETHER_BYTES: usize = road::SMALL_BYTES_MAX as usize;
 /// What the buffers of files that are read together begin at.
 pub const TOGETHER_ALIGN_BYTES: u64 = 4096;
 
-/// So many reads are worth a submission. The thread itself carries fewer out, without waking another.
-const TOGETHER_MIN: usize = 4;
+/// So many operations are worth a submission. The thread itself carries fewer out, without waking another.
+pub(super) const TOGETHER_MIN: usize = 4;
 
 /// How many may read together at once: what keeps a device busy, or all cores.
 const READERS_MIN: usize = 8;
@@ -118,7 +118,7 @@ struct Round<'a, T> {
     turn: Option<Turn<'a>>,
 }
 
-impl Pipeline {
+impl Pipeline<'_> {
     /// Hands each of `files` to `each`, in their order, and with its contents if `direct` says how to read it, always in the same way: as many of these as fit into 1 MiB are read
     /// together, in one submission, so that neighbours on the device become one request there.
     ///
@@ -182,25 +182,19 @@ impl Pipeline {
 
     /// Carries reads out, in one submission if there are many. Without the loop none comes back.
     fn read_all(&self, reads: Vec<Op>) -> Vec<Done> {
-        let count = |done: &Done, begun| {
-            if let Ok(count) = done.result {
-                self.meter.read(count as u64, begun);
+        let read = |reads| {
+            let begun = self.meter.start();
+            let done = self.carry_out(reads).unwrap_or_default();
+            for count in done.iter().filter_map(|done| done.result.as_ref().ok()) {
+                self.meter.read(*count as u64, begun);
             }
+            done
         };
-        if reads.len() < TOGETHER_MIN {
-            let read = |mut op: Op| {
-                let begun = self.meter.start();
-                let result = perform(&mut op, usize::MAX);
-                let done = Done { op, result };
-                count(&done, begun);
-                done
-            };
-            return reads.into_iter().map(read).collect();
+        match reads.len() {
+            // One after the other, each takes its own time.
+            ..TOGETHER_MIN => reads.into_iter().flat_map(|op| read(vec![op])).collect(),
+            _ => read(reads),
         }
-        let begun = self.meter.start();
-        let done = self.carry_out(reads).unwrap_or_default();
-        done.iter().for_each(|done| count(done, begun));
-        done
     }
 }
 

@@ -18,8 +18,9 @@ use super::algorithm::Function;
 use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
+use crate::pipeline::crew::{Crew, Work};
 use crate::pipeline::road::{self, Direct, Lane};
-use crate::pipeline::small::{self, READ_AHEAD_BYTES, STEP_BYTES, read_whole};
+use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
 use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
 use crate::report::{Totals, Way};
 use crate::sys::fs::{self, FileType, Stat};
@@ -184,30 +185,12 @@ pub fn run<T: Send, R>(
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
     let limits = Limits { queue_depth: options.queue_depth, block_bytes };
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
-    let pipeline = Pipeline::start(limits, EngineKind::Auto, traffic)?;
-    if let Some(reason) = pipeline.no_kernel_aio() {
-        done.no_kernel_aio(reason);
-    }
+    let pipeline = Pipeline::start(limits, EngineKind::Auto, traffic, |reason| done.no_kernel_aio(reason))?;
     let (batches, inbox) = bounded(BATCHES_MAX);
     let mut feeder = Feeder { batch: Vec::new(), batches, totals };
+    let crew = Crew::new("aiosum", workers(options));
     std::thread::scope(|scope| {
-        for n in 0..workers(options) {
-            let worker = Worker { options, totals, pipeline: &pipeline, done };
-            let inbox: Receiver<Vec<Item<T>>> = inbox.clone();
-            let work = move || {
-                let _watch = Watch(worker.done);
-                let mut buffer = vec![0; STEP_BYTES];
-                for batch in inbox {
-                    worker.hash_batch(batch, &mut buffer);
-                }
-            };
-            if let Err(error) = std::thread::Builder::new().name(format!("aiosum-{n}")).spawn_scoped(scope, work) {
-                // The workers that were made end when nobody can feed them.
-                drop(feeder);
-                return Err(error);
-            }
-        }
-        drop(inbox);
+        crew.hire(scope, Worker { options, totals, pipeline: &pipeline, done, inbox })?;
         let fed = feed(&mut feeder);
         feeder.flush();
         drop(feeder);
@@ -226,8 +209,29 @@ fn workers(options: &Options) -> usize {
 struct Worker<'a, T> {
     options: &'a Options,
     totals: &'a Totals,
-    pipeline: &'a Pipeline,
+    pipeline: &'a Pipeline<'a>,
     done: &'a dyn Done<T>,
+    inbox: Receiver<Vec<Item<T>>>,
+}
+
+impl<T> Clone for Worker<'_, T> {
+    fn clone(&self) -> Self {
+        let Self { options, totals, pipeline, done, ref inbox } = *self;
+        Self { options, totals, pipeline, done, inbox: inbox.clone() }
+    }
+}
+
+impl<T: Send> Work for Worker<'_, T> {
+    type Task = Vec<Item<T>>;
+
+    fn take(&self) -> Option<Self::Task> {
+        self.inbox.recv().ok()
+    }
+
+    fn carry_out(&self, batch: Self::Task, buffer: &mut [u8]) {
+        let _watch = Watch(self.done);
+        self.hash_batch(batch, buffer);
+    }
 }
 
 /// A file that was opened.

@@ -30,6 +30,14 @@ pub fn aiosum() -> Command {
     Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))
 }
 
+/// A cold file of `mib` MiB and 5 bytes.
+pub fn cold_file(path: &Path, mib: usize) {
+    fs::write(path, noise((mib << 20) + 5, 9)).unwrap();
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
 /// A tool that the tests compare with, from the path or from where `.ci/run` installs what Debian lacks. Without it this says so aloud;
 /// in CI that is a failure.
 pub fn tool(name: &str) -> Option<PathBuf> {

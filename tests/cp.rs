@@ -36,7 +36,7 @@ use Then::{NoDirectoryTimes, NoSpecialBits, Out};
 
 /// Every deliberate difference from cp, by the name that it has in the manual (man/aiocp.sections.roff, DIFFERENCES FROM CP), which
 /// cases meet it, by what is asked and by what cp says, and what becomes of them. All others have to agree.
-const DIFFERENCES: [(&str, Then, Meets); 19] = [
+const DIFFERENCES: [(&str, Then, Meets); 20] = [
     // cp writes into the file that stands there: through its other names, and through a link.
     ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
@@ -48,10 +48,11 @@ const DIFFERENCES: [(&str, Then, Meets); 19] = [
     ("a FIFO is not overwritten", Out, |case, _| case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()),
     // cp -r makes new ones.
     ("FIFOs, sockets and devices", Out, |case, _| case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")),
-    // cp gives them to a copy that belongs to somebody else.
+    // cp gives them to a copy that belongs to somebody else, as what stands there may.
     ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
         let bits = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o6000 != 0);
-        case.source.iter().any(|planted| planted.owner != 0) && case.copies(bits) && !case.keeps_owners()
+        let mut all = case.source.iter().chain(&case.target);
+        all.any(|planted| planted.owner != 0) && case.copies(bits) && !case.keeps_owners()
     }),
     // cp gives a directory those three bits of its source all the same.
     ("and takes none of the source's", NoSpecialBits, |case, _| {
@@ -85,6 +86,19 @@ const DIFFERENCES: [(&str, Then, Meets); 19] = [
     ("the last copy into them", NoDirectoryTimes, |case, _| case.option("--parents") && case.operands.len() > 2),
     // cp 9.1 moves them from a directory that is named as DEST into the working directory.
     ("stand where the file is", Out, |case, _| case.option("--backup=simple") && case.operands[0] != "-T"),
+    // cp moves the old file over the copy, or the copy to a backup of its own, as they come.
+    ("takes the place of no copy", Out, |case, _| {
+        let has = |name: &Path| case.source.iter().any(|planted| planted.path.starts_with(name));
+        let backed_up = |planted: &Planted| {
+            ["~", ".old"].iter().any(|suffix| {
+                let mut name = planted.path.clone().into_os_string();
+                name.push(suffix);
+                has(Path::new(&name))
+            })
+        };
+        let simple = ["-b", "--backup=simple", "-S.old"].iter().any(|name| case.option(name));
+        simple && case.stands(|_| true) && case.source.iter().any(backed_up)
+    }),
     // cp makes sure of that only where the source is a regular file.
     ("never takes the place of its source", Out, |case, _| case.operands == ["src/a~", "src/a"] && case.replaces()),
     // cp links the next name of the source to it, also where it is a directory.

@@ -31,34 +31,44 @@ pub struct Backup {
     pub suffix: OsString,
 }
 
+/// Whether a name must not be taken by a backup.
+type IsWanted<'a> = &'a dyn Fn(&OsStr) -> io::Result<bool>;
+
 impl Backup {
     /// The name of a simple backup.
     pub fn simple_name(&self, name: &OsStr) -> OsString {
         with_suffix(name, &self.suffix)
     }
 
-    /// The number of the next backup, if it is to have one.
-    fn next_number(&self, dir: impl AsFd, name: &OsStr) -> io::Result<Option<u64>> {
-        let highest = match self.names {
-            BackupNames::Simple => None,
-            BackupNames::Numbered => Some(highest_number(dir, name)?),
-            BackupNames::Existing => Some(highest_number(dir, name)?).filter(|&highest| highest > 0),
-        };
-        Ok(highest.map(|highest| highest + 1))
+    /// The number of the next backup, if it is to have one: also a simple one, if its name `is_wanted` for something else.
+    fn next_number(&self, dir: impl AsFd, name: &OsStr, is_wanted: IsWanted) -> io::Result<Option<u64>> {
+        if self.names == BackupNames::Simple && !is_wanted(&self.simple_name(name))? {
+            return Ok(None);
+        }
+        let highest = highest_number(dir, name)?;
+        let is_numbered = self.names != BackupNames::Existing || highest > 0 || is_wanted(&self.simple_name(name))?;
+        Ok(is_numbered.then_some(highest + 1))
     }
 
     /// The name of the next backup, and whether what has it may be replaced.
     pub fn next_name(&self, dir: impl AsFd, name: &OsStr) -> io::Result<(OsString, bool)> {
-        Ok(match self.next_number(dir, name)? {
+        Ok(match self.next_number(dir, name, &|_| Ok(false))? {
             Some(number) => (numbered_name(name, number), false),
             None => (self.simple_name(name), true),
         })
     }
 
-    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that. A simple one has the `temporary` name for a moment, or a random one.
-    pub fn keep(&self, dir: impl AsFd, name: &OsStr, temporary: Option<&OsStr>) -> io::Result<OsString> {
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a number, if the simple name `is_wanted` for something else. A simple
+    /// one has the `temporary` name for a moment, or a random one.
+    pub fn keep(
+        &self,
+        dir: impl AsFd,
+        name: &OsStr,
+        temporary: Option<&OsStr>,
+        is_wanted: IsWanted,
+    ) -> io::Result<OsString> {
         let dir = dir.as_fd();
-        match self.next_number(dir, name)? {
+        match self.next_number(dir, name, is_wanted)? {
             Some(number) => keep_numbered(dir, name, number),
             None => {
                 let backup = self.simple_name(name);
@@ -141,6 +151,8 @@ mod tests {
     use super::*;
     use std::fs::{File, hard_link, read, read_dir, write};
 
+    const FREE: IsWanted = &|_| Ok(false);
+
     fn backup(names: BackupNames) -> Backup {
         Backup { names, suffix: "~".into() }
     }
@@ -161,17 +173,19 @@ mod tests {
         let name = OsStr::new("f");
         let at = |name: &str| folder.path().join(name);
         write(at("f"), "1").unwrap();
-        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None).unwrap(), "f~");
-        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None).unwrap(), "f.~1~");
-        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None).unwrap(), "f.~2~");
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None, FREE).unwrap(), "f~");
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None, FREE).unwrap(), "f.~1~");
+        assert_eq!(backup(BackupNames::Existing).keep(&dir, name, None, FREE).unwrap(), "f.~2~");
         write(at("f.~7~"), "7").unwrap();
-        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None).unwrap(), "f.~8~");
+        assert_eq!(backup(BackupNames::Numbered).keep(&dir, name, None, FREE).unwrap(), "f.~8~");
         for backup in ["f", "f~", "f.~1~", "f.~2~", "f.~8~"] {
             assert_eq!(read(at(backup)).unwrap(), b"1", "{backup}");
         }
+        let wanted: IsWanted = &|backup| Ok(backup == "f~");
+        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None, wanted).unwrap(), "f.~9~");
         // Once more, where the backup is a second name of the file already.
-        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None).unwrap(), "f~");
-        assert_eq!(read_dir(folder.path()).unwrap().count(), 6);
+        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None, FREE).unwrap(), "f~");
+        assert_eq!(read_dir(folder.path()).unwrap().count(), 7);
     }
 
     #[test]
@@ -180,7 +194,7 @@ mod tests {
         let dir = File::open(folder.path()).unwrap();
         write(folder.path().join("f"), "old").unwrap();
         let names = std::thread::scope(|scope| {
-            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f"), None).unwrap();
+            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f"), None, FREE).unwrap();
             let threads: Vec<_> = (0..20).map(|_| scope.spawn(keep)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
         });
@@ -195,7 +209,7 @@ mod tests {
         write(at("f"), "new").unwrap();
         write(at("f~"), "old").unwrap();
         hard_link(at("f~"), at("other")).unwrap();
-        backup(BackupNames::Simple).keep(&dir, OsStr::new("f"), None).unwrap();
+        backup(BackupNames::Simple).keep(&dir, OsStr::new("f"), None, FREE).unwrap();
         assert_eq!((read(at("f~")).unwrap(), read(at("other")).unwrap()), (b"new".into(), b"old".into()));
         assert_eq!(read_dir(folder.path()).unwrap().count(), 3);
     }

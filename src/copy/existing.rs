@@ -2,7 +2,7 @@
 //! read, and what is to be replaced goes only in the moment in which the new file takes its name.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -300,7 +300,8 @@ impl Run<'_> {
         let backup = match &self.options.existing.backup {
             Some(backup) if entry.spot.occupied => {
                 let temporary = self.temporary_name_of_backup(entry);
-                let kept = backup.keep(&*dir.target, name, temporary.as_deref());
+                let is_wanted = |backup: &OsStr| self.is_wanted(dir, backup);
+                let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &is_wanted);
                 Some(kept.map_err(|cause| error("make a backup of", cause))?)
             }
             _ => None,
@@ -322,6 +323,15 @@ impl Run<'_> {
             self.tell_difference(dir.target_path(name), What::Missing, true);
         }
         Ok(Some(Put { replaced: entry.spot.occupied, backup }))
+    }
+
+    /// Whether a copy has a name or will have it: a backup would be lost there, or the copy.
+    fn is_wanted(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
+        if dir.parent().is_some() {
+            return Ok(fs::stat_at(&dir.source, name)?.is_some());
+        }
+        // What stands beside an operand is not copied with it.
+        Ok(fs::stat_at(&*dir.target, name)?.is_some_and(|stands| self.made.has(&stands)))
     }
 
     /// Reports what is left alone.

@@ -1,0 +1,145 @@
+//! What keeps the files that are replaced.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use common::place::{Place, fifo};
+use common::*;
+
+#[test]
+fn backups_are_named_as_cp_names_them() {
+    let place = Place::with(&[("a", "new"), ("b", "old")]);
+    let reset = || {
+        for name in place.list("") {
+            fs::remove_file(place.at(&name)).unwrap();
+        }
+        fs::write(place.at("a"), "new").unwrap();
+        fs::write(place.at("b"), "old").unwrap();
+    };
+    for (args, names) in [
+        (&["-b"][..], &["b~"][..]),
+        (&["--backup"], &["b~"]),
+        (&["--backup=none"], &[]),
+        (&["--backup=off"], &[]),
+        (&["--backup=numbered"], &["b.~1~"]),
+        (&["--backup=t"], &["b.~1~"]),
+        (&["--backup=existing"], &["b~"]),
+        (&["--backup=nil"], &["b~"]),
+        (&["--backup=simple"], &["b~"]),
+        (&["--backup=never"], &["b~"]),
+        (&["-b", "-S", ".old"], &["b.old"]),
+        (&["-S", ".old"], &["b.old"]),
+        (&["-S", "../x"], &["b~"]),
+        (&["-b", "-S", ""], &["b~"]),
+    ] {
+        reset();
+        place.cp(&[args, &["a", "b"]].concat());
+        assert_eq!(place.list(""), [&["a", "b"], names].concat(), "{args:?}");
+        assert_eq!(place.read("b"), "new", "{args:?}");
+        assert!(names.iter().all(|name| place.read(name) == "old"), "{args:?}");
+    }
+    reset();
+    run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "t").env("SIMPLE_BACKUP_SUFFIX", "-"), 0);
+    run(place.command(&["--backup=simple", "a", "b"]).env("VERSION_CONTROL", "t").env("SIMPLE_BACKUP_SUFFIX", "-"), 0);
+    assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~"]);
+    let output = run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "sometimes"), 2);
+    assert!(stderr(&output).contains("VERSION_CONTROL is 'sometimes'"));
+    // Numbered ones go on where there are some.
+    place.cp(&["-b", "a", "b"]);
+    assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~", "b.~2~"]);
+    assert_eq!(place.cp(&["-v", "-b", "a", "b"]), "'a' -> 'b' (backup: 'b.~3~')\n");
+}
+
+#[test]
+fn backups_keep_links_and_every_file_of_a_merged_tree() {
+    let place = Place::with(&[("from/d/f", "new"), ("to/d/f", "old"), ("from/d/g", "g")]);
+    symlink("new", place.at("from/l")).unwrap();
+    symlink("old", place.at("to/l")).unwrap();
+    fifo(&place.at("to/d/g"));
+    place.cp(&["-b", "-T", "from", "to"]);
+    assert_eq!(place.list("to"), ["d", "l", "l~"]);
+    assert_eq!(place.list("to/d"), ["f", "f~", "g", "g~"]);
+    assert_eq!(place.read("to/d/f~"), "old");
+    assert!(fs::symlink_metadata(place.at("to/d/g~")).unwrap().file_type().is_fifo());
+    assert_eq!(fs::read_link(place.at("to/l~")).unwrap(), Path::new("old"));
+    assert_eq!(fs::read_link(place.at("to/l")).unwrap(), Path::new("new"));
+}
+
+#[test]
+fn numbered_backups_of_many_runs_at_once_lose_nothing() {
+    let place = Place::with(&[("to/f", "0")]);
+    for n in 1..=12 {
+        fs::write(place.at(&format!("{n}")), n.to_string()).unwrap();
+    }
+    let children: Vec<_> = (1..=12)
+        .map(|n| place.command(&["--backup=numbered", "-T", &n.to_string(), "to/f"]).spawn().unwrap())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let names = place.list("to");
+    // Two runs may keep the same old file; each run keeps what it saw, under a name of its own.
+    assert_eq!(names.len(), 13, "{names:?}");
+    assert!(names.iter().any(|name| place.read(&format!("to/{name}")) == "0"));
+    assert!(litter(&place.at("to")).is_empty());
+}
+
+#[test]
+fn the_old_file_never_lacks_its_name_while_it_is_backed_up() {
+    if !have_strace() {
+        return;
+    }
+    let place = Place::with(&[("a", "new"), ("b", "old")]);
+    let trace = place.at("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=link,linkat,rename,renameat,renameat2,unlink,unlinkat", "-o"]).arg(&trace);
+    strace.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["-b", "a", "b"]).current_dir(place.at(""));
+    run(&mut strace, 0);
+    let trace = fs::read_to_string(trace).unwrap();
+    let moves_away = |line: &&str| {
+        line.contains("rename") && line.split("\"b\"").next().is_some_and(|start| !start.contains(".aiocp-"))
+    };
+    assert!(!trace.lines().any(|line| line.contains("\"b\"") && moves_away(&line)), "{trace}");
+    assert!(!trace.lines().any(|line| line.contains("unlink") && line.contains("\"b\"")), "{trace}");
+}
+
+#[test]
+fn backups_never_cost_the_source() {
+    let place = Place::with(&[("a", "a"), ("a~", "source")]);
+    let text = place.refused(&["--backup=simple", "a~", "a"]);
+    assert!(text.contains("cannot replace 'a': its backup would take the place of the source"), "{text}");
+    assert_eq!((place.read("a"), place.read("a~")), ("a".into(), "source".into()));
+    assert!(place.refused(&["-b", "a", "a"]).contains("source and destination are the same file"));
+    // With -f, a copy becomes its backup, and it stays the file that it is.
+    let inode = place.inode("a");
+    fs::hard_link(place.at("a"), place.at("second")).unwrap();
+    for (flags, backup) in [(&["-b"][..], "a~"), (&["-b"], "a~"), (&["--backup=t"], "a.~1~"), (&["-b"], "a.~2~")] {
+        place.cp(&[flags, &["-f", "a", "a"]].concat());
+        assert_eq!((place.read("a"), place.read(backup)), ("a".into(), "a".into()));
+        assert_eq!(place.inode("a"), inode, "{backup}");
+        assert_ne!(place.inode(backup), inode, "{backup}");
+    }
+    assert_eq!(place.list(""), ["a", "a.~1~", "a.~2~", "a~", "second"]);
+    assert_eq!(place.cp(&["-v", "-bf", "a", "a"]), "'a' -> 'a.~3~'\n");
+    place.cp(&["-lf", "--backup=simple", "a", "a"]);
+    assert_eq!(place.inode("a~"), inode, "with -l its backup is one more name");
+}
+
+#[test]
+fn a_backup_takes_the_place_of_no_copy() {
+    for (args, kept) in [(&["-b"][..], "f~"), (&["--backup=simple"], "f~"), (&["-S", ".old"], "f.old")] {
+        let [from, to, other] = ["from", "to", "other"].map(|folder| format!("{folder}/{kept}"));
+        let place = Place::with(&[("from/f", "new"), (&from, "kept"), ("to/f", "old"), (&other, "other")]);
+        let contents = || ["to/f", "to/f.~1~", &to].map(|name| place.read(name));
+        place.cp(&[args, &["-T", "from", "to"]].concat());
+        assert_eq!((contents(), place.list("to").len()), (["new", "old", "kept"].map(str::to_owned), 3), "{args:?}");
+        // Nor the copy of another operand.
+        place.cp(&[args, &["--threads=1", &other, "from/f", "to"]].concat());
+        assert_eq!(contents(), ["new", "old", "other"].map(str::to_owned), "{args:?}");
+        assert_eq!(place.read("to/f.~2~"), "new", "{args:?}");
+    }
+}

@@ -173,9 +173,7 @@ impl Error {
     /// The same in words that are the same for all files.
     pub fn remedy(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
-            (Cause::Os(_), Some(libc::EMFILE)) => {
-                Some("raise the limit of open files (ulimit -n), or use a smaller --threads")
-            }
+            (Cause::Os(_), Some(libc::EMFILE)) => Some("raise the limit of open files (ulimit -n)"),
             (Cause::Os(_), Some(libc::ENFILE)) => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
             (Cause::Os(_), Some(libc::ENOSPC)) => {
                 Some("free some space, or inodes, on the destination; df and df -i show them")

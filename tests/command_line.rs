@@ -144,7 +144,7 @@ fn a_failure_that_something_can_be_done_about_says_what() {
             "EMFILE",
             &["tree", "to"][..],
             "cannot open directory 'tree': Too many open files",
-            "raise the limit of open files (ulimit -n), or use a smaller --threads",
+            "raise the limit of open files (ulimit -n)",
         ),
         (
             "pwrite64",

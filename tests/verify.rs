@@ -509,3 +509,35 @@ fn what_differs_and_cannot_be_mended_is_told_all_the_same() {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
     assert!(said.contains("0..3000") && said.contains("cannot open"), "{said}");
 }
+
+#[test]
+fn a_folder_into_which_something_missing_was_copied_keeps_its_times() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["s/d/e", "s/empty"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    for n in 0..200 {
+        fs::write(at("s/d").join(n.to_string()), noise(n, 1)).unwrap();
+    }
+    fs::write(at("s/d/e/f"), "f").unwrap();
+    run(aiocp().arg("-T").args([at("s"), at("t")]), 0);
+    let times = |name: &str| {
+        (fs::metadata(at(name)).unwrap().modified().unwrap(), fs::metadata(at(name)).unwrap().accessed().unwrap())
+    };
+    // Folders of many missing files, of a missing folder, and of both.
+    (0..150).for_each(|n| fs::remove_file(at("t/d").join(n.to_string())).unwrap());
+    fs::remove_dir_all(at("t/d/e")).unwrap();
+    fs::remove_dir_all(at("t/empty")).unwrap();
+    for name in ["t", "t/d"] {
+        set_times(&at(name), 1_000, 5);
+    }
+    let before = ["t", "t/d"].map(times);
+    let output = run(aiocp().args(["--verify-only", "--repair", "--stats", "-T"]).args([at("s"), at("t")]), 0);
+    let stats = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(["t", "t/d"].map(times), before);
+    assert_eq!(times("t/d/e").0, times("s/d/e").0, "what was made has its source's");
+    assert_eq!(describe(&at("s/d/e")), describe(&at("t/d/e")));
+    assert_eq!(figure(&stats, "verified files"), 200 + 1, "{stats}");
+    assert!(figure(&stats, "verified bytes") > 0, "{stats}");
+}

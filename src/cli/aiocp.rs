@@ -192,13 +192,15 @@ impl Run<'_> {
         match args.seeing {
             SeeingArgs { json: true, dry_run, .. } => write_out(&json::summary(totals, elapsed, code, dry_run))?,
             SeeingArgs { dry_run: true, .. } => write_out(&summary::plan(totals))?,
-            SeeingArgs { stats: true, .. } => write_out(&summary::stats(totals, elapsed))?,
+            SeeingArgs { stats: true, .. } => write_out(&summary::stats(totals, elapsed, args.verify_only))?,
             _ if code == exit::DONE && self.progress != Shown::Never => {
                 write_err(&format!("aiocp: {}\n", summary::brief(totals, elapsed, args.verify_only)))?;
             }
             _ => {}
         }
-        let figures = summary::figures(totals, elapsed).into_iter().map(|(name, number)| format!("{name} {number}"));
+        let figures = summary::figures(totals, elapsed, args.verify_only)
+            .into_iter()
+            .map(|(name, number)| format!("{name} {number}"));
         let figures = figures.collect::<Vec<_>>().join(", ");
         self.printer.end_log(&format!("ended with exit code {code}: {figures}"))?;
         let from_memory = Totals::get(&totals.verified_from_memory);
@@ -302,7 +304,7 @@ fn tell_no_start(cause: &io::Error, engine: EngineKind) -> anyhow::Result<()> {
             "raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel"
         }
         (EngineKind::Kernel, _) => "without --engine=kernel, threads do its work",
-        (_, io::ErrorKind::WouldBlock) => "raise the limit of processes (ulimit -u), or use a smaller --threads",
+        (_, io::ErrorKind::WouldBlock) => "raise the limit of processes (ulimit -u)",
         (_, io::ErrorKind::OutOfMemory) => "use a smaller --queue-depth or --block-size",
         _ => "--debug may say more",
     };

@@ -5,11 +5,16 @@ use std::time::Duration;
 use super::units;
 use crate::report::Totals;
 
-/// The long form, for `--stats`: a name and a number each, for what there was any of.
-pub(super) fn figures(totals: &Totals, elapsed: Duration) -> Vec<(String, String)> {
+/// The long form, for `--stats`: a name and a number each, for what there was any of, and for what the run was to do.
+pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec<(String, String)> {
     let kept = ("bytes of half-copied files kept", &totals.meter.kept_bytes);
-    let sums = totals.fields().into_iter().chain([kept]).map(|(name, sum)| (name, Totals::get(sum)));
-    let any = sums.filter(|&(name, sum)| sum > 0 || ["files", "written_bytes"].contains(&name));
+    let proved = compared.then_some(("verified bytes", &totals.meter.proved_bytes));
+    let (wanted, moved_bytes) = match compared {
+        true => (["verified_files", "verified bytes"], &totals.meter.proved_bytes),
+        false => (["files", "written_bytes"], &totals.written_bytes),
+    };
+    let sums = totals.fields().into_iter().chain([kept]).chain(proved).map(|(name, sum)| (name, Totals::get(sum)));
+    let any = sums.filter(|&(name, sum)| sum > 0 || wanted.contains(&name));
     let mut figures: Vec<_> = any
         .map(|(name, sum)| match name.contains("bytes") && sum >= 1000 {
             true => (name.replace('_', " "), format!("{sum} ({})", units::bytes(sum as f64))),
@@ -18,13 +23,13 @@ pub(super) fn figures(totals: &Totals, elapsed: Duration) -> Vec<(String, String
         .collect();
     let seconds = elapsed.as_secs_f64();
     figures.push(("seconds".to_owned(), format!("{seconds:.2}")));
-    figures.push(("rate".to_owned(), units::rate(Totals::get(&totals.written_bytes) as f64 / seconds)));
+    figures.push(("rate".to_owned(), units::rate(Totals::get(moved_bytes) as f64 / seconds)));
     figures
 }
 
 /// They, below each other.
-pub(super) fn stats(totals: &Totals, elapsed: Duration) -> String {
-    let figures = figures(totals, elapsed);
+pub(super) fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> String {
+    let figures = figures(totals, elapsed, compared);
     let width = figures.iter().map(|(name, _)| name.len() + 1).max().unwrap_or_default();
     figures.iter().map(|(name, number)| format!("{:width$} {number}\n", format!("{name}:"))).collect()
 }

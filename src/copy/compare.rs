@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{OFlags, readlinkat};
@@ -60,6 +61,7 @@ impl Run<'_> {
             }
             None if self.options.repair => {
                 let made = self.make_dir(parent, target_name)?;
+                parent.is_mended.store(true, Ordering::Relaxed);
                 self.tell_difference(path, What::Missing, true);
                 Ok(Some(made))
             }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::instead::Make;
@@ -116,7 +117,9 @@ impl Run<'_> {
         // One that was not gone through to its end is left as it is, but for the names in it.
         let mut is_finished = !self.stop.is_requested();
         // A comparison leaves directories as they are, unless it made them.
-        if is_finished && dir.parent().is_some() && (self.options.make != Make::Nothing || dir.fresh) {
+        if self.options.make == Make::Nothing && !dir.fresh {
+            self.leave_times(dir);
+        } else if is_finished && dir.parent().is_some() {
             if self.is_finished_dir(dir) {
                 return;
             }
@@ -135,6 +138,16 @@ impl Run<'_> {
         };
         if waiting >= self.unsynced_max {
             self.sync_all_dirs();
+        }
+    }
+
+    /// Gives a directory into which something missing was copied the times back that it had before.
+    fn leave_times(&self, dir: &OpenDir) {
+        // The folder that an operand goes into is the user's, and no part of the comparison.
+        if dir.parent().is_some() && dir.is_mended.load(Ordering::Relaxed) {
+            let set = Node::open(&dir.target).set_times(&dir.target_stat);
+            let error = |cause| Error::new("set the times of", dir.target_path(OsStr::new("")), cause);
+            set.unwrap_or_else(|cause| self.warn(error(cause)));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::backup::{Backup, BackupNames};
@@ -320,6 +321,8 @@ impl Run<'_> {
             self.made.add(made.as_ref());
         }
         if self.options.make == Make::Nothing {
+            // Relaxed: who finishes the directory has the last hold on it.
+            dir.is_mended.store(true, Ordering::Relaxed);
             self.tell_difference(dir.target_path(name), What::Missing, true);
         }
         Ok(Some(Put { replaced: entry.spot.occupied, backup }))

@@ -288,6 +288,8 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
     run.sync_all_dirs();
     // What that found durable is recorded now.
     run.sync_all_dirs();
+    pipeline.close();
+    other.iter().for_each(Pipeline::close);
     Ok(Ended { journal: run.journal })
 }
 

@@ -261,6 +261,11 @@ impl<'a> Pipeline<'a> {
         }
     }
 
+    /// Has the loop end when it has nothing left to do. Dropping the pipeline does it too, and waits; what ends several tells all of them first.
+    pub fn close(&self) {
+        self.send(Message::Close);
+    }
+
     fn send(&self, message: Message) {
         // The loop holds a receiver for as long as it runs; if it is gone, so is the reply's sender, and that is told.
         if self.messages.send(message).is_ok() {
@@ -271,7 +276,7 @@ impl<'a> Pipeline<'a> {
 
 impl Drop for Pipeline<'_> {
     fn drop(&mut self) {
-        self.send(Message::Close);
+        self.close();
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
             && !std::thread::panicking()
         {

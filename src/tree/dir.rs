@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::OFlags;
@@ -40,8 +40,11 @@ struct Identity([(u64, u64); 2]);
 
 impl Identity {
     fn of(source: impl AsFd, target: impl AsFd) -> io::Result<Self> {
-        let (source, target) = (fs::stat(source)?, fs::stat(target)?);
-        Ok(Self([(source.st_dev, source.st_ino), (target.st_dev, target.st_ino)]))
+        Ok(Self::by(&fs::stat(source)?, &fs::stat(target)?))
+    }
+
+    fn by(source: &Stat, target: &Stat) -> Self {
+        Self([(source.st_dev, source.st_ino), (target.st_dev, target.st_ino)])
     }
 }
 
@@ -65,6 +68,10 @@ pub struct Dir {
     pub planned: bool,
     /// What the source had when it was opened.
     pub stat: Stat,
+    /// The same of the destination.
+    pub target_stat: Stat,
+    /// Whether a comparison put something into the destination, which is to keep its times.
+    pub is_mended: AtomicBool,
     place: Place,
     parent: Option<Arc<Dir>>,
     identity: Identity,
@@ -174,13 +181,16 @@ impl Dir {
         parent: Option<Arc<Dir>>,
         open_dirs: &Arc<OpenDirs>,
     ) -> io::Result<OpenDir> {
+        let target_stat = fs::stat(&target)?;
         let dir = Self {
             fresh: counterpart != Counterpart::Found,
             planned: counterpart == Counterpart::Planned,
             stat,
+            target_stat,
+            is_mended: AtomicBool::new(false),
             place,
             parent,
-            identity: Identity::of(&source, &target)?,
+            identity: Identity::by(&stat, &target_stat),
             descriptors: Mutex::default(),
             open_dirs: Arc::clone(open_dirs),
             pending: AtomicUsize::new(1),

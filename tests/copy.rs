@@ -356,8 +356,19 @@ fn few_open_files_are_enough() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
-    let mut command = std::process::Command::new("sh");
-    let script = r#"ulimit -n 128; exec "$0" "$@""#;
-    run(command.args(["-c", script]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).arg(&source).arg(&target), 0);
-    assert_eq!(describe(&source), describe(&target));
+    fs::create_dir(source.join("more files")).unwrap();
+    (0..200).for_each(|n| fs::write(source.join("more files").join(n.to_string()), noise(n, 1)).unwrap());
+    let (aiocp, aiosum) = (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
+    for limit in [48, 64, 128] {
+        let sh = |program: &Path, flags: &[&str], operands: &[&Path]| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)]).arg(program).args(flags);
+            run(command.args(operands), 0)
+        };
+        sh(aiocp, &["-T"], &[&source, &target]);
+        assert_eq!(describe(&source), describe(&target), "{limit}");
+        sh(aiocp, &["-T", "--verify-only"], &[&source, &target]);
+        assert!(!sh(aiosum, &[], &[&source]).stdout.is_empty());
+        fs::remove_dir_all(&target).unwrap();
+    }
 }

@@ -260,6 +260,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         compared: Mutex::default(),
         unsynced: Mutex::default(),
         unsynced_max: shares.unsynced,
+        entries_max: shares.entries,
         unclonable: Mutex::default(),
         journal,
         stop: &options.stop,
@@ -296,6 +297,8 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
 /// How the files that the process may have open are shared out.
 struct Shares {
     workers: usize,
+    /// Entries of a batch that are open at the same time.
+    entries: usize,
     /// Pairs of directories that are kept open.
     open_dirs: usize,
     /// Directories that are kept open until they are synced.
@@ -304,15 +307,17 @@ struct Shares {
 
 impl Shares {
     /// Half for the workers, an eighth for pairs of directories, a sixteenth for those that wait for their sync. With a limit of 1,024 that
-    /// is 7 workers, 64 pairs, and 64 that wait.
+    /// is 7 workers, 64 pairs, and 64 that wait; with 64 it is one worker, which opens 28 files at a time.
     fn of(limit: Option<u64>, threads: usize, sides: u64) -> Self {
         // The sources of a batch, all of which may be open at once (with their counterparts where they are compared), a destination, the pair
         // that they are in, and one for a link's first name.
-        let files_per_worker = tree::BATCH_ENTRIES as u64 * sides + 4;
+        const OTHERS: u64 = 4;
+        let files_per_worker = tree::BATCH_ENTRIES as u64 * sides + OTHERS;
         let part = |count: u64, max: usize| usize::try_from(count).map_or(max, |count| count.clamp(1, max));
         let limit = limit.unwrap_or(u64::MAX);
         Self {
             workers: part(limit / 2 / files_per_worker, threads.max(1)),
+            entries: part((limit / 2).saturating_sub(OTHERS) / sides, tree::BATCH_ENTRIES),
             open_dirs: part(limit / 16, 256),
             unsynced: part(limit / 16, 256),
         }

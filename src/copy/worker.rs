@@ -57,6 +57,8 @@ pub struct Run<'a> {
     pub unsynced: Mutex<Vec<Unsynced>>,
     /// How many of them may wait; whoever adds one more carries them out.
     pub unsynced_max: usize,
+    /// How many entries of a batch a worker may have open.
+    pub entries_max: usize,
     /// Devices of sources and destinations between which nothing is cloned.
     pub unclonable: Mutex<HashSet<[u64; 2]>>,
     /// Under `--resume`.
@@ -119,11 +121,7 @@ impl<'a> Work for &'a Run<'_> {
             }
             Task::Batch(Batch { dir, entries }) => {
                 match dir.open() {
-                    Ok(open) if self.options.make == Make::Nothing => {
-                        let missing = self.compare_batch(&open, entries);
-                        self.copy_batch(&open, missing, buffer);
-                    }
-                    Ok(open) => self.copy_batch(&open, entries, buffer),
+                    Ok(open) => self.work_on_batch(&open, entries, buffer),
                     Err(error) => {
                         Totals::add(&self.totals.met, entries.len() as u64);
                         self.fail(error);
@@ -180,6 +178,19 @@ impl Run<'_> {
             if loss.forgivable { self.warn(error) } else { self.fail(error) }
         });
         kept
+    }
+
+    /// All of a batch at once, unless the process may not have so many files open.
+    fn work_on_batch(&self, dir: &OpenDir, mut entries: Vec<Entry>, buffer: &mut [u8]) {
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(self.entries_max));
+            let to_copy = match self.options.make {
+                Make::Nothing => self.compare_batch(dir, entries),
+                _ => entries,
+            };
+            self.copy_batch(dir, to_copy, buffer);
+            entries = rest;
+        }
     }
 
     /// Opens all files of a batch before the first is read: the small ones are read together, or their data asked for, so that many neighbours are

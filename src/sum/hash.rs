@@ -151,6 +151,7 @@ impl<T> Drop for Watch<'_, T> {
 /// The way in, for one thread.
 pub struct Feeder<'a, T> {
     batch: Vec<Item<T>>,
+    batch_items: usize,
     batches: Sender<Vec<Item<T>>>,
     totals: &'a Totals,
 }
@@ -160,7 +161,7 @@ impl<T> Feeder<'_, T> {
     pub fn push(&mut self, item: Item<T>) {
         Totals::add(&self.totals.listed, 1);
         self.batch.push(item);
-        if self.batch.len() == BATCH_ITEMS {
+        if self.batch.len() == self.batch_items {
             self.flush();
         }
     }
@@ -187,8 +188,9 @@ pub fn run<T: Send, R>(
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
     let pipeline = Pipeline::start(limits, EngineKind::Auto, traffic, |reason| done.no_kernel_aio(reason))?;
     let (batches, inbox) = bounded(BATCHES_MAX);
-    let mut feeder = Feeder { batch: Vec::new(), batches, totals };
-    let crew = Crew::new("aiosum", workers(options));
+    let (workers, batch_items) = shares(options);
+    let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
+    let crew = Crew::new("aiosum", workers);
     std::thread::scope(|scope| {
         crew.hire(scope, Worker { options, totals, pipeline: &pipeline, done, inbox })?;
         let fed = feed(&mut feeder);
@@ -199,11 +201,12 @@ pub fn run<T: Send, R>(
     })
 }
 
-/// As many workers as asked for, unless their open files would take more than half of what the process may have: the other half is
-/// for directories.
-fn workers(options: &Options) -> usize {
-    let affordable = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2 / BATCH_ITEMS as u64);
-    options.threads.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
+/// As many workers as asked for, and how many files each may open at once: together not more than half of what the process may have. The other half is for
+/// directories.
+fn shares(options: &Options) -> (usize, usize) {
+    let half = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2);
+    let half = usize::try_from(half).unwrap_or(usize::MAX);
+    (options.threads.min(half / BATCH_ITEMS).max(1), BATCH_ITEMS.min(half).max(1))
 }
 
 struct Worker<'a, T> {

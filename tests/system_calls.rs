@@ -56,6 +56,10 @@ fn what_needs_no_context_makes_none() {
     assert_eq!(contexts(aiocp, &["--verify", "tree/7", "copy"], 0), 0);
     assert_eq!(contexts(aiosum, &["tree/7", "copy"], 0), 0);
     assert_eq!(contexts(aiocp, &["--engine=kernel", "tree/7", "copy"], 0), 1, "it was demanded");
+    // Nor do syncs need one by themselves.
+    fs::create_dir(at("few")).unwrap();
+    (0..10).for_each(|n| fs::write(at("few").join(n.to_string()), noise(n, 1)).unwrap());
+    assert_eq!(contexts(aiocp, &["-T", "few", "few copies"], 0), 0);
     contexts(aiocp, &["--resume", "-T", "tree", "tree copy"], 1);
     assert_eq!(contexts(aiocp, &["--resume", "-T", "tree", "tree copy"], 1), 0);
 }

@@ -26,7 +26,7 @@ use crate::digest::{Hashing, Leaf, Serial};
 use crate::error::Cause;
 use crate::report::{Meter, Totals};
 pub use engines::EngineKind;
-use engines::{Engines, Polled, open_context};
+use engines::{Engines, Polled, is_data, open_context};
 use event_loop::Loop;
 pub use job::Shape;
 pub use outcome::{Failure, Moved};
@@ -243,7 +243,9 @@ impl<'a> Pipeline<'a> {
             let carry_out = |mut op| Done { result: perform(&mut op, usize::MAX), op };
             return Some(ops.into_iter().map(carry_out).collect());
         }
-        self.open_context();
+        if ops.iter().any(|op| is_data(&op.kind)) {
+            self.open_context();
+        }
         let (reply, answer) = bounded(1);
         self.send(Message::Batch(ops, reply));
         answer.recv().ok()

@@ -352,6 +352,32 @@ fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
 }
 
 #[test]
+fn few_threads_are_enough() {
+    if !is_root("being somebody who may have few processes") {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for program in [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")] {
+        fs::copy(program, at(program.file_name().unwrap().to_str().unwrap())).unwrap();
+    }
+    fs::create_dir(at("s")).unwrap();
+    (0..12).for_each(|n| fs::write(at("s").join(n.to_string()), noise(n, 1)).unwrap());
+    fs::write(at("s/big"), noise(5 << 20, 2)).unwrap();
+    must(std::process::Command::new("chown").args(["-R", "61234"]).arg(folder.path()));
+    // The thread of signals, the one that watches, the loop and one worker; none is left for syncs and hashes.
+    for script in ["./aiocp --verify --manifest=m -T s t", "./aiosum s/big > b", "cd t && ../aiosum --check ../m"] {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=61234", "--regid=61234", "--clear-groups", "bash", "-c"]);
+        command.arg(format!("cd {} && ulimit -u 7 && {script}", folder.path().display()));
+        run(&mut command, 0);
+    }
+    assert_eq!(describe(&at("s")), describe(&at("t")));
+    let hash = blake3::hash(&noise(5 << 20, 2)).to_hex();
+    assert_eq!(fs::read_to_string(at("b")).unwrap(), format!("{hash}  s/big\n"));
+}
+
+#[test]
 fn few_open_files_are_enough() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));

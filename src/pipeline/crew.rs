@@ -1,6 +1,8 @@
 //! The threads that copy or hash: as many as are needed, up to as many as may be.
 
+use std::error::Error;
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 
@@ -58,6 +60,17 @@ impl Crew {
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Has rayon's threads do something. The caller does it itself where they cannot be made, of which rayon would panic.
+pub fn spawn(work: impl FnOnce() + Send + 'static) {
+    static HAS_THREADS: OnceLock<bool> = OnceLock::new();
+    let make = || match rayon::ThreadPoolBuilder::new().build_global() {
+        Ok(()) => true,
+        // That they are there has no further cause.
+        Err(error) => error.source().is_none(),
+    };
+    if *HAS_THREADS.get_or_init(make) { rayon::spawn(work) } else { work() }
 }
 
 #[cfg(test)]

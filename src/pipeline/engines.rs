@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker};
+use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
@@ -41,15 +41,15 @@ pub struct Engines {
     /// Whether the waker's poll is in the context.
     polling: bool,
     data_in_kernel: usize,
-    /// Operations that no engine could be made for.
-    failed: Vec<Done>,
+    /// Operations that no engine could be made for, so that the loop itself carried them out.
+    carried_out: Vec<Done>,
 }
 
 impl Engines {
     /// Those of a kind, without a context.
     pub fn new(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>) -> Self {
-        let (polling, data_in_kernel, failed) = (false, 0, Vec::new());
-        Self { kernel: None, other: None, kind, queue_depth, waker, polling, data_in_kernel, failed }
+        let (polling, data_in_kernel, carried_out) = (false, 0, Vec::new());
+        Self { kernel: None, other: None, kind, queue_depth, waker, polling, data_in_kernel, carried_out }
     }
 
     /// Takes a context, through which direct descriptors and syncs go from now on.
@@ -65,7 +65,7 @@ impl Engines {
     }
 
     /// Takes an operation, or gives it back if there is no room before something has been waited for.
-    pub fn queue(&mut self, op: Op, direct: bool) -> Option<Op> {
+    pub fn queue(&mut self, mut op: Op, direct: bool) -> Option<Op> {
         let is_data = is_data(&op.kind);
         match &mut self.kernel {
             Some(kernel) if direct || !is_data => {
@@ -75,8 +75,9 @@ impl Engines {
             }
             _ => match self.other() {
                 Ok(other) => other.queue(op).err(),
-                Err(error) => {
-                    self.failed.push(Done { op, result: Err(error) });
+                Err(_no_threads) => {
+                    let result = perform(&mut op, usize::MAX);
+                    self.carried_out.push(Done { op, result });
                     None
                 }
             },
@@ -106,7 +107,7 @@ impl Engines {
         timeout: Option<Duration>,
         done: &mut Vec<Done>,
     ) -> io::Result<()> {
-        done.append(&mut self.failed);
+        done.append(&mut self.carried_out);
         if let Some(other) = &mut self.other {
             other.submit();
         }

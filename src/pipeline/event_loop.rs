@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::crew;
 use super::engines::Engines;
 use super::job::{Flight, Job, Next, Step};
 use super::outcome::{Failure, Moved};
@@ -411,7 +412,7 @@ impl Loop {
     fn hash_in_order(&mut self, job: usize) {
         let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else { return };
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        rayon::spawn(move || {
+        crew::spawn(move || {
             hasher.update(&buffer[..len]);
             drop(buffer);
             if messages.send(Message::Updated { job, hasher }).is_ok() {
@@ -432,7 +433,7 @@ impl Loop {
     /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is free when the loop wakes.
     fn spawn_hash(&self, job: usize, block: u64, hole: bool, hash: impl FnOnce() -> Leaf + Send + 'static) {
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        rayon::spawn(move || {
+        crew::spawn(move || {
             let leaf = hash();
             if messages.send(Message::Hashed { job, block, leaf, hole }).is_ok() {
                 waker.wake();

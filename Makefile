@@ -6,7 +6,7 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-BIN ?= target/release
+BIN ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 COMMANDS = aiocp aiosum
 SHARE = $(DESTDIR)$(PREFIX)/share

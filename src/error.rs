@@ -188,7 +188,7 @@ impl Error {
             (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" || self.op.ends_with(" into") => {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }
-            (Cause::Os(_), Some(libc::ENOTDIR)) if self.op == "create" => {
+            (Cause::Os(_), Some(libc::ENOTDIR)) if self.op == "create" && ends_in_slash(&self.path) => {
                 Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
             }
             (Cause::SpecialInTheWay("FIFO" | "socket"), _) => Some("--remove-destination replaces it"),
@@ -220,6 +220,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.cause)
     }
+}
+
+fn ends_in_slash(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 /// The text of an I/O error without the "(os error 2)" that `std` appends.

@@ -129,17 +129,74 @@ fn backups_never_cost_the_source() {
     assert_eq!(place.inode("a~"), inode, "with -l its backup is one more name");
 }
 
+/// What the files of a folder contain, sorted.
+fn contents(place: &Place, folder: &str) -> Vec<String> {
+    let path = |name: &String| format!("{folder}/{name}");
+    let files = place.list(folder).into_iter().filter(|name| place.at(&path(name)).is_file());
+    let mut contents: Vec<_> = files.map(|name| place.read(&path(&name))).collect();
+    contents.sort();
+    contents
+}
+
 #[test]
-fn a_backup_takes_the_place_of_no_copy() {
-    for (args, kept) in [(&["-b"][..], "f~"), (&["--backup=simple"], "f~"), (&["-S", ".old"], "f.old")] {
-        let [from, to, other] = ["from", "to", "other"].map(|folder| format!("{folder}/{kept}"));
-        let place = Place::with(&[("from/f", "new"), (&from, "kept"), ("to/f", "old"), (&other, "other")]);
-        let contents = || ["to/f", "to/f.~1~", &to].map(|name| place.read(name));
-        place.cp(&[args, &["-T", "from", "to"]].concat());
-        assert_eq!((contents(), place.list("to").len()), (["new", "old", "kept"].map(str::to_owned), 3), "{args:?}");
-        // Nor the copy of another operand.
-        place.cp(&[args, &["--threads=1", &other, "from/f", "to"]].concat());
-        assert_eq!(contents(), ["new", "old", "other"].map(str::to_owned), "{args:?}");
-        assert_eq!(place.read("to/f.~2~"), "new", "{args:?}");
+fn a_backup_takes_the_place_of_no_copy_and_no_copy_fails_for_one() {
+    for (flag, backup) in [("-b", "f~"), ("--backup=simple", "f~"), ("-S.old", "f.old"), ("--backup=t", "f.~2~")] {
+        let source = [("f", "new"), (backup, "kept"), ("f.~1~", "one")];
+        let paths = source.map(|(name, text)| (format!("from/{name}"), text));
+        let mut files: Vec<_> = paths.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        files.push(("to/f", "old"));
+        let place = Place::with(&files);
+        place.cp(&[flag, "-T", "from", "to"]);
+        for (name, text) in source {
+            assert_eq!(place.read(&format!("to/{name}")), text, "{flag}: {name}");
+        }
+        assert_eq!(contents(&place, "to"), ["kept", "new", "old", "one"], "{flag}");
     }
+}
+
+#[test]
+fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
+    let place = Place::with(&[("a/d/f~", "kept"), ("b/d/f", "new"), ("to/d/f", "old")]);
+    place.cp(&["-b", "a/d", "b/d", "to"]);
+    assert_eq!((place.read("to/d/f"), place.read("to/d/f~")), ("new".into(), "kept".into()));
+    assert_eq!(contents(&place, "to/d"), ["kept", "new", "old"]);
+    // At the same time, one or the other first.
+    const PAIRS: usize = 200;
+    let names = |folder: &str, suffix: &str| (0..PAIRS).map(|n| format!("{folder}/{n}{suffix}")).collect::<Vec<_>>();
+    let (new, kept, old) = (names("x", ""), names("y", "~"), names("z", ""));
+    let files: Vec<_> = [(&new, "new"), (&kept, "kept"), (&old, "old")]
+        .into_iter()
+        .flat_map(|(paths, text)| paths.iter().map(move |path| (path.as_str(), text)))
+        .collect();
+    let place = Place::with(&files);
+    let operands: Vec<_> = new.iter().zip(&kept).flat_map(|(new, kept)| [new.as_str(), kept]).collect();
+    place.cp(&[&["-b"], &operands[..], &["z"]].concat());
+    for n in 0..PAIRS {
+        assert_eq!(
+            (place.read(&format!("z/{n}")), place.read(&format!("z/{n}~"))),
+            ("new".into(), "kept".into()),
+            "{n}"
+        );
+    }
+    let texts = contents(&place, "z");
+    assert_eq!(texts.iter().filter(|text| *text == "old").count(), PAIRS);
+    assert_eq!(texts.len(), 3 * PAIRS);
+    // A file that is copied to its own backup.
+    let place = Place::with(&[("f", "f"), ("f~", "older"), ("x/f~", "x")]);
+    place.cp(&["-bf", "--threads=1", "x/f~", "f", "."]);
+    assert_eq!(contents(&place, "."), ["f", "f", "older", "x"]);
+}
+
+#[test]
+fn a_copy_that_an_earlier_run_made_is_kept_too() {
+    let place = Place::with(&[("from/f", "new"), ("from/f~", "kept"), ("to/f", "old")]);
+    fifo(&place.at("from/fifo"));
+    let args = ["--resume", "-b", "-T", "from", "to"];
+    place.refused(&args);
+    assert_eq!(contents(&place, "to"), ["kept", "new", "old"]);
+    // The first file is copied again, and makes a backup of what stands there.
+    fs::write(place.at("from/f"), "newer").unwrap();
+    run(&mut place.command(&args), 1);
+    assert_eq!((place.read("to/f"), place.read("to/f~")), ("newer".into(), "kept".into()));
+    assert_eq!(contents(&place, "to"), ["kept", "new", "newer", "old"]);
 }

@@ -100,6 +100,11 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
             "'aiocp --help' shows how it is used",
         ),
         (
+            &["--verify-only", "-u", "a", "b"],
+            "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
+            "'aiocp --help' shows how it is used",
+        ),
+        (
             &["--block-size=3K", "a", "b"],
             "'3K' is no value for '--block-size': it is not a power of two from 4K to 64M",
             "'aiocp --help' shows how it is used",
@@ -178,6 +183,10 @@ fn a_failure_that_something_can_be_done_about_says_what() {
     assert_eq!(hint, "aiocp: hint: raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel\n");
     let said = said_when("io_setup", "EPERM", &["--engine=kernel", "file", "to"], folder.path());
     assert!(said.ends_with("\naiocp: hint: without --engine=kernel, threads do its work\n"), "{said}");
+    for (to, hint) in [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")] {
+        let said = stderr(&run(aiocp().current_dir(&folder).args(["file", to]), 1));
+        assert!(said.starts_with(&format!("aiocp: cannot create '{to}': Not a directory\n{hint}")), "{said}");
+    }
     let said = stderr(&run(aiocp().current_dir(&folder).args(["file", "nowhere/to"]), 1));
     let hint = "the folder that it is to go into does not exist; mkdir -p makes it";
     assert!(

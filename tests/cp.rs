@@ -52,7 +52,9 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
     ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
         let bits = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o6000 != 0);
         let mut all = case.source.iter().chain(&case.target);
-        all.any(|planted| planted.owner != 0) && case.copies(bits) && !case.keeps_owners()
+        // Folders on the way to what is copied are made again too.
+        let copies = case.copies(bits) || (case.option("--parents") && case.has(bits));
+        all.any(|planted| planted.owner != 0) && copies && !case.keeps_owners()
     }),
     // cp gives a directory those three bits of its source all the same.
     ("and takes none of the source's", NoSpecialBits, |case, _| {
@@ -86,18 +88,18 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
     ("the last copy into them", NoDirectoryTimes, |case, _| case.option("--parents") && case.operands.len() > 2),
     // cp 9.1 moves them from a directory that is named as DEST into the working directory.
     ("stand where the file is", Out, |case, _| case.option("--backup=simple") && case.operands[0] != "-T"),
-    // cp moves the old file over the copy, or the copy to a backup of its own, as they come.
-    ("takes the place of no copy", Out, |case, _| {
-        let has = |name: &Path| case.source.iter().any(|planted| planted.path.starts_with(name));
-        let backed_up = |planted: &Planted| {
-            ["~", ".old"].iter().any(|suffix| {
-                let mut name = planted.path.clone().into_os_string();
-                name.push(suffix);
-                has(Path::new(&name))
-            })
+    // cp moves the old file over the copy, or the copy to a backup of its own, as they come; and it fails for a directory.
+    ("takes the place of no copy", Out, |case, said| {
+        let goals = case.goals();
+        let is_wanted = |planted: &Planted, root: &str| {
+            let mut backup = Path::new(root).join(&planted.path).into_os_string();
+            backup.push("~");
+            goals.iter().any(|goal| goal.to == Path::new(&backup))
         };
-        let simple = ["-b", "--backup=simple", "-S.old"].iter().any(|name| case.option(name));
-        simple && case.stands(|_| true) && case.source.iter().any(backed_up)
+        let simple = case.option("-b") || case.option("--backup=simple");
+        let any_wanted =
+            || case.standing().into_iter().any(|planted| ["dst", "src"].iter().any(|root| is_wanted(planted, root)));
+        simple && (any_wanted() || said.contains("cannot backup"))
     }),
     // cp makes sure of that only where the source is a regular file.
     ("never takes the place of its source", Out, |case, _| case.operands == ["src/a~", "src/a"] && case.replaces()),

@@ -208,6 +208,9 @@ impl Run<'_> {
             let files = count(from_memory, "file was", "files were");
             write_err(&format!("aiocp: warning: {files} verified from memory; --debug says why\n"))?;
         }
+        if Totals::get(&totals.meter.missing_threads) > 0 {
+            write_err(&format!("aiocp: {}\n", summary::FEW_THREADS))?;
+        }
         let (failed, differences) = (Totals::get(&totals.failed), Totals::get(&totals.differences));
         if self.received.exit_code().is_some() {
             self.tell_interrupted()

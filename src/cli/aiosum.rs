@@ -12,13 +12,13 @@ use super::progress::Work;
 use super::signals::end_on_signals;
 use super::sum_args::SumArgs;
 pub use super::sum_args::command;
-use super::summary::count;
+use super::summary::{FEW_THREADS, count};
 use super::watch::{Shown, Watch, Watched};
 use super::{exit, usage};
 use crate::copy::Filter;
 use crate::digest::{Mode, Output};
 use crate::error::{Error, shown};
-use crate::report::Way;
+use crate::report::{Totals, Way};
 use crate::sum::check::{Plan, Told, Verdict, check};
 use crate::sum::line::{self, Style};
 use crate::sum::list::{Wanted, list};
@@ -74,6 +74,9 @@ pub fn run() -> anyhow::Result<u8> {
     watch.end()?;
     ran?;
     printer.warn_unprintable();
+    if Totals::get(&printer.watched.totals.meter.missing_threads) > 0 {
+        printer.say(FEW_THREADS);
+    }
     printer.lock().flush().context("cannot write to stdout")?;
     if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);

@@ -5,15 +5,19 @@ use std::time::Duration;
 use super::units;
 use crate::report::Totals;
 
+/// What is said where threads could not be made.
+pub(super) const FEW_THREADS: &str =
+    "warning: some threads could not be made, and the others took longer; raise the limit of processes (ulimit -u)";
+
 /// The long form, for `--stats`: a name and a number each, for what there was any of, and for what the run was to do.
 pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec<(String, String)> {
     let kept = ("bytes of half-copied files kept", &totals.meter.kept_bytes);
-    let proved = compared.then_some(("verified bytes", &totals.meter.proved_bytes));
+    let read = compared.then_some(("compared bytes", &totals.meter.proved_bytes));
     let (wanted, moved_bytes) = match compared {
-        true => (["verified_files", "verified bytes"], &totals.meter.proved_bytes),
+        true => (["verified_files", "compared bytes"], &totals.meter.proved_bytes),
         false => (["files", "written_bytes"], &totals.written_bytes),
     };
-    let sums = totals.fields().into_iter().chain([kept]).chain(proved).map(|(name, sum)| (name, Totals::get(sum)));
+    let sums = totals.fields().into_iter().chain([kept]).chain(read).map(|(name, sum)| (name, Totals::get(sum)));
     let any = sums.filter(|&(name, sum)| sum > 0 || wanted.contains(&name));
     let mut figures: Vec<_> = any
         .map(|(name, sum)| match name.contains("bytes") && sum >= 1000 {

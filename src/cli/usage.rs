@@ -42,6 +42,26 @@ fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
+/// An option without its value, with which clap writes it, as '--direct <WHEN>' or '--update[=<WHICH>]'.
+fn bare(option: &str) -> String {
+    option.split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned()
+}
+
+/// Options in a row: where one of a group was given, clap names all of them.
+fn alternatives(options: Option<&ContextValue>) -> String {
+    let options = match options {
+        Some(ContextValue::String(option)) => std::slice::from_ref(option),
+        Some(ContextValue::Strings(options)) => options,
+        _ => &[],
+    };
+    let quoted: Vec<_> = options.iter().map(|option| format!("'{}'", bare(option))).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// What is wrong, and what was probably meant.
 fn explain(error: &Error) -> (String, Option<String>) {
     let text = |kind| match error.get(kind) {
@@ -49,8 +69,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
         Some(ContextValue::Strings(texts)) => shown(texts.join(", ")),
         _ => String::new(),
     };
-    // clap writes an option with its value, as '--direct <WHEN>' or '--update[=<WHICH>]'.
-    let name = |kind| text(kind).split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned();
+    let name = |kind| bare(&text(kind));
     let (option, value) = (name(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
     let what = match error.kind() {
         ErrorKind::UnknownArgument => format!("unknown option '{option}'"),
@@ -71,7 +90,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
         ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
-            other => format!("'{option}' does not go with '{other}'"),
+            _ => format!("'{option}' does not go with {}", alternatives(error.get(ContextKind::PriorArg))),
         },
         // Whatever else clap finds, it says in its first line.
         _ => shown(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")),

@@ -31,8 +31,8 @@ pub struct Backup {
     pub suffix: OsString,
 }
 
-/// Whether a name must not be taken by a backup.
-type IsWanted<'a> = &'a dyn Fn(&OsStr) -> io::Result<bool>;
+/// Whether what has a name must not be replaced by a backup.
+type IsKept<'a> = &'a dyn Fn(&OsStr) -> io::Result<bool>;
 
 impl Backup {
     /// The name of a simple backup.
@@ -40,35 +40,41 @@ impl Backup {
         with_suffix(name, &self.suffix)
     }
 
-    /// The number of the next backup, if it is to have one: also a simple one, if its name `is_wanted` for something else.
-    fn next_number(&self, dir: impl AsFd, name: &OsStr, is_wanted: IsWanted) -> io::Result<Option<u64>> {
-        if self.names == BackupNames::Simple && !is_wanted(&self.simple_name(name))? {
+    /// Whether a simple backup may have this name.
+    pub fn may_be(&self, name: &OsStr) -> bool {
+        self.names != BackupNames::Numbered && name.as_bytes().ends_with(self.suffix.as_bytes())
+    }
+
+    /// The number of the next backup, if it is to have one: also a simple one, if something `is_kept` that has its name.
+    fn next_number(&self, dir: impl AsFd, name: &OsStr, is_kept: IsKept) -> io::Result<Option<u64>> {
+        let is_kept = || is_kept(&self.simple_name(name));
+        if self.names == BackupNames::Simple && !is_kept()? {
             return Ok(None);
         }
         let highest = highest_number(dir, name)?;
-        let is_numbered = self.names != BackupNames::Existing || highest > 0 || is_wanted(&self.simple_name(name))?;
+        let is_numbered = self.names != BackupNames::Existing || highest > 0 || is_kept()?;
         Ok(is_numbered.then_some(highest + 1))
     }
 
     /// The name of the next backup, and whether what has it may be replaced.
-    pub fn next_name(&self, dir: impl AsFd, name: &OsStr) -> io::Result<(OsString, bool)> {
-        Ok(match self.next_number(dir, name, &|_| Ok(false))? {
+    pub fn next_name(&self, dir: impl AsFd, name: &OsStr, is_kept: IsKept) -> io::Result<(OsString, bool)> {
+        Ok(match self.next_number(dir, name, is_kept)? {
             Some(number) => (numbered_name(name, number), false),
             None => (self.simple_name(name), true),
         })
     }
 
-    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a number, if the simple name `is_wanted` for something else. A simple
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a number, if something `is_kept` that has the simple name. A simple
     /// one has the `temporary` name for a moment, or a random one.
     pub fn keep(
         &self,
         dir: impl AsFd,
         name: &OsStr,
         temporary: Option<&OsStr>,
-        is_wanted: IsWanted,
+        is_kept: IsKept,
     ) -> io::Result<OsString> {
         let dir = dir.as_fd();
-        match self.next_number(dir, name, is_wanted)? {
+        match self.next_number(dir, name, is_kept)? {
             Some(number) => keep_numbered(dir, name, number),
             None => {
                 let backup = self.simple_name(name);
@@ -151,7 +157,7 @@ mod tests {
     use super::*;
     use std::fs::{File, hard_link, read, read_dir, write};
 
-    const FREE: IsWanted = &|_| Ok(false);
+    const FREE: IsKept = &|_| Ok(false);
 
     fn backup(names: BackupNames) -> Backup {
         Backup { names, suffix: "~".into() }
@@ -181,8 +187,8 @@ mod tests {
         for backup in ["f", "f~", "f.~1~", "f.~2~", "f.~8~"] {
             assert_eq!(read(at(backup)).unwrap(), b"1", "{backup}");
         }
-        let wanted: IsWanted = &|backup| Ok(backup == "f~");
-        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None, wanted).unwrap(), "f.~9~");
+        let kept: IsKept = &|backup| Ok(backup == "f~");
+        assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None, kept).unwrap(), "f.~9~");
         // Once more, where the backup is a second name of the file already.
         assert_eq!(backup(BackupNames::Simple).keep(&dir, name, None, FREE).unwrap(), "f~");
         assert_eq!(read_dir(folder.path()).unwrap().count(), 7);

@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{OFlags, readlinkat};
 
 use super::blocks;
 use super::file::Source;
+use super::pairs::{Met, Other, Ranges};
 use super::readback::{Extent, Readings};
 use super::verify::Broken;
 use super::worker::Run;
@@ -20,9 +20,6 @@ use crate::pipeline::{Failure, Moved, Progress, road};
 use crate::report::{Event, Proof, Totals, What};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
-
-/// Device and inode of a source and of its counterpart.
-pub type Pair = [(u64, u64); 2];
 
 /// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's hash, but equal on both sides if all leaves are.
 const COMMON_HOLE: LeafHash = [0; 32];
@@ -42,7 +39,7 @@ type Read = std::result::Result<(Moved, Proof), Failure>;
 enum Found {
     /// Its data is to be read.
     ToRead(Box<Comparison>),
-    /// It is to be copied.
+    /// It is to be copied, since it is missing or has to be replaced.
     ToCopy(Entry),
     /// Nothing any more.
     Done,
@@ -60,8 +57,8 @@ impl Run<'_> {
                 Ok(None)
             }
             None if self.options.repair => {
+                self.begin_mending(parent);
                 let made = self.make_dir(parent, target_name)?;
-                parent.is_mended.store(true, Ordering::Relaxed);
                 self.tell_difference(path, What::Missing, true);
                 Ok(Some(made))
             }
@@ -73,10 +70,9 @@ impl Run<'_> {
     }
 
     /// Compares the entries of a batch: all big files are being read before the first is waited for, and the small ones of
-    /// each side are read together. Those that are missing and
-    /// are to be copied come back.
-    pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> Vec<Entry> {
-        let (mut found, mut missing) = (Vec::new(), Vec::new());
+    /// each side are read together. What is to be copied comes back, and further names of it elsewhere.
+    pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> (Vec<Entry>, Vec<Other>) {
+        let (mut found, mut to_copy, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let count = entries.len();
         for entry in entries {
             if self.stop.is_requested() {
@@ -84,13 +80,11 @@ impl Run<'_> {
             }
             match self.begin_comparing(dir, entry) {
                 Ok(Found::ToRead(comparison)) => found.push(comparison),
-                Ok(Found::ToCopy(entry)) => missing.push(entry),
+                Ok(Found::ToCopy(entry)) => to_copy.push(entry),
                 Ok(Found::Done) => {}
                 Err(error) => self.fail(error),
             }
         }
-        // Those that are missing are met by the copy.
-        Totals::add(&self.totals.met, (count - missing.len()) as u64);
         // As their sources were made, which is how they lie on the device more often than how a directory lists them.
         found.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
         let (mut sources, mut targets) = (Readings::default(), Readings::default());
@@ -103,11 +97,23 @@ impl Run<'_> {
         // Both are waited for, also if one fails: nothing is read any more when the files are closed.
         let read = sources.finish().into_iter().zip(targets.finish());
         for (comparison, read) in found.into_iter().zip(read) {
-            if let Err(error) = self.finish_comparing(dir, *comparison, read) {
+            let stats = [comparison.source.stat, comparison.target.stat];
+            let replaced = self.finish_comparing(dir, *comparison, read).unwrap_or_else(|error| {
                 self.fail(error);
-            }
+                None
+            });
+            let (entry, ranges) = replaced.unzip();
+            others.extend(self.end_pair(stats.each_ref(), ranges.as_ref()));
+            to_copy.extend(entry);
         }
-        missing
+        if !to_copy.is_empty() {
+            self.begin_mending(dir);
+        }
+        others.iter().for_each(|other| self.begin_mending(&other.dir));
+        // What is to be copied is met by the copy.
+        Totals::add(&self.totals.met, (count - to_copy.len()) as u64);
+        Totals::take(&self.totals.met, others.len() as u64);
+        (to_copy, others)
     }
 
     fn begin_comparing(&self, dir: &OpenDir, entry: Entry) -> Result<Found> {
@@ -174,7 +180,7 @@ impl Run<'_> {
 
     fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<Found> {
         let target = self.open_target(dir, &entry, OFlags::RDONLY)?;
-        if fs::same_file(&source.stat, &target.stat) || self.was_compared(&source.stat, &target.stat) {
+        if fs::same_file(&source.stat, &target.stat) {
             return Ok(Found::Done);
         }
         // What one of them has more differs without being read, and what is a hole in both is the same.
@@ -182,6 +188,14 @@ impl Run<'_> {
         let known = self
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
+        let entry = match self.meet_pair(dir, entry, [&source.stat, &target.stat]) {
+            Met::Compare(entry) => entry,
+            Met::Differs(entry, ranges) => {
+                self.replace_later(dir, &entry, ranges);
+                return Ok(Found::ToCopy(entry));
+            }
+            Met::Nothing => return Ok(Found::Done),
+        };
         let extent = Extent { size_bytes, known };
         Totals::add(&self.totals.found_bytes, source.size_bytes());
         Ok(Found::ToRead(Box::new(Comparison { entry, source, target, extent })))
@@ -213,14 +227,13 @@ impl Run<'_> {
         Ok(Source::new(file, stat))
     }
 
-    /// Whether both files have several names, and were met under others already.
-    fn was_compared(&self, source: &Stat, target: &Stat) -> bool {
-        let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
-        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
-        source.st_nlink > 1 && target.st_nlink > 1 && !compared.insert([identity(source), identity(target)])
-    }
-
-    fn finish_comparing(&self, dir: &OpenDir, comparison: Comparison, (wanted, found): (Read, Read)) -> Result<()> {
+    /// Tells what came of it, or mends it. A copy that has to be replaced comes back with what differs.
+    fn finish_comparing(
+        &self,
+        dir: &OpenDir,
+        comparison: Comparison,
+        (wanted, found): (Read, Read),
+    ) -> Result<Option<(Entry, Ranges)>> {
         let Comparison { entry, source, target, .. } = comparison;
         self.over(source.size_bytes(), &source.handled_bytes);
         let (wanted, _) = wanted.map_err(|failure| source_error(dir, &entry, failure))?;
@@ -237,18 +250,22 @@ impl Run<'_> {
         blocks::push(&mut ranges, common_bytes..sizes[0].max(sizes[1]));
         if ranges.is_empty() {
             self.tell_same(dir, &entry, proof);
-            return Ok(());
+            return Ok(None);
         }
         if !self.options.repair {
             self.tell_ranges(dir, &entry, &ranges, false);
-            return Ok(());
+            return Ok(None);
+        }
+        if target.stat.st_nlink > 1 {
+            self.replace_later(dir, &entry, ranges.clone());
+            return Ok(Some((entry, ranges)));
         }
         let proof = self.repair(dir, &entry, (&source, &target), (wanted, found), ranges)?;
         if !source.is_unchanged().map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))? {
             return Err(changed("repair from", dir.source_path(&entry.name)));
         }
         self.tell_same(dir, &entry, proof);
-        Ok(())
+        Ok(None)
     }
 
     fn tell_same(&self, dir: &OpenDir, entry: &Entry, proof: Proof) {

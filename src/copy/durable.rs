@@ -1,16 +1,17 @@
 //! What makes files and the names in directories durable.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::instead::Make;
 use super::record::Records;
 use super::worker::Run;
 use crate::error::Error;
 use crate::sys::Node;
+use crate::sys::fs::Stat;
 use crate::tree::{Dir, Metadata, OpenDir};
 
 /// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync is less work for everybody.
@@ -141,13 +142,27 @@ impl Run<'_> {
         }
     }
 
-    /// Gives a directory into which something missing was copied the times back that it had before.
-    fn leave_times(&self, dir: &OpenDir) {
-        // The folder that an operand goes into is the user's, and no part of the comparison.
-        if dir.parent().is_some() && dir.is_mended.load(Ordering::Relaxed) {
-            let set = Node::open(&dir.target).set_times(&dir.target_stat);
-            let error = |cause| Error::new("set the times of", dir.target_path(OsStr::new("")), cause);
-            set.unwrap_or_else(|cause| self.warn(error(cause)));
+    /// Something missing is to be copied into a directory, which keeps the times that it had.
+    pub fn begin_mending(&self, dir: &Dir) {
+        // The folder that an operand goes into is the user's, and no part of the comparison; what was made has its source's.
+        if dir.parent().is_some() && !dir.fresh {
+            self.times().entry(identity(dir)).or_insert(dir.target_stat);
         }
     }
+
+    /// Gives them back. Several operands may lead into one directory, so that they are remembered to the end.
+    fn leave_times(&self, dir: &OpenDir) {
+        let Some(before) = self.times().get(&identity(dir)).copied() else { return };
+        let set = Node::open(&dir.target).set_times(&before);
+        let error = |cause| Error::new("set the times of", dir.target_path(OsStr::new("")), cause);
+        set.unwrap_or_else(|cause| self.warn(error(cause)));
+    }
+
+    fn times(&self) -> MutexGuard<'_, HashMap<(u64, u64), Stat>> {
+        self.times_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn identity(dir: &Dir) -> (u64, u64) {
+    (dir.target_stat.st_dev, dir.target_stat.st_ino)
 }

@@ -6,14 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Options;
 use super::backup::{Backup, BackupNames};
 use super::instead::Make;
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
-use crate::report::{Event, Skip, Totals, What};
+use crate::report::{Event, Skip, Totals};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Dir, Entry, EntryKind, OpenDir};
 
@@ -59,7 +59,12 @@ impl Existing {
 
     /// Whether what appears between decision and publishing may be replaced too.
     pub fn is_plain(&self) -> bool {
-        self.rule == OnExisting::Replace && !self.only_older && self.backup.is_none()
+        self.replaces_all() && self.backup.is_none()
+    }
+
+    /// Whether everything is replaced, with a backup or without.
+    fn replaces_all(&self) -> bool {
+        self.rule == OnExisting::Replace && !self.only_older
     }
 }
 
@@ -69,6 +74,14 @@ pub struct Spot {
     /// Something stands there, and is to go.
     pub occupied: bool,
     may_replace: bool,
+    /// It is the name of a backup, which is what the copy is to be.
+    pub is_backup: bool,
+}
+
+impl Spot {
+    fn free(may_replace: bool) -> Self {
+        Self { occupied: false, may_replace, is_backup: false }
+    }
 }
 
 /// A copy got its name.
@@ -86,11 +99,13 @@ impl Put {
     }
 }
 
-/// The files that were made for operands, since a later operand must not overwrite one.
+/// The files that were made and could be overwritten: for operands by a later operand, and those that have a name as backups have by a backup.
 #[derive(Default)]
 pub struct Made {
     /// Device and inode of each.
     files: Mutex<HashSet<(u64, u64)>>,
+    /// Held while a backup is made and a copy gets its name, if there are backups: what stands there is looked at first.
+    turn: Mutex<()>,
     /// The names of those that a dry run would make.
     planned: Mutex<HashSet<PathBuf>>,
 }
@@ -113,7 +128,7 @@ pub struct Admitted {
 impl Admitted {
     /// An entry whose copy stands already. It may be replaced, and is nothing to make a backup of.
     pub fn standing(entry: Entry) -> Self {
-        Self { entry, spot: Spot { occupied: false, may_replace: true } }
+        Self { entry, spot: Spot::free(true) }
     }
 }
 
@@ -121,7 +136,7 @@ impl Admitted {
 impl Admitted {
     /// An entry of a directory that the copy itself made.
     pub fn to_fresh(entry: Entry) -> Self {
-        Self { entry, spot: Spot { occupied: false, may_replace: false } }
+        Self { entry, spot: Spot::free(false) }
     }
 }
 
@@ -150,16 +165,16 @@ impl Run<'_> {
     /// if it is to be left alone, which has been reported.
     fn place(&self, dir: &OpenDir, entry: &mut Entry, source: &Stat) -> Result<Option<Spot>> {
         if dir.fresh {
-            return Ok(Some(Spot { occupied: false, may_replace: false }));
+            return Ok(Some(Spot::free(false)));
         }
         let name = entry.target_name();
         let stands =
             fs::stat_at(&*dir.target, name).map_err(|cause| Error::new("stat", dir.target_path(name), cause))?;
         let Some(stands) = stands else {
-            return Ok(Some(Spot { occupied: false, may_replace: self.options.existing.is_plain() }));
+            return Ok(Some(Spot::free(self.options.existing.is_plain())));
         };
         match self.judge(dir, entry, source, &stands)? {
-            Verdict::Replace => Ok(Some(Spot { occupied: true, may_replace: true })),
+            Verdict::Replace => Ok(Some(Spot { occupied: true, ..Spot::free(true) })),
             Verdict::Skip(why) => {
                 self.skip(dir, entry, why);
                 Ok(None)
@@ -171,12 +186,15 @@ impl Run<'_> {
     /// Lets a file be copied to the name of its own backup, and stay what it is.
     fn place_backup(&self, dir: &OpenDir, entry: &mut Entry) -> Result<Option<Spot>> {
         let Some(backup) = &self.options.existing.backup else { return Ok(None) };
-        let next = backup.next_name(&*dir.target, entry.target_name());
+        let next = backup.next_name(&*dir.target, entry.target_name(), &|name| self.is_copy(dir, name));
         let (name, may_replace) =
             next.map_err(|cause| Error::new("make a backup of", dir.target_path(entry.target_name()), cause))?;
+        // What stands there is an older backup, of which none is made. Where no data is copied, it keeps its own.
+        let stands = || fs::stat_at(&*dir.target, &name).map(|stands| stands.is_some());
+        let occupied = self.options.make == Make::Attributes
+            && stands().map_err(|cause| Error::new("stat", dir.target_path(&name), cause))?;
         entry.renamed = Some(name);
-        // What stands there is an older backup, of which none is made.
-        Ok(Some(Spot { occupied: false, may_replace }))
+        Ok(Some(Spot { is_backup: true, occupied, ..Spot::free(may_replace) }))
     }
 
     /// The rules in cp's order.
@@ -298,16 +316,18 @@ impl Run<'_> {
     ) -> Result<Option<Put>> {
         let name = entry.target_name();
         let error = |op, cause: io::Error| Error::new(op, dir.target_path(name), cause);
+        let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
+        let occupied =
+            entry.spot.occupied || self.has_become_occupied(dir, entry).map_err(|cause| error("stat", cause))?;
         let backup = match &self.options.existing.backup {
-            Some(backup) if entry.spot.occupied => {
+            Some(backup) if occupied => {
                 let temporary = self.temporary_name_of_backup(entry);
-                let is_wanted = |backup: &OsStr| self.is_wanted(dir, backup);
-                let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &is_wanted);
+                let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &|name| self.is_copy(dir, name));
                 Some(kept.map_err(|cause| error("make a backup of", cause))?)
             }
             _ => None,
         };
-        match publish(entry.spot.may_replace) {
+        match publish(entry.spot.may_replace || occupied) {
             Err(cause)
                 if cause.raw_os_error() == Some(libc::EEXIST) && self.options.existing.rule == OnExisting::Skip =>
             {
@@ -316,25 +336,41 @@ impl Run<'_> {
             }
             published => published.map_err(|cause| error(op, cause))?,
         }
-        if dir.parent().is_none() {
+        if self.could_be_overwritten(dir, name) {
             let made = fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
             self.made.add(made.as_ref());
         }
         if self.options.make == Make::Nothing {
-            // Relaxed: who finishes the directory has the last hold on it.
-            dir.is_mended.store(true, Ordering::Relaxed);
-            self.tell_difference(dir.target_path(name), What::Missing, true);
+            self.tell_copied(dir.target_path(name));
         }
-        Ok(Some(Put { replaced: entry.spot.occupied, backup }))
+        Ok(Some(Put { replaced: occupied, backup }))
     }
 
-    /// Whether a copy has a name or will have it: a backup would be lost there, or the copy.
-    fn is_wanted(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
-        if dir.parent().is_some() {
-            return Ok(fs::stat_at(&dir.source, name)?.is_some());
+    /// Whether a backup is to be made of what took the name after it was found free: the backup of another file, or, if the copy itself is one, another copy.
+    fn has_become_occupied(&self, dir: &OpenDir, entry: &Admitted) -> io::Result<bool> {
+        let Options { existing, .. } = self.options;
+        if existing.backup.is_none() || dir.fresh {
+            return Ok(false);
         }
-        // What stands beside an operand is not copied with it.
-        Ok(fs::stat_at(&*dir.target, name)?.is_some_and(|stands| self.made.has(&stands)))
+        match entry.spot {
+            Spot { is_backup: true, .. } => self.is_copy(dir, entry.target_name()),
+            Spot { may_replace: false, .. } if existing.replaces_all() => {
+                Ok(fs::stat_at(&*dir.target, entry.target_name())?.is_some())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a copy is to be remembered.
+    fn could_be_overwritten(&self, dir: &Dir, name: &OsStr) -> bool {
+        dir.parent().is_none() || self.options.existing.backup.as_ref().is_some_and(|backup| backup.may_be(name))
+    }
+
+    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a directory: no backup takes its place.
+    fn is_copy(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
+        let Some(stands) = fs::stat_at(&*dir.target, name)? else { return Ok(false) };
+        let is_dir = FileType::from_raw_mode(stands.st_mode) == FileType::Directory;
+        Ok(is_dir || self.made.has(&stands) || self.is_on_record(dir, name)?)
     }
 
     /// Reports what is left alone.
@@ -374,6 +410,10 @@ impl Made {
 
     fn add(&self, stat: Option<&Stat>) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).extend(stat.map(|stat| (stat.st_dev, stat.st_ino)));
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has(&self, stat: &Stat) -> bool {

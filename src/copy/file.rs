@@ -40,10 +40,13 @@ impl Source {
         self.stat.st_size as u64
     }
 
-    /// Whether size, modification time and change time are what they were when it was opened.
+    /// Whether size, modification time and change time are what they were when it was opened. A name more or less changes the last one too: the copy takes one from it where it
+    /// replaces what was a name of this file.
     pub fn is_unchanged(&self) -> io::Result<bool> {
-        let key = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
-        Ok(key(&fs::stat(&*self.file)?) == key(&self.stat))
+        let (now, then) = (fs::stat(&*self.file)?, &self.stat);
+        let written = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
+        let changed = |s: &Stat| (s.st_ctime, s.st_ctime_nsec);
+        Ok(written(&now) == written(then) && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink))
     }
 }
 

@@ -111,6 +111,7 @@ impl Run<'_> {
 
     /// Whether the file at the name stays, and only gets attributes.
     pub fn keeps_data(&self, spot: Spot) -> bool {
-        spot.occupied && self.options.make == Make::Attributes && !self.options.existing.replaces_links()
+        let stays = spot.is_backup || !self.options.existing.replaces_links();
+        spot.occupied && self.options.make == Make::Attributes && stays
     }
 }

@@ -14,6 +14,7 @@ mod journal;
 mod link;
 mod lookup;
 mod operands;
+mod pairs;
 mod parts;
 mod plan;
 mod queue;
@@ -53,6 +54,7 @@ pub use existing::{Existing, OnExisting};
 use hardlinks::HardLinks;
 pub use instead::Make;
 pub use operands::{Destination, Operands};
+use pairs::Pairs;
 use queue::Queue;
 use resume::Journal;
 use rounds::Rounds;
@@ -257,7 +259,9 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         open_dirs,
         rounds: Rounds::default(),
         made: Made::default(),
-        compared: Mutex::default(),
+        times_before: Mutex::default(),
+        pairs: Pairs::default(),
+        differing: Mutex::default(),
         unsynced: Mutex::default(),
         unsynced_max: shares.unsynced,
         entries_max: shares.entries,
@@ -270,7 +274,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         stop_one();
         stop_other.iter().for_each(|stop| stop());
     });
-    let crew = Crew::new("aiocp", shares.workers);
+    let crew = Crew::new("aiocp", shares.workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
         // However the walk ends, the workers must learn that it did.
         struct Close<'a>(&'a Queue);
@@ -286,6 +290,7 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
         run.release_unclaimed();
         io::Result::Ok(())
     })?;
+    run.tell_not_replaced();
     run.sync_all_dirs();
     // What that found durable is recorded now.
     run.sync_all_dirs();

@@ -197,6 +197,12 @@ impl Run<'_> {
         matches!(known, Ok(Known::Finished(_)))
     }
 
+    /// Whether an earlier run finished a copy of this name.
+    pub fn is_on_record(&self, dir: &Dir, target_name: &OsStr) -> io::Result<bool> {
+        let Some(journal) = &self.journal else { return Ok(false) };
+        Ok(journal.find(&self.relative(dir, target_name), &mut Window::narrow())?.is_some())
+    }
+
     /// For looking up the entries of a directory, if there is a journal.
     pub fn earlier(&self, dir: &OpenDir) -> Option<Earlier<'_>> {
         let journal = self.journal.as_ref()?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Options;
@@ -198,8 +198,13 @@ impl Run<'_> {
 
     /// Names byte ranges of a copy that differ, or did until they were written again.
     pub fn tell_ranges(&self, dir: &OpenDir, entry: &Entry, ranges: &[Range<u64>], mended: bool) {
+        self.tell_ranges_of(&dir.target_path(entry.target_name()), ranges, mended);
+    }
+
+    /// The same by the path.
+    pub fn tell_ranges_of(&self, path: &Path, ranges: &[Range<u64>], mended: bool) {
         for range in ranges {
-            self.tell_difference(dir.target_path(entry.target_name()), What::Bytes(range.clone()), mended);
+            self.tell_difference(path.to_owned(), What::Bytes(range.clone()), mended);
         }
     }
 

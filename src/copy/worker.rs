@@ -1,6 +1,6 @@
 //! What a worker does with its tasks: it hands entries to their kind, makes what they wrote durable, publishes and reports.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Options;
-use super::compare::Pair;
 use super::durable::Unsynced;
 use super::existing::{Admitted, Made, Put};
 use super::file::{Filled, Source};
 use super::hardlinks::{Claim, HardLinks, Met, Original, Waiting};
 use super::instead::Make;
+use super::pairs::{Other, Pairs, Ranges};
 use super::queue::{Busy, Queue, Single, Task};
 use super::record::Records;
 use super::resume::Journal;
@@ -51,8 +51,12 @@ pub struct Run<'a> {
     pub rounds: Rounds,
     /// What was made for operands.
     pub made: Made,
-    /// Pairs of files with several names that were compared.
-    pub compared: Mutex<HashSet<Pair>>,
+    /// What the directories had that a comparison mends, by device and inode.
+    pub times_before: Mutex<HashMap<(u64, u64), fs::Stat>>,
+    /// Files with several names that are compared.
+    pub pairs: Pairs,
+    /// Where files differ that are to be replaced.
+    pub differing: Mutex<HashMap<PathBuf, Ranges>>,
     /// Finished directories whose names are not durable yet, with the descriptors to make them so.
     pub unsynced: Mutex<Vec<Unsynced>>,
     /// How many of them may wait; whoever adds one more carries them out.
@@ -184,11 +188,18 @@ impl Run<'_> {
     fn work_on_batch(&self, dir: &OpenDir, mut entries: Vec<Entry>, buffer: &mut [u8]) {
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(self.entries_max));
-            let to_copy = match self.options.make {
+            let (to_copy, others) = match self.options.make {
                 Make::Nothing => self.compare_batch(dir, entries),
-                _ => entries,
+                _ => (entries, Vec::new()),
             };
             self.copy_batch(dir, to_copy, buffer);
+            for Other { dir, entry } in others {
+                match dir.open() {
+                    Ok(open) => self.copy_batch(&open, vec![entry], buffer),
+                    Err(error) => self.fail(error),
+                }
+                self.release_dir(dir);
+            }
             entries = rest;
         }
     }

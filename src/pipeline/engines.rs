@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
+use crate::report::{Meter, Totals};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
-/// Threads for what is not direct: enough to hide the latency of a network filesystem, and cheap when idle.
+/// Threads for what is not for the kernel: enough to hide the latency of a network filesystem, and cheap when idle.
 const IO_THREADS: usize = 16;
 /// The tag of the waker's poll, which is nobody else's.
 const WAKE_TAG: u64 = u64::MAX;
@@ -24,9 +25,9 @@ pub enum EngineKind {
     Auto,
     /// Kernel AIO for what is direct, or no copy.
     Kernel,
-    /// glibc's POSIX AIO for everything.
+    /// glibc's POSIX AIO for everything that the loop carries out.
     Posix,
-    /// Threads that call pread and pwrite for everything.
+    /// Threads that call pread, pwrite and fsync for all of it.
     Threads,
 }
 
@@ -41,15 +42,28 @@ pub struct Engines {
     /// Whether the waker's poll is in the context.
     polling: bool,
     data_in_kernel: usize,
-    /// Operations that no engine could be made for, so that the loop itself carried them out.
+    /// Threads could not be made, so that the loop itself carries out what is not for the kernel.
+    no_threads: bool,
+    /// What it carried out.
     carried_out: Vec<Done>,
+    meter: Arc<Meter>,
 }
 
 impl Engines {
     /// Those of a kind, without a context.
-    pub fn new(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>) -> Self {
-        let (polling, data_in_kernel, carried_out) = (false, 0, Vec::new());
-        Self { kernel: None, other: None, kind, queue_depth, waker, polling, data_in_kernel, carried_out }
+    pub fn new(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>, meter: Arc<Meter>) -> Self {
+        Self {
+            kernel: None,
+            other: None,
+            kind,
+            queue_depth,
+            waker,
+            polling: false,
+            data_in_kernel: 0,
+            no_threads: false,
+            carried_out: Vec::new(),
+            meter,
+        }
     }
 
     /// Takes a context, through which direct descriptors and syncs go from now on.
@@ -61,7 +75,7 @@ impl Engines {
     /// One engine for everything, to test the loop with.
     #[cfg(test)]
     pub fn of(engine: Box<dyn Engine>, queue_depth: usize, waker: Arc<Waker>) -> Self {
-        Self { other: Some(engine), ..Self::new(EngineKind::Threads, queue_depth, waker) }
+        Self { other: Some(engine), ..Self::new(EngineKind::Threads, queue_depth, waker, Arc::default()) }
     }
 
     /// Takes an operation, or gives it back if there is no room before something has been waited for.
@@ -74,8 +88,8 @@ impl Engines {
                 refused
             }
             _ => match self.other() {
-                Ok(other) => other.queue(op).err(),
-                Err(_no_threads) => {
+                Some(other) => other.queue(op).err(),
+                None => {
                     let result = perform(&mut op, usize::MAX);
                     self.carried_out.push(Done { op, result });
                     None
@@ -84,18 +98,23 @@ impl Engines {
         }
     }
 
-    fn other(&mut self) -> io::Result<&mut dyn Engine> {
-        let other: Box<dyn Engine> = match (self.other.take(), self.kind) {
-            (Some(other), _) => other,
-            (None, EngineKind::Posix) => {
-                Box::new(Posix::new(self.queue_depth + SYNCS_MAX, Some(Arc::clone(&self.waker))))
-            }
-            (None, _) => {
-                let capacity = self.queue_depth + SYNCS_MAX;
-                Box::new(Threads::new(IO_THREADS, capacity, Some(Arc::clone(&self.waker)))?)
-            }
-        };
-        Ok(&mut **self.other.insert(other))
+    /// The second engine; none where its threads could not be made, which is tried once.
+    fn other(&mut self) -> Option<&mut (dyn Engine + 'static)> {
+        if self.other.is_none() && !self.no_threads {
+            let (capacity, waker) = (self.queue_depth + SYNCS_MAX, Some(Arc::clone(&self.waker)));
+            self.other = match self.kind {
+                EngineKind::Posix => Some(Box::new(Posix::new(capacity, waker))),
+                _ => match Threads::new(IO_THREADS, capacity, waker) {
+                    Ok(threads) => Some(Box::new(threads)),
+                    Err(_) => {
+                        self.no_threads = true;
+                        Totals::add(&self.meter.missing_threads, 1);
+                        None
+                    }
+                },
+            };
+        }
+        self.other.as_deref_mut()
     }
 
     /// Hands out what is queued, waits until something is over or the waker is woken, and adds what is over to `done`. It does not
@@ -183,4 +202,38 @@ pub fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Polled> {
 
 fn wake_poll(waker: &Waker) -> Op {
     Op::new(Arc::clone(waker.event()), OpKind::Poll(PollFlags::IN)).tag(WAKE_TAG)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn a_context_whose_poll_is_over_before_it_is_adopted_can_be_woken_again() {
+        const LONG: Duration = Duration::from_secs(20);
+        for woken_early in [false, true] {
+            let waker = Arc::new(Waker::new().unwrap());
+            let mut engines = Engines::new(EngineKind::Auto, 4, Arc::clone(&waker), Arc::default());
+            waker.arm();
+            if woken_early {
+                waker.wake();
+            }
+            let polled = open_context(4, &waker).unwrap();
+            assert_eq!(polled.polling, !woken_early);
+            waker.disarm().unwrap();
+            engines.adopt(polled);
+            let begun = Instant::now();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    waker.wake();
+                });
+                engines.wait(|| false, Some(LONG), &mut Vec::new()).unwrap();
+            });
+            assert!(begun.elapsed() < LONG / 2, "woken early: {woken_early}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! A free buffer is filled by a read; the completed block is written through the same context and hashed by rayon at
 //! the same time; when both have let go of the buffer it is free again. Files follow each other without a gap: the
-//! first file that has blocks left to start gets the next free buffer. Fsyncs of whole batches of files, and the reads of
-//! small ones, go through the same context. Which engine carries out what is the business of [`engines`](super::engines).
+//! first file that has blocks left to start gets the next free buffer. The reads of small files, and
+//! fsyncs of many files, go through the same context. Which engine carries out what is the business of [`engines`](super::engines).
 
 use std::collections::VecDeque;
 use std::io;
@@ -412,7 +412,7 @@ impl Loop {
     fn hash_in_order(&mut self, job: usize) {
         let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else { return };
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        crew::spawn(move || {
+        crew::spawn(&self.traffic.meter, move || {
             hasher.update(&buffer[..len]);
             drop(buffer);
             if messages.send(Message::Updated { job, hasher }).is_ok() {
@@ -433,7 +433,7 @@ impl Loop {
     /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is free when the loop wakes.
     fn spawn_hash(&self, job: usize, block: u64, hole: bool, hash: impl FnOnce() -> Leaf + Send + 'static) {
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        crew::spawn(move || {
+        crew::spawn(&self.traffic.meter, move || {
             let leaf = hash();
             if messages.send(Message::Hashed { job, block, leaf, hole }).is_ok() {
                 waker.wake();

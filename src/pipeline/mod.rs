@@ -149,7 +149,7 @@ impl<'a> Pipeline<'a> {
         on_missing: impl Fn(&str) + Send + Sync + 'a,
     ) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let mut engines = Engines::new(engine, limits.queue_depth, Arc::clone(&waker));
+        let mut engines = Engines::new(engine, limits.queue_depth, Arc::clone(&waker), Arc::clone(&traffic.meter));
         let has_context = match engine {
             EngineKind::Auto => OnceLock::new(),
             EngineKind::Kernel => {
@@ -445,6 +445,36 @@ mod tests {
             } else {
                 assert!(seed % 2 == 1 && handled == 0, "seed {seed}");
             }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn a_context_that_is_made_while_something_moves_carries_on_with_it() {
+        // Kernel AIO serves these descriptors too, though it would do so itself.
+        let direct = |transfer: Transfer| {
+            let [source, target] =
+                [Some(transfer.source), transfer.target].map(|side| side.map(|side| Side { direct: true, ..side }));
+            Transfer { source: source.unwrap(), target, ..transfer }
+        };
+        for seed in 0..100u8 {
+            let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
+            let pipeline = Pipeline::start(limits, EngineKind::Auto, Traffic::default(), |_| ()).unwrap();
+            let contents: Vec<u8> = (0..50 * BLOCK_BYTES + usize::from(seed)).map(|n| (n / 3) as u8 ^ seed).collect();
+            let targets = [(); 6].map(|()| tempfile::tempfile().unwrap());
+            std::thread::scope(|scope| {
+                for (n, target) in targets.iter().enumerate() {
+                    let (pipeline, contents) = (&pipeline, &contents);
+                    scope.spawn(move || {
+                        let transfer = transfer(contents, target);
+                        let moved = pipeline.transfer(if n % 2 == 0 { transfer } else { direct(transfer) }).unwrap();
+                        let files = (0..5).map(|_| Arc::new(target.try_clone().unwrap().into())).collect();
+                        assert!(pipeline.sync(files).iter().all(Result::is_ok), "seed {seed}");
+                        assert_eq!(moved.root(), Some(*blake3::hash(contents).as_bytes()), "seed {seed}");
+                    });
+                }
+            });
+            assert_eq!(pipeline.has_context.get(), Some(&true));
         }
     }
 

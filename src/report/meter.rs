@@ -23,6 +23,8 @@ pub struct Meter {
     pub proved_bytes: AtomicU64,
     /// Blocks of big files that are being read or written at the moment.
     pub blocks_in_flight: AtomicU64,
+    /// Threads that could not be made, so that others do their work.
+    pub missing_threads: AtomicU64,
     latencies: OnceLock<Box<Latencies>>,
 }
 

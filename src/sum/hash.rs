@@ -190,7 +190,7 @@ pub fn run<T: Send, R>(
     let (batches, inbox) = bounded(BATCHES_MAX);
     let (workers, batch_items) = shares(options);
     let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
-    let crew = Crew::new("aiosum", workers);
+    let crew = Crew::new("aiosum", workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
         crew.hire(scope, Worker { options, totals, pipeline: &pipeline, done, inbox })?;
         let fed = feed(&mut feeder);

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::OFlags;
@@ -70,8 +70,6 @@ pub struct Dir {
     pub stat: Stat,
     /// The same of the destination.
     pub target_stat: Stat,
-    /// Whether a comparison put something into the destination, which is to keep its times.
-    pub is_mended: AtomicBool,
     place: Place,
     parent: Option<Arc<Dir>>,
     identity: Identity,
@@ -187,7 +185,6 @@ impl Dir {
             planned: counterpart == Counterpart::Planned,
             stat,
             target_stat,
-            is_mended: AtomicBool::new(false),
             place,
             parent,
             identity: Identity::by(&stat, &target_stat),

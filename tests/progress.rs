@@ -133,6 +133,20 @@ fn sigusr1_prints_the_line_and_ends_nothing() {
 }
 
 #[test]
+fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
+    if !have_strace() {
+        return;
+    }
+    let folder = source();
+    // Whoever looks meanwhile knows of the operand, and not how much it has.
+    let options = ["-e", "trace=openat2", "-e", "inject=openat2:delay_enter=1300000"];
+    let mut command = strace(&options, &folder.path().join("trace"));
+    command.current_dir(folder.path()).args(["--progress=always", "-T", "from/a", "copy"]);
+    let said = stderr(&run(&mut command, 0));
+    assert!(said.contains("0 B of 0 B+ written") && !said.contains("0 B of 0 B written"), "{said}");
+}
+
+#[test]
 fn a_limited_copy_is_told_to_stop_as_fast_as_any_other() {
     let folder = source();
     // The small ones sleep for their turn, the big one's block waits in the loop.

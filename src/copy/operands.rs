@@ -311,7 +311,7 @@ impl Pair {
             && run.options.list.as_ref().is_none_or(List::is_everything)
         {
             dir.hold();
-            run.queue.push_batch(Batch { dir: dir.clone(), entries: vec![entry] });
+            run.batch(Batch { dir: dir.clone(), entries: vec![entry] });
         }
         run.release_dir(dir);
         Ok(())

@@ -151,6 +151,12 @@ fn a_backup_takes_the_place_of_no_copy_and_no_copy_fails_for_one() {
             assert_eq!(place.read(&format!("to/{name}")), text, "{flag}: {name}");
         }
         assert_eq!(contents(&place, "to"), ["kept", "new", "old", "one"], "{flag}");
+        // Also where not everything is replaced: what has the name was not there when it was looked at.
+        let place = Place::with(&files);
+        place.age("to/f", 1_000);
+        place.cp(&[flag, "-u", "-T", "from", "to"]);
+        assert_eq!(contents(&place, "to"), ["kept", "new", "old", "one"], "{flag}");
+        assert_eq!(place.read(&format!("to/{backup}")), "kept", "{flag}");
     }
 }
 
@@ -181,6 +187,13 @@ fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
     let texts = contents(&place, "z");
     assert_eq!(texts.iter().filter(|text| *text == "old").count(), PAIRS);
     assert_eq!(texts.len(), 3 * PAIRS);
+    // One file of three operands, each of which replaces what the one before made.
+    let place = Place::with(&[("a/d/f", "a"), ("b/d/f", "b"), ("c/d/f", "c"), ("to/d/f", "old")]);
+    place.cp(&["-b", "a/d", "b/d", "c/d", "to"]);
+    assert_eq!(
+        (place.read("to/d/f"), contents(&place, "to/d")),
+        ("c".into(), ["a", "b", "c", "old"].map(String::from).to_vec())
+    );
     // A file that is copied to its own backup.
     let place = Place::with(&[("f", "f"), ("f~", "older"), ("x/f~", "x")]);
     place.cp(&["-bf", "--threads=1", "x/f~", "f", "."]);

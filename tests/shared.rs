@@ -83,6 +83,25 @@ fn a_snapshot_keeps_what_it_has_and_names_of_one_source_stay_names_of_one_copy()
 }
 
 #[test]
+fn names_of_one_copy_stay_so_however_far_they_are_from_each_other() {
+    let files: Vec<_> = (0..1500).map(|n| (format!("from/z/{n}"), n.to_string())).collect();
+    let mut files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    files.extend([("from/a/first", "good"), ("from/zz/", "")]);
+    let place = Place::with(&files);
+    for other in ["from/z/second", "from/zz/third"] {
+        fs::hard_link(place.at("from/a/first"), place.at(other)).unwrap();
+    }
+    place.cp(&["-T", "from", "to"]);
+    fs::write(place.at("to/a/first"), "evil").unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"ulimit -n 64; exec "$0" "$@""#]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(REPAIR);
+    let said = run(command.current_dir(place.at("")), 0).stdout;
+    assert_eq!(String::from_utf8(said).unwrap().lines().count(), 3);
+    let inodes = ["to/a/first", "to/z/second", "to/zz/third"].map(|name| (place.inode(name), place.read(name)));
+    assert!(inodes.iter().all(|one| *one == (inodes[0].0, "good".into())), "{inodes:?}");
+}
+
+#[test]
 fn what_could_not_be_replaced_differs_still() {
     if !is_root("being somebody else") {
         return;

@@ -115,11 +115,12 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     let mounted = Mounted::new("ext4", 64);
     let at = |name: &str| mounted.path.join(name);
     for errno in ["EINVAL", "EIO", "EAGAIN"] {
-        cold_folder(&at("s"));
-        // The first io_submit carries the waker's poll.
+        fs::create_dir(at("s")).unwrap();
+        (0..6).for_each(|n| cold_folder(&at("s").join(n.to_string())));
+        // strace counts for each thread. The loop submits the files of one folder after those of the other, since one worker hands them in.
         let inject = format!("inject=io_submit:error={errno}:when=2..4");
         let options = ["-e", "trace=io_submit,pread64", "-e", &inject];
-        run(strace(&options, &at("trace")).args(["--no-sync", "-T"]).args([at("s"), at("t")]), 0);
+        run(strace(&options, &at("trace")).args(["--no-sync", "--threads=1", "-T"]).args([at("s"), at("t")]), 0);
         let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
         let (_, read) = submitted_and_read(&at("trace"));
         // EAGAIN is no refusal of the operation.

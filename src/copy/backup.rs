@@ -75,7 +75,13 @@ impl Backup {
     ) -> io::Result<OsString> {
         let dir = dir.as_fd();
         match self.next_number(dir, name, is_kept)? {
-            Some(number) => keep_numbered(dir, name, number),
+            Some(number) => {
+                // A run that was killed may have left it when the backup was to be a simple one.
+                if let Some(temporary) = temporary {
+                    remove(dir, temporary)?;
+                }
+                keep_numbered(dir, name, number)
+            }
             None => {
                 let backup = self.simple_name(name);
                 keep_simple(dir, name, &backup, temporary)?;
@@ -133,6 +139,14 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
     }
 }
 
+/// Removes a name, if it is there.
+fn remove(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The old backup stands until the new one takes its name.
 fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr, temporary: Option<&OsStr>) -> io::Result<()> {
     let dir = dir.as_fd();
@@ -140,10 +154,8 @@ fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr, temporary: Option<&
         Ok(((), temporary)) => {
             let renamed = renameat(dir, &*temporary, dir, backup);
             // rename(2) does nothing where both names are one file already, and leaves both.
-            match unlinkat(dir, &*temporary, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => Ok(renamed?),
-                Err(error) => Err(error.into()),
-            }
+            remove(dir, &temporary)?;
+            Ok(renamed?)
         }
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)) => {
             Ok(renameat(dir, name, dir, backup)?)

@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, readlinkat};
 
 use super::blocks;
 use super::file::Source;
-use super::pairs::{Met, Other, Ranges};
+use super::pairs::{Met, Other, Pair, Ranges};
 use super::readback::{Extent, Readings};
 use super::verify::Broken;
 use super::worker::Run;
@@ -30,6 +30,8 @@ struct Comparison {
     source: Source,
     target: Source,
     extent: Extent,
+    /// Other names wait for this one.
+    pair: Option<Pair>,
 }
 
 /// What came of reading one of the two.
@@ -97,13 +99,13 @@ impl Run<'_> {
         // Both are waited for, also if one fails: nothing is read any more when the files are closed.
         let read = sources.finish().into_iter().zip(targets.finish());
         for (comparison, read) in found.into_iter().zip(read) {
-            let stats = [comparison.source.stat, comparison.target.stat];
+            let pair = comparison.pair;
             let replaced = self.finish_comparing(dir, *comparison, read).unwrap_or_else(|error| {
                 self.fail(error);
                 None
             });
             let (entry, ranges) = replaced.unzip();
-            others.extend(self.end_pair(stats.each_ref(), ranges.as_ref()));
+            others.extend(pair.into_iter().flat_map(|pair| self.end_pair(pair, ranges.as_ref())));
             to_copy.extend(entry);
         }
         if !to_copy.is_empty() {
@@ -188,8 +190,8 @@ impl Run<'_> {
         let known = self
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
-        let entry = match self.meet_pair(dir, entry, [&source.stat, &target.stat]) {
-            Met::Compare(entry) => entry,
+        let (entry, pair) = match self.meet_pair(dir, entry, [&source.stat, &target.stat]) {
+            Met::Compare(entry, pair) => (entry, pair),
             Met::Differs(entry, ranges) => {
                 self.replace_later(dir, &entry, ranges);
                 return Ok(Found::ToCopy(entry));
@@ -198,7 +200,7 @@ impl Run<'_> {
         };
         let extent = Extent { size_bytes, known };
         Totals::add(&self.totals.found_bytes, source.size_bytes());
-        Ok(Found::ToRead(Box::new(Comparison { entry, source, target, extent })))
+        Ok(Found::ToRead(Box::new(Comparison { entry, source, target, extent, pair })))
     }
 
     /// Stand-ins for the leaves of the blocks that are holes in both files, so that nobody hashes their zeros.
@@ -287,8 +289,12 @@ impl Run<'_> {
         // What differs is told, also where it cannot be mended.
         let open = self.open_target(dir, entry, OFlags::RDWR);
         let open = open.inspect_err(|_| self.tell_ranges(dir, entry, &ranges, false))?;
-        if !fs::same_file(&open.stat, &target.stat) {
-            return Err(Error::new("open", dir.target_path(entry.target_name()), Cause::Swapped));
+        // Somebody may have put another file there meanwhile, or given this one another name.
+        let is_same = fs::same_file(&open.stat, &target.stat);
+        if !is_same || open.stat.st_nlink > 1 {
+            self.tell_ranges(dir, entry, &ranges, false);
+            let cause = if is_same { Cause::ChangedWhileRead } else { Cause::Swapped };
+            return Err(Error::new("open", dir.target_path(entry.target_name()), cause));
         }
         let (size_bytes, common_bytes) = (source.size_bytes(), common_bytes(source, target));
         let resized = size_bytes != target.size_bytes();

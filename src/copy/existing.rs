@@ -104,6 +104,8 @@ impl Put {
 pub struct Made {
     /// Device and inode of each.
     files: Mutex<HashSet<(u64, u64)>>,
+    /// The same of the files of which backups were made.
+    backed_up: Mutex<HashSet<(u64, u64)>>,
     /// Held while a backup is made and a copy gets its name, if there are backups: what stands there is looked at first.
     turn: Mutex<()>,
     /// The names of those that a dry run would make.
@@ -321,9 +323,13 @@ impl Run<'_> {
             entry.spot.occupied || self.has_become_occupied(dir, entry).map_err(|cause| error("stat", cause))?;
         let backup = match &self.options.existing.backup {
             Some(backup) if occupied => {
+                let stands = fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
                 let temporary = self.temporary_name_of_backup(entry);
                 let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &|name| self.is_copy(dir, name));
-                Some(kept.map_err(|cause| error("make a backup of", cause))?)
+                let kept = kept.map_err(|cause| error("make a backup of", cause))?;
+                // Only now: a run that was killed may have given this very file its backup's name already.
+                self.made.back_up(stands.as_ref());
+                Some(kept)
             }
             _ => None,
         };
@@ -354,8 +360,9 @@ impl Run<'_> {
         }
         match entry.spot {
             Spot { is_backup: true, .. } => self.is_copy(dir, entry.target_name()),
-            Spot { may_replace: false, .. } if existing.replaces_all() => {
-                Ok(fs::stat_at(&*dir.target, entry.target_name())?.is_some())
+            Spot { may_replace: false, .. } => {
+                let stands = fs::stat_at(&*dir.target, entry.target_name())?;
+                Ok(stands.is_some_and(|stands| existing.replaces_all() || self.made.has_backed_up(&stands)))
             }
             _ => Ok(false),
         }
@@ -366,11 +373,10 @@ impl Run<'_> {
         dir.parent().is_none() || self.options.existing.backup.as_ref().is_some_and(|backup| backup.may_be(name))
     }
 
-    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a directory: no backup takes its place.
+    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a backup of this run: no backup takes its place.
     fn is_copy(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
         let Some(stands) = fs::stat_at(&*dir.target, name)? else { return Ok(false) };
-        let is_dir = FileType::from_raw_mode(stands.st_mode) == FileType::Directory;
-        Ok(is_dir || self.made.has(&stands) || self.is_on_record(dir, name)?)
+        Ok(self.made.has(&stands) || self.made.has_backed_up(&stands) || self.is_on_record(dir, name)?)
     }
 
     /// Reports what is left alone.
@@ -410,6 +416,15 @@ impl Made {
 
     fn add(&self, stat: Option<&Stat>) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).extend(stat.map(|stat| (stat.st_dev, stat.st_ino)));
+    }
+
+    fn back_up(&self, stat: Option<&Stat>) {
+        let mut backed_up = self.backed_up.lock().unwrap_or_else(PoisonError::into_inner);
+        backed_up.extend(stat.map(|stat| (stat.st_dev, stat.st_ino)));
+    }
+
+    fn has_backed_up(&self, stat: &Stat) -> bool {
+        self.backed_up.lock().unwrap_or_else(PoisonError::into_inner).contains(&(stat.st_dev, stat.st_ino))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {

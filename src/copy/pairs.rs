@@ -36,8 +36,8 @@ enum State {
 /// What is to be done under a name.
 #[derive(Debug)]
 pub enum Met {
-    /// Its files are to be compared.
-    Compare(Entry),
+    /// Its files are to be compared, and others wait for it if they are such a pair.
+    Compare(Entry, Option<Pair>),
     /// They differ, and it is to be linked to a copy of the source.
     Differs(Entry, Ranges),
     /// Nothing, now or at all.
@@ -53,12 +53,13 @@ impl Pairs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name was met. Whoever is to compare its files ends that with [`over`](Self::over). With `repair` other names wait for it.
-    fn meet(&self, pair: Pair, repair: bool, dir: &Arc<Dir>, entry: Entry) -> Met {
+    /// A name was met, whose copy has others or had them when the first was met. Whoever is to compare its files ends that with [`over`](Self::over). With `repair` other names wait for it.
+    fn meet(&self, pair: Pair, has_others: bool, repair: bool, dir: &Arc<Dir>, entry: Entry) -> Met {
         match self.lock().entry(pair) {
+            Slot::Vacant(_) if !has_others => Met::Compare(entry, None),
             Slot::Vacant(slot) => {
                 slot.insert(State::Comparing(Vec::new()));
-                Met::Compare(entry)
+                Met::Compare(entry, Some(pair))
             }
             Slot::Occupied(mut slot) => match slot.get_mut() {
                 State::Differs(ranges) => Met::Differs(entry, ranges.clone()),
@@ -82,24 +83,20 @@ impl Pairs {
     }
 }
 
-/// The two as a pair, if both have several names.
-fn pair(source: &Stat, target: &Stat) -> Option<Pair> {
-    let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
-    (source.st_nlink > 1 && target.st_nlink > 1).then(|| [identity(source), identity(target)])
-}
-
 impl Run<'_> {
     /// What is to be done under a name whose source and counterpart answered so.
-    pub fn meet_pair(&self, dir: &OpenDir, entry: Entry, [source, target]: [&Stat; 2]) -> Met {
-        match pair(source, target) {
-            Some(pair) => self.pairs.meet(pair, self.options.repair, dir.dir(), entry),
-            None => Met::Compare(entry),
+    pub fn meet_pair(&self, dir: &OpenDir, entry: Entry, stats: [&Stat; 2]) -> Met {
+        let [source, target] = stats;
+        if source.st_nlink == 1 && !self.follows_links(dir) {
+            return Met::Compare(entry, None);
         }
+        // Once the first of two names is replaced, the other one is the only one left of what they were.
+        let (pair, has_others) = (stats.map(|stat| (stat.st_dev, stat.st_ino)), target.st_nlink > 1);
+        self.pairs.meet(pair, has_others, self.options.repair, dir.dir(), entry)
     }
 
     /// Two files were compared. If they differ, the names that waited for it come back, to be linked to a copy; those of the same, or where nothing is known, are done with.
-    pub fn end_pair(&self, [source, target]: [&Stat; 2], differs: Option<&Ranges>) -> Vec<Other> {
-        let Some(pair) = pair(source, target) else { return Vec::new() };
+    pub fn end_pair(&self, pair: Pair, differs: Option<&Ranges>) -> Vec<Other> {
         let others = self.pairs.over(pair, differs.cloned());
         match differs {
             Some(ranges) => {

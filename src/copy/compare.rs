@@ -43,6 +43,8 @@ enum Found {
     ToRead(Box<Comparison>),
     /// It is to be copied, since it is missing or has to be replaced.
     ToCopy(Entry),
+    /// Another name of it is being compared.
+    Waits,
     /// Nothing any more.
     Done,
 }
@@ -75,7 +77,7 @@ impl Run<'_> {
     /// each side are read together. What is to be copied comes back, and further names of it elsewhere.
     pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> (Vec<Entry>, Vec<Other>) {
         let (mut found, mut to_copy, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        let count = entries.len();
+        let mut met = entries.len();
         for entry in entries {
             if self.stop.is_requested() {
                 continue;
@@ -83,6 +85,7 @@ impl Run<'_> {
             match self.begin_comparing(dir, entry) {
                 Ok(Found::ToRead(comparison)) => found.push(comparison),
                 Ok(Found::ToCopy(entry)) => to_copy.push(entry),
+                Ok(Found::Waits) => met -= 1,
                 Ok(Found::Done) => {}
                 Err(error) => self.fail(error),
             }
@@ -112,9 +115,8 @@ impl Run<'_> {
             self.begin_mending(dir);
         }
         others.iter().for_each(|other| self.begin_mending(&other.dir));
-        // What is to be copied is met by the copy.
-        Totals::add(&self.totals.met, (count - to_copy.len()) as u64);
-        Totals::take(&self.totals.met, others.len() as u64);
+        // What is to be copied is met by the copy, and what waits when it is over.
+        Totals::add(&self.totals.met, (met - to_copy.len()) as u64);
         (to_copy, others)
     }
 
@@ -196,7 +198,8 @@ impl Run<'_> {
                 self.replace_later(dir, &entry, ranges);
                 return Ok(Found::ToCopy(entry));
             }
-            Met::Nothing => return Ok(Found::Done),
+            Met::Waits => return Ok(Found::Waits),
+            Met::Done => return Ok(Found::Done),
         };
         let extent = Extent { size_bytes, known };
         Totals::add(&self.totals.found_bytes, source.size_bytes());

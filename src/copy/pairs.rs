@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::worker::Run;
-use crate::report::What;
+use crate::report::{Totals, What};
 use crate::sys::fs::Stat;
 use crate::tree::{Dir, Entry, OpenDir};
 
@@ -40,8 +40,10 @@ pub enum Met {
     Compare(Entry, Option<Pair>),
     /// They differ, and it is to be linked to a copy of the source.
     Differs(Entry, Ranges),
-    /// Nothing, now or at all.
-    Nothing,
+    /// Nothing before it is known of another name whether they differ.
+    Waits,
+    /// Nothing any more.
+    Done,
 }
 
 /// The files of which both have several names, and what came of comparing them.
@@ -66,9 +68,9 @@ impl Pairs {
                 State::Comparing(others) if repair => {
                     dir.hold();
                     others.push(Other { dir: Arc::clone(dir), entry });
-                    Met::Nothing
+                    Met::Waits
                 }
-                State::Comparing(_) | State::Over => Met::Nothing,
+                State::Comparing(_) | State::Over => Met::Done,
             },
         }
     }
@@ -104,6 +106,7 @@ impl Run<'_> {
                 others
             }
             None => {
+                Totals::add(&self.totals.met, others.len() as u64);
                 others.into_iter().for_each(|other| self.release_dir(other.dir));
                 Vec::new()
             }

@@ -196,7 +196,10 @@ impl Run<'_> {
             for Other { dir, entry } in others {
                 match dir.open() {
                     Ok(open) => self.copy_batch(&open, vec![entry], buffer),
-                    Err(error) => self.fail(error),
+                    Err(error) => {
+                        Totals::add(&self.totals.met, 1);
+                        self.fail(error);
+                    }
                 }
                 self.release_dir(dir);
             }

@@ -44,7 +44,8 @@ def run(command):
     if status != 0:
         sys.exit(f"{command}: status {status}")
     if is_fio:
-        # What it takes to read, in ms, without fio's own setting up: field 9 of its terse output, version 3.
+        # What it takes to read, in ms, without fio's own setting up: field 9 of its terse output,
+        # version 3.
         seconds = int(output.split(b";")[8]) / 1000
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
@@ -63,7 +64,8 @@ def measure(name, source, size, tools, rounds, filler):
     rows = {}
     for tool, times in runs.items():
         wall, cpu = (statistics.median(r[n] for r in times) for n in (0, 1))
-        # The ratio is taken round by round, so that a slow spell of the machine is in both of its sides.
+        # The ratio is taken round by round, so that a slow spell of the machine is in both of its
+        # sides.
         ratio = statistics.median(r[0] / a[0] for r, a in zip(times, runs["aiosum"]))
         peak = max(r[2] for r in times)
         rows[tool] = {"wall_s": wall, "cpu_s_per_gb": cpu / size * 1e9, "peak_mib": peak, "ratio": ratio, "runs": times}

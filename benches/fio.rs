@@ -1,11 +1,13 @@
-//! How much of what `fio --ioengine=libaio` reads do the engines read? Direct reads of one file, the sides alternating.
+//! How much of what `fio --ioengine=libaio` reads do the engines read? Direct reads of one file,
+//! the sides alternating.
 //!
 //! ```sh
 //! cargo bench --bench fio -- [--rounds N] [--dir DIR]
 //! ```
 //!
-//! DIR has to be on the device to be measured; without it, it is the folder of the build. It needs fio. Each line is the median
-//! of the rounds' rates, and the median of the rounds' ratios to fio, so that a slow spell of the machine is in both sides.
+//! DIR has to be on the device to be measured; without it, it is the folder of the build. It needs
+//! fio. Each line is the median of the rounds' rates, and the median of the rounds' ratios to fio,
+//! so that a slow spell of the machine is in both sides.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -35,9 +37,27 @@ const GIB: u64 = 1 << 30;
 
 /// 4 KiB x 128 is bound by the cost of an operation, 1 MiB x 16 by the device.
 const SETTINGS: [Setting; 3] = [
-    Setting { name: "4 KiB x 128", block_bytes: 4096, depth: 128, random: false, total_bytes: GIB / 2 },
-    Setting { name: "4 KiB x 128, random", block_bytes: 4096, depth: 128, random: true, total_bytes: GIB / 8 },
-    Setting { name: "1 MiB x 16", block_bytes: 1 << 20, depth: 16, random: false, total_bytes: 2 * GIB },
+    Setting {
+        name: "4 KiB x 128",
+        block_bytes: 4096,
+        depth: 128,
+        random: false,
+        total_bytes: GIB / 2,
+    },
+    Setting {
+        name: "4 KiB x 128, random",
+        block_bytes: 4096,
+        depth: 128,
+        random: true,
+        total_bytes: GIB / 8,
+    },
+    Setting {
+        name: "1 MiB x 16",
+        block_bytes: 1 << 20,
+        depth: 16,
+        random: false,
+        total_bytes: 2 * GIB,
+    },
 ];
 
 /// A rate in bytes a second, and the processor time that a second of it took.
@@ -48,11 +68,13 @@ struct Rate {
 }
 
 fn cpu_time() -> Duration {
-    let tick = |time: rustix::time::Timespec| Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+    let tick =
+        |time: rustix::time::Timespec| Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
     tick(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime))
 }
 
-/// Reads as the setting says through an engine: every buffer that comes back goes out again at once.
+/// Reads as the setting says through an engine: every buffer that comes back goes out again at
+/// once.
 fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fallible<Rate> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path)?;
     let file = Arc::new(OwnedFd::from(file));
@@ -67,7 +89,9 @@ fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fall
     let mut done = Vec::new();
     while let Some(buffer) = pool.get() {
         let Some(offset) = offsets.next() else { break };
-        engine.queue(Op::read(Arc::clone(&file), buffer, offset)).map_err(|_| "the engine is full")?;
+        engine
+            .queue(Op::read(Arc::clone(&file), buffer, offset))
+            .map_err(|_| "the engine is full")?;
     }
     while engine.in_flight() > 0 {
         engine.submit();
@@ -91,7 +115,13 @@ fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fall
 
 fn fio(setting: &Setting, path: &Path) -> Fallible<Rate> {
     let output = Command::new("fio")
-        .args(["--name=read", "--ioengine=libaio", "--direct=1", "--readonly", "--output-format=terse"])
+        .args([
+            "--name=read",
+            "--ioengine=libaio",
+            "--direct=1",
+            "--readonly",
+            "--output-format=terse",
+        ])
         .arg(format!("--rw={}", if setting.random { "randread" } else { "read" }))
         .arg(format!("--bs={}", setting.block_bytes))
         .arg(format!("--iodepth={}", setting.depth))
@@ -99,8 +129,11 @@ fn fio(setting: &Setting, path: &Path) -> Fallible<Rate> {
         .arg(format!("--filename={}", path.display()))
         .output()?;
     let text = String::from_utf8(output.stdout)?;
-    // fio-status(1), terse version 3: field 6 is KiB read, 9 the milliseconds it took, 88 and 89 user and system per cent.
-    let field = |n: usize| text.trim().split(';').nth(n - 1).map(|f| f.trim_end_matches('%')).unwrap_or_default();
+    // fio-status(1), terse version 3: field 6 is KiB read, 9 the milliseconds it took, 88 and 89
+    // user and system per cent.
+    let field = |n: usize| {
+        text.trim().split(';').nth(n - 1).map(|f| f.trim_end_matches('%')).unwrap_or_default()
+    };
     let number = |n: usize| field(n).parse::<f64>().map_err(|_| format!("fio said: {text}"));
     Ok(Rate {
         bytes_per_s: number(6)? * 1024.0 / (number(9)? / 1000.0),
@@ -114,7 +147,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn measure(setting: &Setting, path: &Path, rounds: usize) -> Fallible<()> {
-    const NAMES: [&str; 5] = ["fio libaio", "kernel", "kernel, system calls only", "posix", "threads"];
+    const NAMES: [&str; 5] =
+        ["fio libaio", "kernel", "kernel, system calls only", "posix", "threads"];
     let mut rates: [Vec<Rate>; 5] = Default::default();
     for round in 0..rounds {
         for n in 0..NAMES.len() {
@@ -134,12 +168,20 @@ fn measure(setting: &Setting, path: &Path, rounds: usize) -> Fallible<()> {
             rates[side].push(rate);
         }
     }
-    println!("\n{}, medians of {rounds}\n| engine | MB/s | operations/s | CPU s/s | of fio |", setting.name);
+    println!(
+        "\n{}, medians of {rounds}\n| engine | MB/s | operations/s | CPU s/s | of fio |",
+        setting.name
+    );
     println!("| --- | --- | --- | --- | --- |");
     for (name, side) in NAMES.iter().zip(&rates) {
         let rate = median(side.iter().map(|rate| rate.bytes_per_s).collect());
         let cpu = median(side.iter().map(|rate| rate.cpu_s_per_s).collect());
-        let ratio = median(side.iter().zip(&rates[0]).map(|(rate, fio)| rate.bytes_per_s / fio.bytes_per_s).collect());
+        let ratio = median(
+            side.iter()
+                .zip(&rates[0])
+                .map(|(rate, fio)| rate.bytes_per_s / fio.bytes_per_s)
+                .collect(),
+        );
         let operations = rate / setting.block_bytes as f64;
         println!("| {name} | {:.0} | {operations:.0} | {cpu:.2} | {ratio:.2} |", rate / 1e6);
     }

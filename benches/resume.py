@@ -84,7 +84,8 @@ def main():
     for round_ in range(args.rounds):
         order = [COPY, JOURNAL]
         random.Random(round_).shuffle(order)
-        # What was removed a short time ago slows the making of inodes down, so that all copies stay until the end.
+        # What was removed a short time ago slows the making of inodes down, so that all copies stay
+        # until the end.
         targets = {way: args.dir / f"copy-{round_}-{way == JOURNAL:d}" for way in order}
         for way, took in one_round(aiocp, source, targets, order, filler).items():
             times[way].append(took)

@@ -144,7 +144,8 @@ def measure(name, source, size, tools, args, filler):
     print(f"\n{name} ({size / 1e9:.2f} GB), medians of {args.rounds}")
     print("| tool | wall s, durable | CPU s/GB | wall vs aiocp |\n| --- | --- | --- | --- |")
     for tool, row in rows.items():
-        # The ratio is taken round by round, so that a slow spell of the machine is in both of its sides.
+        # The ratio is taken round by round, so that a slow spell of the machine is in both of its
+        # sides.
         ratio = statistics.median(r[0] / a[0] for r, a in zip(row["runs"], rows["aiocp"]["runs"]))
         row["ratio"] = round(ratio, 2)
         print(f"| {tool} | {row['wall_s']:.2f} | {row['cpu_s_per_gb']:.2f} | {ratio:.2f} × |")

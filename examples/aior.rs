@@ -10,7 +10,11 @@ use std::sync::Arc;
 use aiocp::aio::{Context, Op, Pool};
 
 fn aior(path: &str) -> Result<(), Box<dyn Error>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path).map_err(failed("open"))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .map_err(failed("open"))?;
     let buffer = Pool::new(1, 4096).map_err(failed("mmap"))?.get().ok_or("an empty pool")?;
     let mut context = Context::new(1).map_err(failed("io_setup"))?;
     let pread = Op::read(Arc::new(OwnedFd::from(file)), buffer, 0);

@@ -12,11 +12,13 @@ const ALIGN_BYTES: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut paths = std::env::args().skip(1);
-    let (Some(from), Some(to)) = (paths.next(), paths.next()) else { return Err("usage: copy_kernel FROM TO".into()) };
+    let (Some(from), Some(to)) = (paths.next(), paths.next()) else {
+        return Err("usage: copy_kernel FROM TO".into());
+    };
     let source = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(from)?;
     let size = source.metadata()?.len();
-    // Created without O_DIRECT, which open could refuse only after making the file; and sized first, since writes that
-    // extend a file are synchronous.
+    // Created without O_DIRECT, which open could refuse only after making the file; and sized
+    // first, since writes that extend a file are synchronous.
     File::create(&to)?.set_len(size.next_multiple_of(ALIGN_BYTES as u64))?;
     let target = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&to)?;
     let (source, target) = (Arc::new(OwnedFd::from(source)), Arc::new(OwnedFd::from(target)));
@@ -39,7 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 if (count as u64) < BLOCK_BYTES.min(size - offset) {
                     return Err("the file changed while it was being copied".into());
                 }
-                // A direct write is of whole blocks: the last one is written beyond the end, which is cut below.
+                // A direct write is of whole blocks: the last one is written beyond the end, which
+                // is cut below.
                 let part = Part::new(part.buffer.freeze(), 0..count.next_multiple_of(ALIGN_BYTES));
                 let write = Op::new(Arc::clone(&target), OpKind::Write(part)).at(offset);
                 context.queue(write).map_err(|_| "full")?;

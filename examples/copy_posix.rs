@@ -1,4 +1,5 @@
-//! Copies a file, a pipe or a socket's stream with POSIX AIO: one block is written while the next is being read.
+//! Copies a file, a pipe or a socket's stream with POSIX AIO: one block is written while the next
+//! is being read.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,12 +12,15 @@ use aiocp::aio::{Done, Op, OpKind, Part, Pool};
 const BLOCK_BYTES: usize = 1 << 20;
 
 fn start(op: Op) -> Result<Request, Box<dyn Error>> {
-    Request::start(op, Notify::None, 0).map_err(|refused| refused.result.expect_err("it was refused").into())
+    Request::start(op, Notify::None, 0)
+        .map_err(|refused| refused.result.expect_err("it was refused").into())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut paths = std::env::args().skip(1);
-    let (Some(from), Some(to)) = (paths.next(), paths.next()) else { return Err("usage: copy_posix FROM TO".into()) };
+    let (Some(from), Some(to)) = (paths.next(), paths.next()) else {
+        return Err("usage: copy_posix FROM TO".into());
+    };
     let source = Arc::new(OwnedFd::from(File::open(from)?));
     let target = Arc::new(OwnedFd::from(File::create(to)?));
     let pool = Pool::new(2, BLOCK_BYTES)?;
@@ -29,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             finish_write(request.wait())?;
         }
         let Done { op, result } = reading.wait();
-        let (count, OpKind::Read(part)) = (result?, op.kind) else { return Err("a read comes back a read".into()) };
+        let (count, OpKind::Read(part)) = (result?, op.kind) else {
+            return Err("a read comes back a read".into());
+        };
         if count == 0 {
             break;
         }
@@ -43,11 +49,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Writes what a short count has left.
 fn finish_write(mut done: Done) -> Result<(), Box<dyn Error>> {
     loop {
-        let (count, OpKind::Write(part)) = (done.result?, done.op.kind) else { return Err("not a write".into()) };
+        let (count, OpKind::Write(part)) = (done.result?, done.op.kind) else {
+            return Err("not a write".into());
+        };
         if part.start + count == part.end {
             return Ok(());
         }
         let rest = Part::new(part.buffer, part.start + count..part.end);
-        done = start(Op::new(done.op.file, OpKind::Write(rest)).at(done.op.offset_bytes + count as u64))?.wait();
+        done = start(
+            Op::new(done.op.file, OpKind::Write(rest)).at(done.op.offset_bytes + count as u64),
+        )?
+        .wait();
     }
 }

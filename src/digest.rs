@@ -1,12 +1,15 @@
 //! BLAKE3 of a file whose blocks arrive in any order. Pure: no I/O, no threads.
 //!
-//! BLAKE3 is a tree over 1 KiB chunks (BLAKE3 paper, section 2.1). An aligned block of a power of two bytes is a
-//! whole subtree, so it can be hashed alone to its *chaining value*, knowing only its offset; the chaining values are then
-//! merged to the root that hashing the file in one go gives.
+//! BLAKE3 is a tree over 1 KiB chunks (BLAKE3 paper, section 2.1). An aligned block of a power of
+//! two bytes is a whole subtree, so it can be hashed alone to its *chaining value*, knowing only
+//! its offset; the chaining values are then merged to the root that hashing the file in one go
+//! gives.
 
 use std::fmt;
 
-use blake3::hazmat::{self, ChainingValue, HasherExt, merge_subtrees_non_root, merge_subtrees_root_xof};
+use blake3::hazmat::{
+    self, ChainingValue, HasherExt, merge_subtrees_non_root, merge_subtrees_root_xof,
+};
 use blake3::{Hasher, OutputReader};
 
 /// The 32 bytes that `b3sum` prints.
@@ -23,7 +26,8 @@ pub enum Mode {
     Hash,
     /// The hash under a key.
     Keyed([u8; 32]),
-    /// A key derived from the bytes, in the context whose key this is; see [`derive_key`](Self::derive_key).
+    /// A key derived from the bytes, in the context whose key this is; see
+    /// [`derive_key`](Self::derive_key).
     DeriveKey([u8; 32]),
 }
 
@@ -128,7 +132,9 @@ impl Output {
                 reader.fill(&mut out);
                 out
             }
-            Self::Fixed(bytes) => bytes.iter().copied().skip(seek_bytes as usize).take(len_bytes).collect(),
+            Self::Fixed(bytes) => {
+                bytes.iter().copied().skip(seek_bytes as usize).take(len_bytes).collect()
+            }
         }
     }
 }
@@ -147,14 +153,19 @@ pub enum Leaf {
 
 impl Leaf {
     fn of(hasher: &Hasher, is_whole: bool) -> Self {
-        if is_whole { Self::Whole(Box::new(Output::of(hasher))) } else { Self::Inner(hasher.finalize_non_root()) }
+        if is_whole {
+            Self::Whole(Box::new(Output::of(hasher)))
+        } else {
+            Self::Inner(hasher.finalize_non_root())
+        }
     }
 }
 
 /// Hashes one block that starts at `offset_bytes` of a file of `file_bytes`.
 ///
-/// The offset is a multiple of the block size, which is a power of two of at least [`BLOCK_BYTES_MIN`]; only the file's
-/// last block may be short, and only an empty file has an empty one. Takes as long as hashing takes: 0.1 to 0.4 ms a MiB.
+/// The offset is a multiple of the block size, which is a power of two of at least
+/// [`BLOCK_BYTES_MIN`]; only the file's last block may be short, and only an empty file has an
+/// empty one. Takes as long as hashing takes: 0.1 to 0.4 ms a MiB.
 pub fn leaf(mode: &Mode, block: &[u8], offset_bytes: u64, file_bytes: u64) -> Leaf {
     let mut hasher = mode.hasher();
     hasher.set_input_offset(offset_bytes).update(block);
@@ -218,7 +229,11 @@ impl Tree {
         }
         assert!(values.len() > 1, "the one leaf of a file was put");
         let (left, right) = values.split_at(left_count(values.len()));
-        Output::Extendable(merge_subtrees_root_xof(&subtree(left, &mode), &subtree(right, &mode), mode.hazmat()))
+        Output::Extendable(merge_subtrees_root_xof(
+            &subtree(left, &mode),
+            &subtree(right, &mode),
+            mode.hazmat(),
+        ))
     }
 }
 
@@ -232,7 +247,8 @@ fn subtree(values: &[ChainingValue], mode: &Mode) -> ChainingValue {
     }
 }
 
-/// The left side of a node is full: the largest power of two below `count`. For 5 leaves it is 4, for 8 it is 4.
+/// The left side of a node is full: the largest power of two below `count`. For 5 leaves it is 4,
+/// for 8 it is 4.
 fn left_count(count: usize) -> usize {
     count.next_power_of_two() / 2
 }
@@ -251,13 +267,17 @@ mod tests {
 
     #[test]
     fn blocks_of_any_size_give_the_output_of_the_whole() {
-        for len in [0, 1, 1023, 1024, 1025, 2048, 4096, 5000, 8192, 12_345, 65_536, 65_537, 102_400] {
+        for len in [0, 1, 1023, 1024, 1025, 2048, 4096, 5000, 8192, 12_345, 65_536, 65_537, 102_400]
+        {
             // Miri needs a second a KiB.
             if cfg!(miri) && !matches!(len, 0 | 1025) {
                 continue;
             }
             let file = bytes(len);
-            for (block, mode) in [1024, 2048, 4096, 65_536, 1 << 20].into_iter().flat_map(|b| modes().map(|m| (b, m))) {
+            for (block, mode) in [1024, 2048, 4096, 65_536, 1 << 20]
+                .into_iter()
+                .flat_map(|b| modes().map(|m| (b, m)))
+            {
                 if cfg!(miri) && block > 1024 {
                     break;
                 }
@@ -273,7 +293,11 @@ mod tests {
                     tree.put((offset / block) as u64, leaf(&mode, part, offset as u64, len as u64));
                 }
                 let output = tree.output();
-                assert_eq!(output.bytes(77, 200), want, "{len} bytes in blocks of {block}, {mode:?}");
+                assert_eq!(
+                    output.bytes(77, 200),
+                    want,
+                    "{len} bytes in blocks of {block}, {mode:?}"
+                );
                 assert_eq!(output.hash(), *mode.hasher().update(&file).finalize().as_bytes());
             }
         }
@@ -286,9 +310,13 @@ mod tests {
             Leaf::Inner(value) => value,
             Leaf::Whole(output) => output.hash(),
         };
-        for (len, offset, file) in
-            [(0, 0, 0), (5, 0, 5), (65_536, 0, 65_537), (1 << 20, 1 << 20, 5 << 20), (7, 1 << 20, (1 << 20) + 7)]
-        {
+        for (len, offset, file) in [
+            (0, 0, 0),
+            (5, 0, 5),
+            (65_536, 0, 65_537),
+            (1 << 20, 1 << 20, 5 << 20),
+            (7, 1 << 20, (1 << 20) + 7),
+        ] {
             for mode in modes() {
                 let zeros = leaf(&mode, &vec![0; len as usize], offset, file);
                 assert_eq!(value(leaf_of_zeros(&mode, len, offset, file)), value(zeros));

@@ -1,7 +1,7 @@
 //! What went wrong: the operation, the path, the offset and the cause, as data.
 //!
-//! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one line that
-//! a person reads.
+//! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one
+//! line that a person reads.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -18,7 +18,8 @@ pub enum Cause {
     /// A system call failed; the code is an `errno` value, see errno(3).
     #[error("{}", reason(.0))]
     Os(#[from] io::Error),
-    /// The destination's filesystem is full, see ENOSPC in errno(3). What was left of it, the unfinished copy's own space included, came to less.
+    /// The destination's filesystem is full, see ENOSPC in errno(3). What was left of it, the
+    /// unfinished copy's own space included, came to less.
     #[error("No space left on device")]
     NoSpace {
         /// What the whole copy of the file takes, in bytes.
@@ -26,7 +27,8 @@ pub enum Cause {
         /// What the filesystem had for it, in bytes; other copies may have taken it meanwhile.
         left_bytes: u64,
     },
-    /// Size, modification time or change time differ from what they were when the copy of the file began.
+    /// Size, modification time or change time differ from what they were when the copy of the file
+    /// began.
     #[error("the source changed while it was being copied")]
     SourceChanged,
     /// What was read back from the device is not what was written to it.
@@ -54,7 +56,9 @@ pub enum Cause {
     #[error("it exists")]
     Exists,
     /// Something stands where a link is to be made.
-    #[error("it exists, and a link that is made instead of a copy replaces nothing unless it is told to")]
+    #[error(
+        "it exists, and a link that is made instead of a copy replaces nothing unless it is told to"
+    )]
     LinkInstead,
     /// Making the backup would replace the source.
     #[error("its backup would take the place of the source")]
@@ -158,14 +162,16 @@ impl Error {
     /// What the user can do about it, as a line of its own.
     pub fn hint(&self) -> Option<String> {
         match self.cause {
-            Cause::NoSpace { needed_bytes, left_bytes } => Some(match needed_bytes.checked_sub(left_bytes) {
-                Some(missing_bytes @ 1..) => {
-                    format!(
-                        "the file needs {needed_bytes} bytes and {left_bytes} are left: {missing_bytes} are missing"
-                    )
-                }
-                _ => format!("the file needs {needed_bytes} bytes, which other files took"),
-            }),
+            Cause::NoSpace { needed_bytes, left_bytes } => {
+                Some(match needed_bytes.checked_sub(left_bytes) {
+                    Some(missing_bytes @ 1..) => {
+                        format!(
+                            "the file needs {needed_bytes} bytes and {left_bytes} are left: {missing_bytes} are missing"
+                        )
+                    }
+                    _ => format!("the file needs {needed_bytes} bytes, which other files took"),
+                })
+            }
             _ => self.remedy().map(str::to_owned),
         }
     }
@@ -174,33 +180,49 @@ impl Error {
     pub fn remedy(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
             (Cause::Os(_), Some(libc::EMFILE)) => Some("raise the limit of open files (ulimit -n)"),
-            (Cause::Os(_), Some(libc::ENFILE)) => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
+            (Cause::Os(_), Some(libc::ENFILE)) => {
+                Some("raise the whole system's limit, /proc/sys/fs/file-max")
+            }
             (Cause::Os(_), Some(libc::ENOSPC)) => {
                 Some("free some space, or inodes, on the destination; df and df -i show them")
             }
-            (Cause::Os(_), Some(libc::EDQUOT)) => Some("free some of your quota on the destination; quota shows it"),
-            (Cause::Os(_), Some(libc::EROFS)) => {
-                Some("the filesystem is mounted read-only, or has become so after an error; findmnt -T shows it")
+            (Cause::Os(_), Some(libc::EDQUOT)) => {
+                Some("free some of your quota on the destination; quota shows it")
             }
-            (Cause::Os(_), Some(libc::EFBIG)) => Some("the filesystem, or ulimit -f, allows no file of this size"),
+            (Cause::Os(_), Some(libc::EROFS)) => Some(
+                "the filesystem is mounted read-only, or has become so after an error; findmnt -T shows it",
+            ),
+            (Cause::Os(_), Some(libc::EFBIG)) => {
+                Some("the filesystem, or ulimit -f, allows no file of this size")
+            }
             (Cause::Os(_), Some(libc::EIO)) => Some("the device failed; dmesg may say more"),
-            (Cause::Os(_), Some(libc::ENOENT)) if self.path.as_os_str().is_empty() => Some("the path is empty"),
-            (Cause::Os(_), Some(libc::ENOENT)) if self.op == "create" || self.op.ends_with(" into") => {
+            (Cause::Os(_), Some(libc::ENOENT)) if self.path.as_os_str().is_empty() => {
+                Some("the path is empty")
+            }
+            (Cause::Os(_), Some(libc::ENOENT))
+                if self.op == "create" || self.op.ends_with(" into") =>
+            {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }
-            (Cause::Os(_), Some(libc::ENOTDIR)) if self.op == "create" && ends_in_slash(&self.path) => {
+            (Cause::Os(_), Some(libc::ENOTDIR))
+                if self.op == "create" && ends_in_slash(&self.path) =>
+            {
                 Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
             }
-            (Cause::SpecialInTheWay("FIFO" | "socket"), _) => Some("--remove-destination replaces it"),
+            (Cause::SpecialInTheWay("FIFO" | "socket"), _) => {
+                Some("--remove-destination replaces it")
+            }
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
             (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
-            (Cause::TooManyBlocks, _) => {
-                Some("--block-size=64M makes 64 times fewer; holes that are only copied are not hashed")
+            (Cause::TooManyBlocks, _) => Some(
+                "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",
+            ),
+            (Cause::NoDirect(_), _) => {
+                Some("--direct=auto uses the page cache where direct I/O is refused")
             }
-            (Cause::NoDirect(_), _) => Some("--direct=auto uses the page cache where direct I/O is refused"),
             _ => None,
         }
     }
@@ -235,7 +257,8 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A path as one printable line: control characters are escaped, so that a name cannot forge a second message.
+/// A path as one printable line: control characters are escaped, so that a name cannot forge a
+/// second message.
 pub fn shown(path: impl AsRef<Path>) -> String {
     let bytes: &OsStr = path.as_ref().as_os_str();
     let mut line = String::new();
@@ -259,7 +282,9 @@ mod tests {
     fn a_message_is_one_line_with_operation_path_and_reason() {
         let error = Error::new("open", "a\nb", io::Error::from_raw_os_error(2));
         assert_eq!(error.to_string(), "cannot open 'a\\nb': No such file or directory");
-        let error = Error::new("read", OsStr::from_bytes(b"x\xff"), io::Error::from_raw_os_error(5)).at(4096);
+        let error =
+            Error::new("read", OsStr::from_bytes(b"x\xff"), io::Error::from_raw_os_error(5))
+                .at(4096);
         assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
         assert_eq!(error.errno(), Some(5));
     }

@@ -1,4 +1,5 @@
-//! **aiocp** copies files and trees on Linux at the speed of the device, and knows the BLAKE3 hash of what it moved.
+//! **aiocp** copies files and trees on Linux at the speed of the device, and knows the BLAKE3 hash
+//! of what it moved.
 //!
 //! ```text
 //!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ──────────┬─► sync ─► publish ─► report
@@ -9,9 +10,11 @@
 //!
 //! - [`copy`] is the way in: operands, options, and the road from there.
 //! - [`pipeline`] moves and hashes blocks of big files, many in flight.
-//! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines that carry them out.
+//! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines
+//!   that carry them out.
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
-//! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`] the command line.
+//! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`]
+//!   the command line.
 //! - [`sys`] is the only room with `unsafe` in it.
 //!
 //! ```

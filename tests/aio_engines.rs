@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use aiocp::aio::kernel::Priority;
 use aiocp::aio::sim::{Faults, Sim};
 use aiocp::aio::{
-    Context, Done, Engine, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted, Threads, Waker,
+    Context, Done, Engine, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted, Threads,
+    Waker,
 };
 use common::aio::*;
 
@@ -42,7 +43,11 @@ fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
     let pool = Pool::new(DEPTH + 1, 4096).unwrap();
     for (name, mut engine) in engines() {
         let mut done = Vec::new();
-        assert_eq!(engine.reap(1, None, &mut done).unwrap(), 0, "{name}: nothing is waited for where nothing is");
+        assert_eq!(
+            engine.reap(1, None, &mut done).unwrap(),
+            0,
+            "{name}: nothing is waited for where nothing is"
+        );
         assert_eq!(engine.submit(), Submitted::default(), "{name}");
         for tag in 0..DEPTH as u64 {
             engine.queue(read(&zeros, &pool, 0).tag(tag)).map_err(drop).unwrap();
@@ -50,7 +55,11 @@ fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
         let back = engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("it is full");
         assert_eq!((back.tag, engine.in_flight()), (99, DEPTH), "{name}");
         drop(back);
-        assert_eq!(engine.submit(), Submitted { accepted: DEPTH, ..Submitted::default() }, "{name}");
+        assert_eq!(
+            engine.submit(),
+            Submitted { accepted: DEPTH, ..Submitted::default() },
+            "{name}"
+        );
         while engine.in_flight() > 0 {
             let before = done.len();
             assert_eq!(engine.reap(2, None, &mut done).unwrap(), done.len() - before, "{name}");
@@ -86,7 +95,11 @@ fn what_an_engine_has_no_word_for_is_refused() {
             let parts = |_| Part::new(filled(&pool, b"x"), 0..1);
             let kind = OpKind::WriteVectored((0..count).map(parts).collect());
             let null = shared(File::create("/dev/null").unwrap());
-            assert_eq!(errno(&one(&mut *engine, Op::new(null, kind))), expected, "{name}: {count} parts");
+            assert_eq!(
+                errno(&one(&mut *engine, Op::new(null, kind))),
+                expected,
+                "{name}: {count} parts"
+            );
         }
     }
     assert_eq!(free_buffers(&pool).len(), PARTS_MAX + 1);
@@ -104,14 +117,20 @@ fn a_silent_pipe_is_waited_for_as_long_as_asked() {
         }
         assert_eq!(engine.submit().accepted, 2);
         let mut done = Vec::new();
-        for (min, timeout) in [(0, None), (1, Some(Duration::ZERO)), (2, Some(Duration::from_millis(60)))] {
+        for (min, timeout) in
+            [(0, None), (1, Some(Duration::ZERO)), (2, Some(Duration::from_millis(60)))]
+        {
             let before = Instant::now();
             assert_eq!(engine.reap(min, timeout, &mut done).unwrap(), 0);
             assert!(before.elapsed() >= timeout.unwrap_or_default());
         }
         write_to(&writer, b"a");
         assert_eq!(engine.reap(1, Some(Duration::MAX), &mut done).unwrap(), 1);
-        assert_eq!(engine.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(), 0, "one is still there");
+        assert_eq!(
+            engine.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),
+            0,
+            "one is still there"
+        );
         write_to(&writer, b"b");
         assert_eq!(engine.reap(9, None, &mut done).unwrap(), 1, "no more can come");
         each_once(&done, 2);
@@ -135,7 +154,11 @@ fn whoever_waits_elsewhere_is_woken() {
             // For ever, if nobody wrote.
             waker.wait(None).unwrap();
             waker.disarm().unwrap();
-            assert_eq!(engine.reap(0, None, &mut Vec::new()).unwrap(), 1, "it is over when the waker is woken");
+            assert_eq!(
+                engine.reap(0, None, &mut Vec::new()).unwrap(),
+                1,
+                "it is over when the waker is woken"
+            );
         }
     }
 }

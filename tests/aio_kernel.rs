@@ -1,4 +1,5 @@
-//! Kernel AIO on the real kernel: contexts, batches, refusals, every kind of operation, and what is left when a context goes.
+//! Kernel AIO on the real kernel: contexts, batches, refusals, every kind of operation, and what is
+//! left when a context goes.
 
 mod common;
 
@@ -29,7 +30,8 @@ fn a_full_context_gives_the_operation_back() {
     assert_eq!((back.tag, context.in_flight()), (3, 3));
     // Over, but not yet taken, is inside too.
     assert_eq!(context.submit(), Submitted { accepted: 3, refused: 0, waiting: 0 });
-    let (back, callback) = context.queue_with(back, Box::new(|_| panic!("not called"))).expect_err("it is full");
+    let (back, callback) =
+        context.queue_with(back, Box::new(|_| panic!("not called"))).expect_err("it is full");
     drop(callback);
     let mut done = drain(&mut context);
     context.queue(back).map_err(drop).expect("now there is room");
@@ -63,7 +65,9 @@ fn a_context_of_no_or_too_many_operations_says_what_is_wrong() {
     let error = Context::new(limit + 1).err().expect("past the limit");
     let text = error.to_string();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    for part in ["/proc/sys/fs/aio-max-nr", &format!("({limit})"), &format!("for {} operations", limit + 1)] {
+    for part in
+        ["/proc/sys/fs/aio-max-nr", &format!("({limit})"), &format!("for {} operations", limit + 1)]
+    {
         assert!(text.contains(part), "{part:?} is in {text:?}");
     }
     assert!(Context::new(u32::MAX).is_err());
@@ -75,7 +79,8 @@ fn refusals(folder: &std::path::Path, pool: &Pool) -> Vec<(&'static str, Op, i32
     let both = file_with(&path, &noise(8192, 2));
     let write_only = shared(File::options().write(true).open(&path).unwrap());
     let read_only = shared(File::open(&path).unwrap());
-    let path_only = shared(File::options().read(true).custom_flags(libc::O_PATH).open(&path).unwrap());
+    let path_only =
+        shared(File::options().read(true).custom_flags(libc::O_PATH).open(&path).unwrap());
     let (_reader, writer) = pipe();
     let good = || read(&both, pool, 0);
     let write = |file| Op::write(file, filled(pool, b"x"), 0);
@@ -89,11 +94,23 @@ fn refusals(folder: &std::path::Path, pool: &Pool) -> Vec<(&'static str, Op, i32
             libc::EOPNOTSUPP,
         ),
         ("an eventfd that is none", Op { eventfd: Some(both.clone()), ..good() }, libc::EINVAL),
-        ("a level below the lowest", Op { priority: Some(Priority::BestEffort(8)), ..good() }, libc::EINVAL),
-        ("a level far below", Op { priority: Some(Priority::RealTime(255)), ..good() }, libc::EINVAL),
+        (
+            "a level below the lowest",
+            Op { priority: Some(Priority::BestEffort(8)), ..good() },
+            libc::EINVAL,
+        ),
+        (
+            "a level far below",
+            Op { priority: Some(Priority::RealTime(255)), ..good() },
+            libc::EINVAL,
+        ),
         ("an fsync at an offset", Op::new(both.clone(), OpKind::Fsync).at(4096), libc::EINVAL),
         ("an fsync of a pipe", Op::new(writer, OpKind::Fsync), libc::EINVAL),
-        ("a poll with flags", Op { flags: ReadWriteFlags::DSYNC, ..poll_op(both.clone()) }, libc::EINVAL),
+        (
+            "a poll with flags",
+            Op { flags: ReadWriteFlags::DSYNC, ..poll_op(both.clone()) },
+            libc::EINVAL,
+        ),
         ("an offset that is negative as the kernel sees it", good().at(1 << 63), libc::EINVAL),
         ("an offset beyond all files", good().at(i64::MAX as u64), libc::EINVAL),
         ("a range beyond the buffer", read_part(&both, pool, 4000, 4097), libc::EINVAL),
@@ -122,9 +139,14 @@ fn a_refused_operation_comes_back_from_any_place_in_the_batch_and_stops_no_other
                 let op = if tag == place { bad.take().unwrap() } else { read(&good, &pool, 0) };
                 queue(&mut context, op.tag(tag));
             }
-            // What is wrong with the range is seen when it is queued, so that it is not among those that are submitted.
+            // What is wrong with the range is seen when it is queued, so that it is not among those
+            // that are submitted.
             let submitted = context.submit();
-            assert_eq!((submitted.accepted, submitted.waiting), (4, 0), "{what}, {place}: {submitted:?}");
+            assert_eq!(
+                (submitted.accepted, submitted.waiting),
+                (4, 0),
+                "{what}, {place}: {submitted:?}"
+            );
             let done = drain(&mut context);
             each_once(&done, 5);
             for done in &done {
@@ -154,7 +176,11 @@ fn what_io_submit_says_of_a_batch_is_exact() {
             queue(&mut context, read(file, &pool, 0).tag(place));
         }
         let count = refused.count_ones() as usize;
-        assert_eq!(context.submit(), Submitted { accepted: 6 - count, refused: count, waiting: 0 }, "{refused:b}");
+        assert_eq!(
+            context.submit(),
+            Submitted { accepted: 6 - count, refused: count, waiting: 0 },
+            "{refused:b}"
+        );
         let done = drain(&mut context);
         each_once(&done, 6);
         for done in &done {
@@ -172,11 +198,14 @@ fn wrong_alignment_is_told_as_a_completion() {
     let mounted = Mounted::new("ext4", 64);
     let path = mounted.path.join("f");
     fs::write(&path, noise(10_000, 5)).unwrap();
-    let direct = shared(File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path).unwrap());
+    let direct = shared(
+        File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path).unwrap(),
+    );
     let pool = Pool::new(8, 4096).unwrap();
     let mut context = Context::new(8).unwrap();
     let part = |start, end| read_part(&direct, &pool, start, end);
-    let write = Op::new(direct.clone(), OpKind::Write(Part::new(pool.get().unwrap().freeze(), 0..100)));
+    let write =
+        Op::new(direct.clone(), OpKind::Write(Part::new(pool.get().unwrap().freeze(), 0..100)));
     let ops = [
         part(0, 4096).at(1),
         part(0, 100),
@@ -197,7 +226,11 @@ fn wrong_alignment_is_told_as_a_completion() {
         assert_eq!(errno(done), Some(libc::EINVAL), "{}: {:?}", done.op.tag, done.result);
     }
     assert_eq!(read_bytes(&done[5]), &noise(10_000, 5)[..4096]);
-    assert_eq!(read_bytes(&done[6]), &noise(10_000, 5)[8192..], "the end of the file is told by a short count");
+    assert_eq!(
+        read_bytes(&done[6]),
+        &noise(10_000, 5)[8192..],
+        "the end of the file is told by a short count"
+    );
 }
 
 #[test]
@@ -211,7 +244,11 @@ fn reads_and_writes_tell_their_true_counts() {
     {
         queue(&mut context, read(&file, &pool, offset).tag(tag as u64));
         let done = drain(&mut context);
-        assert_eq!(read_bytes(&done[0]), &noise(5000, 6)[5000.min(offset as usize)..][..expected], "{offset}");
+        assert_eq!(
+            read_bytes(&done[0]),
+            &noise(5000, 6)[5000.min(offset as usize)..][..expected],
+            "{offset}"
+        );
     }
     let part = Part::new(filled(&pool, b"0123456789"), 2..7);
     queue(&mut context, Op::new(file.clone(), OpKind::Write(part)).at(5001));
@@ -235,16 +272,20 @@ fn vectors_are_read_and_written_in_order_and_up_to_1024_parts() {
         queue(&mut context, Op::new(file.clone(), kind).at(3));
         drain(&mut context).pop().unwrap()
     };
-    for (parts, expected) in [(0, Ok(0)), (1, Ok(3)), (3, Ok(9)), (1024, Ok(3072)), (1025, Err(libc::EINVAL))] {
+    for (parts, expected) in
+        [(0, Ok(0)), (1, Ok(3)), (3, Ok(9)), (1024, Ok(3072)), (1025, Err(libc::EINVAL))]
+    {
         fs::write(&path, "").unwrap();
         let write = |n: usize| Part::new(filled(&pool, &[b'<', n as u8, b'>', b'!']), 0..3);
         let done = one(OpKind::WriteVectored((0..parts).map(write).collect()));
-        let outcome = done.result.as_ref().map(|&count| count).map_err(|error| error.raw_os_error().unwrap());
+        let outcome =
+            done.result.as_ref().map(|&count| count).map_err(|error| error.raw_os_error().unwrap());
         assert_eq!(outcome, expected, "{parts}");
         drop(done);
         let read = |n: usize| Part::new(pool.get().unwrap(), n..n + 3);
         let done = one(OpKind::ReadVectored((0..parts).map(read).collect()));
-        let outcome = done.result.as_ref().map(|&count| count).map_err(|error| error.raw_os_error().unwrap());
+        let outcome =
+            done.result.as_ref().map(|&count| count).map_err(|error| error.raw_os_error().unwrap());
         assert_eq!(outcome, expected, "{parts}");
         let OpKind::ReadVectored(read) = done.op.kind else { panic!("it is a read") };
         assert_eq!(read.len(), parts, "all parts come back");
@@ -253,13 +294,16 @@ fn vectors_are_read_and_written_in_order_and_up_to_1024_parts() {
         }
     }
     // One bad range among good ones, and parts of no bytes.
-    let done =
-        one(OpKind::ReadVectored(vec![Part::whole(pool.get().unwrap()), Part::new(pool.get().unwrap(), 0..5000)]));
+    let done = one(OpKind::ReadVectored(vec![
+        Part::whole(pool.get().unwrap()),
+        Part::new(pool.get().unwrap(), 0..5000),
+    ]));
     assert_eq!(errno(&done), Some(libc::EINVAL));
     drop(done);
     fs::write(&path, "---abcdef").unwrap();
-    let done =
-        one(OpKind::ReadVectored([0..0, 0..2, 7..7, 0..4].map(|range| Part::new(pool.get().unwrap(), range)).into()));
+    let done = one(OpKind::ReadVectored(
+        [0..0, 0..2, 7..7, 0..4].map(|range| Part::new(pool.get().unwrap(), range)).into(),
+    ));
     assert!(matches!(done.result, Ok(6)), "{:?}", done.result);
     drop(done);
     assert_eq!(free_buffers(&pool).len(), 1025);
@@ -294,9 +338,15 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     while done.is_empty() {
         context.reap(1, None, &mut done).unwrap();
     }
-    let ready = |done: &aiocp::aio::Done| PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16);
+    let ready = |done: &aiocp::aio::Done| {
+        PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16)
+    };
     assert_eq!((done[0].op.tag, ready(&done[0]).contains(PollFlags::OUT)), (0, true));
-    assert_eq!(context.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(), 0, "nothing to read yet");
+    assert_eq!(
+        context.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),
+        0,
+        "nothing to read yet"
+    );
     write_to(&writer, b"x");
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
     assert_eq!((done[1].op.tag, ready(&done[1]).contains(PollFlags::IN)), (1, true));
@@ -344,9 +394,13 @@ fn flags_do_what_preadv2_says() {
         Op::new(file.clone(), OpKind::Write(part))
     };
     assert!(matches!(one(write(b"S"), ReadWriteFlags::DSYNC).result, Ok(1)));
-    assert!(matches!(one(write(b"end"), ReadWriteFlags::APPEND | ReadWriteFlags::SYNC).result, Ok(3)));
+    assert!(matches!(
+        one(write(b"end"), ReadWriteFlags::APPEND | ReadWriteFlags::SYNC).result,
+        Ok(3)
+    ));
     assert_eq!(fs::read(&path).unwrap(), b"Start,end");
-    // Of a file that is not in memory NOWAIT may say that it would have to wait. It may not say anything else.
+    // Of a file that is not in memory NOWAIT may say that it would have to wait. It may not say
+    // anything else.
     fs::write(&path, noise(1 << 20, 9)).unwrap();
     drop(cold(&path));
     let done = one(read(&file, &pool, 0), ReadWriteFlags::NOWAIT);
@@ -401,7 +455,10 @@ fn io_submit_waits_for_an_empty_pipe_itself() {
     });
     queue(&mut context, read(&reader, &pool, 0));
     context.submit();
-    assert!(written.load(Ordering::SeqCst), "io_submit came back before there was anything to read");
+    assert!(
+        written.load(Ordering::SeqCst),
+        "io_submit came back before there was anything to read"
+    );
     assert_eq!(read_bytes(&drain(&mut context)[0]), b"late");
     thread.join().unwrap();
     // A pipe that does not block says so in the completion.
@@ -411,7 +468,8 @@ fn io_submit_waits_for_an_empty_pipe_itself() {
     assert_eq!(errno(&drain(&mut context)[0]), Some(libc::EAGAIN));
 }
 
-/// A context that reads a hundred cold blocks past the page cache, and the pool that they came from.
+/// A context that reads a hundred cold blocks past the page cache, and the pool that they came
+/// from.
 fn a_hundred_in_flight(folder: &std::path::Path) -> (Context, Pool) {
     const BLOCK: usize = 256 << 10;
     fs::write(folder.join("f"), noise(100 * BLOCK, 11)).unwrap();

@@ -11,7 +11,8 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use aiocp::aio::posix::{
-    Cancelled, LIST_MAX, Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans, suspend,
+    Cancelled, LIST_MAX, Notify, Request, Status, Suspended, cancel_all, list_and_go,
+    list_and_wait, orphans, suspend,
 };
 use aiocp::aio::{Done, Engine, Op, OpKind, Part, PollFlags, Pool, Posix, ReadWriteFlags};
 use common::aio::*;
@@ -91,14 +92,21 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
     }
     for reqprio in [0, 20] {
         assert_eq!(refused(good(), Notify::None, reqprio), None, "{reqprio}");
-        assert_eq!(refused(Op::new(file.clone(), OpKind::Fsync), Notify::None, reqprio), None, "{reqprio}");
+        assert_eq!(
+            refused(Op::new(file.clone(), OpKind::Fsync), Notify::None, reqprio),
+            None,
+            "{reqprio}"
+        );
     }
     for number in [0, -1, 32, 33, 65, i32::MAX] {
         let notify = Notify::Signal { number, value: 0 };
         assert_eq!(refused(good(), notify, 0), Some(libc::EINVAL), "signal {number}");
     }
     let part = Part::new(pool.get().unwrap(), 1..4097);
-    assert_eq!(refused(Op::new(file.clone(), OpKind::Read(part)), Notify::None, 0), Some(libc::EINVAL));
+    assert_eq!(
+        refused(Op::new(file.clone(), OpKind::Read(part)), Notify::None, 0),
+        Some(libc::EINVAL)
+    );
     assert_eq!(refused(good().at(1 << 63), Notify::None, 0), Some(libc::EINVAL));
     let unknown = [
         Op::new(file.clone(), OpKind::Poll(PollFlags::IN)),
@@ -120,11 +128,16 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
     let write_only = shared(File::options().write(true).open(&path).unwrap());
     let request = start(read(&write_only, &pool, 0));
     assert_eq!(suspend(&[&request], LONG).unwrap(), Suspended::Finished);
-    assert!(matches!(request.status(), Status::Failed(error) if error.raw_os_error() == Some(libc::EBADF)));
+    assert!(
+        matches!(request.status(), Status::Failed(error) if error.raw_os_error() == Some(libc::EBADF))
+    );
     assert_eq!(errno(&request.wait()), Some(libc::EBADF));
     let (_reader, writer) = pipe();
     assert_eq!(errno(&start(Op::new(writer, OpKind::Fsync)).wait()), Some(libc::EINVAL));
-    assert_eq!(errno(&start(write(&file, &pool, b"x", i64::MAX as u64)).wait()), Some(libc::EINVAL));
+    assert_eq!(
+        errno(&start(write(&file, &pool, b"x", i64::MAX as u64)).wait()),
+        Some(libc::EINVAL)
+    );
     assert_eq!(free_buffers(&pool).len(), 3, "every buffer came back");
 }
 
@@ -143,11 +156,21 @@ fn suspend_waits_for_any_of_several_and_for_no_longer_than_asked() {
     assert_eq!(suspend(&all, LONG).unwrap(), Suspended::Finished);
     let over = requests.each_ref().map(|request| matches!(request.status(), Status::Finished));
     assert_eq!(over, [false, true, false]);
-    assert_eq!(suspend(&[all[0], all[1]], None).unwrap(), Suspended::Finished, "one is over already");
-    assert_eq!(suspend(&[all[0], all[0], all[2]], Some(Duration::ZERO)).unwrap(), Suspended::TimedOut);
+    assert_eq!(
+        suspend(&[all[0], all[1]], None).unwrap(),
+        Suspended::Finished,
+        "one is over already"
+    );
+    assert_eq!(
+        suspend(&[all[0], all[0], all[2]], Some(Duration::ZERO)).unwrap(),
+        Suspended::TimedOut
+    );
     assert_eq!(suspend(&[], None).unwrap(), Suspended::Finished);
     assert_eq!(suspend(&vec![all[1]; LIST_MAX], None).unwrap(), Suspended::Finished);
-    assert_eq!(suspend(&vec![all[1]; LIST_MAX + 1], None).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(
+        suspend(&vec![all[1]; LIST_MAX + 1], None).unwrap_err().raw_os_error(),
+        Some(libc::EINVAL)
+    );
     write_to(&pipes[0].1, b"first");
     write_to(&pipes[2].1, b"third");
     let texts = requests.map(|request| read_bytes(&request.wait()).to_vec());
@@ -277,7 +300,14 @@ fn list_ops(folder: &Path, pool: &Pool) -> Vec<Option<Op>> {
 fn a_list_is_carried_out_and_says_which_place_failed() {
     let folder = folder();
     let pool = Pool::new(8, 4096).unwrap();
-    let errors = [None, Some(Ok(4096)), Some(Ok(4)), None, Some(Err(libc::EBADF)), Some(Err(libc::EOPNOTSUPP))];
+    let errors = [
+        None,
+        Some(Ok(4096)),
+        Some(Ok(4)),
+        None,
+        Some(Err(libc::EBADF)),
+        Some(Err(libc::EOPNOTSUPP)),
+    ];
     let expected = [&errors[..], &[Some(Err(libc::EINVAL))]].concat();
     for wait in [true, false] {
         let ops = list_ops(folder.path(), &pool);
@@ -308,7 +338,10 @@ fn a_list_has_a_longest_length() {
     let pool = Pool::new(LIST_MAX + 1, 4096).unwrap();
     for (len, fits) in [(LIST_MAX, true), (LIST_MAX + 1, false)] {
         let listed = list_and_wait((0..len).map(|_| Some(read(&file, &pool, 0))).collect());
-        assert_eq!(listed.outcome.err().and_then(|error| error.raw_os_error()), (!fits).then_some(libc::EINVAL));
+        assert_eq!(
+            listed.outcome.err().and_then(|error| error.raw_os_error()),
+            (!fits).then_some(libc::EINVAL)
+        );
         let expected = if fits { Ok(1) } else { Err(libc::EINVAL) };
         assert_eq!(outcomes(listed.requests), vec![Some(expected); len]);
     }
@@ -318,7 +351,10 @@ fn a_list_has_a_longest_length() {
 /// A callback that tells its thread.
 fn teller() -> (Notify, mpsc::Receiver<ThreadId>) {
     let (sender, receiver) = mpsc::channel();
-    (Notify::Callback(Box::new(move || sender.send(std::thread::current().id()).unwrap())), receiver)
+    (
+        Notify::Callback(Box::new(move || sender.send(std::thread::current().id()).unwrap())),
+        receiver,
+    )
 }
 
 #[test]
@@ -331,8 +367,12 @@ fn a_callback_is_called_once_on_another_thread() {
     assert_ne!(told.recv_timeout(LONG.unwrap()).unwrap(), std::thread::current().id());
     assert!(matches!(request.status(), Status::Finished), "it is over when the callback runs");
     assert_eq!(read_bytes(&request.wait()), b"text");
-    assert!(told.recv_timeout(LONG.unwrap()).is_err(), "the callback is gone, and so is its sender");
-    // Also a request that was cancelled, and a list: when all of it is over, and when there is nothing in it.
+    assert!(
+        told.recv_timeout(LONG.unwrap()).is_err(),
+        "the callback is gone, and so is its sender"
+    );
+    // Also a request that was cancelled, and a list: when all of it is over, and when there is
+    // nothing in it.
     let (reader, writer) = pipe();
     let running = start(read(&reader, &pool, 0));
     until_reading(&reader, 1);
@@ -341,7 +381,8 @@ fn a_callback_is_called_once_on_another_thread() {
     assert_eq!(queued.cancel().unwrap(), Cancelled::Cancelled);
     told.recv_timeout(LONG.unwrap()).unwrap();
     let (notify, told) = teller();
-    let listed = list_and_go(vec![Some(read(&file, &pool, 0)), None, Some(read(&reader, &pool, 0))], notify);
+    let listed =
+        list_and_go(vec![Some(read(&file, &pool, 0)), None, Some(read(&reader, &pool, 0))], notify);
     assert!(listed.outcome.is_ok());
     assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "one is not over");
     write_to(&writer, b"1");
@@ -366,7 +407,11 @@ fn a_callback_that_panics_harms_nobody() {
         };
         let notify = Notify::Callback(Box::new(callback));
         let request = Request::start(read(&zeros, &pool, 0), notify, 0).map_err(drop).unwrap();
-        assert_eq!(receiver.recv_timeout(LONG.unwrap()), Err(mpsc::RecvTimeoutError::Disconnected), "it was unwound");
+        assert_eq!(
+            receiver.recv_timeout(LONG.unwrap()),
+            Err(mpsc::RecvTimeoutError::Disconnected),
+            "it was unwound"
+        );
         assert_eq!(read_bytes(&request.wait()).len(), 4096);
     }
 }
@@ -399,13 +444,19 @@ fn one_descriptor_has_one_thread_and_the_engine_has_one_an_operation() {
         engine.reap(3, None, &mut done).unwrap();
     }
     each_once(&done, 8);
-    assert!(done.iter().all(|done| Arc::ptr_eq(&done.op.file, &reader)), "with the descriptor that they came with");
+    assert!(
+        done.iter().all(|done| Arc::ptr_eq(&done.op.file, &reader)),
+        "with the descriptor that they came with"
+    );
     done.clear();
 
     // What was refused comes back like the rest.
     engine.queue(read(&reader, &pool, 1 << 63).tag(0)).map_err(drop).unwrap();
     assert_eq!(engine.submit().refused, 1);
-    assert_eq!((engine.reap(1, None, &mut done).unwrap(), errno(&done[0])), (1, Some(libc::EINVAL)));
+    assert_eq!(
+        (engine.reap(1, None, &mut done).unwrap(), errno(&done[0])),
+        (1, Some(libc::EINVAL))
+    );
     done.clear();
     // What is dropped ends by itself.
     engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();

@@ -1,4 +1,5 @@
-//! POSIX AIO when all of glibc's threads are busy. It is a program of its own, since it keeps them from everybody else.
+//! POSIX AIO when all of glibc's threads are busy. It is a program of its own, since it keeps them
+//! from everybody else.
 
 mod common;
 
@@ -16,7 +17,9 @@ fn what_no_thread_serves_yet_can_all_be_cancelled_and_dropping_one_strands_no_ot
     let (reader, writer) = pipe();
     // Each reads one byte on a descriptor of its own, and so on a thread of its own.
     let byte = |_| OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
-    let busy = (0..THREADS).map(byte).map(|kind| start(Op::new(shared(reader.try_clone().unwrap()), kind)));
+    let busy = (0..THREADS)
+        .map(byte)
+        .map(|kind| start(Op::new(shared(reader.try_clone().unwrap()), kind)));
     let busy: Vec<_> = busy.collect();
     until_reading(&reader, THREADS);
 

@@ -32,7 +32,11 @@ fn a_wait_ends_when_its_time_is_over() {
     for system_calls_only in [false, true] {
         let mut context = context(2, system_calls_only);
         let mut done = Vec::new();
-        assert_eq!(context.reap(1, None, &mut done).unwrap(), 0, "nothing is inside, so nothing is waited for");
+        assert_eq!(
+            context.reap(1, None, &mut done).unwrap(),
+            0,
+            "nothing is inside, so nothing is waited for"
+        );
         let never = silent_eventfd();
         queue(&mut context, poll(&never));
         context.submit();
@@ -68,7 +72,11 @@ fn a_wait_is_for_as_many_as_were_asked_for_and_no_more_than_there_are() {
         context.submit();
         let mut done = Vec::new();
         write_to(&events[2], &1u64.to_ne_bytes());
-        assert_eq!(context.reap(2, Some(Duration::from_millis(50)), &mut done).unwrap(), 1, "one of two in time");
+        assert_eq!(
+            context.reap(2, Some(Duration::from_millis(50)), &mut done).unwrap(),
+            1,
+            "one of two in time"
+        );
         let thread = std::thread::spawn({
             let events = events.clone();
             move || {
@@ -96,7 +104,8 @@ fn a_maximum_leaves_the_rest_for_the_next_call() {
         let pool = Pool::new(8, 4096).unwrap();
         let mut context = context(8, system_calls_only);
         for tag in 0..8 {
-            // Also what was refused, and so never was in the ring, comes by no more than were asked for.
+            // Also what was refused, and so never was in the ring, comes by no more than were asked
+            // for.
             let file = if tag % 2 == 0 { &zeros } else { &write_only };
             queue(&mut context, read(file, &pool, 0).tag(tag));
         }
@@ -106,8 +115,13 @@ fn a_maximum_leaves_the_rest_for_the_next_call() {
         assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL), "as io_getevents says of it");
         assert_eq!(context.reap_up_to(0, 0, None, &mut done).unwrap(), 0);
         assert_eq!((done.len(), context.in_flight()), (0, 8));
-        for (min, max, expected) in [(0, 1, 1), (1, 2, 2), (3, 3, 3), (0, usize::MAX, 2), (2, 2, 0)] {
-            assert_eq!(context.reap_up_to(min, max, None, &mut done).unwrap(), expected, "{min} to {max}");
+        for (min, max, expected) in [(0, 1, 1), (1, 2, 2), (3, 3, 3), (0, usize::MAX, 2), (2, 2, 0)]
+        {
+            assert_eq!(
+                context.reap_up_to(min, max, None, &mut done).unwrap(),
+                expected,
+                "{min} to {max}"
+            );
         }
         each_once(&done, 8);
         for done in &done {
@@ -132,7 +146,10 @@ fn a_poll_that_is_only_queued_does_not_end_the_wait_for_a_read() {
 }
 
 /// What a few thousand operations of every kind came to, by tag.
-fn outcomes(folder: &Path, system_calls_only: bool) -> Vec<(u64, Result<usize, Option<i32>>, blake3::Hash)> {
+fn outcomes(
+    folder: &Path,
+    system_calls_only: bool,
+) -> Vec<(u64, Result<usize, Option<i32>>, blake3::Hash)> {
     let path = folder.join("f");
     let file = file_with(&path, &noise(100_000, 2));
     let direct = cold(&path);
@@ -224,13 +241,25 @@ fn what_is_in_the_ring_is_taken_without_a_system_call() {
             let trace = under_strace(name, &[]);
             // Between the marks, each of which is a lone getppid.
             let mut parts = trace.split("getppid(");
-            let mut next = || parts.next().unwrap().lines().filter(|line| line.contains('(')).collect::<Vec<_>>();
+            let mut next = || {
+                parts.next().unwrap().lines().filter(|line| line.contains('(')).collect::<Vec<_>>()
+            };
             next();
-            for (rounds, calls) in [(100, &["io_submit("][..]), (50, &["io_submit(", "io_getevents("])] {
+            for (rounds, calls) in
+                [(100, &["io_submit("][..]), (50, &["io_submit(", "io_getevents("])]
+            {
                 let lines = next();
-                assert_eq!(lines.len(), rounds * calls.len(), "nothing else is asked of the kernel: {lines:#?}");
+                assert_eq!(
+                    lines.len(),
+                    rounds * calls.len(),
+                    "nothing else is asked of the kernel: {lines:#?}"
+                );
                 for call in calls {
-                    assert_eq!(lines.iter().filter(|line| line.contains(call)).count(), rounds, "{lines:#?}");
+                    assert_eq!(
+                        lines.iter().filter(|line| line.contains(call)).count(),
+                        rounds,
+                        "{lines:#?}"
+                    );
                 }
                 next();
             }
@@ -261,7 +290,8 @@ fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
     if !is_under_strace() {
         if have_strace() {
             // The second call, the fourth and the sixth.
-            let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EAGAIN:when=2..6+2"];
+            let options =
+                ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EAGAIN:when=2..6+2"];
             let trace = under_strace(name, &options);
             let counts = ["= -1 EAGAIN", "= 1", "= 2"].map(|text| trace.matches(text).count());
             assert_eq!(counts, [3, 2, 2], "{trace}");
@@ -283,7 +313,8 @@ fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
     each_once(&done, 3);
     done.clear();
-    // Where nothing is inside whose end could make room, it is the kernel that lacks memory: it is given a moment.
+    // Where nothing is inside whose end could make room, it is the kernel that lacks memory: it is
+    // given a moment.
     queue(&mut context, read(&zeros, &pool, 0));
     assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
@@ -321,7 +352,10 @@ fn a_context_that_may_not_be_destroyed_keeps_its_buffers() {
     let name = "a_context_that_may_not_be_destroyed_keeps_its_buffers";
     if !is_under_strace() {
         if have_strace() {
-            let trace = under_strace(name, &["-e", "trace=io_destroy", "-e", "inject=io_destroy:error=EPERM"]);
+            let trace = under_strace(
+                name,
+                &["-e", "trace=io_destroy", "-e", "inject=io_destroy:error=EPERM"],
+            );
             assert!(trace.contains("EPERM"), "{trace}");
         }
         return;
@@ -341,7 +375,8 @@ fn what_is_only_queued_is_withdrawn() {
     let pool = Pool::new(3, 4096).unwrap();
     let zeros = shared(fs::File::open("/dev/zero").unwrap());
     let mut context = Context::new(3).unwrap();
-    let tickets: Vec<_> = (0..3).map(|tag| queue(&mut context, read(&zeros, &pool, 0).tag(tag))).collect();
+    let tickets: Vec<_> =
+        (0..3).map(|tag| queue(&mut context, read(&zeros, &pool, 0).tag(tag))).collect();
     assert_eq!(context.cancel(tickets[1]).unwrap(), Cancel::Withdrawn);
     assert_eq!(context.cancel(tickets[1]).unwrap(), Cancel::Unknown, "once");
     assert_eq!(context.submit().accepted, 2);
@@ -405,7 +440,10 @@ fn a_ticket_names_nothing_after_its_operation_also_when_the_place_is_used_again(
     assert_eq!(drain(&mut context).len(), 1);
     // A place that this context does not even have.
     let mut large = Context::new(9).unwrap();
-    let far = (0..9).map(|_| queue(&mut large, poll(&never))).max_by_key(|ticket| format!("{ticket:?}")).unwrap();
+    let far = (0..9)
+        .map(|_| queue(&mut large, poll(&never)))
+        .max_by_key(|ticket| format!("{ticket:?}"))
+        .unwrap();
     assert_eq!(context.cancel(far).unwrap(), Cancel::Unknown);
 }
 
@@ -436,7 +474,11 @@ fn callbacks_run_in_order_and_a_panic_in_one_loses_nothing() {
             }
             assert_eq!(context.submit().accepted, 5);
             let panicked = catch_unwind(AssertUnwindSafe(|| context.run(5, None)));
-            assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&1u64), "it is the callback's own");
+            assert_eq!(
+                panicked.unwrap_err().downcast_ref(),
+                Some(&1u64),
+                "it is the callback's own"
+            );
             assert_eq!(*called.lock().unwrap(), [0, 1]);
             assert_eq!(context.in_flight(), 3, "round {round}");
             assert_eq!(context.run(1, None).unwrap(), 3, "the others are called without a wait");
@@ -474,7 +516,8 @@ fn callbacks_and_plain_operations_mix() {
     context.submit();
     assert_eq!((context.run(1, None).unwrap(), context.in_flight()), (0, 1));
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
-    // A refused operation has its callback too; and one that is never called is dropped with the context.
+    // A refused operation has its callback too; and one that is never called is dropped with the
+    // context.
     let write_only = shared(fs::File::options().write(true).open("/dev/null").unwrap());
     let seen = Arc::new(Mutex::new(None));
     let note = Arc::clone(&seen);

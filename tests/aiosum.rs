@@ -1,4 +1,5 @@
-//! `aiosum` against the official vectors, against the tools whose lines it prints and reads, and against hostile manifests.
+//! `aiosum` against the official vectors, against the tools whose lines it prints and reads, and
+//! against hostile manifests.
 
 mod common;
 
@@ -18,10 +19,20 @@ fn stdout(output: &std::process::Output) -> String {
 
 /// Names with every byte that a name may have, those that are not UTF-8 apart.
 fn odd_names() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let mut utf8: Vec<Vec<u8>> = (1..128u8).filter(|byte| *byte != b'/').map(|byte| vec![b'n', byte, b'e']).collect();
-    for name in
-        [" lead", "trail ", "two  spaces", "*star", "#hash", "-dash", ") = x", "MD5 (x) = y", "ä€😀", "back\\\\n"]
-    {
+    let mut utf8: Vec<Vec<u8>> =
+        (1..128u8).filter(|byte| *byte != b'/').map(|byte| vec![b'n', byte, b'e']).collect();
+    for name in [
+        " lead",
+        "trail ",
+        "two  spaces",
+        "*star",
+        "#hash",
+        "-dash",
+        ") = x",
+        "MD5 (x) = y",
+        "ä€😀",
+        "back\\\\n",
+    ] {
         utf8.push(name.into());
     }
     let raw = (128..=255u8).map(|byte| vec![b'n', byte, b'e']).collect();
@@ -44,7 +55,8 @@ fn the_official_vectors_hold_at_every_block_size_on_both_roads() {
     let text = include_str!("data/blake3_test_vectors.json");
     let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
-    let (key, context) = (vectors["key"].as_str().unwrap(), vectors["context_string"].as_str().unwrap());
+    let (key, context) =
+        (vectors["key"].as_str().unwrap(), vectors["context_string"].as_str().unwrap());
     assert!(cases.len() >= 35 && key.len() == 32);
     let mounted = is_root("mounting a filesystem that is direct").then(|| Mounted::new("ext4", 64));
     let other = folder();
@@ -53,22 +65,34 @@ fn the_official_vectors_hold_at_every_block_size_on_both_roads() {
     for case in cases {
         let len = case["input_len"].as_u64().unwrap();
         let name = format!("input-{len}");
-        fs::write(root.join(&name), (0..251u8).cycle().take(len as usize).collect::<Vec<_>>()).unwrap();
+        fs::write(root.join(&name), (0..251u8).cycle().take(len as usize).collect::<Vec<_>>())
+            .unwrap();
         names.push(name);
     }
-    let roads = if mounted.is_some() { &["always", "never", "auto"][..] } else { &["never", "auto"] };
+    let roads =
+        if mounted.is_some() { &["always", "never", "auto"][..] } else { &["never", "auto"] };
     // All that are allowed, of which the first has 25 blocks of the longest input.
     let blocks = || (12..=26).map(|power| 1u64 << power);
     for (road, block) in roads.iter().flat_map(|road| blocks().map(move |block| (road, block))) {
-        for (mode, input, field) in
-            [(&[][..], "", "hash"), (&["--keyed"], key, "keyed_hash"), (&["--derive-key", context], "", "derive_key")]
-        {
+        for (mode, input, field) in [
+            (&[][..], "", "hash"),
+            (&["--keyed"], key, "keyed_hash"),
+            (&["--derive-key", context], "", "derive_key"),
+        ] {
             let mut command = aiosum();
-            command.current_dir(root).args(["--no-names", "--length=131", "--queue-depth=2"]).args(&names).args(mode);
+            command
+                .current_dir(root)
+                .args(["--no-names", "--length=131", "--queue-depth=2"])
+                .args(&names)
+                .args(mode);
             command.args([format!("--direct={road}"), format!("--block-size={block}")]);
             let output = stdout(&run_with(&mut command, input.as_bytes(), 0));
             let want: Vec<&str> = cases.iter().map(|case| case[field].as_str().unwrap()).collect();
-            assert_eq!(output.lines().collect::<Vec<_>>(), want, "{field}, --direct={road}, blocks of {block}");
+            assert_eq!(
+                output.lines().collect::<Vec<_>>(),
+                want,
+                "{field}, --direct={road}, blocks of {block}"
+            );
         }
     }
 }
@@ -105,10 +129,14 @@ fn it_prints_what_b3sum_prints() {
         assert!(ours == theirs, "{flags:?}:\n{}", String::from_utf8_lossy(&ours));
     }
     for flags in [&["--raw"][..], &["--raw", "--length=100000", "--seek=5"]] {
-        let say = |command: &mut Command| run(command.current_dir(folder.path()).args(flags).arg("big"), 0).stdout;
+        let say = |command: &mut Command| {
+            run(command.current_dir(folder.path()).args(flags).arg("big"), 0).stdout
+        };
         assert!(say(&mut aiosum()) == say(&mut Command::new(&b3sum)), "{flags:?}");
     }
-    let say = |command: &mut Command, args: &[&str]| run_with(command.args(args), b"some input", 0).stdout;
+    let say = |command: &mut Command, args: &[&str]| {
+        run_with(command.args(args), b"some input", 0).stdout
+    };
     for args in [&[][..], &["-"], &["--tag", "-", "-"]] {
         assert_eq!(say(&mut aiosum(), args), say(&mut Command::new(&b3sum), args));
     }
@@ -126,11 +154,14 @@ fn manifests_go_both_ways_on_names_of_every_byte() {
     ] {
         let Some(tool) = tool(name) else { continue };
         let folder = folder();
-        // b3sum prints no name that is not UTF-8. xxhsum 0.8.1 escapes nothing, so that it gets none that need it.
+        // b3sum prints no name that is not UTF-8. xxhsum 0.8.1 escapes nothing, so that it gets
+        // none that need it.
         let needs_escape = |name: &Vec<u8>| name.iter().any(|byte| b"\\\r\n".contains(byte));
         let names: Vec<Vec<u8>> = match name {
             "b3sum" => utf8.clone(),
-            "xxhsum" => [&utf8[..], &raw].concat().into_iter().filter(|name| !needs_escape(name)).collect(),
+            "xxhsum" => {
+                [&utf8[..], &raw].concat().into_iter().filter(|name| !needs_escape(name)).collect()
+            }
             _ => [&utf8[..], &raw].concat(),
         };
         make_odd(folder.path(), &names);
@@ -172,7 +203,8 @@ fn manifests_go_both_ways_on_names_of_every_byte() {
             fs::write(folder.path().join(OsStr::from_bytes(name)), "other").unwrap();
         }
         let output = run(ours().args(["--check", "sums"]), 1).stdout;
-        let failed = output.split(|byte| *byte == b'\n').filter(|line| line.ends_with(b": FAILED")).count();
+        let failed =
+            output.split(|byte| *byte == b'\n').filter(|line| line.ends_with(b": FAILED")).count();
         assert_eq!(failed, names.len().div_ceil(2), "{name}");
     }
 }
@@ -188,12 +220,17 @@ fn names_of_any_bytes_go_through_nul_ended_lines() {
     for flags in [&["-z"][..], &["-z", "--tag"]] {
         let lines = run(aiosum().current_dir(folder.path()).args(flags).arg("tree"), 0).stdout;
         assert_eq!(lines.iter().filter(|byte| **byte == 0).count(), names.len());
-        let output = run_with(aiosum().current_dir(folder.path()).args(["-zc", "--audit", "tree"]), &lines, 0);
+        let output = run_with(
+            aiosum().current_dir(folder.path()).args(["-zc", "--audit", "tree"]),
+            &lines,
+            0,
+        );
         assert_eq!(output.stdout.split(|byte| *byte == b'\n').count() - 1, names.len());
     }
     // Without -z what is not UTF-8 is one of many names, which is never OK.
     let lines = run(aiosum().current_dir(folder.path()).arg("tree"), 0).stdout;
-    let output = run_with(aiosum().current_dir(folder.path()).args(["--check", "--warn"]), &lines, 1);
+    let output =
+        run_with(aiosum().current_dir(folder.path()).args(["--check", "--warn"]), &lines, 1);
     assert_eq!(stderr(&output).matches("bytes that b3sum could not print").count(), 128);
 }
 
@@ -204,7 +241,14 @@ fn trees_are_sorted_and_the_same_from_run_to_run() {
     make_tree(&at("tree"));
     fs::write(at("first"), "z").unwrap();
     symlink("tree", at("way")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, at("tree/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("tree/fifo"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     let list = |args: &[&str]| run(aiosum().current_dir(folder.path()).args(args), 0);
     let output = list(&["tree"]);
     let text = stdout(&output);
@@ -215,23 +259,32 @@ fn trees_are_sorted_and_the_same_from_run_to_run() {
     for _ in 0..3 {
         assert_eq!(stdout(&list(&["tree"])), text);
     }
-    // Operands keep their order, a link to a directory that is named is followed, and a trailing slash is not doubled.
+    // Operands keep their order, a link to a directory that is named is followed, and a trailing
+    // slash is not doubled.
     let lines = stdout(&list(&["way/", "first", "tree/empty", "tree/nested"]));
     let names: Vec<&str> = lines.lines().map(|line| line.split_once("  ").unwrap().1).collect();
     let first = names.iter().position(|name| *name == "first").unwrap();
-    assert!(names[..first].is_sorted() && names[..first].iter().all(|name| name.starts_with("way/")));
-    assert!(names[first + 1..].is_sorted() && names[first + 1..].iter().all(|name| name.starts_with("tree/nested/")));
+    assert!(
+        names[..first].is_sorted() && names[..first].iter().all(|name| name.starts_with("way/"))
+    );
+    assert!(
+        names[first + 1..].is_sorted()
+            && names[first + 1..].iter().all(|name| name.starts_with("tree/nested/"))
+    );
     assert_eq!(first, text.lines().count());
 }
 
 #[test]
 fn big_files_are_read_whole_on_every_road() {
-    let mounted = is_root("mounting a filesystem that is direct").then(|| Mounted::new("ext4", 256));
+    let mounted =
+        is_root("mounting a filesystem that is direct").then(|| Mounted::new("ext4", 256));
     let other = folder();
     let root = mounted.as_ref().map_or(other.path(), |mounted| &mounted.path);
     let names = ["dense", "holes", "end-hole", "all-hole"];
     fs::write(root.join("dense"), noise((5 << 20) + 4097, 1)).unwrap();
-    for (name, at, len) in [("holes", 7 << 20, 20 << 20), ("end-hole", 0, (9 << 20) + 1), ("all-hole", 0, 12 << 20)] {
+    for (name, at, len) in
+        [("holes", 7 << 20, 20 << 20), ("end-hole", 0, (9 << 20) + 1), ("all-hole", 0, 12 << 20)]
+    {
         let file = fs::File::create(root.join(name)).unwrap();
         file.set_len(len).unwrap();
         if name != "all-hole" {
@@ -245,8 +298,10 @@ fn big_files_are_read_whole_on_every_road() {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
     };
-    let want: String =
-        names.iter().map(|name| format!("{}  {name}\n", blake3::hash(&fs::read(root.join(name)).unwrap()))).collect();
+    let want: String = names
+        .iter()
+        .map(|name| format!("{}  {name}\n", blake3::hash(&fs::read(root.join(name)).unwrap())))
+        .collect();
     for flags in [
         &["--direct=auto"][..],
         &["--direct=never", "--block-size=64K"],
@@ -257,14 +312,23 @@ fn big_files_are_read_whole_on_every_road() {
         let output = run(aiosum().current_dir(root).arg("--debug").args(flags).args(names), 0);
         assert_eq!(stdout(&output), want, "{flags:?}");
         if mounted.is_some() && flags[0] != "--direct=never" {
-            assert_eq!(stderr(&output).lines().filter(|line| line.ends_with(": direct")).count(), 4, "{output:?}");
+            assert_eq!(
+                stderr(&output).lines().filter(|line| line.ends_with(": direct")).count(),
+                4,
+                "{output:?}"
+            );
         }
     }
     for (algorithm, tool) in [("sha256", "sha256sum"), ("md5", "md5sum"), ("sha1", "sha1sum")] {
         let want = run(Command::new(tool).current_dir(root).args(names), 0).stdout;
-        for flags in [&["--direct=auto"][..], &["--queue-depth=1"], &["--queue-depth=9", "--block-size=64K"]] {
+        for flags in
+            [&["--direct=auto"][..], &["--queue-depth=1"], &["--queue-depth=9", "--block-size=64K"]]
+        {
             cool();
-            let output = run(aiosum().current_dir(root).args(["--algorithm", algorithm]).args(flags).args(names), 0);
+            let output = run(
+                aiosum().current_dir(root).args(["--algorithm", algorithm]).args(flags).args(names),
+                0,
+            );
             assert!(output.stdout == want, "{algorithm} {flags:?}: {output:?}");
         }
     }
@@ -278,7 +342,8 @@ fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
     fs::create_dir(at("dir")).unwrap();
     symlink("nowhere", at("dangling")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-    let output = run(aiosum().current_dir(folder.path()).args(["none", "dangling", "socket", "file"]), 1);
+    let output =
+        run(aiosum().current_dir(folder.path()).args(["none", "dangling", "socket", "file"]), 1);
     assert_eq!(stdout(&output), format!("{}  file\n", blake3::hash(b"x")));
     let mut lines: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
     lines.sort();
@@ -308,36 +373,50 @@ fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
     for (key, text) in [(31, "it has 31 bytes and not 32"), (33, "it has more than 32 bytes")] {
-        let output = run_with(aiosum().current_dir(folder.path()).args(["--keyed", "file"]), &noise(key, 1), 1);
+        let output = run_with(
+            aiosum().current_dir(folder.path()).args(["--keyed", "file"]),
+            &noise(key, 1),
+            1,
+        );
         assert_eq!(stderr(&output), format!("aiosum: cannot read the key from stdin: {text}\n"));
     }
-    let output = run_with(aiosum().current_dir(folder.path()).args(["--keyed", "-"]), &noise(32, 1), 1);
+    let output =
+        run_with(aiosum().current_dir(folder.path()).args(["--keyed", "-"]), &noise(32, 1), 1);
     assert_eq!(stderr(&output), "aiosum: cannot read '-': standard input is in use already\n");
     let output = run(aiosum().current_dir(folder.path()).args(["--length=-2", "dir"]), 2);
     assert!(stderr(&output).contains("'-2' is no value for '--length'"), "{output:?}");
     let output = run(aiosum().current_dir(folder.path()).args(["--length=2000000", "dir"]), 1);
-    assert!(stderr(&output).contains("cannot hash directory 'dir': outputs of more than 1048576 bytes"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot hash directory 'dir': outputs of more than 1048576 bytes"),
+        "{output:?}"
+    );
     // Nobody reads: that is an error, not a panic, and ends the run.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = aiosum().arg(at("file")).stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stderr(&output), "aiosum: cannot write to stdout: No space left on device (os error 28)\n");
+    assert_eq!(
+        stderr(&output),
+        "aiosum: cannot write to stdout: No space left on device (os error 28)\n"
+    );
 }
 
 #[test]
 fn streams_are_hashed_to_their_end() {
     let folder = folder();
     let fifo = folder.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     let bytes = noise(3_000_000, 4);
     let output = std::thread::scope(|scope| {
         scope.spawn(|| fs::write(&fifo, &bytes).unwrap());
         run(aiosum().arg("--no-names").arg(&fifo), 0)
     });
     assert_eq!(stdout(&output), format!("{}\n", blake3::hash(&bytes)));
-    // One writer, one FIFO after the other: none may be waited for before the one before it was read to its end.
+    // One writer, one FIFO after the other: none may be waited for before the one before it was
+    // read to its end.
     let second = folder.path().join("second");
-    rustix::fs::mknodat(rustix::fs::CWD, &second, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &second, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     let output = std::thread::scope(|scope| {
         scope.spawn(|| [&fifo, &second].map(|path| fs::write(path, &bytes).unwrap()));
         run(aiosum().arg("--no-names").args([&fifo, &second]), 0)
@@ -350,8 +429,12 @@ fn streams_are_hashed_to_their_end() {
 
 #[test]
 fn a_file_that_changes_while_it_is_read_has_no_hash() {
-    let have = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
-    assert!(have || std::env::var_os("CI").is_none(), "strace is missing, and in CI it may not be left out");
+    let have =
+        Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    assert!(
+        have || std::env::var_os("CI").is_none(),
+        "strace is missing, and in CI it may not be left out"
+    );
     if !have {
         std::io::stderr().write_all(b"SKIPPED: strace is missing\n").unwrap();
         return;
@@ -361,14 +444,30 @@ fn a_file_that_changes_while_it_is_read_has_no_hash() {
         let path = folder.path().join("file");
         fs::write(&path, noise(len, 1)).unwrap();
         let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:retval=0"]);
+        command.args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=pread64",
+            "-e",
+            "inject=pread64:retval=0",
+        ]);
         command.args(["-P"]).arg(&path).arg(assert_cmd::cargo::cargo_bin!("aiosum"));
         let output = run(command.arg("--direct=never").arg(&path), 1);
         assert!(output.stdout.is_empty());
         // Whichever of the blocks is the first to be missing.
-        let places = if len > 1 << 20 { &[" at byte 0", " at byte 1048576", " at byte 2097152"][..] } else { &[""] };
-        let line =
-            |place| format!("aiosum: cannot read '{}'{place}: it changed while it was being read\n", path.display());
+        let places = if len > 1 << 20 {
+            &[" at byte 0", " at byte 1048576", " at byte 2097152"][..]
+        } else {
+            &[""]
+        };
+        let line = |place| {
+            format!(
+                "aiosum: cannot read '{}'{place}: it changed while it was being read\n",
+                path.display()
+            )
+        };
         assert!(places.iter().any(|place| stderr(&output) == line(place)), "{output:?}");
     }
 }
@@ -379,9 +478,13 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
     let tree = folder.path().join("tree");
     fs::create_dir_all(tree.join("cache/deep")).unwrap();
     fs::create_dir_all(tree.join("src")).unwrap();
-    for (name, len) in
-        [("cache/deep/a.txt", 1), ("src/a.txt", 10), ("src/a.log", 10), ("src/big.txt", 5000), ("b.log", 1)]
-    {
+    for (name, len) in [
+        ("cache/deep/a.txt", 1),
+        ("src/a.txt", 10),
+        ("src/a.log", 10),
+        ("src/big.txt", 5000),
+        ("b.log", 1),
+    ] {
         fs::write(tree.join(name), noise(len, 1)).unwrap();
     }
     let names = |flags: &[&str]| {
@@ -389,7 +492,10 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| line.split_once("  ").unwrap().1.to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(names(&["--exclude=cache", "--exclude=*.log"]), ["tree/src/a.txt", "tree/src/big.txt"]);
+    assert_eq!(
+        names(&["--exclude=cache", "--exclude=*.log"]),
+        ["tree/src/a.txt", "tree/src/big.txt"]
+    );
     assert_eq!(
         names(&["--include=/b.log", "--exclude=*.log", "--exclude=cache/"]),
         ["tree/b.log", "tree/src/a.txt", "tree/src/big.txt"]
@@ -400,12 +506,20 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
     let sums = run(aiosum().current_dir(&tree).args(["--exclude=*.log", "."]), 0).stdout;
     fs::write(folder.path().join("sums"), sums).unwrap();
     let audit = |flags: &[&str], code| {
-        run(aiosum().current_dir(&tree).args(["--check", "--quiet", "--audit=."]).args(flags).arg("../sums"), code)
+        run(
+            aiosum()
+                .current_dir(&tree)
+                .args(["--check", "--quiet", "--audit=."])
+                .args(flags)
+                .arg("../sums"),
+            code,
+        )
     };
     audit(&["--exclude=*.log"], 0);
     audit(&[], 1);
     // An excluded directory may not even be opened.
-    fs::set_permissions(tree.join("cache"), std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
+    fs::set_permissions(tree.join("cache"), std::os::unix::fs::PermissionsExt::from_mode(0o0))
+        .unwrap();
     assert_eq!(names(&["--exclude=cache", "--max-size=9"]), ["tree/b.log"]);
     let missing = run(aiosum().arg("--exclude-from=/nowhere").arg(&tree), 1);
     assert_eq!(stderr(&missing), "aiosum: cannot read '/nowhere': No such file or directory\n");
@@ -417,14 +531,15 @@ fn a_line_that_nobody_can_check_is_warned_of() {
     let name = OsStr::from_bytes(b"\xff\xfebad");
     fs::create_dir(folder.path().join("from")).unwrap();
     fs::write(folder.path().join("from").join(name), "x").unwrap();
-    let said = |command: &mut std::process::Command| stderr(&run(command.current_dir(folder.path()), 0));
-    let warning = "aiosum: WARNING: 1 name has bytes that b3sum does not print; --zero keeps them\n";
+    let said =
+        |command: &mut std::process::Command| stderr(&run(command.current_dir(folder.path()), 0));
+    let warning =
+        "aiosum: WARNING: 1 name has bytes that b3sum does not print; --zero keeps them\n";
     assert_eq!(said(aiosum().arg("from")), warning);
     for flags in [&["--zero"][..], &["--no-names"], &["--algorithm=md5"]] {
         assert_eq!(said(aiosum().args(flags).arg("from")), "", "{flags:?}");
     }
-    let warning =
-        "aiocp: warning: 1 name in the manifest has bytes that b3sum does not print; a check will not find them\n";
+    let warning = "aiocp: warning: 1 name in the manifest has bytes that b3sum does not print; a check will not find them\n";
     assert_eq!(said(aiocp().args(["--manifest=m", "from", "to"])), warning);
     assert_eq!(said(aiocp().args(["from", "two"])), "");
 }

@@ -1,5 +1,6 @@
-//! Somebody who may write to the source's or the destination's folders exchanges names while they are copied. strace holds a system call
-//! of the copy up, so that the exchange happens in the one moment that matters.
+//! Somebody who may write to the source's or the destination's folders exchanges names while they
+//! are copied. strace holds a system call of the copy up, so that the exchange happens in the one
+//! moment that matters.
 
 mod common;
 
@@ -36,11 +37,18 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// Copies `source` to `target` with each `call` held on entry or exit ("delay_enter", "delay_exit"), and attacks as soon as `sign`
-    /// is there.
-    fn copy(&self, (call, delay): (&str, &str), args: &[&str], sign: &str, attack: impl FnOnce()) -> Output {
+    /// Copies `source` to `target` with each `call` held on entry or exit ("delay_enter",
+    /// "delay_exit"), and attacks as soon as `sign` is there.
+    fn copy(
+        &self,
+        (call, delay): (&str, &str),
+        args: &[&str],
+        sign: &str,
+        attack: impl FnOnce(),
+    ) -> Output {
         let inject = format!("inject={call}:{delay}={}", HELD_S * 1_000_000);
-        let mut command = strace(&["-e", &format!("trace={call}"), "-e", &inject], &self.at("trace"));
+        let mut command =
+            strace(&["-e", &format!("trace={call}"), "-e", &inject], &self.at("trace"));
         command.args(args).args(["-T", "source", "target"]).current_dir(self.folder.path());
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let child = command.spawn().unwrap();
@@ -60,10 +68,16 @@ impl Stage {
         for entry in walkdir::WalkDir::new(self.at("target")) {
             let entry = entry.unwrap();
             if entry.file_type().is_file() {
-                assert_ne!(fs::read(entry.path()).unwrap(), b"secret", "{:?}: {output:?}", entry.path());
+                assert_ne!(
+                    fs::read(entry.path()).unwrap(),
+                    b"secret",
+                    "{:?}: {output:?}",
+                    entry.path()
+                );
             }
         }
-        let elsewhere: Vec<_> = fs::read_dir(self.at("elsewhere")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let elsewhere: Vec<_> =
+            fs::read_dir(self.at("elsewhere")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(elsewhere, ["secret"], "{output:?}");
     }
 }
@@ -75,7 +89,8 @@ fn wait_for_clone(strace: u32) {
     let numbers = |path: String| fs::read_to_string(path).unwrap_or_default();
     loop {
         for traced in numbers(format!("/proc/{strace}/task/{strace}/children")).split_whitespace() {
-            let threads = fs::read_dir(format!("/proc/{traced}/task")).into_iter().flatten().flatten();
+            let threads =
+                fs::read_dir(format!("/proc/{traced}/task")).into_iter().flatten().flatten();
             // The number of the call and its arguments, see proc_pid_syscall(5).
             if threads
                 .map(|thread| numbers(thread.path().join("syscall").display().to_string()))
@@ -126,9 +141,22 @@ fn names_exchanged_between_listing_and_opening_are_refused() {
     });
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = stderr(&output);
-    for name in ["dir-link", "dir-dir", "file-link", "file-fifo", "file-file", "file-dir", "link-file", "fifo-link"] {
-        let line = text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
-        assert!(line.ends_with("it is no longer what the directory listing said"), "{name}: {text}");
+    for name in [
+        "dir-link",
+        "dir-dir",
+        "file-link",
+        "file-fifo",
+        "file-file",
+        "file-dir",
+        "link-file",
+        "fifo-link",
+    ] {
+        let line =
+            text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
+        assert!(
+            line.ends_with("it is no longer what the directory listing said"),
+            "{name}: {text}"
+        );
         assert!(stage.at("target").join(name).symlink_metadata().is_err(), "{name} was copied");
     }
     stage.assert_secret_is_kept(&output);
@@ -164,7 +192,11 @@ fn a_directory_exchanged_while_it_is_written_into_leads_nowhere() {
         exchange(&stage.at("target/dir"), |path| symlink("../elsewhere", path).unwrap());
     });
     stage.assert_secret_is_kept(&output);
-    assert_eq!(fs::read_dir(stage.at("target/dir.away")).unwrap().count(), 3, "they are where they were going");
+    assert_eq!(
+        fs::read_dir(stage.at("target/dir.away")).unwrap().count(),
+        3,
+        "they are where they were going"
+    );
 }
 
 #[test]
@@ -174,7 +206,8 @@ fn a_new_link_exchanged_for_another_file_gives_that_file_no_new_owner() {
     }
     for kind in ["link", "fifo"] {
         let stage = Stage::new();
-        let (source, call) = (stage.at("source/made"), if kind == "link" { "symlinkat" } else { "mknodat" });
+        let (source, call) =
+            (stage.at("source/made"), if kind == "link" { "symlinkat" } else { "mknodat" });
         match kind {
             "link" => symlink("anywhere", &source).unwrap(),
             _ => mknod(&source, FileType::Fifo, 0),
@@ -219,10 +252,16 @@ fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
     });
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("cannot link 'target/"), "{output:?}");
-    let contents: Vec<_> =
-        fs::read_dir(stage.at("target")).unwrap().map(|e| fs::read(e.unwrap().path()).unwrap()).collect();
+    let contents: Vec<_> = fs::read_dir(stage.at("target"))
+        .unwrap()
+        .map(|e| fs::read(e.unwrap().path()).unwrap())
+        .collect();
     assert!(contents.contains(&b"x".to_vec()), "the data is copied all the same: {output:?}");
-    assert_eq!(fs::metadata(stage.at("elsewhere/secret")).unwrap().nlink(), 2, "and the secret has no third name");
+    assert_eq!(
+        fs::metadata(stage.at("elsewhere/secret")).unwrap().nlink(),
+        2,
+        "and the secret has no third name"
+    );
 }
 
 #[test]
@@ -254,8 +293,12 @@ fn nothing_can_be_read_by_others_before_it_is_finished() {
     // A call that another thread's interrupts in the trace has its arguments all the same.
     let trace = fs::read_to_string(stage.at("trace")).unwrap().replace(" <unfinished ...>", ")");
     let made = |call: &str, flag: &str, mode: &str| {
-        let lines: Vec<_> = trace.lines().filter(|line| line.contains(call) && line.contains(flag)).collect();
-        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(mode)), "{call}: {lines:?}");
+        let lines: Vec<_> =
+            trace.lines().filter(|line| line.contains(call) && line.contains(flag)).collect();
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line.contains(mode)),
+            "{call}: {lines:?}"
+        );
     };
     made("openat(", "O_TMPFILE", ", 0600)");
     made("mknodat(", "S_IFIFO", "S_IFIFO|0600)");
@@ -274,7 +317,8 @@ fn a_source_that_grows_while_it_is_cloned_is_an_error() {
     let trace = mounted.path.join("trace");
     let inject = format!("inject=ioctl:delay_enter={}", HELD_S * 1_000_000);
     let mut command = strace(&["-e", "trace=ioctl", "-e", &inject], &trace);
-    let child = command.arg(&source).arg(&target).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child =
+        command.arg(&source).arg(&target).stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_for_clone(child.id());
     fs::OpenOptions::new()
         .append(true)
@@ -307,6 +351,9 @@ fn setuid_outlives_the_change_of_owner_and_is_not_kept_without_it() {
     let inject = ["-e", "trace=fchown", "-e", "inject=fchown:error=EPERM"];
     let mut command = strace(&inject, &stage.at("trace"));
     let output = run(command.args(["-a", "source/b", "b"]).current_dir(stage.folder.path()), 1);
-    assert!(stderr(&output).starts_with("aiocp: cannot set owner of 'b': Operation not permitted"), "{output:?}");
+    assert!(
+        stderr(&output).starts_with("aiocp: cannot set owner of 'b': Operation not permitted"),
+        "{output:?}"
+    );
     assert_eq!(fs::metadata(stage.at("b")).unwrap().mode() & 0o7777, 0o755);
 }

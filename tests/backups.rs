@@ -43,8 +43,20 @@ fn backups_are_named_as_cp_names_them() {
         assert!(names.iter().all(|name| place.read(name) == "old"), "{args:?}");
     }
     reset();
-    run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "t").env("SIMPLE_BACKUP_SUFFIX", "-"), 0);
-    run(place.command(&["--backup=simple", "a", "b"]).env("VERSION_CONTROL", "t").env("SIMPLE_BACKUP_SUFFIX", "-"), 0);
+    run(
+        place
+            .command(&["-b", "a", "b"])
+            .env("VERSION_CONTROL", "t")
+            .env("SIMPLE_BACKUP_SUFFIX", "-"),
+        0,
+    );
+    run(
+        place
+            .command(&["--backup=simple", "a", "b"])
+            .env("VERSION_CONTROL", "t")
+            .env("SIMPLE_BACKUP_SUFFIX", "-"),
+        0,
+    );
     assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~"]);
     let output = run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "sometimes"), 2);
     assert!(stderr(&output).contains("VERSION_CONTROL is 'sometimes'"));
@@ -76,7 +88,9 @@ fn numbered_backups_of_many_runs_at_once_lose_nothing() {
         fs::write(place.at(&format!("{n}")), n.to_string()).unwrap();
     }
     let children: Vec<_> = (1..=12)
-        .map(|n| place.command(&["--backup=numbered", "-T", &n.to_string(), "to/f"]).spawn().unwrap())
+        .map(|n| {
+            place.command(&["--backup=numbered", "-T", &n.to_string(), "to/f"]).spawn().unwrap()
+        })
         .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
@@ -96,28 +110,42 @@ fn the_old_file_never_lacks_its_name_while_it_is_backed_up() {
     let place = Place::with(&[("a", "new"), ("b", "old")]);
     let trace = place.at("trace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=link,linkat,rename,renameat,renameat2,unlink,unlinkat", "-o"]).arg(&trace);
-    strace.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["-b", "a", "b"]).current_dir(place.at(""));
+    strace
+        .args(["-f", "-e", "trace=link,linkat,rename,renameat,renameat2,unlink,unlinkat", "-o"])
+        .arg(&trace);
+    strace
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .args(["-b", "a", "b"])
+        .current_dir(place.at(""));
     run(&mut strace, 0);
     let trace = fs::read_to_string(trace).unwrap();
     let moves_away = |line: &&str| {
-        line.contains("rename") && line.split("\"b\"").next().is_some_and(|start| !start.contains(".aiocp-"))
+        line.contains("rename")
+            && line.split("\"b\"").next().is_some_and(|start| !start.contains(".aiocp-"))
     };
     assert!(!trace.lines().any(|line| line.contains("\"b\"") && moves_away(&line)), "{trace}");
-    assert!(!trace.lines().any(|line| line.contains("unlink") && line.contains("\"b\"")), "{trace}");
+    assert!(
+        !trace.lines().any(|line| line.contains("unlink") && line.contains("\"b\"")),
+        "{trace}"
+    );
 }
 
 #[test]
 fn backups_never_cost_the_source() {
     let place = Place::with(&[("a", "a"), ("a~", "source")]);
     let text = place.refused(&["--backup=simple", "a~", "a"]);
-    assert!(text.contains("cannot replace 'a': its backup would take the place of the source"), "{text}");
+    assert!(
+        text.contains("cannot replace 'a': its backup would take the place of the source"),
+        "{text}"
+    );
     assert_eq!((place.read("a"), place.read("a~")), ("a".into(), "source".into()));
     assert!(place.refused(&["-b", "a", "a"]).contains("source and destination are the same file"));
     // With -f, a copy becomes its backup, and it stays the file that it is.
     let inode = place.inode("a");
     fs::hard_link(place.at("a"), place.at("second")).unwrap();
-    for (flags, backup) in [(&["-b"][..], "a~"), (&["-b"], "a~"), (&["--backup=t"], "a.~1~"), (&["-b"], "a.~2~")] {
+    for (flags, backup) in
+        [(&["-b"][..], "a~"), (&["-b"], "a~"), (&["--backup=t"], "a.~1~"), (&["-b"], "a.~2~")]
+    {
         place.cp(&[flags, &["-f", "a", "a"]].concat());
         assert_eq!((place.read("a"), place.read(backup)), ("a".into(), "a".into()));
         assert_eq!(place.inode("a"), inode, "{backup}");
@@ -140,7 +168,9 @@ fn contents(place: &Place, folder: &str) -> Vec<String> {
 
 #[test]
 fn a_backup_takes_the_place_of_no_copy_and_no_copy_fails_for_one() {
-    for (flag, backup) in [("-b", "f~"), ("--backup=simple", "f~"), ("-S.old", "f.old"), ("--backup=t", "f.~2~")] {
+    for (flag, backup) in
+        [("-b", "f~"), ("--backup=simple", "f~"), ("-S.old", "f.old"), ("--backup=t", "f.~2~")]
+    {
         let source = [("f", "new"), (backup, "kept"), ("f.~1~", "one")];
         let paths = source.map(|(name, text)| (format!("from/{name}"), text));
         let mut files: Vec<_> = paths.iter().map(|(path, text)| (path.as_str(), *text)).collect();
@@ -151,7 +181,8 @@ fn a_backup_takes_the_place_of_no_copy_and_no_copy_fails_for_one() {
             assert_eq!(place.read(&format!("to/{name}")), text, "{flag}: {name}");
         }
         assert_eq!(contents(&place, "to"), ["kept", "new", "old", "one"], "{flag}");
-        // Also where not everything is replaced: what has the name was not there when it was looked at.
+        // Also where not everything is replaced: what has the name was not there when it was looked
+        // at.
         let place = Place::with(&files);
         place.age("to/f", 1_000);
         place.cp(&[flag, "-u", "-T", "from", "to"]);
@@ -168,14 +199,17 @@ fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
     assert_eq!(contents(&place, "to/d"), ["kept", "new", "old"]);
     // At the same time, one or the other first.
     const PAIRS: usize = 200;
-    let names = |folder: &str, suffix: &str| (0..PAIRS).map(|n| format!("{folder}/{n}{suffix}")).collect::<Vec<_>>();
+    let names = |folder: &str, suffix: &str| {
+        (0..PAIRS).map(|n| format!("{folder}/{n}{suffix}")).collect::<Vec<_>>()
+    };
     let (new, kept, old) = (names("x", ""), names("y", "~"), names("z", ""));
     let files: Vec<_> = [(&new, "new"), (&kept, "kept"), (&old, "old")]
         .into_iter()
         .flat_map(|(paths, text)| paths.iter().map(move |path| (path.as_str(), text)))
         .collect();
     let place = Place::with(&files);
-    let operands: Vec<_> = new.iter().zip(&kept).flat_map(|(new, kept)| [new.as_str(), kept]).collect();
+    let operands: Vec<_> =
+        new.iter().zip(&kept).flat_map(|(new, kept)| [new.as_str(), kept]).collect();
     place.cp(&[&["-b"], &operands[..], &["z"]].concat());
     for n in 0..PAIRS {
         assert_eq!(

@@ -39,12 +39,15 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
     let root = folder.path();
     let good = three(root);
     assert_eq!(stdout(&check(root, &[], good.as_bytes(), 0)), "a: OK\nb: OK\nc: OK\n");
-    let mixed =
-        [&line(b"c", "c"), &line(b"x", "b"), &line(b"n", "none"), &line(b"a", "a")].map(|s| s.as_str()).concat();
+    let mixed = [&line(b"c", "c"), &line(b"x", "b"), &line(b"n", "none"), &line(b"a", "a")]
+        .map(|s| s.as_str())
+        .concat();
     let output = check(root, &[], mixed.as_bytes(), 1);
-    assert_eq!(stdout(&output), "c: OK\nb: FAILED\nnone: FAILED (No such file or directory)\na: OK\n");
-    let warnings =
-        "aiosum: WARNING: 1 listed file could not be read\naiosum: WARNING: 1 computed checksum did NOT match\n";
+    assert_eq!(
+        stdout(&output),
+        "c: OK\nb: FAILED\nnone: FAILED (No such file or directory)\na: OK\n"
+    );
+    let warnings = "aiosum: WARNING: 1 listed file could not be read\naiosum: WARNING: 1 computed checksum did NOT match\n";
     assert_eq!(stderr(&output), warnings);
     let output = check(root, &["--quiet"], mixed.as_bytes(), 1);
     assert_eq!(stdout(&output), "b: FAILED\nnone: FAILED (No such file or directory)\n");
@@ -52,14 +55,22 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     let output = check(root, &["--ignore-missing", "--strict", "--warn"], mixed.as_bytes(), 1);
     assert_eq!(stdout(&output), "c: OK\nb: FAILED\na: OK\n");
-    check(root, &["--ignore-missing"], [&good, &line(b"n", "none")].map(|s| s.as_str()).concat().as_bytes(), 0);
+    check(
+        root,
+        &["--ignore-missing"],
+        [&good, &line(b"n", "none")].map(|s| s.as_str()).concat().as_bytes(),
+        0,
+    );
     let output = check(root, &["--ignore-missing"], line(b"n", "none").as_bytes(), 1);
     assert_eq!(stderr(&output), "aiosum: cannot check: no file was there to be verified\n");
     // Several manifests, one of them missing; the others count all the same.
     fs::write(root.join("sums"), &good).unwrap();
     let output = check(root, &["sums", "gone", "-", "."], line(b"c", "c").as_bytes(), 1);
     assert_eq!(stdout(&output), "a: OK\nb: OK\nc: OK\nc: OK\n");
-    assert!(stderr(&output).contains("cannot open 'gone': No such file or directory"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot open 'gone': No such file or directory"),
+        "{output:?}"
+    );
     assert!(stderr(&output).contains("cannot read '.': Is a directory"), "{output:?}");
     // Standard input can be what is checked.
     fs::write(root.join("sums"), line(b"input", "-")).unwrap();
@@ -81,14 +92,17 @@ fn many_lines_keep_their_order_also_when_an_early_file_is_the_slowest() {
             fs::write(root.join(n.to_string()), n.to_string()).unwrap();
         }
         let name = (n * 7 % 200).to_string();
-        manifest += &if n % 11 == 0 { "nonsense\n".to_owned() } else { line(name.as_bytes(), &name) };
+        manifest +=
+            &if n % 11 == 0 { "nonsense\n".to_owned() } else { line(name.as_bytes(), &name) };
         want += &if n % 11 == 0 { String::new() } else { format!("{name}: OK\n") };
     }
     let output = check(root, &[], manifest.as_bytes(), 1);
     assert_eq!(stdout(&output), want);
     let numbers: Vec<u32> = stderr(&output)
         .lines()
-        .filter_map(|line| line.strip_prefix("aiosum: cannot read line ")?.split(' ').next()?.parse().ok())
+        .filter_map(|line| {
+            line.strip_prefix("aiosum: cannot read line ")?.split(' ').next()?.parse().ok()
+        })
         .collect();
     assert_eq!(numbers, (0..6000).step_by(11).map(|n| n + 2).collect::<Vec<_>>());
 }
@@ -109,11 +123,15 @@ fn keyed_and_derived_lines_are_checked_with_their_mode_alone() {
     check(root, &["--derive-key=x"], &derived, 0);
     check(root, &["--derive-key=y"], &derived, 1);
     // A line that needs no key is no way around it.
-    let plain = run(aiosum().current_dir(root).args(["--algorithm=sha256", "--tag"]).args(names), 0).stdout;
+    let plain =
+        run(aiosum().current_dir(root).args(["--algorithm=sha256", "--tag"]).args(names), 0).stdout;
     fs::write(root.join("plain"), &plain).unwrap();
     check(root, &["plain"], b"", 0);
     let output = check(root, &["--keyed", "plain"], &key, 1);
-    assert!(stderr(&output).contains("it is a line of SHA256, and BLAKE3 is asked for"), "{output:?}");
+    assert!(
+        stderr(&output).contains("it is a line of SHA256, and BLAKE3 is asked for"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -123,7 +141,10 @@ fn what_is_no_manifest_does_not_flood_the_terminal() {
     let named = |args: &[&str]| stderr(&check(folder.path(), args, manifest.as_bytes(), 1));
     let said = named(&[]);
     assert_eq!(said.matches("aiosum: cannot read line ").count(), 100, "{said}");
-    assert!(said.contains("\naiosum: 900 more such lines are not named; --warn names all\n"), "{said}");
+    assert!(
+        said.contains("\naiosum: 900 more such lines are not named; --warn names all\n"),
+        "{said}"
+    );
     assert!(said.contains("\naiosum: WARNING: 1000 lines are improperly formatted\n"), "{said}");
     assert_eq!(named(&["--warn"]).matches("aiosum: cannot read line ").count(), 1000);
     assert_eq!(named(&["--status"]).lines().count(), 1, "that no line is a good one");
@@ -142,21 +163,28 @@ fn malformed_lines_are_each_named_and_fail() {
         (format!("{zeros}  \n"), "the name is empty"),
         (format!("{zeros}  a\0b\n"), "there is a NUL in the name (see --zero)"),
         (format!("\\{zeros}  a\\x\n"), "a backslash in the name begins no escape"),
-        (format!("{}  a\n", &zeros[2..]), "the hash is not the 64 hexadecimal digits of BLAKE3 (see --algorithm)"),
+        (
+            format!("{}  a\n", &zeros[2..]),
+            "the hash is not the 64 hexadecimal digits of BLAKE3 (see --algorithm)",
+        ),
         (format!("{zeros}  {}\n", "x".repeat(70_000)), "the line is longer than 16384 bytes"),
     ] {
         let manifest = [&good, &bad, &line(b"a", "a")].map(|s| s.as_str()).concat();
         let output = check(root, &[], manifest.as_bytes(), 1);
         assert_eq!(stdout(&output), "a: OK\nb: OK\nc: OK\na: OK\n");
-        let said =
-            format!("aiosum: cannot read line 4 of '-': {reason}\naiosum: WARNING: 1 line is improperly formatted\n");
+        let said = format!(
+            "aiosum: cannot read line 4 of '-': {reason}\naiosum: WARNING: 1 line is improperly formatted\n"
+        );
         assert_eq!(stderr(&output), said);
         let output = check(root, &["--status"], manifest.as_bytes(), 1);
         assert!(output.stdout.is_empty() && output.stderr.is_empty());
     }
     for empty in [&b""[..], b"\n", b"junk", &noise(100_000, 5)] {
         let output = check(root, &[], empty, 1);
-        assert!(stderr(&output).contains("cannot check '-': no line in it is properly formatted"), "{output:?}");
+        assert!(
+            stderr(&output).contains("cannot check '-': no line in it is properly formatted"),
+            "{output:?}"
+        );
         assert!(output.stdout.is_empty());
     }
     // A comment is one where coreutils has them.
@@ -189,7 +217,10 @@ fn an_endless_line_takes_no_memory() {
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), "a: OK\n".to_owned()));
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
+        .unwrap();
     assert!(peak.parse::<u64>().unwrap() < 64 << 10, "{peak} KiB");
 }
 
@@ -200,7 +231,8 @@ fn a_check_reads_regular_files_alone_and_waits_for_nothing() {
     three(root);
     fs::create_dir(root.join("dir")).unwrap();
     let fifo = root.join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     symlink("a", root.join("link")).unwrap();
     let above = format!("../{}/a", root.file_name().unwrap().to_str().unwrap());
     let absolute = root.join("a").to_str().unwrap().to_owned();
@@ -230,8 +262,12 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
     let all = run(aiosum().current_dir(&root).arg("."), 0).stdout;
     check(&root, &["--audit", "."], &all, 0);
     // However the directory and the names are written, and with the manifest in it.
-    for (cwd, dir) in [(folder.path(), "tree"), (folder.path(), "way"), (folder.path(), "./tree/"), (&*root, "../tree")]
-    {
+    for (cwd, dir) in [
+        (folder.path(), "tree"),
+        (folder.path(), "way"),
+        (folder.path(), "./tree/"),
+        (&*root, "../tree"),
+    ] {
         let operand = if cwd == root { "." } else { dir };
         let lines = run(aiosum().current_dir(cwd).arg(operand), 0).stdout;
         fs::write(root.join("sums"), lines).unwrap();
@@ -242,15 +278,18 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
     }
     fs::write(root.join("sub/new\nname"), "").unwrap();
     fs::write(root.join("b.new"), "").unwrap();
-    let output = check(folder.path(), &["--audit", "tree", "-"], line(b"a", "tree/a").as_bytes(), 1);
+    let output =
+        check(folder.path(), &["--audit", "tree", "-"], line(b"a", "tree/a").as_bytes(), 1);
     let want = "tree/a: OK\ntree/b: FAILED (no manifest names it)\ntree/b.new: FAILED (no manifest names it)\n\
                 tree/c: FAILED (no manifest names it)\ntree/sub/deep/x: FAILED (no manifest names it)\n\
                 \\tree/sub/new\\nname: FAILED (no manifest names it)\n";
     assert_eq!(stdout(&output), want);
     assert_eq!(stderr(&output), "aiosum: WARNING: 5 files are in no manifest\n");
     let outside = folder.path().join("outside").to_str().unwrap().to_owned();
-    let names = ["../outside", "out", &outside, "/etc/passwd", "sub/../../outside", "in/deep/x", "-", "."];
-    let manifest = names.map(|name| line(if name == "in/deep/x" { b"x" } else { b"outside" }, name)).concat();
+    let names =
+        ["../outside", "out", &outside, "/etc/passwd", "sub/../../outside", "in/deep/x", "-", "."];
+    let manifest =
+        names.map(|name| line(if name == "in/deep/x" { b"x" } else { b"outside" }, name)).concat();
     let output = check(&root, &["--audit", "."], manifest.as_bytes(), 1);
     let verdicts: Vec<String> = stdout(&output).lines().take(8).map(str::to_owned).collect();
     for (name, verdict) in names.iter().zip(&verdicts) {
@@ -269,7 +308,8 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// A manifest whose bytes were changed anyhow never panics, and is never read as OK for a file that differs.
+    /// A manifest whose bytes were changed anyhow never panics, and is never read as OK for a file
+    /// that differs.
     #[test]
     fn a_mutated_manifest_never_passes_what_differs(
         algorithm in prop::sample::select(vec!["blake3", "sha256", "sha1", "md5", "xxh128"]),

@@ -27,24 +27,33 @@ fn help_is_one_screen_on_a_terminal_and_shorter_with_h() {
             text(run(Command::new("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
         };
         let (long, short) = (on_terminal("--help"), on_terminal("-h"));
-        // A terminal of 24 lines also shows the command itself, the prompt after it, and maybe a status line.
+        // A terminal of 24 lines also shows the command itself, the prompt after it, and maybe a
+        // status line.
         assert!(long.lines().count() <= 21, "{long}");
-        assert!(long.lines().chain(short.lines()).all(|line| line.chars().count() <= 79), "{long}{short}");
+        assert!(
+            long.lines().chain(short.lines()).all(|line| line.chars().count() <= 79),
+            "{long}{short}"
+        );
         assert!(short.lines().count() < long.lines().count(), "{short}");
     }
 }
 
 #[test]
 fn help_into_a_pipe_has_every_flag() {
-    for (mut command, mut table) in [(aiocp(), aiocp::cli::aiocp::command()), (aiosum(), aiocp::cli::aiosum::command())]
+    for (mut command, mut table) in
+        [(aiocp(), aiocp::cli::aiocp::command()), (aiosum(), aiocp::cli::aiosum::command())]
     {
         let help = text(run(command.arg("--help"), 0).stdout);
         table.build();
         let mut flags = 0;
         for arg in table.get_arguments().filter(|arg| !arg.is_positional()) {
-            let flag =
-                arg.get_long().map_or_else(|| format!("-{}", arg.get_short().unwrap()), |long| format!("--{long}"));
-            let is_row = |line: &str| line.starts_with("  ") && line.split([' ', ',', '[']).any(|word| word == flag);
+            let flag = arg.get_long().map_or_else(
+                || format!("-{}", arg.get_short().unwrap()),
+                |long| format!("--{long}"),
+            );
+            let is_row = |line: &str| {
+                line.starts_with("  ") && line.split([' ', ',', '[']).any(|word| word == flag)
+            };
             assert!(help.lines().any(is_row), "{flag} is missing in {help}");
             flags += 1;
         }
@@ -86,9 +95,17 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
         // clap would say that `-- -Z` makes a value of it, which hardly anybody wants.
         (&["-Z", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
         (&["-aZ", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
-        (&["--direct=perhaps", "a", "b"], "'perhaps' is no value for '--direct'", "it takes auto, always, never"),
+        (
+            &["--direct=perhaps", "a", "b"],
+            "'perhaps' is no value for '--direct'",
+            "it takes auto, always, never",
+        ),
         (&["a", "b", "--direct"], "'--direct' needs a value", "it takes auto, always, never"),
-        (&["--update=", "a", "b"], "'--update' needs a value", "it takes all, none, none-fail, older"),
+        (
+            &["--update=", "a", "b"],
+            "'--update' needs a value",
+            "it takes all, none, none-fail, older",
+        ),
         (
             &["--verbose=3", "a", "b"],
             "'--verbose' takes no value, and '3' was given",
@@ -109,8 +126,16 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
             "'3K' is no value for '--block-size': it is not a power of two from 4K to 64M",
             "'aiocp --help' shows how it is used",
         ),
-        (&["--bad\nline", "a", "b"], "unknown option '--bad\\nline'", "'aiocp --help' shows how it is used"),
-        (&["--manifest", "a", "b"], "a destination is missing after 'b'", "--manifest took 'a' as its FILE"),
+        (
+            &["--bad\nline", "a", "b"],
+            "unknown option '--bad\\nline'",
+            "'aiocp --help' shows how it is used",
+        ),
+        (
+            &["--manifest", "a", "b"],
+            "a destination is missing after 'b'",
+            "--manifest took 'a' as its FILE",
+        ),
         (&["a"], "a destination is missing after 'a'", "'aiocp --help' shows how it is used"),
         (&[], "a SOURCE is missing", "'aiocp --help' shows how it is used"),
     ] {
@@ -127,7 +152,8 @@ fn help_that_cannot_be_written_is_no_success() {
     assert!(stderr(&output).starts_with("aiocp: cannot write to stdout: "), "{output:?}");
 }
 
-/// What it says when the call of this name fails with this error, from the first time or a later one on.
+/// What it says when the call of this name fails with this error, from the first time or a later
+/// one on.
 fn said_when(call: &str, error: &str, args: &[&str], place: &std::path::Path) -> String {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
     let mut command = strace(&["-e", &trace, "-e", &inject], &place.join("trace"));
@@ -180,20 +206,29 @@ fn a_failure_that_something_can_be_done_about_says_what() {
     let (what, hint) = said.split_once('\n').unwrap();
     assert!(what.starts_with("aiocp: cannot start the copy: io_setup for "), "{said}");
     assert!(what.contains("/proc/sys/fs/aio-max-nr ("), "{said}");
-    assert_eq!(hint, "aiocp: hint: raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel\n");
+    assert_eq!(
+        hint,
+        "aiocp: hint: raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel\n"
+    );
     let said = said_when("io_setup", "EPERM", &["--engine=kernel", "file", "to"], folder.path());
-    assert!(said.ends_with("\naiocp: hint: without --engine=kernel, threads do its work\n"), "{said}");
-    for (to, hint) in [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")] {
+    assert!(
+        said.ends_with("\naiocp: hint: without --engine=kernel, threads do its work\n"),
+        "{said}"
+    );
+    for (to, hint) in
+        [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")]
+    {
         let said = stderr(&run(aiocp().current_dir(&folder).args(["file", to]), 1));
-        assert!(said.starts_with(&format!("aiocp: cannot create '{to}': Not a directory\n{hint}")), "{said}");
+        assert!(
+            said.starts_with(&format!("aiocp: cannot create '{to}': Not a directory\n{hint}")),
+            "{said}"
+        );
     }
     let said = stderr(&run(aiocp().current_dir(&folder).args(["file", "nowhere/to"]), 1));
     let hint = "the folder that it is to go into does not exist; mkdir -p makes it";
-    assert!(
-        said.starts_with(&format!(
-            "aiocp: cannot create 'nowhere/to': No such file or directory\naiocp: hint: {hint}\n"
-        ))
-    );
+    assert!(said.starts_with(&format!(
+        "aiocp: cannot create 'nowhere/to': No such file or directory\naiocp: hint: {hint}\n"
+    )));
 }
 
 #[test]
@@ -209,8 +244,10 @@ fn a_full_disk_says_how_much_is_missing_and_a_read_only_one_that_it_is() {
         let mut lines = said.lines();
         assert!(lines.next().unwrap().contains(": No space left on device"), "{said}");
         let hint = lines.next().unwrap();
-        let numbers: Vec<u64> =
-            hint.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<u64> = hint
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|word| word.parse().ok())
+            .collect();
         let [needed, left, missing] = numbers[..] else { panic!("{hint}") };
         assert_eq!((needed, missing), (40 << 20, (40 << 20) - left), "{hint}");
         assert!((16 << 20..=24 << 20).contains(&left), "{kind}: {hint}");
@@ -222,7 +259,10 @@ fn a_full_disk_says_how_much_is_missing_and_a_read_only_one_that_it_is() {
     fs::write(folder.path().join("file"), "contents").unwrap();
     let said = stderr(&run(aiocp().arg(folder.path().join("file")).arg(&mounted.path), 1));
     let (what, rest) = said.split_once('\n').unwrap();
-    assert!(what.starts_with("aiocp: cannot create ") && what.ends_with(": Read-only file system"), "{said}");
+    assert!(
+        what.starts_with("aiocp: cannot create ") && what.ends_with(": Read-only file system"),
+        "{said}"
+    );
     assert!(rest.starts_with("aiocp: hint: the filesystem is mounted read-only"), "{said}");
 }
 
@@ -232,15 +272,23 @@ fn help_is_a_line_or_two_a_flag_and_the_brief_one_is_shorter() {
     let (brief, full) = (text("-h"), text("--help"));
     assert!(brief.lines().count() + 25 < full.lines().count(), "{full}");
     let (mut others, mut more) = (0, 0);
-    for line in full.lines().chain(String::from_utf8(run(aiosum().arg("--help"), 0).stdout).unwrap().lines()) {
+    for line in full
+        .lines()
+        .chain(String::from_utf8(run(aiosum().arg("--help"), 0).stdout).unwrap().lines())
+    {
         let is_flag = line.trim_start().starts_with('-');
         more = if line.starts_with("          ") { more + 1 } else { 0 };
         others += usize::from(!is_flag && more == 0);
         assert!(line.len() <= 80 && more < 2, "{line}");
     }
     assert!(others < 40, "usage and headings beside the flags: {full}");
-    assert!(brief.contains("--archive") && !brief.contains("--queue-depth") && full.contains("--queue-depth"));
-    for heading in ["What:", "Existing files:", "Selection:", "Verification:", "Tuning:", "Seeing:"] {
+    assert!(
+        brief.contains("--archive")
+            && !brief.contains("--queue-depth")
+            && full.contains("--queue-depth")
+    );
+    for heading in ["What:", "Existing files:", "Selection:", "Verification:", "Tuning:", "Seeing:"]
+    {
         assert!(full.lines().any(|line| line == heading), "{heading}");
     }
 }
@@ -259,7 +307,10 @@ fn closed_standard_error_changes_no_exit_code_of_a_failure() {
     assert_eq!(with_closed_stderr(aiosum().current_dir(&folder).arg("missing")), Some(1));
     assert_eq!(with_closed_stderr(aiocp().arg("--no-such-option")), Some(2));
     fs::write(folder.path().join("a"), "x").unwrap();
-    assert_eq!(with_closed_stderr(aiocp().current_dir(&folder).args(["--progress", "a", "b"])), Some(1));
+    assert_eq!(
+        with_closed_stderr(aiocp().current_dir(&folder).args(["--progress", "a", "b"])),
+        Some(1)
+    );
     assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"x");
 }
 
@@ -269,8 +320,14 @@ fn what_helps_many_files_is_said_once() {
     let place = |name: &str| folder.path().join(name);
     fs::create_dir(place("from")).unwrap();
     for name in ["a", "b", "c"] {
-        rustix::fs::mknodat(rustix::fs::CWD, place("from").join(name), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place("from").join(name),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
     }
     let said = stderr(&run(aiocp().arg(place("from")).arg(place("to")), 1));
     assert_eq!(said.matches("cannot copy").count(), 3, "{said}");

@@ -1,4 +1,5 @@
-//! The command as a person meets it: what is copied where, what is refused and how, and that nothing is ever half there.
+//! The command as a person meets it: what is copied where, what is refused and how, and that
+//! nothing is ever half there.
 
 mod common;
 
@@ -16,8 +17,13 @@ fn a_tree_is_copied_faithfully_with_its_manifest() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
-    for options in [&["--direct=auto"][..], &["--direct=never"], &["--no-sync", "--threads=1", "--queue-depth=1"]] {
-        let output = run(aiocp().args(options).args(["--manifest", "-"]).arg(&source).arg(&target), 0);
+    for options in [
+        &["--direct=auto"][..],
+        &["--direct=never"],
+        &["--no-sync", "--threads=1", "--queue-depth=1"],
+    ] {
+        let output =
+            run(aiocp().args(options).args(["--manifest", "-"]).arg(&source).arg(&target), 0);
         assert_eq!(describe(&source), describe(&target), "{options:?}");
         check_manifest(std::str::from_utf8(&output.stdout).unwrap(), &target);
         fs::remove_dir_all(&target).unwrap();
@@ -68,7 +74,10 @@ fn destinations_are_read_as_cp_reads_them() {
     assert!(at("link").is_symlink());
     symlink("gone", at("dangling")).unwrap();
     let output = cp(&["other", "dangling"], 1);
-    assert!(stderr(&output).contains("cannot write through dangling link 'dangling'"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot write through dangling link 'dangling'"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -81,7 +90,8 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
     fs::write(at("dir/x"), "x").unwrap();
     fs::create_dir(at("blocked")).unwrap();
     fs::write(at("blocked/dir"), "in the way").unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     for (args, text) in [
         (&["missing", "new"][..], "cannot stat 'missing': No such file or directory"),
         (&["missing/x", "new"], "cannot open 'missing/x': No such file or directory"),
@@ -93,14 +103,29 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
         ),
         (&["-t", "file", "dir"], "cannot copy into 'file': Not a directory"),
         (&["-t", "none", "dir"], "cannot copy into 'none': No such file or directory"),
-        (&["dir", "dir"], "cannot copy directory to 'dir/dir': the destination lies inside the source, 'dir'"),
+        (
+            &["dir", "dir"],
+            "cannot copy directory to 'dir/dir': the destination lies inside the source, 'dir'",
+        ),
         (&["dir", "dir/sub/new"], "the destination lies inside the source, 'dir'"),
-        (&["-T", "dir", "dir"], "cannot copy directory to 'dir': source and destination are the same file"),
+        (
+            &["-T", "dir", "dir"],
+            "cannot copy directory to 'dir': source and destination are the same file",
+        ),
         (&["file", "file"], "cannot replace 'file': source and destination are the same file"),
         (&["file", "."], "cannot replace './file': source and destination are the same file"),
-        (&["file", "into"], "cannot replace 'into/file': a directory cannot be overwritten with a non-directory"),
-        (&["dir", "file"], "cannot create directory 'file': a non-directory cannot be overwritten with a directory"),
-        (&["dir", "blocked"], "cannot create directory 'blocked/dir': a non-directory cannot be overwritten"),
+        (
+            &["file", "into"],
+            "cannot replace 'into/file': a directory cannot be overwritten with a non-directory",
+        ),
+        (
+            &["dir", "file"],
+            "cannot create directory 'file': a non-directory cannot be overwritten with a directory",
+        ),
+        (
+            &["dir", "blocked"],
+            "cannot create directory 'blocked/dir': a non-directory cannot be overwritten",
+        ),
         (&["fifo", "new"], "cannot copy 'fifo': it is a FIFO, which is not copied"),
     ] {
         let output = run(aiocp().current_dir(folder.path()).args(args), 1);
@@ -120,7 +145,10 @@ fn links_are_never_copied_over_what_they_lead_to() {
     fs::write(at("f"), "data").unwrap();
     symlink("f", at("l1")).unwrap();
     symlink("f", at("l2")).unwrap();
-    assert!(stderr(&cp(&["l1", "f"], 1)).contains("cannot replace 'f': source and destination are the same file"));
+    assert!(
+        stderr(&cp(&["l1", "f"], 1))
+            .contains("cannot replace 'f': source and destination are the same file")
+    );
     cp(&["l1", "l2"], 0);
     assert_eq!(fs::read_link(at("l2")).unwrap(), Path::new("f"));
     // The same inside a tree that is merged.
@@ -142,11 +170,18 @@ fn two_sources_of_one_name_are_refused_and_a_fifo_is_not_overwritten() {
         fs::write(at(name).join("x"), name).unwrap();
     }
     let output = run(aiocp().current_dir(folder.path()).args(["a/x", "b/x", "into"]), 1);
-    assert!(stderr(&output).contains("cannot copy 'b/x': another source has the same name there"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot copy 'b/x': another source has the same name there"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(at("into/x")).unwrap(), b"a");
-    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     let output = run(aiocp().current_dir(folder.path()).args(["a/x", "fifo"]), 1);
-    assert!(stderr(&output).contains("cannot replace 'fifo': a FIFO is not overwritten with a file"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot replace 'fifo': a FIFO is not overwritten with a file"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -172,15 +207,27 @@ fn one_failing_file_does_not_stop_the_others() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
-    rustix::fs::mknodat(rustix::fs::CWD, source.join("many/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        source.join("many/fifo"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     let output = run(aiocp().arg(&source).arg(&target), 1);
-    assert!(stderr(&output).ends_with("aiocp: 1 failure, named above; 315 files were copied\n"), "{output:?}");
+    assert!(
+        stderr(&output).ends_with("aiocp: 1 failure, named above; 315 files were copied\n"),
+        "{output:?}"
+    );
     fs::remove_file(source.join("many/fifo")).unwrap();
     let (have, want) = (describe(&target), describe(&source));
     let differ: Vec<_> = want.iter().filter(|(path, line)| have.get(*path) != Some(line)).collect();
     // The removal changed the directory's own time, and nothing else differs.
-    assert_eq!(differ.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>(), [Path::new("many")]);
+    assert_eq!(
+        differ.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>(),
+        [Path::new("many")]
+    );
 }
 
 #[test]
@@ -194,19 +241,26 @@ fn an_unreadable_file_is_named() {
     fs::create_dir(folder.path().join("passage")).unwrap();
     fs::create_dir(folder.path().join("passage/own")).unwrap();
     fs::set_permissions(folder.path().join("passage"), fs::Permissions::from_mode(0o711)).unwrap();
-    fs::set_permissions(folder.path().join("passage/own"), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(folder.path().join("passage/own"), fs::Permissions::from_mode(0o777))
+        .unwrap();
     let binary = folder.path().join("aiocp");
     fs::copy(assert_cmd::cargo::cargo_bin!("aiocp"), &binary).unwrap();
     fs::create_dir(folder.path().join("source")).unwrap();
     fs::create_dir(folder.path().join("source/closed")).unwrap();
     fs::write(folder.path().join("source/secret"), "s").unwrap();
     fs::write(folder.path().join("source/open"), "o").unwrap();
-    fs::set_permissions(folder.path().join("source/open"), fs::Permissions::from_mode(0o4755)).unwrap();
-    fs::set_permissions(folder.path().join("source/secret"), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(folder.path().join("source/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(folder.path().join("source/open"), fs::Permissions::from_mode(0o4755))
+        .unwrap();
+    fs::set_permissions(folder.path().join("source/secret"), fs::Permissions::from_mode(0o600))
+        .unwrap();
+    fs::set_permissions(folder.path().join("source/closed"), fs::Permissions::from_mode(0o700))
+        .unwrap();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let mut command = std::process::Command::new("setpriv");
-    let output = run(command.args(nobody).arg(&binary).args(["source", "target"]).current_dir(folder.path()), 1);
+    let output = run(
+        command.args(nobody).arg(&binary).args(["source", "target"]).current_dir(folder.path()),
+        1,
+    );
     let text = stderr(&output);
     assert!(text.contains("cannot open 'source/secret': Permission denied"), "{text}");
     assert!(text.contains("cannot open directory 'source/closed': Permission denied"), "{text}");
@@ -214,7 +268,11 @@ fn an_unreadable_file_is_named() {
     assert_eq!(copied.mode() & 0o7777, 0o755, "setuid is not given to a file of another owner");
     assert_eq!(copied.uid(), 65534);
     let mut command = std::process::Command::new("setpriv");
-    command.args(nobody).arg(&binary).args(["target", "passage/own/copy"]).current_dir(folder.path());
+    command
+        .args(nobody)
+        .arg(&binary)
+        .args(["target", "passage/own/copy"])
+        .current_dir(folder.path());
     run(&mut command, 0);
     assert_eq!(fs::read(folder.path().join("passage/own/copy/open")).unwrap(), b"o");
 }
@@ -239,14 +297,18 @@ fn a_source_that_changes_is_an_error() {
                 }
             });
             std::thread::sleep(Duration::from_millis(20));
-            // The kernel's clock for change times has ticks: a copy within one tick sees none, so a few are made.
+            // The kernel's clock for change times has ticks: a copy within one tick sees none, so a
+            // few are made.
             let outputs = (0..50).map(|_| aiocp().arg(&source).arg(&target).output().unwrap());
             let failed = outputs.into_iter().find(|output| !output.status.success());
             stop.store(true, Ordering::Relaxed);
             failed.expect("one of the copies meets a change")
         });
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("the source changed while it was being copied"), "{output:?}");
+        assert!(
+            stderr(&output).contains("the source changed while it was being copied"),
+            "{output:?}"
+        );
         assert!(litter(folder.path()).is_empty());
     }
 }
@@ -268,7 +330,8 @@ fn a_killed_copy_leaves_only_whole_files_under_final_names() {
             continue;
         }
         for (path, line) in describe(&target) {
-            // Anybody's directories may not have their modes and times yet; a file is what it is to be.
+            // Anybody's directories may not have their modes and times yet; a file is what it is to
+            // be.
             if fs::symlink_metadata(target.join(&path)).unwrap().is_file()
                 && !litter(&target).contains(&target.join(&path))
             {
@@ -277,7 +340,8 @@ fn a_killed_copy_leaves_only_whole_files_under_final_names() {
         }
     }
     assert!(killed > 0, "no copy was slow enough to be killed");
-    // Replacing in one step takes a second name for a moment, which a kill at that moment leaves. On a busy machine none may have come so far.
+    // Replacing in one step takes a second name for a moment, which a kill at that moment leaves.
+    // On a busy machine none may have come so far.
     if target.exists() {
         litter(&target).into_iter().for_each(|path| fs::remove_file(path).unwrap());
     }
@@ -298,19 +362,24 @@ fn names_of_any_bytes_and_long_paths_are_copied() {
     let name = "d".repeat(200);
     for _ in 0..30 {
         rustix::fs::mkdirat(&dir, &name, 0o755.into()).unwrap();
-        dir = rustix::fs::openat(&dir, &name, rustix::fs::OFlags::DIRECTORY, 0.into()).unwrap().into();
+        dir = rustix::fs::openat(&dir, &name, rustix::fs::OFlags::DIRECTORY, 0.into())
+            .unwrap()
+            .into();
     }
     let make = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
     rustix::fs::openat(&dir, "deep", make, 0o644.into()).unwrap();
     let target = folder.path().join("target");
     let output = run(aiocp().args(["--stats"]).arg(&source).arg(&target), 0);
     let stats = String::from_utf8_lossy(&output.stdout);
-    let figures = ["files", "direct files", "directories", "written bytes"].map(|name| figure(&stats, name));
+    let figures =
+        ["files", "direct files", "directories", "written bytes"].map(|name| figure(&stats, name));
     assert_eq!(figures, [3, 0, 31, 7], "{stats}");
     assert_eq!(fs::read(target.join(odd)).unwrap(), b"odd");
     let mut dir = std::fs::File::open(&target).unwrap();
     for _ in 0..30 {
-        dir = rustix::fs::openat(&dir, &name, rustix::fs::OFlags::DIRECTORY, 0.into()).unwrap().into();
+        dir = rustix::fs::openat(&dir, &name, rustix::fs::OFlags::DIRECTORY, 0.into())
+            .unwrap()
+            .into();
     }
     assert!(rustix::fs::statat(&dir, "deep", rustix::fs::AtFlags::empty()).is_ok());
 }
@@ -319,7 +388,8 @@ fn names_of_any_bytes_and_long_paths_are_copied() {
 fn a_manifest_that_cannot_be_written_costs_no_copy() {
     let folder = folder();
     fs::write(folder.path().join("a"), "a").unwrap();
-    let output = run(aiocp().current_dir(folder.path()).args(["--manifest", "none/m", "a", "b"]), 1);
+    let output =
+        run(aiocp().current_dir(folder.path()).args(["--manifest", "none/m", "a", "b"]), 1);
     assert_eq!(stderr(&output), "aiocp: cannot write 'none/m': No such file or directory\n");
     assert!(!folder.path().join("b").exists());
     fs::create_dir(folder.path().join("dir")).unwrap();
@@ -335,9 +405,11 @@ fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
     let cp = |args: &[&str], code| run(aiocp().current_dir(folder.path()).args(args), code);
     fs::create_dir(at("dir")).unwrap();
     fs::write(at("dir/f"), "f").unwrap();
-    for args in
-        [&["--manifest", "dir/f", "dir/f", "g"][..], &["--manifest=g", "dir/f", "g"], &["--manifest=d2/f", "dir", "d2"]]
-    {
+    for args in [
+        &["--manifest", "dir/f", "dir/f", "g"][..],
+        &["--manifest=g", "dir/f", "g"],
+        &["--manifest=d2/f", "dir", "d2"],
+    ] {
         let output = cp(args, 1);
         assert!(stderr(&output).contains("the manifest would overwrite"), "{output:?}");
         assert_eq!(fs::read(at("dir/f")).unwrap(), b"f");
@@ -358,15 +430,21 @@ fn few_threads_are_enough() {
     }
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    for program in [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")] {
+    for program in [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")]
+    {
         fs::copy(program, at(program.file_name().unwrap().to_str().unwrap())).unwrap();
     }
     fs::create_dir(at("s")).unwrap();
     (0..12).for_each(|n| fs::write(at("s").join(n.to_string()), noise(n, 1)).unwrap());
     fs::write(at("s/big"), noise(5 << 20, 2)).unwrap();
     must(std::process::Command::new("chown").args(["-R", "61234"]).arg(folder.path()));
-    // The thread of signals, the one that watches, the loop and one worker; none is left for syncs and hashes.
-    for script in ["./aiocp --verify --manifest=m -T s t", "./aiosum s/big > b", "cd t && ../aiosum --check ../m"] {
+    // The thread of signals, the one that watches, the loop and one worker; none is left for syncs
+    // and hashes.
+    for script in [
+        "./aiocp --verify --manifest=m -T s t",
+        "./aiosum s/big > b",
+        "cd t && ../aiosum --check ../m",
+    ] {
         let mut command = std::process::Command::new("setpriv");
         command.args(["--reuid=61234", "--regid=61234", "--clear-groups", "bash", "-c"]);
         command.arg(format!("cd {} && ulimit -u 7 && {script}", folder.path().display()));
@@ -383,12 +461,18 @@ fn few_open_files_are_enough() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
     fs::create_dir(source.join("more files")).unwrap();
-    (0..200).for_each(|n| fs::write(source.join("more files").join(n.to_string()), noise(n, 1)).unwrap());
-    let (aiocp, aiosum) = (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
+    (0..200).for_each(|n| {
+        fs::write(source.join("more files").join(n.to_string()), noise(n, 1)).unwrap()
+    });
+    let (aiocp, aiosum) =
+        (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
     for limit in [48, 64, 128] {
         let sh = |program: &Path, flags: &[&str], operands: &[&Path]| {
             let mut command = std::process::Command::new("sh");
-            command.args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)]).arg(program).args(flags);
+            command
+                .args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)])
+                .arg(program)
+                .args(flags);
             run(command.args(operands), 0)
         };
         sh(aiocp, &["-T"], &[&source, &target]);

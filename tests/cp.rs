@@ -1,5 +1,5 @@
-//! The same command with GNU cp and with aiocp, on random trees, over random destinations, with random options: the trees that
-//! result are the same, and so is whether the exit code is 0.
+//! The same command with GNU cp and with aiocp, on random trees, over random destinations, with
+//! random options: the trees that result are the same, and so is whether the exit code is 0.
 
 mod common;
 
@@ -34,20 +34,30 @@ enum Then {
 }
 use Then::{NoDirectoryTimes, NoSpecialBits, Out};
 
-/// Every deliberate difference from cp, by the name that it has in the manual (man/aiocp.sections.roff, DIFFERENCES FROM CP), which
-/// cases meet it, by what is asked and by what cp says, and what becomes of them. All others have to agree.
+/// Every deliberate difference from cp, by the name that it has in the manual
+/// (man/aiocp.sections.roff, DIFFERENCES FROM CP), which cases meet it, by what is asked and by
+/// what cp says, and what becomes of them. All others have to agree.
 const DIFFERENCES: [(&str, Then, Meets); 20] = [
     // cp writes into the file that stands there: through its other names, and through a link.
     ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
         let kept = case.options.iter().any(|option| option.starts_with("--no-preserve"))
-            || case.standing().into_iter().any(|planted| planted.owner != 0 || planted.extra != Extra::Nothing);
-        (several_names || (case.stands(|_| true) && kept)) && !case.replaces() && !case.links_instead()
+            || case
+                .standing()
+                .into_iter()
+                .any(|planted| planted.owner != 0 || planted.extra != Extra::Nothing);
+        (several_names || (case.stands(|_| true) && kept))
+            && !case.replaces()
+            && !case.links_instead()
     }),
     // cp waits for somebody to read from it.
-    ("a FIFO is not overwritten", Out, |case, _| case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()),
+    ("a FIFO is not overwritten", Out, |case, _| {
+        case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()
+    }),
     // cp -r makes new ones.
-    ("FIFOs, sockets and devices", Out, |case, _| case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")),
+    ("FIFOs, sockets and devices", Out, |case, _| {
+        case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")
+    }),
     // cp gives them to a copy that belongs to somebody else, as what stands there may.
     ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
         let bits = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o6000 != 0);
@@ -61,8 +71,11 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
         let drops = case.option("--no-preserve=mode") || case.option("--no-preserve=all");
         drops && case.has(|node| matches!(node, Node::Dir { mode } if mode & 0o7000 != 0))
     }),
-    // cp replaces a regular file that has other names, and a link, also without -f, but not with -L or -H.
-    ("-l and -s replace", Out, |case, _| case.links_instead() && !case.replaces() && case.stands(|_| true)),
+    // cp replaces a regular file that has other names, and a link, also without -f, but not with -L
+    // or -H.
+    ("-l and -s replace", Out, |case, _| {
+        case.links_instead() && !case.replaces() && case.stands(|_| true)
+    }),
     // cp fails: a link cannot be made where something stands.
     ("a symbolic link replaces", Out, |case, _| {
         case.has(|node| matches!(node, Node::Link(_)))
@@ -70,7 +83,8 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
             && !case.replaces()
             && (case.option("-H") || case.option("--attributes-only"))
     }),
-    // cp begins, and stops when it meets itself, or before that something in its way; through a followed link it does not notice.
+    // cp begins, and stops when it meets itself, or before that something in its way; through a
+    // followed link it does not notice.
     ("inside SOURCE is refused before", Out, |case, said| {
         let (sources, destination) = case.sources_and_destination();
         let inside = || sources.iter().any(|source| Path::new(destination).starts_with(source));
@@ -89,9 +103,13 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
         case.stands(|_| true) && said.contains("relative symbolic links")
     }),
     // cp does not set them again when a later SOURCE goes there too.
-    ("the last copy into them", NoDirectoryTimes, |case, _| case.option("--parents") && case.operands.len() > 2),
+    ("the last copy into them", NoDirectoryTimes, |case, _| {
+        case.option("--parents") && case.operands.len() > 2
+    }),
     // cp 9.1 moves them from a directory that is named as DEST into the working directory.
-    ("stand where the file is", Out, |case, _| case.option("--backup=simple") && case.operands[0] != "-T"),
+    ("stand where the file is", Out, |case, _| {
+        case.option("--backup=simple") && case.operands[0] != "-T"
+    }),
     // cp moves the old file over the copy, or the copy to a backup of its own, as they come.
     ("takes the place of no copy", Out, |case, _| {
         let goals = case.goals();
@@ -101,26 +119,37 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
             goals.iter().any(|goal| goal.to == Path::new(&backup))
         };
         let simple = case.option("-b") || case.option("--backup=simple");
-        let any_wanted =
-            || case.standing().into_iter().any(|planted| ["dst", "src"].iter().any(|root| is_wanted(planted, root)));
+        let any_wanted = || {
+            case.standing()
+                .into_iter()
+                .any(|planted| ["dst", "src"].iter().any(|root| is_wanted(planted, root)))
+        };
         simple && any_wanted()
     }),
     // cp makes sure of that only where the source is a regular file.
-    ("never takes the place of its source", Out, |case, _| case.operands == ["src/a~", "src/a"] && case.replaces()),
+    ("never takes the place of its source", Out, |case, _| {
+        case.operands == ["src/a~", "src/a"] && case.replaces()
+    }),
     // cp links the next name of the source to it, also where it is a directory.
     ("-u leaves alone gets no further names", Out, |case, _| {
-        let several_names = case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
-        case.option("-u") && case.is_taken() && (several_names || case.option("-L") || case.option("-H"))
+        let several_names =
+            case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
+        case.option("-u")
+            && case.is_taken()
+            && (several_names || case.option("-L") || case.option("-H"))
     }),
     // cp moves the first copy to its backup's name, and then cannot link to it.
     ("named again gets a backup", Out, |case, said| {
         case.option("--backup=numbered") && said.contains("cannot create hard link")
     }),
     // cp refuses the second.
-    ("reached in two ways is copied twice", Out, |_, said| said.contains("will not create hard link")),
+    ("reached in two ways is copied twice", Out, |_, said| {
+        said.contains("will not create hard link")
+    }),
     // cp copies what it finds there in an order of its own.
     ("leads into DEST", Out, |case, _| {
-        case.has(|node| matches!(node, Node::Link("../dst/b"))) && (case.option("-L") || case.option("-H"))
+        case.has(|node| matches!(node, Node::Link("../dst/b")))
+            && (case.option("-L") || case.option("-H"))
     }),
     ("'..' in a SOURCE", Out, |case, _| {
         case.option("--parents") && case.operands.iter().any(|path| path.contains(".."))
@@ -183,9 +212,12 @@ impl Case {
     /// Whether a source, or anything below one, is this.
     fn copies(&self, what: impl Fn(&Node) -> bool) -> bool {
         let goals = self.goals();
-        let copied = || self.source.iter().filter(|planted| goals.iter().any(|goal| goal.from == planted.path));
+        let copied = || {
+            self.source.iter().filter(|planted| goals.iter().any(|goal| goal.from == planted.path))
+        };
         // What a hard link has, the file has whose name it is.
-        let anywhere = self.roams() || copied().any(|planted| matches!(planted.node, Node::Hard(_)));
+        let anywhere =
+            self.roams() || copied().any(|planted| matches!(planted.node, Node::Hard(_)));
         if anywhere { self.has(what) } else { copied().any(|planted| what(&planted.node)) }
     }
 
@@ -195,7 +227,8 @@ impl Case {
     }
 
     fn sources_and_destination(&self) -> (Vec<&'static str>, &'static str) {
-        let mut names: Vec<_> = self.operands.iter().copied().filter(|name| !name.starts_with('-')).collect();
+        let mut names: Vec<_> =
+            self.operands.iter().copied().filter(|name| !name.starts_with('-')).collect();
         let destination = names.pop().expect("a command has operands");
         (names, destination)
     }
@@ -224,10 +257,13 @@ impl Case {
             tree.iter().any(|planted| planted.path == path && matches!(planted.node, Node::Link(_)))
         };
         let (sources, destination) = self.sources_and_destination();
-        let in_target = destination.strip_prefix("dst").map(|path| Path::new(path.trim_matches('/')));
+        let in_target =
+            destination.strip_prefix("dst").map(|path| Path::new(path.trim_matches('/')));
         let through = |source: &str| {
             let path = below_src(source);
-            path.ancestors().skip(usize::from(!source.ends_with('/'))).any(|above| link(&self.source, above))
+            path.ancestors()
+                .skip(usize::from(!source.ends_with('/')))
+                .any(|above| link(&self.source, above))
         };
         let follows = self.option("-L") || self.option("-H");
         (follows && self.has(|node| matches!(node, Node::Link(_))))
@@ -241,10 +277,14 @@ impl Case {
         let folders = self.target.iter().flat_map(|planted| planted.path.ancestors());
         let folders: BTreeSet<_> = folders.map(|path| Path::new("dst").join(path)).collect();
         self.stands(|_| true)
-            || self.goals().iter().any(|goal| goal.to != Path::new("dst") && folders.contains(&goal.to))
+            || self
+                .goals()
+                .iter()
+                .any(|goal| goal.to != Path::new("dst") && folders.contains(&goal.to))
     }
 
-    /// What stands where a copy may go, and all files of a tree with hard links if one of them does.
+    /// What stands where a copy may go, and all files of a tree with hard links if one of them
+    /// does.
     fn standing(&self) -> Vec<&Planted> {
         let (goals, roams) = (self.goals(), self.roams());
         let met = |root: &str, planted: &Planted| {
@@ -254,17 +294,23 @@ impl Case {
         // An earlier SOURCE may have gone there.
         let twice = |planted: &Planted| {
             let own = goals.iter().filter(|goal| goal.from == planted.path);
-            let is_other = |own: &Goal, goal: &Goal| own.to == goal.to && own.operand != goal.operand;
+            let is_other =
+                |own: &Goal, goal: &Goal| own.to == goal.to && own.operand != goal.operand;
             own.into_iter().any(|own| goals.iter().any(|goal| is_other(own, goal)))
         };
         let in_source = self.operands.last().is_some_and(|last| last.starts_with("src"));
         let target = self.target.iter().filter(|planted| roams || met("dst", planted));
-        let source =
-            self.source.iter().filter(|planted| twice(planted) || (in_source && (roams || met("src", planted))));
+        let source = self
+            .source
+            .iter()
+            .filter(|planted| twice(planted) || (in_source && (roams || met("src", planted))));
         let mut standing: Vec<_> = target.chain(source).collect();
-        let is_file = |planted: &&Planted| matches!(planted.node, Node::File { .. } | Node::Hard(_));
+        let is_file =
+            |planted: &&Planted| matches!(planted.node, Node::File { .. } | Node::Hard(_));
         let all = || self.target.iter().chain(&self.source);
-        if standing.iter().any(is_file) && all().any(|planted| matches!(planted.node, Node::Hard(_))) {
+        if standing.iter().any(is_file)
+            && all().any(|planted| matches!(planted.node, Node::Hard(_)))
+        {
             standing.extend(all().filter(is_file));
         }
         standing
@@ -272,9 +318,11 @@ impl Case {
 
     fn keeps_owners(&self) -> bool {
         let keeps = |option: &&str| {
-            option.contains("ownership") || ["-a", "-p", "--preserve", "--preserve=all"].contains(option)
+            option.contains("ownership")
+                || ["-a", "-p", "--preserve", "--preserve=all"].contains(option)
         };
-        self.options.iter().any(keeps) && !self.options.iter().any(|option| option.starts_with("--no"))
+        self.options.iter().any(keeps)
+            && !self.options.iter().any(|option| option.starts_with("--no"))
     }
 
     /// Whether cp, too, replaces instead of writing into.
@@ -290,7 +338,11 @@ impl Case {
 
     /// What becomes of it, by all the differences that it meets.
     fn then(&self, cp_said: &str) -> Vec<Then> {
-        DIFFERENCES.iter().filter(|(_, _, meets)| meets(self, cp_said)).map(|&(_, then, _)| then).collect()
+        DIFFERENCES
+            .iter()
+            .filter(|(_, _, meets)| meets(self, cp_said))
+            .map(|&(_, then, _)| then)
+            .collect()
     }
 
     fn is_out(&self, cp_said: &str) -> bool {
@@ -324,7 +376,9 @@ fn path() -> impl Strategy<Value = PathBuf> {
 fn node() -> impl Strategy<Value = Node> {
     let mode = || select(&[0o644, 0o600, 0o755, 0o444, 0o4755, 0o2711, 0o1777][..]);
     let contents = select(&["", "one", "two", "three\n"][..]);
-    let link = select(&["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"][..]);
+    let link = select(
+        &["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"][..],
+    );
     prop_oneof![
         10 => (contents, prop::bool::weighted(0.1), mode()).prop_map(|(contents, hole, mode)| Node::File { contents, hole, mode }),
         6 => mode().prop_map(|mode| Node::Dir { mode }),
@@ -336,9 +390,16 @@ fn node() -> impl Strategy<Value = Node> {
 
 fn tree(sizes: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Planted>> {
     let owner = prop_oneof![4 => Just(0), 1 => Just(1234)];
-    let extra = prop_oneof![6 => Just(Extra::Nothing), 1 => Just(Extra::Attribute), 1 => Just(Extra::Acl)];
+    let extra =
+        prop_oneof![6 => Just(Extra::Nothing), 1 => Just(Extra::Attribute), 1 => Just(Extra::Acl)];
     let planted = (path(), node(), 1_000..1_004i64, owner, extra);
-    let planted = planted.prop_map(|(path, node, age, owner, extra)| Planted { path, node, age, owner, extra });
+    let planted = planted.prop_map(|(path, node, age, owner, extra)| Planted {
+        path,
+        node,
+        age,
+        owner,
+        extra,
+    });
     prop::collection::vec(planted, sizes)
 }
 
@@ -365,11 +426,19 @@ fn options() -> impl Strategy<Value = Vec<&'static str>> {
         &["-x", "-R"],
         &["-v"],
         &["-a", "-p", "-a", "--preserve=all", "--preserve=ownership", "--preserve=xattr"],
-        &["-a", "--no-preserve=mode", "--no-preserve=links", "--no-preserve=timestamps", "--no-preserve=all"],
+        &[
+            "-a",
+            "--no-preserve=mode",
+            "--no-preserve=links",
+            "--no-preserve=timestamps",
+            "--no-preserve=all",
+        ],
         &["--preserve=mode,ownership", "--preserve", "--no-preserve=ownership,links"],
     ];
     subsequence((0..rows.len()).collect::<Vec<_>>(), 0..5)
-        .prop_flat_map(move |rows_used| rows_used.into_iter().map(|row| select(rows[row])).collect::<Vec<_>>())
+        .prop_flat_map(move |rows_used| {
+            rows_used.into_iter().map(|row| select(rows[row])).collect::<Vec<_>>()
+        })
         .prop_shuffle()
 }
 
@@ -428,7 +497,8 @@ fn set_age(path: &Path, age: i64) {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// Makes what can be made: a path that is taken, or leads through something that is no directory, is left out.
+/// Makes what can be made: a path that is taken, or leads through something that is no directory,
+/// is left out.
 fn plant(root: &Path, tree: &[Planted], age: i64) {
     fs::create_dir(root).unwrap();
     let mut files: Vec<PathBuf> = Vec::new();
@@ -455,7 +525,12 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
             Node::File { contents, hole, mode } => {
                 fs::write(&path, contents).unwrap();
                 if *hole {
-                    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"end", 300_000).unwrap();
+                    fs::OpenOptions::new()
+                        .write(true)
+                        .open(&path)
+                        .unwrap()
+                        .write_all_at(b"end", 300_000)
+                        .unwrap();
                 }
                 mode_after = Some(*mode);
                 files.push(path.clone());
@@ -469,13 +544,20 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
                 Some(index) => fs::hard_link(&files[index], &path).unwrap(),
                 None => fs::write(&path, "alone").unwrap(),
             },
-            Node::Fifo => rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap(),
+            Node::Fifo => {
+                rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o640.into(), 0)
+                    .unwrap()
+            }
         }
         let (user, group) = (Uid::from_raw(*owner), Gid::from_raw(*owner));
         chownat(CWD, &path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW).unwrap();
         match extra {
-            Extra::Attribute if mode_after.is_some() => hard::set_xattr(&path, "trusted.planted", b"value"),
-            Extra::Acl if mode_after.is_some() => hard::set_xattr(&path, hard::ACCESS, &hard::acl([6, 7, 5, 4, 7, 5])),
+            Extra::Attribute if mode_after.is_some() => {
+                hard::set_xattr(&path, "trusted.planted", b"value")
+            }
+            Extra::Acl if mode_after.is_some() => {
+                hard::set_xattr(&path, hard::ACCESS, &hard::acl([6, 7, 5, 4, 7, 5]))
+            }
             _ => {}
         }
         made.push((path, *age, mode_after));
@@ -488,7 +570,8 @@ fn plant(root: &Path, tree: &[Planted], age: i64) {
     }
 }
 
-/// Everything in a world, in words: kind, mode, time, contents, holes, and which names are one file.
+/// Everything in a world, in words: kind, mode, time, contents, holes, and which names are one
+/// file.
 fn describe_world(root: &Path, destination: &Path, then: &[Then]) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut first_names: HashMap<u64, PathBuf> = HashMap::new();
@@ -517,30 +600,54 @@ fn describe_world(root: &Path, destination: &Path, then: &[Then]) -> BTreeMap<Pa
         let own_age = if relative == Path::new("src") { SOURCE_AGE } else { TARGET_AGE };
         let time = match (meta.mtime(), meta.mtime_nsec()) {
             _ if kind.is_dir() && then.contains(&NoDirectoryTimes) => "any".into(),
-            _ if kind.is_dir() && relative == destination && destination.components().count() > 1 => "any".into(),
-            (seconds, _) if relative.components().count() == 1 && (seconds == own_age || seconds > 1_000_000) => {
+            _ if kind.is_dir()
+                && relative == destination
+                && destination.components().count() > 1 =>
+            {
+                "any".into()
+            }
+            (seconds, _)
+                if relative.components().count() == 1
+                    && (seconds == own_age || seconds > 1_000_000) =>
+            {
                 "any".into()
             }
             (seconds, nanos) if seconds < 1_000_000 => format!("{seconds}.{nanos}"),
             _ => "now".to_owned(),
         };
         let first = first_names.entry(meta.ino()).or_insert_with(|| relative.clone()).clone();
-        let same = if first == relative || meta.is_dir() { String::new() } else { format!(", the same as {first:?}") };
+        let same = if first == relative || meta.is_dir() {
+            String::new()
+        } else {
+            format!(", the same as {first:?}")
+        };
         let mode = meta.mode() & if then.contains(&NoSpecialBits) { !0o7000 } else { !0 };
         let has = |name: &&str| !kind.is_symlink() && hard::xattr(path, name).is_some();
         let extra: Vec<_> = ["trusted.planted", hard::ACCESS].into_iter().filter(has).collect();
         let owner = (meta.uid(), meta.gid());
-        found.insert(relative, format!("{mode:o} of {owner:?}, {time}, {what}{same} {}", extra.join(" ")));
+        found.insert(
+            relative,
+            format!("{mode:o} of {owner:?}, {time}, {what}{same} {}", extra.join(" ")),
+        );
     }
     found
 }
 
 fn answer(mut command: Command, yes: bool) -> Output {
     command.env_remove("VERSION_CONTROL").env_remove("SIMPLE_BACKUP_SUFFIX").env("LC_ALL", "C");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // Who asks nothing may be gone before it is answered.
-    let answered = child.stdin.take().unwrap().write_all("y\n".repeat(if yes { 100 } else { 0 }).as_bytes());
-    assert!(answered.is_ok() || answered.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe));
+    let answered =
+        child.stdin.take().unwrap().write_all("y\n".repeat(if yes { 100 } else { 0 }).as_bytes());
+    assert!(
+        answered.is_ok()
+            || answered.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    );
     child.wait_with_output().unwrap()
 }
 
@@ -562,37 +669,58 @@ fn random_commands_do_what_cp_does() {
         let mut cp = Command::new("/bin/cp");
         cp.args(CP_DEFAULTS).args(&case.options).args(&case.operands).current_dir(&theirs);
         let mut own = aiocp();
-        own.args(["--no-sync", "--threads=2"]).args(&case.options).args(&case.operands).current_dir(&ours);
+        own.args(["--no-sync", "--threads=2"])
+            .args(&case.options)
+            .args(&case.operands)
+            .current_dir(&ours);
         let (cp, own) = (answer(cp, case.yes), answer(own, case.yes));
-        let (cp_said, own_said) = (String::from_utf8_lossy(&cp.stderr), String::from_utf8_lossy(&own.stderr));
+        let (cp_said, own_said) =
+            (String::from_utf8_lossy(&cp.stderr), String::from_utf8_lossy(&own.stderr));
         let then = case.then(&cp_said);
         if then.contains(&Out) {
             return Ok(());
         }
         let destination = Path::new(case.sources_and_destination().1);
         let said = || format!("cp: {cp_said}\naiocp: {own_said}");
-        let (have, want) = (describe_world(&ours, destination, &then), describe_world(&theirs, destination, &then));
+        let (have, want) = (
+            describe_world(&ours, destination, &then),
+            describe_world(&theirs, destination, &then),
+        );
         let paths: BTreeSet<_> = have.keys().chain(want.keys()).collect();
         let differ: Vec<String> = paths
             .into_iter()
             .filter(|path| have.get(*path) != want.get(*path))
-            .map(|path| format!("{path:?}\n  cp:    {:?}\n  aiocp: {:?}", want.get(path), have.get(path)))
+            .map(|path| {
+                format!("{path:?}\n  cp:    {:?}\n  aiocp: {:?}", want.get(path), have.get(path))
+            })
             .collect();
         prop_assert!(differ.is_empty(), "{}\n{}", differ.join("\n"), said());
-        prop_assert_eq!(own.status.success(), cp.status.success(), "whether it succeeds\n{}", said());
+        prop_assert_eq!(
+            own.status.success(),
+            cp.status.success(),
+            "whether it succeeds\n{}",
+            said()
+        );
         prop_assert!(own.status.code().is_some_and(|code| code < 3), "{:?}", own);
         count.fetch_add(1, Ordering::Relaxed);
         succeeded.fetch_add(usize::from(cp.status.success()), Ordering::Relaxed);
         Ok(())
     });
     let (count, succeeded) = (count.into_inner(), succeeded.into_inner());
-    assert!(count >= 1_000 && succeeded > count / 3, "{succeeded} of {count} commands did something");
+    assert!(
+        count >= 1_000 && succeeded > count / 3,
+        "{succeeded} of {count} commands did something"
+    );
 }
 
 #[test]
 fn every_deliberate_difference_stands_in_the_manual() {
-    let sections = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff")).unwrap();
-    let plain = |line: &str| line.strip_prefix(".B ").or(line.strip_prefix(".BR ")).unwrap_or(line).replace('\\', "");
+    let sections =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff"))
+            .unwrap();
+    let plain = |line: &str| {
+        line.strip_prefix(".B ").or(line.strip_prefix(".BR ")).unwrap_or(line).replace('\\', "")
+    };
     let manual = sections.lines().map(plain).collect::<Vec<_>>().join(" ");
     for (name, ..) in DIFFERENCES {
         assert!(manual.contains(name), "the manual says: {name}");
@@ -613,7 +741,8 @@ fn no_deliberate_difference_swallows_many_cases() {
         Ok(())
     });
     let (cases, out) = (cases.into_inner(), out.into_inner());
-    let counts = DIFFERENCES.iter().zip(by_name).map(|((name, ..), count)| (*name, count.into_inner()));
+    let counts =
+        DIFFERENCES.iter().zip(by_name).map(|((name, ..), count)| (*name, count.into_inner()));
     let many: Vec<_> = counts.filter(|(_, count)| *count > cases / 3).collect();
     assert!(many.is_empty(), "of {cases} cases: {many:?}");
     assert!(out < cases / 2, "{out} of {cases} cases");

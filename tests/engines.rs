@@ -1,4 +1,5 @@
-//! Random operations through each engine equal plain pread and pwrite, whatever their length, alignment, flags, mistakes, order and company.
+//! Random operations through each engine equal plain pread and pwrite, whatever their length,
+//! alignment, flags, mistakes, order and company.
 
 mod common;
 
@@ -9,7 +10,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use aiocp::aio::sim::{Faults, Sim};
-use aiocp::aio::{Buffer, Context, Done, Engine, Op, OpKind, Part, Pool, Posix, ReadWriteFlags, SharedBuffer, Threads};
+use aiocp::aio::{
+    Buffer, Context, Done, Engine, Op, OpKind, Part, Pool, Posix, ReadWriteFlags, SharedBuffer,
+    Threads,
+};
 use aiocp::sys::fs::{DirectIo, direct_io, set_direct};
 use common::aio::shared;
 use proptest::prelude::*;
@@ -19,7 +23,8 @@ use std::io::{IoSlice, IoSliceMut};
 
 const DEPTH: usize = 8;
 const BUFFER_BYTES: usize = 16 << 10;
-/// Each operation has a stretch of the file to itself, since the order among those in flight is anybody's.
+/// Each operation has a stretch of the file to itself, since the order among those in flight is
+/// anybody's.
 const STRETCH_BYTES: usize = 16 << 10;
 const PARTS_MAX: usize = 3;
 /// What is in a buffer before something is read into it.
@@ -52,7 +57,8 @@ impl Kind {
     }
 }
 
-/// What is special about an operation. One thing at a time: which of two mistakes is told is anybody's choice.
+/// What is special about an operation. One thing at a time: which of two mistakes is told is
+/// anybody's choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Oddity {
     Nothing,
@@ -122,29 +128,34 @@ fn wish(mode: Mode) -> impl Strategy<Value = Wish> {
     };
     (kind, align, oddity()).prop_flat_map(|(kind, align, oddity)| {
         let skip = 0..(4096 / align).max(2);
-        let part = (skip.clone(), 0..=4096 / align).prop_map(move |(skip, len)| (skip * align, len * align));
+        let part = (skip.clone(), 0..=4096 / align)
+            .prop_map(move |(skip, len)| (skip * align, len * align));
         let count = match kind {
             Kind::Fsync | Kind::Fdatasync => 0..=0,
             Kind::Read | Kind::Write => 1..=1,
             Kind::ReadVectored | Kind::WriteVectored => 0..=PARTS_MAX,
         };
         let skip = skip.prop_map(move |skip: usize| (skip * align).min(4096));
-        (prop::collection::vec(part, count), skip, any::<u64>()).prop_map(move |(mut parts, file_skip_bytes, seed)| {
-            let mut oddity = if kind.is_sync() { Oddity::Nothing } else { oddity };
-            // Plain calls look at no flag, and a write does not wait, where there is nothing to move.
-            if let Oddity::Flags(flags) = oddity
-                && (parts.iter().all(|&(_, len)| len == 0) || !kind.is_read() && flags == ReadWriteFlags::NOWAIT)
-            {
-                oddity = Oddity::Nothing;
-            }
-            if oddity == Oddity::BadRange {
-                match parts.last_mut() {
-                    Some((skip, len)) => *len = BUFFER_BYTES + 1 - *skip,
-                    None => oddity = Oddity::Nothing,
+        (prop::collection::vec(part, count), skip, any::<u64>()).prop_map(
+            move |(mut parts, file_skip_bytes, seed)| {
+                let mut oddity = if kind.is_sync() { Oddity::Nothing } else { oddity };
+                // Plain calls look at no flag, and a write does not wait, where there is nothing to
+                // move.
+                if let Oddity::Flags(flags) = oddity
+                    && (parts.iter().all(|&(_, len)| len == 0)
+                        || !kind.is_read() && flags == ReadWriteFlags::NOWAIT)
+                {
+                    oddity = Oddity::Nothing;
                 }
-            }
-            Wish { kind, parts, file_skip_bytes, oddity, seed }
-        })
+                if oddity == Oddity::BadRange {
+                    match parts.last_mut() {
+                        Some((skip, len)) => *len = BUFFER_BYTES + 1 - *skip,
+                        None => oddity = Oddity::Nothing,
+                    }
+                }
+                Wish { kind, parts, file_skip_bytes, oddity, seed }
+            },
+        )
     })
 }
 
@@ -176,8 +187,8 @@ impl Handles {
     fn new(contents: &[u8], mode: Mode) -> Self {
         let plain = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         plain.write_all_at(contents, 0).unwrap();
-        let direct =
-            mode != Mode::Buffered && matches!(direct_io(&plain).unwrap(), DirectIo::Aligned(align) if align <= 4096);
+        let direct = mode != Mode::Buffered
+            && matches!(direct_io(&plain).unwrap(), DirectIo::Aligned(align) if align <= 4096);
         let open = |read, write| {
             // An open file of its own: dup(2) would share the flags.
             let path = format!("/proc/self/fd/{}", plain.as_raw_fd());
@@ -185,7 +196,12 @@ impl Handles {
             set_direct(&file, direct).unwrap();
             shared(file)
         };
-        Self { both: open(true, true), read_only: open(true, false), write_only: open(false, true), plain }
+        Self {
+            both: open(true, true),
+            read_only: open(true, false),
+            write_only: open(false, true),
+            plain,
+        }
     }
 
     fn contents(&self) -> Vec<u8> {
@@ -231,7 +247,8 @@ fn op(wish: &Wish, index: usize, file: &Handles, pool: &Pool) -> Op {
         _ if wish.kind.is_sync() => 0,
         _ => (index * STRETCH_BYTES + wish.file_skip_bytes) as u64,
     };
-    let flags = if let Oddity::Flags(flags) = wish.oddity { flags } else { ReadWriteFlags::empty() };
+    let flags =
+        if let Oddity::Flags(flags) = wish.oddity { flags } else { ReadWriteFlags::empty() };
     Op { flags, offset_bytes, tag: index as u64, ..Op::new(Arc::clone(file), kind) }
 }
 
@@ -242,7 +259,8 @@ fn plain(op: &mut Op) -> Outcome {
         return Err(libc::EINVAL);
     }
     let (file, offset, flags) = (&op.file, op.offset_bytes, op.flags);
-    let in_range = |parts: usize, whole: usize| if parts == whole { Ok(()) } else { Err(libc::EINVAL) };
+    let in_range =
+        |parts: usize, whole: usize| if parts == whole { Ok(()) } else { Err(libc::EINVAL) };
     let moved = match &mut op.kind {
         OpKind::Fsync | OpKind::Fdatasync => Ok(0),
         OpKind::Poll(_) => panic!("no wish is a poll"),
@@ -258,14 +276,23 @@ fn plain(op: &mut Op) -> Outcome {
         },
         OpKind::ReadVectored(parts) => {
             let whole = parts.len();
-            let mut slices: Vec<_> = parts.iter_mut().filter_map(Part::bytes_mut).map(IoSliceMut::new).collect();
+            let mut slices: Vec<_> =
+                parts.iter_mut().filter_map(Part::bytes_mut).map(IoSliceMut::new).collect();
             in_range(slices.len(), whole)?;
-            if flags.is_empty() { preadv(file, &mut slices, offset) } else { preadv2(file, &mut slices, offset, flags) }
+            if flags.is_empty() {
+                preadv(file, &mut slices, offset)
+            } else {
+                preadv2(file, &mut slices, offset, flags)
+            }
         }
         OpKind::WriteVectored(parts) => {
             let slices: Vec<_> = parts.iter().filter_map(Part::bytes).map(IoSlice::new).collect();
             in_range(slices.len(), parts.len())?;
-            if flags.is_empty() { pwritev(file, &slices, offset) } else { pwritev2(file, &slices, offset, flags) }
+            if flags.is_empty() {
+                pwritev(file, &slices, offset)
+            } else {
+                pwritev2(file, &slices, offset, flags)
+            }
         }
     };
     moved.map_err(rustix::io::Errno::raw_os_error)
@@ -282,7 +309,8 @@ fn read_parts(op: &Op) -> &[Part<Buffer>] {
 
 /// The first `count` bytes that a read has brought.
 fn read_bytes(op: &Op, count: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = read_parts(op).iter().filter_map(Part::bytes).flatten().copied().collect();
+    let mut bytes: Vec<u8> =
+        read_parts(op).iter().filter_map(Part::bytes).flatten().copied().collect();
     bytes.truncate(count);
     bytes
 }
@@ -300,8 +328,11 @@ fn rest(op: Op, count: usize) -> Option<Op> {
         }
         left
     }
-    let some_read = |parts: Vec<Part<Buffer>>| (!parts.is_empty()).then_some(OpKind::ReadVectored(parts));
-    let some_write = |parts: Vec<Part<SharedBuffer>>| (!parts.is_empty()).then_some(OpKind::WriteVectored(parts));
+    let some_read =
+        |parts: Vec<Part<Buffer>>| (!parts.is_empty()).then_some(OpKind::ReadVectored(parts));
+    let some_write = |parts: Vec<Part<SharedBuffer>>| {
+        (!parts.is_empty()).then_some(OpKind::WriteVectored(parts))
+    };
     let kind = match op.kind {
         OpKind::Read(part) => some_read(cut(vec![part], count)),
         OpKind::ReadVectored(parts) => some_read(cut(parts, count)),
@@ -325,8 +356,9 @@ impl Subject {
         self.name == "posix" && (is_vectored || !op.flags.is_empty())
     }
 
-    /// Runs a batch to its end: by tag, what each operation came to, and what it has read. What the fake made up, short counts and
-    /// failures, is gone on with and tried again. From the others nothing of the kind is accepted.
+    /// Runs a batch to its end: by tag, what each operation came to, and what it has read. What the
+    /// fake made up, short counts and failures, is gone on with and tried again. From the others
+    /// nothing of the kind is accepted.
     fn run(&mut self, batch: Vec<Op>, mode: Mode) -> Vec<(Outcome, Vec<u8>)> {
         let is_sim = self.name == "sim";
         // What is short at an end that is not aligned could not be gone on with there.
@@ -345,8 +377,10 @@ impl Subject {
             self.engine.reap(1, None, &mut out).unwrap();
             for Done { op, result } in out.drain(..) {
                 let tag = op.tag as usize;
-                let result = result.map_err(|error| error.raw_os_error().expect("the kernel's own"));
-                // It may bring what is in memory alone, or nothing: then the same again with all the time there is.
+                let result =
+                    result.map_err(|error| error.raw_os_error().expect("the kernel's own"));
+                // It may bring what is in memory alone, or nothing: then the same again with all
+                // the time there is.
                 let would_wait = op.flags == ReadWriteFlags::NOWAIT
                     && !self.refuses(&op)
                     && match result {
@@ -359,7 +393,8 @@ impl Subject {
                     waiting.push(op);
                 } else {
                     for part in read_parts(&op).iter().filter(|part| part.bytes().is_some()) {
-                        let outside = part.buffer[..part.start].iter().chain(&part.buffer[part.end..]);
+                        let outside =
+                            part.buffer[..part.start].iter().chain(&part.buffer[part.end..]);
                         let intact = shortens || outside.into_iter().all(|&byte| byte == UNTOUCHED);
                         assert!(intact, "{}: bytes beside what was meant", self.name);
                     }
@@ -380,11 +415,17 @@ impl Subject {
 }
 
 /// Carries out a case through one engine on one file, and by plain calls on another.
-fn check(subject: &mut Subject, case: &Case, pool: &Pool, twin_pool: &Pool) -> Result<(), TestCaseError> {
+fn check(
+    subject: &mut Subject,
+    case: &Case,
+    pool: &Pool,
+    twin_pool: &Pool,
+) -> Result<(), TestCaseError> {
     let contents = common::noise(case.size_bytes, case.seed);
     let (file, twin) = (Handles::new(&contents, case.mode), Handles::new(&contents, case.mode));
     for (number, batch) in case.batches.iter().enumerate() {
-        let ops: Vec<Op> = batch.iter().enumerate().map(|(index, wish)| op(wish, index, &file, pool)).collect();
+        let ops: Vec<Op> =
+            batch.iter().enumerate().map(|(index, wish)| op(wish, index, &file, pool)).collect();
         let refused: Vec<bool> = ops.iter().map(|op| subject.refuses(op)).collect();
         let outcomes = subject.run(ops, case.mode);
         let twin_op = |index: usize| Op {
@@ -396,11 +437,15 @@ fn check(subject: &mut Subject, case: &Case, pool: &Pool, twin_pool: &Pool) -> R
             ..op(&batch[index], index, &twin, twin_pool)
         };
         let is_read = |index: &usize| batch[*index].kind.is_read();
-        // What the batch's own writes added to the file may or may not be there yet for its reads: so these are done before and after.
-        let early: Vec<_> =
-            (0..batch.len()).map(|n| if is_read(&n) { plain(&mut twin_op(n)) } else { Ok(0) }).collect();
+        // What the batch's own writes added to the file may or may not be there yet for its reads:
+        // so these are done before and after.
+        let early: Vec<_> = (0..batch.len())
+            .map(|n| if is_read(&n) { plain(&mut twin_op(n)) } else { Ok(0) })
+            .collect();
         let mut late: Vec<(Outcome, Vec<u8>)> = vec![(Ok(0), Vec::new()); batch.len()];
-        for index in (0..batch.len()).filter(|n| !is_read(n)).chain((0..batch.len()).filter(is_read)) {
+        for index in
+            (0..batch.len()).filter(|n| !is_read(n)).chain((0..batch.len()).filter(is_read))
+        {
             if !refused[index] {
                 let mut op = twin_op(index);
                 let outcome = plain(&mut op);
@@ -408,15 +453,22 @@ fn check(subject: &mut Subject, case: &Case, pool: &Pool, twin_pool: &Pool) -> R
             }
         }
         for (index, (outcome, bytes)) in outcomes.into_iter().enumerate() {
-            let name = format!("{}, batch {number}, wish {index}: {:?}", subject.name, batch[index]);
+            let name =
+                format!("{}, batch {number}, wish {index}: {:?}", subject.name, batch[index]);
             let (latest, expected) = &late[index];
             match (outcome, early[index], *latest) {
-                (outcome, ..) if refused[index] => prop_assert_eq!(outcome, Err(libc::EOPNOTSUPP), "{}", name),
+                (outcome, ..) if refused[index] => {
+                    prop_assert_eq!(outcome, Err(libc::EOPNOTSUPP), "{}", name)
+                }
                 (Ok(count), Ok(least), Ok(most)) if is_read(&index) => {
-                    prop_assert!((least..=most).contains(&count), "{name}: {count}, not {least} to {most}");
+                    prop_assert!(
+                        (least..=most).contains(&count),
+                        "{name}: {count}, not {least} to {most}"
+                    );
                     prop_assert!(bytes == expected[..count], "{name}: other bytes");
                 }
-                // A direct read beyond the end brings nothing, and may be a mistake when the file reaches there.
+                // A direct read beyond the end brings nothing, and may be a mistake when the file
+                // reaches there.
                 (outcome, earliest, latest) if is_read(&index) => {
                     prop_assert!(
                         outcome == earliest || outcome == latest,
@@ -443,7 +495,8 @@ struct Seen {
 #[test]
 fn every_engine_equals_pread_and_pwrite() {
     const CASES: u32 = 1000;
-    let seed: u64 = std::env::var("AIOCP_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
+    let seed: u64 = std::env::var("AIOCP_SEED")
+        .map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
     // The harness shows it if the test fails.
     println!("the seed is {seed}; the same again with AIOCP_SEED={seed}");
     let mut seed_bytes = [0; 32];
@@ -470,8 +523,12 @@ fn every_engine_equals_pread_and_pwrite() {
     let pool = Pool::new(PARTS_MAX * DEPTH, BUFFER_BYTES).unwrap();
     let twin_pool = Pool::new(PARTS_MAX, BUFFER_BYTES).unwrap();
     let seen = std::cell::RefCell::new(Seen::default());
-    let config =
-        ProptestConfig { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Default::default() };
+    let config = ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..Default::default()
+    };
     let result = TestRunner::new_with_rng(config, rng).run(&case(), |case| {
         for subject in subjects.borrow_mut().iter_mut() {
             // The fake's choices are the case's own, so that a failure can be had again.
@@ -491,7 +548,10 @@ fn every_engine_equals_pread_and_pwrite() {
     // It has the case in it, made as small as it can be.
     result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     let Seen { wishes, vectored, odd, misaligned_cases } = seen.into_inner();
-    assert!(vectored > wishes / 4 && odd > wishes / 8 && misaligned_cases > 100, "{wishes} {vectored} {odd}");
+    assert!(
+        vectored > wishes / 4 && odd > wishes / 8 && misaligned_cases > 100,
+        "{wishes} {vectored} {odd}"
+    );
 }
 
 #[test]
@@ -508,9 +568,15 @@ fn each_engine_copies_the_same_tree_to_the_same_hashes() {
     }
     let mut manifests = Vec::new();
     for engine in ["kernel", "posix", "threads"] {
-        let (target, manifest) = (folder.path().join(engine), folder.path().join(format!("{engine}.b3")));
+        let (target, manifest) =
+            (folder.path().join(engine), folder.path().join(format!("{engine}.b3")));
         let mut command: Command = common::aiocp();
-        command.arg(format!("--engine={engine}")).arg("--manifest").arg(&manifest).arg(&source).arg(&target);
+        command
+            .arg(format!("--engine={engine}"))
+            .arg("--manifest")
+            .arg(&manifest)
+            .arg(&source)
+            .arg(&target);
         common::run(&mut command, 0);
         assert_eq!(common::describe(&source), common::describe(&target), "{engine}");
         manifests.push(std::fs::read_to_string(manifest).unwrap());

@@ -17,7 +17,10 @@ fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
     let path: PathBuf = profile.join("examples").join(name);
-    assert!(path.exists(), "{path:?} is built: run `cargo test`, or `cargo build --examples` first");
+    assert!(
+        path.exists(),
+        "{path:?} is built: run `cargo test`, or `cargo build --examples` first"
+    );
     Command::new(path)
 }
 
@@ -34,7 +37,11 @@ fn aior_prints_the_first_4096_bytes_or_as_many_as_there_are() {
     let file = fs::File::create(&path).unwrap();
     file.set_len(1 << 30).unwrap();
     file.write_all_at(b"x", 4095).unwrap();
-    assert_eq!(run(example("aior").arg(&path), 0).stdout, [&[0; 4095][..], b"x"].concat(), "a hole is zeros");
+    assert_eq!(
+        run(example("aior").arg(&path), 0).stdout,
+        [&[0; 4095][..], b"x"].concat(),
+        "a hole is zeros"
+    );
 }
 
 #[test]
@@ -45,7 +52,10 @@ fn aior_says_which_call_failed_and_why() {
     let fails = |command: &mut Command, start: &str| {
         let output = run(command, 1);
         let said = stderr(&output);
-        assert!(said.starts_with(&format!("aior: {start}")) && said.lines().count() == 1, "{said:?}");
+        assert!(
+            said.starts_with(&format!("aior: {start}")) && said.lines().count() == 1,
+            "{said:?}"
+        );
         assert!(output.stdout.is_empty());
     };
     fails(example("aior").arg(&missing), "open: No such file or directory");
@@ -57,7 +67,10 @@ fn aior_says_which_call_failed_and_why() {
     fails(example("aior").arg(&file).stdout(Stdio::from(full)), "write: No space left on device");
     if have_strace() {
         for (inject, start) in [
-            ("io_setup:error=EAGAIN", "io_setup: io_setup for 1 operations would pass /proc/sys/fs/aio-max-nr"),
+            (
+                "io_setup:error=EAGAIN",
+                "io_setup: io_setup for 1 operations would pass /proc/sys/fs/aio-max-nr",
+            ),
             ("io_setup:error=ENOSYS", "io_setup: this kernel has no AIO"),
             ("io_submit:error=EBADF", "io_submit: Bad file descriptor"),
         ] {
@@ -73,7 +86,20 @@ fn the_copies_copy() {
     let folder = folder();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     for (name, seed) in [("copy_kernel", 2), ("copy_posix", 3)] {
-        for len in [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 2 * MIB, 16 * MIB, 16 * MIB + 1, 33 * MIB - 4097] {
+        for len in [
+            0,
+            1,
+            4095,
+            4096,
+            4097,
+            MIB - 1,
+            MIB,
+            MIB + 1,
+            2 * MIB,
+            16 * MIB,
+            16 * MIB + 1,
+            33 * MIB - 4097,
+        ] {
             fs::write(&from, noise(len, seed)).unwrap();
             // Over an older and longer file too.
             fs::write(&to, noise(len + 5000, 4)).unwrap();
@@ -82,12 +108,18 @@ fn the_copies_copy() {
             assert!(fs::read(&to).unwrap() == noise(len, seed), "{name}, {len}");
         }
         let missing = folder.path().join("missing");
-        for (first, second) in
-            [(missing.as_os_str(), to.as_os_str()), (from.as_os_str(), OsStr::new("/nowhere/at/all"))]
-        {
-            assert!(stderr(&run(example(name).arg(first).arg(second), 1)).contains("No such file"), "{name}");
+        for (first, second) in [
+            (missing.as_os_str(), to.as_os_str()),
+            (from.as_os_str(), OsStr::new("/nowhere/at/all")),
+        ] {
+            assert!(
+                stderr(&run(example(name).arg(first).arg(second), 1)).contains("No such file"),
+                "{name}"
+            );
         }
-        assert!(stderr(&run(example(name).arg(&from), 1)).contains(&format!("usage: {name} FROM TO")));
+        assert!(
+            stderr(&run(example(name).arg(&from), 1)).contains(&format!("usage: {name} FROM TO"))
+        );
     }
 }
 

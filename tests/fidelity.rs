@@ -1,4 +1,5 @@
-//! What a copy keeps: everything with `-a`, each thing under its `--preserve`, on every filesystem, and what is said where it cannot.
+//! What a copy keeps: everything with `-a`, each thing under its `--preserve`, on every filesystem,
+//! and what is said where it cannot.
 
 mod common;
 
@@ -17,16 +18,28 @@ fn rsync_differences(source: &Path, target: &Path) -> String {
     let mut command = Command::new("rsync");
     // xfs lists ACLs once more under names of its own.
     command.arg("--filter=-x trusted.SGI_ACL_*");
-    command.args(["-aHAX", "--specials", "--devices", "--checksum", "--dry-run", "--itemize-changes", "--delete"]);
+    command.args([
+        "-aHAX",
+        "--specials",
+        "--devices",
+        "--checksum",
+        "--dry-run",
+        "--itemize-changes",
+        "--delete",
+    ]);
     let (from, to) = (format!("{}/", source.display()), format!("{}/", target.display()));
     String::from_utf8(run(command.args([from, to]), 0).stdout).unwrap()
 }
 
 /// Whether there is an rsync; in CI there has to be one.
 fn have_rsync() -> bool {
-    let have = Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success());
+    let have =
+        Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success());
     if !have {
-        assert!(std::env::var_os("CI").is_none(), "rsync is missing, and in CI it may not be left out");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "rsync is missing, and in CI it may not be left out"
+        );
         std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: rsync is missing\n").unwrap();
     }
     have
@@ -40,7 +53,8 @@ fn everything_is_kept_on(kind: &str) {
     let (source, target) = (from.path.join("source"), to.path.join("target"));
     make_hard_tree(&source);
     let manifest = to.path.join("manifest");
-    let output = run(aiocp().args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
+    let output =
+        run(aiocp().args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
     assert_eq!(
         stderr(&output),
         "aiocp: warning: 2 names in the manifest have bytes that b3sum does not print; a check will not find them\n"
@@ -49,7 +63,11 @@ fn everything_is_kept_on(kind: &str) {
     check_manifest_names(&manifest, &target);
     for name in ["small", "big", "only"] {
         let meta = fs::metadata(target.join("holes").join(name)).unwrap();
-        assert!(meta.blocks() * 512 < meta.len() / 2, "{name} on {kind} takes {} blocks", meta.blocks());
+        assert!(
+            meta.blocks() * 512 < meta.len() / 2,
+            "{name} on {kind} takes {} blocks",
+            meta.blocks()
+        );
     }
     // rsync looks at no access time.
     let times = |root: &Path| {
@@ -58,15 +76,23 @@ fn everything_is_kept_on(kind: &str) {
     };
     assert_eq!(times(&source), times(&target));
     assert_eq!(times(&target), (6_000_000_006, 987_654_321));
-    // Once more over itself: names that are linked to each other are so again, and nothing is left beside.
+    // Once more over itself: names that are linked to each other are so again, and nothing is left
+    // beside.
     run(aiocp().args(["-a", "-T"]).arg(&source).arg(&target), 0);
     assert_eq!(rsync_differences(&source, &target), "", "on {kind}, the second time");
 }
 
 /// The manifest has a line for each name, also for the second names of files.
 fn check_manifest_names(manifest: &Path, root: &Path) {
-    let lines = fs::read(manifest).unwrap().split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
-    let files = walkdir::WalkDir::new(root).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count();
+    let lines = fs::read(manifest)
+        .unwrap()
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .count();
+    let files = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter(|e| e.as_ref().unwrap().file_type().is_file())
+        .count();
     assert_eq!(lines, files);
 }
 
@@ -101,20 +127,36 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
     make_chain(&source, LEVELS);
     fs::File::create(source.join("hole")).unwrap().set_len(1 << 40).unwrap();
     let bottom = "d/".repeat(LEVELS);
-    // With few descriptors there are few workers, and each waits for the device once a level: what is tested here needs that only once.
-    for (kind, limit, sync) in
-        [("ext4", 128, &[][..]), ("xfs", 1024, &["--no-sync"]), ("btrfs", 256, &["--no-sync"]), ("tmpfs", 128, &[])]
-    {
+    // With few descriptors there are few workers, and each waits for the device once a level: what
+    // is tested here needs that only once.
+    for (kind, limit, sync) in [
+        ("ext4", 128, &[][..]),
+        ("xfs", 1024, &["--no-sync"]),
+        ("btrfs", 256, &["--no-sync"]),
+        ("tmpfs", 128, &[]),
+    ] {
         let to = Mounted::new(kind, 512);
         let target = to.path.join("target");
         let mut command = Command::new("sh");
         command.args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)]);
-        run(command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).arg("-a").args(sync).arg(&source).arg(&target), 0);
+        run(
+            command
+                .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+                .arg("-a")
+                .args(sync)
+                .arg(&source)
+                .arg(&target),
+            0,
+        );
         let hole = fs::metadata(target.join("hole")).unwrap();
         assert_eq!((hole.len(), hole.blocks()), (1 << 40, 0), "on {kind}");
         fs::remove_file(target.join("hole")).unwrap();
         // Its removal touched the directory.
-        assert_eq!(describe_chain(&source.join("d")), describe_chain(&target.join("d")), "on {kind}");
+        assert_eq!(
+            describe_chain(&source.join("d")),
+            describe_chain(&target.join("d")),
+            "on {kind}"
+        );
     }
     // An error at the bottom is told with the whole path, which no system call takes.
     let mut dir: std::os::fd::OwnedFd = fs::File::open(&source).unwrap().into();
@@ -124,7 +166,10 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
     rustix::fs::mknodat(&dir, "fifo", FileType::Fifo, 0o600.into(), 0).unwrap();
     let output = run(aiocp().arg("--no-sync").arg(&source).arg(from.path.join("copy")), 1);
     let path = format!("{}/{bottom}fifo", source.display());
-    assert!(stderr(&output).starts_with(&format!("aiocp: cannot copy '{path}': it is a FIFO")), "{output:?}");
+    assert!(
+        stderr(&output).starts_with(&format!("aiocp: cannot copy '{path}': it is a FIFO")),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -141,7 +186,8 @@ fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
         // The largest that there can be, and one with data here and there.
         fs::File::create(at("source/hole")).unwrap().set_len(i64::MAX as u64).unwrap();
         let file = fs::File::create(at("source/islands")).unwrap();
-        let islands = [(0, 5), (EIB - 1, (2 << 20) + 7), (3 * EIB + 4095, 2)].map(|(at, len)| (at, noise(len, at)));
+        let islands = [(0, 5), (EIB - 1, (2 << 20) + 7), (3 * EIB + 4095, 2)]
+            .map(|(at, len)| (at, noise(len, at)));
         islands.iter().for_each(|(at, data)| file.write_all_at(data, *at).unwrap());
         for reflink in ["--reflink=never", "--reflink=auto"] {
             run(aiocp().args(["-a", reflink]).arg(at("source")).arg(at("target")), 0);
@@ -159,7 +205,10 @@ fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
         }
         // A hash of it would take ages and all memory; the others do not suffer.
         let output = run(aiocp().arg("--manifest=-").arg(at("source")).arg(at("target")), 1);
-        let text = format!("cannot hash '{}' at byte 0: it has too many blocks", at("source/hole").display());
+        let text = format!(
+            "cannot hash '{}' at byte 0: it has too many blocks",
+            at("source/hole").display()
+        );
         assert!(stderr(&output).contains(&text), "{output:?}");
         assert_eq!(fs::read(at("target/other")).unwrap(), b"other");
         run(aiosum().arg(at("source/hole")), 1);
@@ -192,7 +241,9 @@ fn each_thing_is_kept_under_its_own_name() {
     ] {
         fs::create_dir(at("to")).unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", r#"umask 027; exec "$0" "$@""#]).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+        command
+            .args(["-c", r#"umask 027; exec "$0" "$@""#])
+            .arg(assert_cmd::cargo::cargo_bin!("aiocp"));
         run(command.args(args).args(["file", "second", "to"]).current_dir(folder.path()), 0);
         let meta = fs::metadata(at("to/file")).unwrap();
         assert_eq!(meta.mode() & 0o7777, mode, "{args:?}");
@@ -304,7 +355,8 @@ fn hard_links_are_kept_across_directories_and_operands_and_listed() {
     }
     assert!(litter(&at("to")).is_empty());
     // A file that is linked now and was not before, and the other way round.
-    let distinct: HashSet<u64> = (0..100).map(|n| fs::metadata(at(&format!("to/a/{n}"))).unwrap().ino()).collect();
+    let distinct: HashSet<u64> =
+        (0..100).map(|n| fs::metadata(at(&format!("to/a/{n}"))).unwrap().ino()).collect();
     assert_eq!(distinct.len(), 100);
     fs::remove_file(at("b/0")).unwrap();
     fs::write(at("b/0"), "alone").unwrap();
@@ -329,12 +381,16 @@ fn a_second_name_is_copied_when_the_first_one_fails() {
         let call = if kind == "file" { "linkat" } else { "symlinkat" };
         let mut command = Command::new("strace");
         command.args(["-f", "-o"]).arg(at("trace")).args(["-e", &format!("trace={call}")]);
-        command.args(["-e", &format!("inject={call}:error=EIO:when=1")]).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+        command
+            .args(["-e", &format!("inject={call}:error=EIO:when=1")])
+            .arg(assert_cmd::cargo::cargo_bin!("aiocp"));
         let output = run(command.args(["--threads=1", "from", "to"]).current_dir(folder.path()), 1);
         assert!(stderr(&output).contains("1 failure, named above"), "{output:?}");
-        let copies: Vec<_> = fs::read_dir(at("to")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let copies: Vec<_> =
+            fs::read_dir(at("to")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(copies.len(), 4, "{output:?}");
-        let inodes: HashSet<u64> = copies.iter().map(|path| fs::symlink_metadata(path).unwrap().ino()).collect();
+        let inodes: HashSet<u64> =
+            copies.iter().map(|path| fs::symlink_metadata(path).unwrap().ino()).collect();
         assert_eq!(inodes.len(), 1, "the others are one file");
         fs::remove_dir_all(at("to")).unwrap();
         fs::remove_dir_all(at("from")).unwrap();
@@ -381,15 +437,21 @@ fn directories_are_let_go_without_sync_too() {
     let folder = folder();
     for n in 0..300 {
         fs::create_dir_all(folder.path().join(format!("from/{n}"))).unwrap();
-        fs::File::create(folder.path().join(format!("from/{n}/x"))).unwrap().write_all_at(b"x", 0).unwrap();
+        fs::File::create(folder.path().join(format!("from/{n}/x")))
+            .unwrap()
+            .write_all_at(b"x", 0)
+            .unwrap();
     }
     let mut command = Command::new("sh");
-    command.args(["-c", r#"ulimit -n 128; exec "$0" "$@""#]).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+    command
+        .args(["-c", r#"ulimit -n 128; exec "$0" "$@""#])
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"));
     run(command.args(["--no-sync", "from", "to"]).current_dir(folder.path()), 0);
     assert_eq!(fs::read_dir(folder.path().join("to")).unwrap().count(), 300);
 }
 
-/// The most memory that a process has had, in KiB, as long as it can be asked: VmHWM in proc_pid_status(5).
+/// The most memory that a process has had, in KiB, as long as it can be asked: VmHWM in
+/// proc_pid_status(5).
 fn peak_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -413,10 +475,17 @@ fn memory_does_not_grow_with_the_entries_of_a_directory() {
             _ => fs::hard_link(name(n - n % 1000), name(n)).unwrap(),
         }
     }
-    // Below this the walker has to leave the listing of the many entries, and must not remember the rest of it.
+    // Below this the walker has to leave the listing of the many entries, and must not remember the
+    // rest of it.
     fs::create_dir_all(source.join("d/".repeat(40))).unwrap();
     let manifest = mounted.path.join("manifest");
-    let mut child = aiocp().args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target).spawn().unwrap();
+    let mut child = aiocp()
+        .args(["-a", "--manifest"])
+        .arg(&manifest)
+        .arg(&source)
+        .arg(&target)
+        .spawn()
+        .unwrap();
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         peak = peak_kib(child.id()).unwrap_or(peak);

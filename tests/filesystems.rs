@@ -1,4 +1,5 @@
-//! The same tree on freshly made filesystems: every byte, mode and time, the manifest, and the road that is reported.
+//! The same tree on freshly made filesystems: every byte, mode and time, the manifest, and the road
+//! that is reported.
 
 mod common;
 
@@ -22,7 +23,11 @@ fn copies_faithfully(kind: &str, road: &str) {
     }
     let manifest = mounted.path.join("manifest");
     let mut command = aiocp();
-    command.args(["--debug", "--reflink=never", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+    command
+        .args(["--debug", "--reflink=never", "--manifest"])
+        .arg(&manifest)
+        .arg(&source)
+        .arg(&target);
     let output = run(&mut command, 0);
     assert_eq!(describe(&source), describe(&target), "on {kind}");
     check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
@@ -31,7 +36,11 @@ fn copies_faithfully(kind: &str, road: &str) {
     assert!(line.ends_with(road), "on {kind}: {line}");
     for name in ["hole-big", "hole-only", "hole-small"] {
         let meta = fs::metadata(target.join(name)).unwrap();
-        assert!(meta.blocks() * 512 < meta.len() / 2, "{name} on {kind} takes {} blocks", meta.blocks());
+        assert!(
+            meta.blocks() * 512 < meta.len() / 2,
+            "{name} on {kind} takes {} blocks",
+            meta.blocks()
+        );
     }
     // Once more over itself: replaced in one step, and nothing left beside.
     run(aiocp().arg("-T").arg(&source).arg(&target), 0);
@@ -80,7 +89,11 @@ fn clones(kind: &str) {
     let (manifest, before) = (mounted.path.join("manifest"), used());
     for option in ["--reflink=auto", "--reflink"] {
         let mut command = aiocp();
-        command.args([option, "--debug", "--stats", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+        command
+            .args([option, "--debug", "--stats", "--manifest"])
+            .arg(&manifest)
+            .arg(&source)
+            .arg(&target);
         let output = run(&mut command, 0);
         assert_eq!(describe(&source), describe(&target), "on {kind}");
         check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
@@ -91,7 +104,8 @@ fn clones(kind: &str) {
             .map(|meta| meta.len())
             .sum();
         let stats = String::from_utf8(output.stdout.clone()).unwrap();
-        let figures = ["written bytes", "cloned bytes", "hole bytes"].map(|name| figure(&stats, name));
+        let figures =
+            ["written bytes", "cloned bytes", "hole bytes"].map(|name| figure(&stats, name));
         assert_eq!(figures, [0, bytes, 0], "{stats}");
         let large = stderr(&output).lines().filter(|line| line.ends_with("/large: cloned")).count();
         assert_eq!(large, 1, "{output:?}");
@@ -103,7 +117,8 @@ fn clones(kind: &str) {
     run(aiocp().arg(source.join("large")).arg(&target), 0);
     fs::OpenOptions::new().write(true).open(&target).unwrap().write_all_at(b"changed", 0).unwrap();
     assert!(fs::read(source.join("large")).unwrap() == noise(64 << 20, 5));
-    let output = run(aiocp().args(["--debug", "--reflink=never"]).arg(source.join("large")).arg(&target), 0);
+    let output =
+        run(aiocp().args(["--debug", "--reflink=never"]).arg(source.join("large")).arg(&target), 0);
     assert!(!stderr(&output).contains("cloned"), "{output:?}");
 }
 
@@ -127,14 +142,22 @@ fn what_cannot_be_cloned_is_copied_unless_clones_were_demanded() {
     fs::write(ext4.path.join("empty"), "").unwrap();
     for (to, reason) in [(&ext4, "Operation not supported"), (&xfs, "Invalid cross-device link")] {
         let target = to.path.join("target");
-        let output = run(aiocp().arg("--reflink=always").arg(ext4.path.join("file")).arg(&target), 1);
-        let line = format!("aiocp: cannot clone '{}': {reason}\n", ext4.path.join("file").display());
+        let output =
+            run(aiocp().arg("--reflink=always").arg(ext4.path.join("file")).arg(&target), 1);
+        let line =
+            format!("aiocp: cannot clone '{}': {reason}\n", ext4.path.join("file").display());
         assert!(stderr(&output).starts_with(&line), "{output:?}");
         assert!(!target.exists());
         run(aiocp().arg("--reflink=auto").arg(ext4.path.join("file")).arg(&target), 0);
         assert_eq!(fs::read(&target).unwrap(), fs::read(ext4.path.join("file")).unwrap());
         // There is nothing to share.
-        run(aiocp().arg("--reflink=always").arg(ext4.path.join("empty")).arg(to.path.join("nothing")), 0);
+        run(
+            aiocp()
+                .arg("--reflink=always")
+                .arg(ext4.path.join("empty"))
+                .arg(to.path.join("nothing")),
+            0,
+        );
     }
 }
 
@@ -147,10 +170,12 @@ fn from_one_filesystem_to_another_each_side_has_its_own_way() {
     let file = ext4.path.join("file");
     fs::write(&file, noise((5 << 20) + 17, 1)).unwrap();
     rustix::fs::sync();
-    rustix::fs::fadvise(fs::File::open(&file).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    rustix::fs::fadvise(fs::File::open(&file).unwrap(), 0, None, rustix::fs::Advice::DontNeed)
+        .unwrap();
     let output = run(aiocp().arg("--debug").arg(&file).arg(&btrfs.path), 0);
     assert!(
-        stderr(&output).ends_with("file: read direct, written buffered (btrfs buffers direct I/O)\n"),
+        stderr(&output)
+            .ends_with("file: read direct, written buffered (btrfs buffers direct I/O)\n"),
         "{output:?}"
     );
     assert_eq!(fs::read(btrfs.path.join("file")).unwrap(), fs::read(&file).unwrap());
@@ -171,7 +196,8 @@ fn direct_io_leaves_the_page_cache_alone() {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     run(aiocp().arg(&source).arg(&target), 0);
     let cached = |file: &fs::File| aiocp::sys::fs::cached_bytes(file.as_fd(), len as u64);
-    let (Some(read), Some(written)) = (cached(&file), cached(&fs::File::open(&target).unwrap())) else {
+    let (Some(read), Some(written)) = (cached(&file), cached(&fs::File::open(&target).unwrap()))
+    else {
         return assert!(std::env::var_os("CI").is_none(), "CI needs a kernel with cachestat");
     };
     assert!(read + written < len as u64 / 20, "{read} + {written} bytes of {len} are cached");

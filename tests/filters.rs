@@ -36,7 +36,10 @@ fn listed(paths: &[&str]) -> BTreeSet<PathBuf> {
 fn rules_are_read_in_the_order_of_the_command_line() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    tree(&at("d"), &["a.c", "a.o", "keep.o", "sub/b.o", "sub/b.c", "build/x", "sub/build/y", ".git/z"]);
+    tree(
+        &at("d"),
+        &["a.c", "a.o", "keep.o", "sub/b.o", "sub/b.c", "build/x", "sub/build/y", ".git/z"],
+    );
     fs::write(at("rules"), "# a comment\n; another\n\n/build/\n- .git/\n+ nothing\n").unwrap();
     fs::write(at("kept"), "keep.o").unwrap();
     let cp = |args: &[&str]| {
@@ -47,14 +50,22 @@ fn rules_are_read_in_the_order_of_the_command_line() {
     };
     let expected = listed(&["a.c", "keep.o", "sub", "sub/b.c", "sub/build", "sub/build/y"]);
     assert_eq!(cp(&["--include-from=kept", "--exclude=*.o", "--exclude-from=rules"]), expected);
-    assert_eq!(cp(&["--exclude-from", "rules", "--include", "keep.o", "--exclude", "*.o"]), expected);
+    assert_eq!(
+        cp(&["--exclude-from", "rules", "--include", "keep.o", "--exclude", "*.o"]),
+        expected
+    );
     // The other way round, the exclusion is met first.
-    let without: BTreeSet<_> = expected.iter().filter(|path| !path.ends_with("keep.o")).cloned().collect();
+    let without: BTreeSet<_> =
+        expected.iter().filter(|path| !path.ends_with("keep.o")).cloned().collect();
     assert_eq!(cp(&["--exclude=*.o", "--include-from=kept", "--exclude-from=rules"]), without);
     fs::write(at("nul"), b"*.o\0sub\0#odd\0").unwrap();
     fs::write(at("d/#odd"), "").unwrap();
-    assert_eq!(cp(&["-0", "--exclude-from=nul"]), listed(&["a.c", "build", "build/x", ".git", ".git/z"]));
-    let output = run(aiocp().current_dir(folder.path()).args(["--exclude-from=none", "d", "to"]), 1);
+    assert_eq!(
+        cp(&["-0", "--exclude-from=nul"]),
+        listed(&["a.c", "build", "build/x", ".git", ".git/z"])
+    );
+    let output =
+        run(aiocp().current_dir(folder.path()).args(["--exclude-from=none", "d", "to"]), 1);
     assert_eq!(stderr(&output), "aiocp: cannot read 'none': No such file or directory\n");
     assert!(!at("to").exists());
 }
@@ -81,7 +92,10 @@ fn an_excluded_directory_is_never_opened() {
     strace.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["--exclude=secret/", "d", "to"]);
     run(strace.current_dir(folder.path()), 0);
     let trace = fs::read_to_string(at("trace")).unwrap();
-    assert!(trace.lines().any(|line| line.contains("open") && line.contains("\"kept\"")), "the trace shows names");
+    assert!(
+        trace.lines().any(|line| line.contains("open") && line.contains("\"kept\"")),
+        "the trace shows names"
+    );
     let touched: Vec<_> = trace.lines().filter(|line| line.contains("\"secret\"")).collect();
     assert!(touched.is_empty(), "{touched:?}");
     assert_eq!(paths(&at("to")), listed(&["kept", "kept/x"]));
@@ -98,7 +112,14 @@ fn sizes_concern_regular_files_alone() {
     symlink("x", at("d/link")).unwrap();
     for (n, flags) in [&[][..], &["-l"], &["--attributes-only"]].into_iter().enumerate() {
         let target = at(&n.to_string());
-        run(aiocp().args(flags).args(["--min-size=1K", "--max-size=2KiB"]).arg(at("d")).arg(&target), 0);
+        run(
+            aiocp()
+                .args(flags)
+                .args(["--min-size=1K", "--max-size=2KiB"])
+                .arg(at("d"))
+                .arg(&target),
+            0,
+        );
         assert_eq!(paths(&target), listed(&["1024", "2048", "empty", "link"]), "{flags:?}");
     }
     run(aiocp().args(["--max-size=1M"]).arg(at("d/2097152")).arg(at("big")), 0);
@@ -109,15 +130,32 @@ fn sizes_concern_regular_files_alone() {
 
 /// A name from few pieces, so that patterns of the same pieces match.
 fn name() -> impl Strategy<Value = Vec<u8>> {
-    let pieces: &'static [&'static [u8]] =
-        &[b"a", b"b", b"foo", b".c", b"ab", b"-", b"]", b"[", b"\\", b"*", b"7", b" ", b"\xff", b"\xc3\xa9", b"\x01"];
+    let pieces: &'static [&'static [u8]] = &[
+        b"a",
+        b"b",
+        b"foo",
+        b".c",
+        b"ab",
+        b"-",
+        b"]",
+        b"[",
+        b"\\",
+        b"*",
+        b"7",
+        b" ",
+        b"\xff",
+        b"\xc3\xa9",
+        b"\x01",
+    ];
     prop::collection::vec(prop::sample::select(pieces), 1..4).prop_map(|pieces| pieces.concat())
 }
 
 fn path() -> impl Strategy<Value = PathBuf> {
     prop::collection::vec(name(), 1..5)
         .prop_map(|names| names.into_iter().map(OsString::from_vec).collect::<PathBuf>())
-        .prop_filter("neither . nor ..", |path| path.components().all(|c| matches!(c, std::path::Component::Normal(_))))
+        .prop_filter("neither . nor ..", |path| {
+            path.components().all(|c| matches!(c, std::path::Component::Normal(_)))
+        })
 }
 
 fn pattern() -> impl Strategy<Value = OsString> {
@@ -149,7 +187,8 @@ fn pattern() -> impl Strategy<Value = OsString> {
         b"[[:nope:]]",
         b"[b-a]",
     ];
-    prop::collection::vec(prop::sample::select(pieces), 1..6).prop_map(|pieces| OsString::from_vec(pieces.concat()))
+    prop::collection::vec(prop::sample::select(pieces), 1..6)
+        .prop_map(|pieces| OsString::from_vec(pieces.concat()))
 }
 
 #[derive(Clone, Debug)]
@@ -164,7 +203,8 @@ impl Rules {
             let mut arg = OsString::from(if *include { "--include" } else { "--exclude" });
             if *in_file {
                 let file = folder.join(format!("rules-{n}"));
-                fs::write(&file, [b"# comment\n\n", pattern.as_bytes(), b"\n;\n"].concat()).unwrap();
+                fs::write(&file, [b"# comment\n\n", pattern.as_bytes(), b"\n;\n"].concat())
+                    .unwrap();
                 arg.push("-from=");
                 arg.push(file);
             } else {
@@ -197,7 +237,11 @@ fn random_rules_leave_out_of_random_trees_what_rsync_leaves_out() {
             // A path may lead through a file, or be there: then it stays as it is.
             let path = source.join(path);
             if fs::create_dir_all(path.parent().unwrap()).is_ok() {
-                let made = if is_dir { fs::create_dir(&path) } else { fs::File::create_new(&path).map(drop) };
+                let made = if is_dir {
+                    fs::create_dir(&path)
+                } else {
+                    fs::File::create_new(&path).map(drop)
+                };
                 assert!(made.is_ok() || path.exists() || path.parent().unwrap().is_file());
             }
         }
@@ -217,15 +261,22 @@ fn random_rules_leave_out_of_random_trees_what_rsync_leaves_out() {
     assert!(left_out > 100 && kept > 100, "the rules meet names: {left_out} left out, {kept} kept");
 }
 
-/// Copies `d` to `to` from a list that is written to standard input, and answers with what was copied.
-fn copied_from_list(folder: &Path, args: &[&str], list: &[u8], code: i32) -> (BTreeSet<PathBuf>, String) {
+/// Copies `d` to `to` from a list that is written to standard input, and answers with what was
+/// copied.
+fn copied_from_list(
+    folder: &Path,
+    args: &[&str],
+    list: &[u8],
+    code: i32,
+) -> (BTreeSet<PathBuf>, String) {
     let mut command = aiocp();
     command.current_dir(folder).args(["--files-from", "-"]).args(args).args(["-T", "d", "to"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(list).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let copied = if folder.join("to").exists() { paths(&folder.join("to")) } else { BTreeSet::new() };
+    let copied =
+        if folder.join("to").exists() { paths(&folder.join("to")) } else { BTreeSet::new() };
     run(Command::new("rm").arg("-rf").arg("to").current_dir(folder), 0);
     (copied, stderr(&output))
 }
@@ -241,8 +292,12 @@ fn a_list_names_what_is_copied() {
         set_times(&at(name), seconds, 7);
     }
     let list = "# a comment\n; another\n\na/b/c\n/e\nwhole/\nwhole/1\n./#odd\nempty\na/b/c\r\n";
-    let expected = ["#odd", "a", "a/b", "a/b/c", "e", "empty", "whole", "whole/1", "whole/sub", "whole/sub/2"];
-    assert_eq!(copied_from_list(folder.path(), &[], list.as_bytes(), 0), (listed(&expected), String::new()));
+    let expected =
+        ["#odd", "a", "a/b", "a/b/c", "e", "empty", "whole", "whole/1", "whole/sub", "whole/sub/2"];
+    assert_eq!(
+        copied_from_list(folder.path(), &[], list.as_bytes(), 0),
+        (listed(&expected), String::new())
+    );
     // With NUL, every byte of a name counts.
     let (copied, _) = copied_from_list(folder.path(), &["-0"], b"z\nz\0#odd\0\0a/x\0", 0);
     assert_eq!(copied, listed(&["#odd", "a", "a/x", "z\nz"]));
@@ -251,13 +306,17 @@ fn a_list_names_what_is_copied() {
     run(aiocp().current_dir(folder.path()).args(["--files-from=list", "d", "to"]), 0);
     let meta = |name: &str| fs::metadata(at(name)).unwrap();
     assert_eq!((meta("to/a/b").mode() & 0o7777, meta("to/a/b").mtime()), (0o750, 1000));
-    assert_eq!((meta("to/a").mtime(), meta("to").mtime(), meta("to").mtime_nsec()), (2000, 3000, 7));
+    assert_eq!(
+        (meta("to/a").mtime(), meta("to").mtime(), meta("to").mtime_nsec()),
+        (2000, 3000, 7)
+    );
     // Where DEST is there, the tree goes into it, as without a list.
     run(aiocp().current_dir(folder.path()).args(["--files-from=list", "d", "to"]), 0);
     assert!(at("to/d/a/b/c").exists());
     // Filters hold for what is listed too, and an empty list copies the directory alone.
     fs::remove_dir_all(at("to")).unwrap();
-    let (copied, _) = copied_from_list(folder.path(), &["--exclude=b/", "--exclude=/e"], b"a/b/c\na/x\ne\n", 0);
+    let (copied, _) =
+        copied_from_list(folder.path(), &["--exclude=b/", "--exclude=/e"], b"a/b/c\na/x\ne\n", 0);
     assert_eq!(copied, listed(&["a", "a/x"]));
     assert_eq!(copied_from_list(folder.path(), &[], b"", 0), (BTreeSet::new(), String::new()));
     let everything = paths(&at("d"));
@@ -295,10 +354,20 @@ fn a_list_belongs_to_one_directory() {
     let folder = folder();
     tree(folder.path(), &["d/x", "e/x", "f"]);
     fs::write(folder.path().join("list"), "x").unwrap();
-    let cp = |args: &[&str], code| stderr(&run(aiocp().current_dir(folder.path()).args(args), code));
-    assert!(cp(&["--files-from=list", "d", "e", "to"], 2).contains("'e' is one SOURCE too many for --files-from"));
-    assert!(cp(&["--files-from=list", "f", "to"], 1).contains("cannot copy from a list below 'f': Not a directory"));
-    assert!(cp(&["--files-from=none", "d", "to"], 1).contains("cannot read 'none': No such file or directory"));
+    let cp =
+        |args: &[&str], code| stderr(&run(aiocp().current_dir(folder.path()).args(args), code));
+    assert!(
+        cp(&["--files-from=list", "d", "e", "to"], 2)
+            .contains("'e' is one SOURCE too many for --files-from")
+    );
+    assert!(
+        cp(&["--files-from=list", "f", "to"], 1)
+            .contains("cannot copy from a list below 'f': Not a directory")
+    );
+    assert!(
+        cp(&["--files-from=none", "d", "to"], 1)
+            .contains("cannot read 'none': No such file or directory")
+    );
 }
 
 #[test]
@@ -326,9 +395,12 @@ fn random_lists_are_copied_as_rsync_copies_them() {
             let mut lines = Vec::new();
             for (n, (path, is_there)) in list.iter().enumerate() {
                 let there = &files[n % files.len()];
-                let path =
-                    if *is_there { there.ancestors().nth(n % 2).filter(|path| *path != Path::new("")) } else { None }
-                        .unwrap_or(path);
+                let path = if *is_there {
+                    there.ancestors().nth(n % 2).filter(|path| *path != Path::new(""))
+                } else {
+                    None
+                }
+                .unwrap_or(path);
                 lines.extend([path.as_os_str().as_bytes(), b"\0"].concat());
             }
             fs::write(folder.path().join("list"), lines).unwrap();
@@ -337,12 +409,24 @@ fn random_lists_are_copied_as_rsync_copies_them() {
             let mut from = source.clone().into_os_string();
             from.push("/");
             let arg = format!("--files-from={}", folder.path().join("list").display());
-            let rsync = Command::new("rsync").args(["-r", "-0", &arg]).arg(from).arg(&theirs).output().unwrap();
-            let own = aiocp().args(["--no-sync", "-0", &arg, "-T"]).arg(&source).arg(&ours).output().unwrap();
+            let rsync = Command::new("rsync")
+                .args(["-r", "-0", &arg])
+                .arg(from)
+                .arg(&theirs)
+                .output()
+                .unwrap();
+            let own = aiocp()
+                .args(["--no-sync", "-0", &arg, "-T"])
+                .arg(&source)
+                .arg(&ours)
+                .output()
+                .unwrap();
             // The folders on the way to what is missing are made, or not.
-            let counts = |root: &Path, path: &Path| own.status.success() || root.join(path).is_file();
-            let there =
-                |root: &Path| paths(root).into_iter().filter(|path| counts(root, path)).collect::<BTreeSet<_>>();
+            let counts =
+                |root: &Path, path: &Path| own.status.success() || root.join(path).is_file();
+            let there = |root: &Path| {
+                paths(root).into_iter().filter(|path| counts(root, path)).collect::<BTreeSet<_>>()
+            };
             prop_assert_eq!(there(&ours), there(&theirs), "{:?} {:?}", own, rsync);
             prop_assert_eq!(own.status.success(), rsync.status.success(), "{:?} {:?}", own, rsync);
             Ok(())

@@ -1,4 +1,5 @@
-//! `--json`: real output of every kind of event, held against the schema that the repository gives out.
+//! `--json`: real output of every kind of event, held against the schema that the repository gives
+//! out.
 
 mod common;
 
@@ -23,7 +24,8 @@ fn events(command: &mut Command, code: i32) -> Vec<Value> {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let output = run(command.arg("--json"), code);
     let lines = String::from_utf8(output.stdout).unwrap();
-    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for event in &events {
         let errors: Vec<_> = validator.iter_errors(event).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{event}\n{errors:?}");
@@ -35,7 +37,10 @@ fn events(command: &mut Command, code: i32) -> Vec<Value> {
 }
 
 fn named<'a>(events: &'a [Value], field: &str, value: &str) -> &'a Value {
-    events.iter().find(|event| event[field] == value).unwrap_or_else(|| panic!("no {field} is {value}: {events:?}"))
+    events
+        .iter()
+        .find(|event| event[field] == value)
+        .unwrap_or_else(|| panic!("no {field} is {value}: {events:?}"))
 }
 
 fn kinds(events: &[Value]) -> BTreeSet<&str> {
@@ -56,13 +61,23 @@ fn a_copy_tells_each_file_as_an_object_and_a_summary() {
     fs::create_dir_all(at("to/big")).unwrap();
     fs::write(at("to/old"), "old").unwrap();
     let mut command = aiocp();
-    command.current_dir(folder.path()).args(["-T", "-b", "--reflink=never", "--manifest=m", "from", "to"]);
+    command.current_dir(folder.path()).args([
+        "-T",
+        "-b",
+        "--reflink=never",
+        "--manifest=m",
+        "from",
+        "to",
+    ]);
     let events = events(&mut command, 1);
     assert_eq!(kinds(&events), BTreeSet::from(["failed", "file", "made", "summary"]));
     let hash = blake3::hash(b"new").to_hex().to_string();
     let old = named(&events, "source", "from/old");
     assert_eq!(old["target"], "to/old");
-    assert_eq!((&old["size_bytes"], &old["replaced"], &old["blake3"]), (&json!(3), &json!(true), &json!(hash)));
+    assert_eq!(
+        (&old["size_bytes"], &old["replaced"], &old["blake3"]),
+        (&json!(3), &json!(true), &json!(hash))
+    );
     assert_eq!((&old["backup"], &old["read"]), (&json!("to/old~"), &json!("buffered")));
     assert_eq!(old["written_reason"], "small file");
     let odd = events.iter().find(|event| event.get("source_base64").is_some()).unwrap();
@@ -74,9 +89,14 @@ fn a_copy_tells_each_file_as_an_object_and_a_summary() {
     assert_eq!((&failed["path"], &failed["operation"]), (&json!("to/big"), &json!("replace")));
     assert!(failed["message"].as_str().unwrap().starts_with("cannot replace 'to/big': "));
     let summary = events.last().unwrap();
-    for (field, count) in
-        [("files", 3), ("hard_links", 1), ("links", 1), ("made_directories", 1), ("failed", 1), ("written_bytes", 8)]
-    {
+    for (field, count) in [
+        ("files", 3),
+        ("hard_links", 1),
+        ("links", 1),
+        ("made_directories", 1),
+        ("failed", 1),
+        ("written_bytes", 8),
+    ] {
         assert_eq!(summary[field], count, "{field}");
     }
 }
@@ -116,14 +136,24 @@ fn a_comparison_tells_every_mismatch() {
         fs::create_dir_all(at(side)).unwrap();
         fs::write(at(side).join("same"), "same").unwrap();
         fs::write(at(side).join("other"), side).unwrap();
-        symlink(OsStr::from_bytes(if side == "to" { b"\xfe" } else { b"x" }), at(side).join("link")).unwrap();
+        symlink(
+            OsStr::from_bytes(if side == "to" { b"\xfe" } else { b"x" }),
+            at(side).join("link"),
+        )
+        .unwrap();
     }
     fs::write(at("from/missing"), "").unwrap();
     fs::write(at("from/kind"), "").unwrap();
     fs::create_dir(at("to/kind")).unwrap();
     fs::write(at("to/extra"), "").unwrap();
     let mut command = aiocp();
-    command.current_dir(folder.path()).args(["--verify-only", "-T", "from", "to", "--failed-list=list"]);
+    command.current_dir(folder.path()).args([
+        "--verify-only",
+        "-T",
+        "from",
+        "to",
+        "--failed-list=list",
+    ]);
     let found = events(&mut command, 3);
     assert_eq!(kinds(&found), BTreeSet::from(["mismatch", "summary", "verified"]));
     let whats: BTreeSet<_> = found.iter().filter_map(|event| event["what"].as_str()).collect();
@@ -134,7 +164,11 @@ fn a_comparison_tells_every_mismatch() {
         (&json!("to/other"), &json!(0), &json!(false))
     );
     assert_eq!(named(&found, "what", "link")["leads_to_base64"], "/g==");
-    assert_eq!(fs::read_to_string(at("list")).unwrap(), "kind\nlink\nmissing\nother\n", "what is to be copied again");
+    assert_eq!(
+        fs::read_to_string(at("list")).unwrap(),
+        "kind\nlink\nmissing\nother\n",
+        "what is to be copied again"
+    );
     let mut command = aiocp();
     command.args(["--verify"]).arg(at("from/same")).arg(at("proved"));
     assert!(named(&events(&mut command, 0), "event", "file").get("verified_from").is_some());
@@ -173,11 +207,16 @@ fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
         bad[field] = value;
         assert!(!validator.is_valid(&bad), "{bad}");
     }
-    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff")).unwrap();
-    let words: BTreeSet<&str> = manual.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let manual =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff"))
+            .unwrap();
+    let words: BTreeSet<&str> =
+        manual.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     for (event, object) in schema["$defs"].as_object().unwrap() {
         let Some(fields) = object["properties"].as_object() else { continue };
-        for field in fields.keys().map(|field| field.trim_end_matches("_base64")).chain([event.as_str()]) {
+        for field in
+            fields.keys().map(|field| field.trim_end_matches("_base64")).chain([event.as_str()])
+        {
             assert!(words.contains(field), "the manual says nothing of {field}");
         }
     }

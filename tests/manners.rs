@@ -17,12 +17,17 @@ fn n_and_update_decide_what_is_replaced() {
     for (name, age) in [("a", 100), ("old", 99), ("young", 101), ("same", 100)] {
         set(name, age);
     }
-    for flags in [&["-n"][..], &["--no-clobber"], &["--update=none"], &["-i", "-n"], &["-u", "-n"]] {
+    for flags in [&["-n"][..], &["--no-clobber"], &["--update=none"], &["-i", "-n"], &["-u", "-n"]]
+    {
         let args = [flags, &["-v", "a", "old"]].concat();
         assert_eq!(place.cp(&args), "skipped 'old': it exists\n", "{flags:?}");
         assert_eq!(place.read("old"), "old");
     }
-    assert!(place.refused(&["--update=none-fail", "a", "old"]).contains("cannot replace 'old': it exists"));
+    assert!(
+        place
+            .refused(&["--update=none-fail", "a", "old"])
+            .contains("cannot replace 'old': it exists")
+    );
     place.cp(&["--update=none-fail", "a", "fresh"]);
     for flag in ["-u", "--update", "--update=older"] {
         for kept in ["young", "same"] {
@@ -49,8 +54,15 @@ fn what_is_left_alone_is_not_read_and_directories_are_merged_all_the_same() {
     assert_eq!((place.read("to/sub/f"), place.read("to/sub/g")), ("old".into(), "new".into()));
     let trace = place.at("trace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=pread64,read,io_submit", "-P"]).arg(place.at("from/sub/f")).arg("-o").arg(&trace);
-    strace.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["-n", "-T", "from", "to"]).current_dir(place.at(""));
+    strace
+        .args(["-f", "-e", "trace=pread64,read,io_submit", "-P"])
+        .arg(place.at("from/sub/f"))
+        .arg("-o")
+        .arg(&trace);
+    strace
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .args(["-n", "-T", "from", "to"])
+        .current_dir(place.at(""));
     run(&mut strace, 0);
     assert!(!fs::read_to_string(trace).unwrap().contains("read"), "its data is not read");
 }
@@ -58,9 +70,15 @@ fn what_is_left_alone_is_not_read_and_directories_are_merged_all_the_same() {
 #[test]
 fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
     let place = Place::with(&[("a", "new"), ("b", "old")]);
-    for (answer, text) in
-        [("n\n", "old"), ("", "old"), ("\n", "old"), ("no\n", "old"), ("y\n", "new"), ("Yes\n", "new"), ("y", "new")]
-    {
+    for (answer, text) in [
+        ("n\n", "old"),
+        ("", "old"),
+        ("\n", "old"),
+        ("no\n", "old"),
+        ("y\n", "new"),
+        ("Yes\n", "new"),
+        ("y", "new"),
+    ] {
         fs::write(place.at("b"), "old").unwrap();
         let output = place.answered(&["-n", "-i", "a", "b"], answer);
         assert_eq!(output.status.code(), Some(0), "{answer:?}");
@@ -85,7 +103,12 @@ fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
     let text = stderr(&output);
     let questions: Vec<_> = text.split_terminator("? ").collect();
     assert_eq!(questions.len(), 200);
-    assert!(questions.iter().all(|line| line.starts_with("aiocp: overwrite 'to/") && line.ends_with('\'')), "{text}");
+    assert!(
+        questions
+            .iter()
+            .all(|line| line.starts_with("aiocp: overwrite 'to/") && line.ends_with('\'')),
+        "{text}"
+    );
     let replaced = (0..200).filter(|n| place.read(&format!("to/{}/{n}", n % 7)) == "from").count();
     assert_eq!(replaced, 100);
 }
@@ -103,7 +126,10 @@ fn a_question_names_the_mode_that_would_be_overridden() {
     fs::write(folder.path().join("b"), "old").unwrap();
     fs::set_permissions(folder.path().join("b"), fs::Permissions::from_mode(0o444)).unwrap();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).args(["-i", "a", "b"]);
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&binary)
+        .args(["-i", "a", "b"]);
     let output = run(command.current_dir(folder.path()).stdin(Stdio::null()), 0);
     assert_eq!(stderr(&output), "aiocp: replace 'b', overriding mode 0444 (r--r--r--)? \n");
 }
@@ -126,7 +152,10 @@ fn one_file_is_not_copied_over_itself() {
     ] {
         let text = place.refused(args);
         assert!(text.contains("source and destination are the same file"), "{args:?}: {text}");
-        assert_eq!((place.read("a"), place.read("b"), place.read("l")), ("data".into(), "data".into(), "data".into()));
+        assert_eq!(
+            (place.read("a"), place.read("b"), place.read("l")),
+            ("data".into(), "data".into(), "data".into())
+        );
     }
     place.cp(&["-l", "a", "a"]);
     place.cp(&["-l", "a", "b"]);
@@ -153,7 +182,11 @@ fn hard_links_can_be_made_instead() {
     assert!(litter(&place.at("e")).is_empty());
     place.cp(&["-lL", "d/l", "f2"]);
     assert_eq!(place.inode("f2"), place.inode("d/f"));
-    assert!(place.refused(&["-l", "d/f", "other"]).contains("cannot replace 'other': it exists, and a link"));
+    assert!(
+        place
+            .refused(&["-l", "d/f", "other"])
+            .contains("cannot replace 'other': it exists, and a link")
+    );
     assert_eq!(place.read("other"), "other");
     place.cp(&["-lf", "d/f", "other"]);
     assert_eq!(place.inode("other"), place.inode("d/f"));
@@ -187,7 +220,11 @@ fn links_are_followed_as_told() {
     symlink("../t", place.at("d/dir")).unwrap();
     symlink("d", place.at("named")).unwrap();
     place.cp(&["-L", "named", "all"]);
-    assert!(!place.at("all").is_symlink() && !place.at("all/l").is_symlink() && !place.at("all/dir").is_symlink());
+    assert!(
+        !place.at("all").is_symlink()
+            && !place.at("all/l").is_symlink()
+            && !place.at("all/dir").is_symlink()
+    );
     assert_eq!((place.read("all/l"), place.read("all/dir/g")), ("f".into(), "g".into()));
     place.cp(&["-H", "named", "operand"]);
     assert!(!place.at("operand").is_symlink() && place.at("operand/l").is_symlink());
@@ -201,7 +238,11 @@ fn links_are_followed_as_told() {
     let text = place.refused(&["-L", "d", "most"]);
     assert!(text.contains("cannot follow link 'd/dangling': No such file or directory"), "{text}");
     assert_eq!(place.read("most/l"), "f");
-    assert!(place.refused(&["-L", "d/dangling", "x"]).contains("cannot stat 'd/dangling': No such file or directory"));
+    assert!(
+        place
+            .refused(&["-L", "d/dangling", "x"])
+            .contains("cannot stat 'd/dangling': No such file or directory")
+    );
 }
 
 #[test]
@@ -211,12 +252,17 @@ fn a_followed_link_that_leads_back_is_refused_with_one_line() {
     symlink(".", place.at("d/here")).unwrap();
     let text = place.refused(&["-L", "d", "copy"]);
     assert!(
-        text.contains("cannot copy directory 'd/here': a symbolic link leads back to a directory above it"),
+        text.contains(
+            "cannot copy directory 'd/here': a symbolic link leads back to a directory above it"
+        ),
         "{text}"
     );
     assert_eq!(place.read("copy/sub/f"), "f");
     assert_eq!(place.read("copy/sub/up/e/x"), "x");
-    assert!(text.contains("cannot copy directory 'd/sub/up/d': a symbolic link leads back"), "{text}");
+    assert!(
+        text.contains("cannot copy directory 'd/sub/up/d': a symbolic link leads back"),
+        "{text}"
+    );
     assert!(!place.at("copy/sub/up/copy/sub").exists(), "the copy is not copied into itself");
 }
 
@@ -231,7 +277,10 @@ fn parents_are_made_again_with_what_they_are() {
         "'a' -> 'to/a'\n'a/b' -> 'to/a/b'\n'a/b/c' -> 'to/a/b/c'\n"
     );
     let meta = |name: &str| fs::metadata(place.at(name)).unwrap();
-    assert_eq!((meta("to/a/b").mode() & 0o7777, meta("to/a/b").mtime(), meta("to/a").mtime()), (0o751, 1000, 2000));
+    assert_eq!(
+        (meta("to/a/b").mode() & 0o7777, meta("to/a/b").mtime(), meta("to/a").mtime()),
+        (0o751, 1000, 2000)
+    );
     place.cp(&["--parents", "./a//b/d/", place.at("a/b/c").to_str().unwrap(), "to"]);
     assert_eq!(place.read("to/a/b/d/e"), "e");
     let absolute = place.at("a/b/c");
@@ -244,11 +293,17 @@ fn parents_are_made_again_with_what_they_are() {
             .contains("cannot copy with parents into 'new': No such file or directory")
     );
     assert!(place.refused(&["--parents", "a/../a/b/c", "to"]).contains("'..' would lead outside"));
-    assert!(place.refused(&["--parents", "a/none/c", "to"]).contains("cannot open 'a/none/c': No such file"));
+    assert!(
+        place
+            .refused(&["--parents", "a/none/c", "to"])
+            .contains("cannot open 'a/none/c': No such file")
+    );
     fs::remove_dir_all(place.at("to")).unwrap();
     fs::create_dir(place.at("to")).unwrap();
     fs::write(place.at("to/a"), "in the way").unwrap();
-    assert!(place.refused(&["--parents", "a/b/c", "to"]).contains("cannot create directory 'to/a'"));
+    assert!(
+        place.refused(&["--parents", "a/b/c", "to"]).contains("cannot create directory 'to/a'")
+    );
 }
 
 #[test]
@@ -261,7 +316,10 @@ fn attributes_alone_leave_data_alone() {
     place.cp(&["--attributes-only", "a", "fresh"]);
     for (name, contents) in [("b", "other data"), ("fresh", "")] {
         let meta = fs::metadata(place.at(name)).unwrap();
-        assert_eq!((place.read(name).as_str(), meta.mode() & 0o7777, meta.mtime()), (contents, 0o741, 1000));
+        assert_eq!(
+            (place.read(name).as_str(), meta.mode() & 0o7777, meta.mtime()),
+            (contents, 0o741, 1000)
+        );
     }
     assert_eq!(place.inode("b"), inode);
     place.cp(&["--attributes-only", "-n", "dir/f", "b"]);
@@ -287,14 +345,21 @@ fn a_destination_can_be_removed_instead_of_followed() {
         assert!(text.contains("cannot write through dangling link 'dangling'"), "{text}");
     }
     let text = place.refused(&["a", "fifo"]);
-    assert!(text.contains("a FIFO is not overwritten with a file\naiocp: hint: --remove-destination"), "{text}");
+    assert!(
+        text.contains("a FIFO is not overwritten with a file\naiocp: hint: --remove-destination"),
+        "{text}"
+    );
     for target in ["l", "dangling", "fifo"] {
         place.cp(&["--remove-destination", "a", target]);
         assert!(fs::symlink_metadata(place.at(target)).unwrap().is_file());
         assert_eq!(place.read(target), "new");
     }
     assert_eq!(place.read("kept"), "kept");
-    assert!(place.refused(&["--remove-destination", "-T", "a", "d"]).contains("a directory cannot be overwritten"));
+    assert!(
+        place
+            .refused(&["--remove-destination", "-T", "a", "d"])
+            .contains("a directory cannot be overwritten")
+    );
 }
 
 #[test]
@@ -304,8 +369,14 @@ fn devices_are_not_overwritten() {
     }
     let place = Place::with(&[("a", "new")]);
     let null = rustix::fs::makedev(1, 3);
-    rustix::fs::mknodat(rustix::fs::CWD, place.at("null"), rustix::fs::FileType::CharacterDevice, 0o666.into(), null)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        place.at("null"),
+        rustix::fs::FileType::CharacterDevice,
+        0o666.into(),
+        null,
+    )
+    .unwrap();
     let text = place.refused(&["a", "null"]);
     assert_eq!(
         text,
@@ -350,7 +421,11 @@ fn directories_of_one_name_are_merged_in_the_order_of_the_command_line() {
     place.cp(&["-n", "a/d", "b/d", "-t", "to"]);
     assert_eq!(place.read("to/d/1/1"), "b");
     fs::write(place.at("d"), "file").unwrap();
-    assert!(place.refused(&["a/d", "d", "to"]).contains("a directory cannot be overwritten with a non-directory"));
+    assert!(
+        place
+            .refused(&["a/d", "d", "to"])
+            .contains("a directory cannot be overwritten with a non-directory")
+    );
 }
 
 #[test]
@@ -360,7 +435,12 @@ fn empty_operands_and_the_folder_above_are_refused_as_they_are_named() {
     assert!(place.refused(&["", "m"]).contains("cannot stat '': No such file or directory"));
     let output = run(aiocp().current_dir(place.at("in")).args(["..", "m/"]), 1);
     let text = stderr(&output);
-    assert!(text.contains("cannot copy directory to 'm/': the destination lies inside the source, '..'"), "{text}");
+    assert!(
+        text.contains(
+            "cannot copy directory to 'm/': the destination lies inside the source, '..'"
+        ),
+        "{text}"
+    );
     assert!(place.list("in/m").is_empty());
 }
 
@@ -403,7 +483,10 @@ fn verbose_prints_a_line_for_everything_that_was_made() {
     let text = place.cp(&["-v", "d", "e"]);
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort();
-    assert_eq!(lines, ["'d' -> 'e'", "'d/l' -> 'e/l'", "'d/sub' -> 'e/sub'", "'d/sub/f' -> 'e/sub/f'"]);
+    assert_eq!(
+        lines,
+        ["'d' -> 'e'", "'d/l' -> 'e/l'", "'d/sub' -> 'e/sub'", "'d/sub/f' -> 'e/sub/f'"]
+    );
 }
 
 #[test]

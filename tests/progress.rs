@@ -28,19 +28,26 @@ fn in_folder(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// What a terminal of this size shows of a command, with all that was overdrawn.
-fn on_terminal(folder: &Path, (columns, rows): (u32, u32), environment: &str, args: &str) -> Option<String> {
+fn on_terminal(
+    folder: &Path,
+    (columns, rows): (u32, u32),
+    environment: &str,
+    args: &str,
+) -> Option<String> {
     if !have("script") {
         return None;
     }
     let command = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
     let typed = format!("stty cols {columns} rows {rows}; {environment} {command} {args}");
     let mut script = Command::new("script");
-    let script = script.args(["-qec", &typed, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
+    let script =
+        script.args(["-qec", &typed, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
     Some(String::from_utf8(run(script.current_dir(folder).stdin(Stdio::null()), 0).stdout).unwrap())
 }
 
 fn per_cents(text: &str) -> Vec<u64> {
-    let numbers = text.split(" %").map(|before| before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap());
+    let numbers =
+        text.split(" %").map(|before| before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap());
     let mut numbers: Vec<_> = numbers.collect();
     numbers.pop();
     numbers.into_iter().map(|number| number.parse().unwrap()).collect()
@@ -49,16 +56,25 @@ fn per_cents(text: &str) -> Vec<u64> {
 #[test]
 fn into_a_pipe_it_is_a_line_now_and_then_and_never_says_100() {
     let folder = source();
-    let output = run(&mut in_folder(folder.path(), &["--progress", "--bwlimit=2M", "from", "to"]), 0);
+    let output =
+        run(&mut in_folder(folder.path(), &["--progress", "--bwlimit=2M", "from", "to"]), 0);
     let text = stderr(&output);
     let lines: Vec<_> = text.lines().collect();
     let (last, progress) = lines.split_last().unwrap();
     assert!(progress.len() >= 2, "{text}");
     for line in progress {
-        assert!(line.starts_with("aiocp: ") && line.contains(" written, ") && line.contains(" durable, "), "{line}");
+        assert!(
+            line.starts_with("aiocp: ")
+                && line.contains(" written, ")
+                && line.contains(" durable, "),
+            "{line}"
+        );
     }
     let per_cents = per_cents(&text);
-    assert!(!per_cents.is_empty() && per_cents.is_sorted() && per_cents.iter().all(|&n| n < 100), "{text}");
+    assert!(
+        !per_cents.is_empty() && per_cents.is_sorted() && per_cents.iter().all(|&n| n < 100),
+        "{text}"
+    );
     assert!(last.starts_with("aiocp: 3 files, 5.24 MB in ") && last.contains(" direct"), "{text}");
     assert_eq!(output.stdout, b"");
 }
@@ -69,7 +85,12 @@ fn a_pipe_or_a_dumb_terminal_has_none_unless_it_is_asked_for() {
     let output = run(&mut in_folder(folder.path(), &["--bwlimit=2M", "from", "to"]), 0);
     assert_eq!((stderr(&output).as_str(), output.stdout.as_slice()), ("", &b""[..]));
     for (environment, args) in [("TERM=dumb", ""), ("", "--progress=never")] {
-        let shown = on_terminal(folder.path(), (80, 24), environment, &format!("{args} -T --bwlimit=2M from to"));
+        let shown = on_terminal(
+            folder.path(),
+            (80, 24),
+            environment,
+            &format!("{args} -T --bwlimit=2M from to"),
+        );
         assert!(shown.is_none_or(|shown| shown.is_empty()), "{environment} {args}");
     }
 }
@@ -79,13 +100,24 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
     let folder = source();
     for (columns, environment) in [(120, ""), (40, ""), (80, "NO_COLOR=1")] {
         let args = "-T --bwlimit=2M from to";
-        let Some(shown) = on_terminal(folder.path(), (columns, 24), environment, args) else { return };
+        let Some(shown) = on_terminal(folder.path(), (columns, 24), environment, args) else {
+            return;
+        };
         let (drawn, summary) = shown.rsplit_once("aiocp: ").expect("there is a summary");
-        assert!(summary.starts_with("3 files, 5.24 MB in ") && summary.ends_with("\r\n"), "{shown:?}");
-        assert!(!drawn.contains('\n') && !drawn.contains("\u{1b}[3"), "one line, without colours: {shown:?}");
+        assert!(
+            summary.starts_with("3 files, 5.24 MB in ") && summary.ends_with("\r\n"),
+            "{shown:?}"
+        );
+        assert!(
+            !drawn.contains('\n') && !drawn.contains("\u{1b}[3"),
+            "one line, without colours: {shown:?}"
+        );
         assert!(drawn.ends_with("\r\u{1b}[J\r"), "the line is gone in the end: {shown:?}");
         let per_cents = per_cents(drawn);
-        assert!(per_cents.len() > 1 && per_cents.is_sorted() && *per_cents.last().unwrap() < 100, "{shown:?}");
+        assert!(
+            per_cents.len() > 1 && per_cents.is_sorted() && *per_cents.last().unwrap() < 100,
+            "{shown:?}"
+        );
         for line in drawn.split('\r').map(|line| line.trim_start_matches("\u{1b}[J")) {
             assert!(line.chars().count() <= columns as usize, "{line:?}");
             assert!(line.trim_end().len() < columns as usize, "{line:?}");
@@ -93,9 +125,14 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
         assert_eq!(drawn.contains(" durable, "), columns > 40, "{shown:?}");
     }
     let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-Tn from to") else { return };
-    assert!(shown.starts_with("aiocp: 0 files, ") && shown.ends_with(", 3 skipped\r\n"), "{shown:?}");
+    assert!(
+        shown.starts_with("aiocp: 0 files, ") && shown.ends_with(", 3 skipped\r\n"),
+        "{shown:?}"
+    );
     // What is over at once shows nothing but the summary.
-    let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-T --no-sync from to") else { return };
+    let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-T --no-sync from to") else {
+        return;
+    };
     assert!(shown.starts_with("aiocp: 3 files, "), "{shown:?}");
 }
 
@@ -107,14 +144,18 @@ fn what_is_printed_meanwhile_does_not_meet_the_line() {
     for name in ["a", "b", "c"] {
         let line = format!("'from/{name}' -> 'to/{name}'\r\n");
         let (before, _) = shown.split_once(&line).unwrap_or_else(|| panic!("{line}: {shown:?}"));
-        assert!(before.is_empty() || before.ends_with(['\n', '\r', 'J']), "it begins a line: {shown:?}");
+        assert!(
+            before.is_empty() || before.ends_with(['\n', '\r', 'J']),
+            "it begins a line: {shown:?}"
+        );
     }
 }
 
 #[test]
 fn sigusr1_prints_the_line_and_ends_nothing() {
     let folder = source();
-    let mut command = in_folder(folder.path(), &["--progress=never", "--bwlimit=1M", "-T", "from", "to"]);
+    let mut command =
+        in_folder(folder.path(), &["--progress=never", "--bwlimit=1M", "-T", "from", "to"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     while !catches(&child, Signal::USR1) {
@@ -150,7 +191,8 @@ fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
 fn a_limited_copy_is_told_to_stop_as_fast_as_any_other() {
     let folder = source();
     // The small ones sleep for their turn, the big one's block waits in the loop.
-    let mut command = in_folder(folder.path(), &["--progress=always", "--bwlimit=10", "-T", "from", "to"]);
+    let mut command =
+        in_folder(folder.path(), &["--progress=always", "--bwlimit=10", "-T", "from", "to"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     lines.read_line(&mut String::new()).unwrap();
@@ -187,18 +229,28 @@ fn the_log_has_everything_with_its_time_and_grows() {
         assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"), "{line}");
     }
     let texts: Vec<_> = first.lines().map(|line| line.split_once(' ').unwrap().1).collect();
-    assert!(texts[0].starts_with("begun: ") && texts[0].ends_with("aiocp --log-file log --manifest m from to"));
-    assert!(texts.contains(&"made directory 'to'") && texts.contains(&"made symbolic link 'to/link'"), "{first}");
+    assert!(
+        texts[0].starts_with("begun: ")
+            && texts[0].ends_with("aiocp --log-file log --manifest m from to")
+    );
+    assert!(
+        texts.contains(&"made directory 'to'") && texts.contains(&"made symbolic link 'to/link'"),
+        "{first}"
+    );
     let hash = blake3::hash(b"x").to_hex();
-    let line =
-        format!("copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 byte, buffered (small file), blake3 {hash})");
+    let line = format!(
+        "copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 byte, buffered (small file), blake3 {hash})"
+    );
     assert!(texts.contains(&line.as_str()), "{first}");
     assert!(texts.last().unwrap().starts_with("ended with exit code 0: files 4, "), "{first}");
 
     run(&mut in_folder(folder.path(), &["--log-file", "log", "missing", "to"]), 1);
     let second = fs::read_to_string(&log).unwrap();
     let added = second.strip_prefix(&first).expect("what was there stays");
-    assert!(added.contains(" failed: cannot stat 'missing': No such file or directory\n"), "{added}");
+    assert!(
+        added.contains(" failed: cannot stat 'missing': No such file or directory\n"),
+        "{added}"
+    );
     assert!(added.lines().last().unwrap().contains("ended with exit code 1: "), "{added}");
 }
 
@@ -209,11 +261,15 @@ fn a_log_that_cannot_be_written_is_told_before_or_after() {
     assert_eq!(stderr(&output), "aiocp: cannot open the log 'no/log': No such file or directory\n");
     assert!(!folder.path().join("to").exists(), "nothing was copied");
     let output = run(&mut in_folder(folder.path(), &["--log-file", "/dev/full", "from", "to"]), 1);
-    assert!(stderr(&output).contains("cannot write the log '/dev/full': No space left on device"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot write the log '/dev/full': No space left on device"),
+        "{output:?}"
+    );
     // A copy takes its place.
     fs::write(folder.path().join("from/log"), "x").unwrap();
     fs::create_dir_all(folder.path().join("to")).unwrap();
-    let output = run(&mut in_folder(folder.path(), &["-T", "--log-file", "to/log", "from", "to"]), 1);
+    let output =
+        run(&mut in_folder(folder.path(), &["-T", "--log-file", "to/log", "from", "to"]), 1);
     assert!(stderr(&output).contains("the log 'to/log' was replaced by a copy"), "{output:?}");
 }
 
@@ -237,9 +293,13 @@ fn a_file_that_fails_is_counted_once() {
     let mut said = String::new();
     lines.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
-    let (_, after) = said.split_once("the source changed while it was being copied\n").expect(&said);
+    let (_, after) =
+        said.split_once("the source changed while it was being copied\n").expect(&said);
     let next = after.lines().find(|line| line.contains(" written, ")).expect(&said);
-    assert!(next.contains(" of 16.8 MB") && !next.contains("16.8 MB of") && !next.contains("finishing"), "{said}");
+    assert!(
+        next.contains(" of 16.8 MB") && !next.contains("16.8 MB of") && !next.contains("finishing"),
+        "{said}"
+    );
 }
 
 /// A terminal that can be made smaller, with a shell in it.
@@ -250,13 +310,27 @@ struct Terminal {
 impl Terminal {
     fn new(folder: &Path) -> Self {
         let terminal = Self { socket: folder.join("tmux") };
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "PS1='$ ' exec sh"]);
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            "PS1='$ ' exec sh",
+        ]);
         terminal
     }
 
     fn tmux(&self, args: &[&str]) -> String {
         let mut command = Command::new("tmux");
-        let command = command.arg("-S").arg(&self.socket).args(args).current_dir(self.socket.parent().unwrap());
+        let command = command
+            .arg("-S")
+            .arg(&self.socket)
+            .args(args)
+            .current_dir(self.socket.parent().unwrap());
         String::from_utf8(run(command.env_remove("TMUX"), 0).stdout).unwrap()
     }
 
@@ -299,10 +373,12 @@ fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_
     let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
     let typed = format!("clear; {program} --progress=always --bwlimit=4M big copy");
     terminal.type_in(&[&typed, "Enter"]);
-    let is_long = |lines: &[&str]| matches!(lines, [line] if line.len() > 60 && line.contains(" %,"));
+    let is_long =
+        |lines: &[&str]| matches!(lines, [line] if line.len() > 60 && line.contains(" %,"));
     terminal.lines_when(is_long);
     terminal.tmux(&["resize-window", "-x", "40"]);
-    let is_short = |lines: &[&str]| matches!(lines, [line] if line.len() < 40 && line.contains(" %,"));
+    let is_short =
+        |lines: &[&str]| matches!(lines, [line] if line.len() < 40 && line.contains(" %,"));
     terminal.lines_when(is_short);
     terminal.tmux(&["resize-window", "-x", "100"]);
     terminal.lines_when(is_long);
@@ -326,7 +402,9 @@ fn in_the_background_there_is_no_line() {
         "set -m; clear; {program} --progress=always --bwlimit=4M --log-file 'under way' big copy & read x; clear; fg"
     );
     terminal.type_in(&[&typed, "Enter"]);
-    let is_under_way = || fs::read_dir(folder.path()).unwrap().any(|entry| entry.unwrap().file_name() == "under way");
+    let is_under_way = || {
+        fs::read_dir(folder.path()).unwrap().any(|entry| entry.unwrap().file_name() == "under way")
+    };
     while !is_under_way() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -344,7 +422,12 @@ fn sums_show_it_too() {
     let folder = folder();
     let mut command = aiosum();
     let command = command.current_dir(folder.path()).args(["--progress=never"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut input = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut input, b"hello").unwrap();
@@ -373,5 +456,9 @@ fn sums_show_it_too() {
     }
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = child.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::TERM.as_raw()), "{status}");
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(Signal::TERM.as_raw()),
+        "{status}"
+    );
 }

@@ -9,7 +9,8 @@ use common::{folder, tool};
 
 mod common;
 
-/// What has to be there before, and what has to be true after the examples below a heading, both for `sh -eu`.
+/// What has to be there before, and what has to be true after the examples below a heading, both
+/// for `sh -eu`.
 struct Case {
     heading: &'static str,
     before: &'static str,
@@ -56,7 +57,8 @@ const RECIPES: [Case; 15] = [
     },
     Case {
         heading: "Going on after an interruption",
-        // A FIFO fails without -a, which interrupts a copy as surely as anything, when all else is done.
+        // A FIFO fails without -a, which interrupts a copy as surely as anything, when all else is
+        // done.
         before: "mkdir -p $ROOT/mnt/backup disks/a; seq 9 > disks/a/b; head -c 5000000 /dev/urandom > disks/c; mkfifo disks/pipe; \
                  code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; [ $code = 1 ]; rm disks/pipe; \
                  ls $ROOT/mnt/backup/.aiocp-journal-*",
@@ -114,7 +116,11 @@ const README: [Case; 3] = [
         before: "mkdir -p SOURCE/a; seq 9 > SOURCE/a/b",
         after: "diff -r SOURCE DEST; [ -s $ROOT/tmp/sums.b3 ]; [ $(tail -n 1 $ROOT/all-said) = tested ]",
     },
-    Case { heading: "Install", before: ":", after: "[ -x $ROOT/usr/bin/aiosum ]; $ROOT/usr/bin/aiocp --version" },
+    Case {
+        heading: "Install",
+        before: ":",
+        after: "[ -x $ROOT/usr/bin/aiosum ]; $ROOT/usr/bin/aiocp --version",
+    },
     Case {
         heading: "Use",
         before: "mkdir -p photos dataset/sub data/cache scratch run1 run2 run3 new site; seq 9 > dataset/sub/a; seq 400000 > vm.img; cp vm.img big; cp vm.img photos/1; \
@@ -129,7 +135,10 @@ const README: [Case; 3] = [
 /// The shell blocks below each heading of the second level, in their order.
 fn examples(markdown: &str) -> Vec<(&str, Vec<&str>)> {
     let sections = markdown.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap());
-    sections.map(|(heading, text)| (heading, blocks(text))).filter(|(_, blocks)| !blocks.is_empty()).collect()
+    sections
+        .map(|(heading, text)| (heading, blocks(text)))
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .collect()
 }
 
 fn blocks(text: &str) -> Vec<&str> {
@@ -147,7 +156,8 @@ fn moved(text: &str) -> String {
     text
 }
 
-/// Runs a text as a shell does that stops at the first failure; what it prints goes to `$ROOT/said`.
+/// Runs a text as a shell does that stops at the first failure; what it prints goes to
+/// `$ROOT/said`.
 fn shell(root: &Path, text: &str) {
     let said = root.join("said");
     let path = format!("{}:{}", root.join("bin").display(), std::env::var("PATH").unwrap());
@@ -163,7 +173,11 @@ fn shell(root: &Path, text: &str) {
         .stdout(output)
         .status()
         .unwrap();
-    assert!(status.success(), "{text}\nended with {status} and said {}", fs::read_to_string(&said).unwrap());
+    assert!(
+        status.success(),
+        "{text}\nended with {status} and said {}",
+        fs::read_to_string(&said).unwrap()
+    );
 }
 
 /// A folder with the commands, and a cargo that does what it is asked without building anything.

@@ -36,8 +36,14 @@ fn a_page_says_what_happened_and_asks_for_nothing_else() {
         assert!(!page.contains(foreign), "{foreign}");
     }
     let text = text(&page);
-    for said in ["Everything was copied and is durable", "to/big", "direct", "Latency", "Queue depth", "nothing failed"]
-    {
+    for said in [
+        "Everything was copied and is durable",
+        "to/big",
+        "direct",
+        "Latency",
+        "Queue depth",
+        "nothing failed",
+    ] {
         assert!(text.contains(said), "{said}: {text}");
     }
     assert!(text.contains("--report run.html --direct=always --verify from to"), "{text}");
@@ -62,7 +68,10 @@ fn failures_and_other_runs_are_told_as_what_they_are() {
         text(&fs::read_to_string(folder.path().join("run.html")).unwrap())
     };
     let failed = page(&["from", "to"], 1);
-    assert!(failed.contains("cannot copy 'from/fifo': it is a FIFO, which is not copied"), "{failed}");
+    assert!(
+        failed.contains("cannot copy 'from/fifo': it is a FIFO, which is not copied"),
+        "{failed}"
+    );
     assert!(failed.contains("Exit code 1"), "{failed}");
     fs::remove_file(folder.path().join("from/fifo")).unwrap();
     fs::write(folder.path().join("to/a"), "y").unwrap();
@@ -85,7 +94,10 @@ fn a_page_that_cannot_be_written_is_told() {
     assert!(output.stdout.ends_with(b"</html>\n"), "{output:?}");
     // A copy's own name is not taken.
     let output = run(&mut in_folder(folder.path(), &["--report=b", "a", "b"]), 1);
-    assert!(stderr(&output).contains("the report would overwrite 'b', and is not written"), "{output:?}");
+    assert!(
+        stderr(&output).contains("the report would overwrite 'b', and is not written"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"x");
 }
 

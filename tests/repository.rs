@@ -1,4 +1,5 @@
-//! What the repository promises about itself. With AIOCP_UPDATE=1 the generated files are written instead of compared.
+//! What the repository promises about itself. With AIOCP_UPDATE=1 the generated files are written
+//! instead of compared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,10 @@ fn completions_are_current() {
             let script = cli::completions(&mut table, shell);
             is_current(&format!("completions/{name}"), &script);
             let output = binary.args(["--completions", &shell.to_string()]).output().unwrap();
-            assert!(output.status.success() && output.stdout == script, "--completions {shell} prints the same script");
+            assert!(
+                output.status.success() && output.stdout == script,
+                "--completions {shell} prints the same script"
+            );
             binary = Command::new(binary.get_program());
         }
     }
@@ -56,7 +60,8 @@ fn completions_are_current() {
 fn the_man_pages_are_current() {
     for (table, _) in commands() {
         let command = table.get_name().to_owned();
-        let sections = fs::read_to_string(root().join(format!("man/{command}.sections.roff"))).unwrap();
+        let sections =
+            fs::read_to_string(root().join(format!("man/{command}.sections.roff"))).unwrap();
         let page = pages::page(table, &sections).into_bytes();
         is_current(&format!("man/{command}.1"), &page);
     }
@@ -65,7 +70,10 @@ fn the_man_pages_are_current() {
 #[test]
 fn the_package_has_the_version_of_the_program() {
     let changelog = fs::read_to_string(root().join("packaging/changelog")).unwrap();
-    assert!(changelog.starts_with(concat!("aiocp (", env!("CARGO_PKG_VERSION"), "-1) ")), "{changelog}");
+    assert!(
+        changelog.starts_with(concat!("aiocp (", env!("CARGO_PKG_VERSION"), "-1) ")),
+        "{changelog}"
+    );
 }
 
 #[test]
@@ -75,22 +83,32 @@ fn mandoc_has_nothing_to_say_about_the_man_pages() {
     }
     for name in ["aiocp.1", "aiosum.1"] {
         let mut lint = Command::new("mandoc");
-        let output = common::run(lint.args(["-T", "lint", "-W", "warning"]).arg(root().join("man").join(name)), 0);
+        let output = common::run(
+            lint.args(["-T", "lint", "-W", "warning"]).arg(root().join("man").join(name)),
+            0,
+        );
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     }
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let entries = walkdir::WalkDir::new(root().join("src")).into_iter().map(|entry| entry.unwrap().into_path());
+    let entries = walkdir::WalkDir::new(root().join("src"))
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path());
     let rust = entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let named =
-        |path: PathBuf| (path.strip_prefix(root().join("src")).unwrap().to_owned(), fs::read_to_string(path).unwrap());
+    let named = |path: PathBuf| {
+        (
+            path.strip_prefix(root().join("src")).unwrap().to_owned(),
+            fs::read_to_string(path).unwrap(),
+        )
+    };
     rust.map(named).collect()
 }
 
 #[test]
 fn rooms_import_only_what_stands_below_them() {
-    /// Each room and what it may import, as ARCHITECTURE.md has it. `sys` and `digest` stand at the bottom.
+    /// Each room and what it may import, as ARCHITECTURE.md has it. `sys` and `digest` stand at the
+    /// bottom.
     const MAY_IMPORT: [(&str, &[&str]); 10] = [
         ("error.rs", &[]),
         ("digest.rs", &[]),
@@ -106,13 +124,23 @@ fn rooms_import_only_what_stands_below_them() {
     let mut checked = 0;
     for (path, text) in sources() {
         let room = path.iter().next().unwrap().to_str().unwrap();
-        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else { continue };
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
+            continue;
+        };
         let own = room.trim_end_matches(".rs");
-        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (n, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             for (at, _) in line.match_indices("crate::") {
-                let module: String = line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let module: String = line[at + 7..]
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 let here = format!("{}:{}", path.display(), n + 1);
-                assert!(module == own || allowed.contains(&&*module), "{here}: {own} imports {module}");
+                assert!(
+                    module == own || allowed.contains(&&*module),
+                    "{here}: {own} imports {module}"
+                );
                 checked += 1;
             }
         }
@@ -123,7 +151,9 @@ fn rooms_import_only_what_stands_below_them() {
 #[test]
 fn unsafe_code_lives_in_sys_alone_and_files_stay_readable() {
     for (path, text) in sources() {
-        let unsafe_lines = text.lines().filter(|line| line.contains("unsafe ") && !line.trim_start().starts_with("//"));
+        let unsafe_lines = text
+            .lines()
+            .filter(|line| line.contains("unsafe ") && !line.trim_start().starts_with("//"));
         assert!(path.starts_with("sys") || unsafe_lines.count() == 0, "{path:?} has unsafe code");
         assert!(text.lines().count() <= 620, "{path:?} is too long to be read");
     }

@@ -1,4 +1,5 @@
-//! `--resume` after every kind of interruption, and what signals do: the copy ends identical, nothing is half there, and nothing is left over.
+//! `--resume` after every kind of interruption, and what signals do: the copy ends identical,
+//! nothing is half there, and nothing is left over.
 
 mod common;
 
@@ -50,7 +51,13 @@ fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
     fs::write(&source, noise(48 << 20, 1)).unwrap();
     let command = || {
         let mut command = aiocp();
-        let tuning = ["--block-size=256K", "--journal-interval=4M", "--queue-depth=8", "--stats", "--resume"];
+        let tuning = [
+            "--block-size=256K",
+            "--journal-interval=4M",
+            "--queue-depth=8",
+            "--stats",
+            "--resume",
+        ];
         command.args(tuning).arg(&source).arg(&target);
         command
     };
@@ -66,7 +73,9 @@ fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
         }
         let status = signal_after(command(), &[Signal::KILL], moments.next());
         moments.came(status.code().is_none());
-        let halves = litter(folder.path()).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+        let halves = litter(folder.path())
+            .into_iter()
+            .find(|path| !path.to_string_lossy().contains("journal"));
         let durable = halves.map_or(0, |half| data_bytes(&half));
         let is_over = target.exists();
         let output = run(&mut command(), 0);
@@ -75,7 +84,10 @@ fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
         assert!(litter(folder.path()).is_empty());
         if !is_over {
             let again = (written + durable).saturating_sub(48 * MIB);
-            assert!(again <= 4 * MIB + 8 * MIB / 4, "{again} bytes were copied again, {durable} were there");
+            assert!(
+                again <= 4 * MIB + 8 * MIB / 4,
+                "{again} bytes were copied again, {durable} were there"
+            );
             resumed += u32::from(written < 48 * MIB);
         }
         fs::remove_file(&target).unwrap();
@@ -160,7 +172,8 @@ fn a_journal_cut_or_changed_at_any_byte_is_noticed() {
     let random = AtomicU64::new(7);
     let bit = || 1 << (random.fetch_add(5, Ordering::Relaxed) % 8);
     type Damage<'a> = &'a dyn Fn(&mut Vec<u8>, usize);
-    let damages: [Damage<'_>; 2] = [&|journal, at| journal.truncate(at), &|journal, at| journal[at] ^= bit()];
+    let damages: [Damage<'_>; 2] =
+        [&|journal, at| journal.truncate(at), &|journal, at| journal[at] ^= bit()];
     let mut largest = 0;
     for damage in damages {
         let mut at = 0;
@@ -197,7 +210,8 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
     }
     let interrupted = || {
         let trace = folder.path().join("trace");
-        let mut command = strace(&["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=SIGKILL"], &trace);
+        let mut command =
+            strace(&["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=SIGKILL"], &trace);
         command.args(["--resume"]).args(TUNING).arg(&source).arg(&target).output().unwrap();
         assert_eq!(journals(folder.path()).len(), 1);
     };
@@ -215,12 +229,24 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
     let kept = fs::metadata(target.join("kept")).unwrap().ino();
     let output = run(resume(&source, &target).arg("--stats"), 0);
     let said = stderr(&output);
-    assert!(said.contains("source-changed': the source changed since it was copied; it is copied again"), "{said}");
-    assert!(said.contains("target-changed': the copy changed since it was made; it is copied again"), "{said}");
+    assert!(
+        said.contains(
+            "source-changed': the source changed since it was copied; it is copied again"
+        ),
+        "{said}"
+    );
+    assert!(
+        said.contains("target-changed': the copy changed since it was made; it is copied again"),
+        "{said}"
+    );
     assert_eq!(said.lines().count(), 2, "{said}");
     are_identical(&source, &target);
     assert_eq!(fs::metadata(target.join("kept")).unwrap().ino(), kept);
-    assert_eq!(figure(&String::from_utf8_lossy(&output.stdout), "finished earlier"), 1, "{output:?}");
+    assert_eq!(
+        figure(&String::from_utf8_lossy(&output.stdout), "finished earlier"),
+        1,
+        "{output:?}"
+    );
     fs::remove_dir_all(&target).unwrap();
 
     // Another tree under the same name.
@@ -229,14 +255,20 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("kept"), "another").unwrap();
     let output = run(&mut resume(&source, &target), 0);
-    assert!(stderr(&output).contains("it belongs to other trees or other options; everything is copied again"));
+    assert!(
+        stderr(&output)
+            .contains("it belongs to other trees or other options; everything is copied again")
+    );
     assert_eq!(fs::read(target.join("kept")).unwrap(), b"another");
     fs::remove_dir_all(&target).unwrap();
 
     // Other options make other copies.
     interrupted();
     let output = run(resume(&source, &target).arg("--no-preserve=mode"), 0);
-    assert!(stderr(&output).contains("it belongs to other trees or other options; everything is copied again"));
+    assert!(
+        stderr(&output)
+            .contains("it belongs to other trees or other options; everything is copied again")
+    );
     assert!(litter(folder.path()).is_empty());
 }
 
@@ -283,7 +315,12 @@ fn a_half_that_is_not_what_the_journal_says_is_mended() {
     fs::write(&source, noise(8 << 20, 1)).unwrap();
     for _ in 0..10 {
         let half = killed_in_the_middle(resume(&source, &target), folder.path(), 3 << 20);
-        fs::OpenOptions::new().write(true).open(half).unwrap().write_all_at(b"changed", 700_000).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(half)
+            .unwrap()
+            .write_all_at(b"changed", 700_000)
+            .unwrap();
         let output = run(resume(&source, &target).arg("--stats"), 0);
         assert!(stderr(&output).contains("is not what the journal says"), "{output:?}");
         complete(&source, &target);
@@ -406,7 +443,11 @@ fn a_question_ends_with_the_first_signal() {
     }
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut command = aiocp();
-        command.current_dir(&folder).args(["-i", "a", "b"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .current_dir(&folder)
+            .args(["-i", "a", "b"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // Nobody answers, and nobody closes standard input.
         let _stdin = child.stdin.take();
@@ -429,13 +470,17 @@ fn a_signal_that_comes_twice_at_once_is_one() {
         std::thread::sleep(Duration::from_millis(1));
     }
     for _ in 0..2 {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM)
+            .unwrap();
         std::thread::sleep(Duration::from_millis(2));
     }
     let mut said = String::new();
     std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(said.starts_with("aiocp: interrupted: nothing was copied whole; the same command goes on"), "{said}");
+    assert!(
+        said.starts_with("aiocp: interrupted: nothing was copied whole; the same command goes on"),
+        "{said}"
+    );
     complete(&source, &target);
 }
 
@@ -444,18 +489,24 @@ fn a_second_signal_ends_it_at_once() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("a"), "x").unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     // A manifest that nobody reads is waited with for ever.
     let mut command = aiocp();
-    let mut child =
-        command.current_dir(&folder).args(["--manifest=fifo", "a", "b"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .current_dir(&folder)
+        .args(["--manifest=fifo", "a", "b"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     while !at("b").exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
     for _ in 0..2 {
         std::thread::sleep(Duration::from_millis(300));
         assert!(child.try_wait().unwrap().is_none());
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
+            .unwrap();
     }
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
@@ -480,7 +531,8 @@ fn a_second_signal_waits_for_nobody_who_has_stopped_reading() {
     std::thread::sleep(Duration::from_millis(500));
     for _ in 0..2 {
         assert!(child.try_wait().unwrap().is_none());
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
+            .unwrap();
         std::thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -493,7 +545,11 @@ fn an_ignored_signal_stays_ignored() {
     make_small_tree(&source);
     let mut command = Command::new("sh");
     let script = r#"trap "" INT; exec "$0" "$@""#;
-    command.args(["-c", script]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).arg(&source).arg(&target);
+    command
+        .args(["-c", script])
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .arg(&source)
+        .arg(&target);
     let status = signal_after(command, &[Signal::INT; 3], Duration::from_millis(15));
     assert_eq!(status.code(), Some(0));
     are_identical(&source, &target);
@@ -509,12 +565,20 @@ fn an_interruption_is_told_in_one_line() {
         let mut command = resume(&source, &target);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(10 + 5 * round));
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         if output.status.code() == Some(130) {
-            let (none, said) = ("nothing was copied whole; the same command goes on", stderr(&output));
-            assert!(said.contains(none) || said.contains(&none.replace("nothing", "1 file")), "{output:?}");
-            assert!(said.starts_with("aiocp: interrupted: ") && said.lines().count() == 1, "{output:?}");
+            let (none, said) =
+                ("nothing was copied whole; the same command goes on", stderr(&output));
+            assert!(
+                said.contains(none) || said.contains(&none.replace("nothing", "1 file")),
+                "{output:?}"
+            );
+            assert!(
+                said.starts_with("aiocp: interrupted: ") && said.lines().count() == 1,
+                "{output:?}"
+            );
             told += 1;
         }
         complete(&source, &target);

@@ -1,4 +1,5 @@
-//! `--resume` where it is hard: killed at each system call, with hard links, on a full disk, begun twice at once, and against journals and temporaries that somebody else made.
+//! `--resume` where it is hard: killed at each system call, with hard links, on a full disk, begun
+//! twice at once, and against journals and temporaries that somebody else made.
 
 mod common;
 
@@ -60,7 +61,8 @@ fn all_are_whole(source: &Path, old: &Path, target: &Path) {
         };
         let name = path.to_str().unwrap();
         let is_whole = match name.strip_suffix('~') {
-            // Killed between making a link where nothing stood and recording it, a run has left what the next one takes for an older one.
+            // Killed between making a link where nothing stood and recording it, a run has left
+            // what the next one takes for an older one.
             Some("link") => true,
             Some(name) => is(&old, name),
             None => is(&new, name) || is(&old, name) || path.file_name().is_some_and(is_ours),
@@ -83,9 +85,11 @@ fn killed_at_each_system_call_of_a_merge_it_goes_on() {
     kill_at_each_system_call(true);
 }
 
-/// Runs are killed at each system call in turn, and every second time the next run at some call too; with `replaces`, what they copy stands there already.
+/// Runs are killed at each system call in turn, and every second time the next run at some call
+/// too; with `replaces`, what they copy stands there already.
 fn kill_at_each_system_call(replaces: bool) {
-    // In memory: what is killed leaves the page cache as it is, and a thousand runs that wait for a device would take minutes.
+    // In memory: what is killed leaves the page cache as it is, and a thousand runs that wait for a
+    // device would take minutes.
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let at = |name: &str| folder.path().join(name);
     let (source, old, target) = (at("source"), at("old"), at("target"));
@@ -109,9 +113,13 @@ fn kill_at_each_system_call(replaces: bool) {
                 break;
             }
             killed += 1;
-            // Without a journal, and with what only the new tree has, it was killed when everything was done.
-            let is_over = || journals(folder.path()).is_empty() && target.join("link").symlink_metadata().is_ok();
-            let look = || all_are_whole(&source, &old, if target.exists() { &target } else { &old });
+            // Without a journal, and with what only the new tree has, it was killed when everything
+            // was done.
+            let is_over = || {
+                journals(folder.path()).is_empty() && target.join("link").symlink_metadata().is_ok()
+            };
+            let look =
+                || all_are_whole(&source, &old, if target.exists() { &target } else { &old });
             look();
             if killed % 2 == 0 && !is_over() {
                 tracer::kill_at(&mut command(), &CHANGES, random.u64(1..200));
@@ -120,11 +128,20 @@ fn kill_at_each_system_call(replaces: bool) {
             if !is_over() {
                 run(&mut command(), 0);
             }
-            is_right(&source, replaces.then_some(&*old), &target, &format!("{nth}. call of {call}"));
+            is_right(
+                &source,
+                replaces.then_some(&*old),
+                &target,
+                &format!("{nth}. call of {call}"),
+            );
             check_manifest(&fs::read_to_string(at("lists/manifest")).unwrap(), &target);
             // The manifest is written beside its place first, under a name of its own.
             let _gone = litter(&at("lists")).into_iter().map(fs::remove_file).count();
-            assert!(litter(folder.path()).is_empty(), "{nth}. call of {call}: {:?}", litter(folder.path()));
+            assert!(
+                litter(folder.path()).is_empty(),
+                "{nth}. call of {call}: {:?}",
+                litter(folder.path())
+            );
             fs::remove_dir_all(&target).unwrap();
         }
     }
@@ -191,7 +208,8 @@ fn a_copy_that_lost_metadata_is_not_made_a_backup_of_the_next_time() {
     for entry in walkdir::WalkDir::new(at("source")) {
         let path = entry.unwrap().into_path();
         if !path.is_symlink() {
-            rustix::fs::setxattr(&path, "user.note", b"a note", rustix::fs::XattrFlags::empty()).unwrap();
+            rustix::fs::setxattr(&path, "user.note", b"a note", rustix::fs::XattrFlags::empty())
+                .unwrap();
         }
     }
     must(Command::new("cp").args(["-a", "-T"]).arg(at("old")).arg(at("target")));
@@ -202,23 +220,30 @@ fn a_copy_that_lost_metadata_is_not_made_a_backup_of_the_next_time() {
     };
     // No attribute can be set, neither the first time nor the second.
     for _ in 0..2 {
-        let calls = ["-e", "trace=setxattr,fsetxattr", "-e", "inject=setxattr,fsetxattr:error=ENOSPC"];
+        let calls =
+            ["-e", "trace=setxattr,fsetxattr", "-e", "inject=setxattr,fsetxattr:error=ENOSPC"];
         let mut command = strace(&calls, &at("trace"));
         arguments(&mut command);
         let said = stderr(&run(&mut command, 1));
         for name in ["big", "d/0", "d/2", "d"] {
             let path = at("target").join(name);
-            assert!(said.contains(&format!("cannot set attribute of '{}'", path.display())), "{name}: {said}");
+            assert!(
+                said.contains(&format!("cannot set attribute of '{}'", path.display())),
+                "{name}: {said}"
+            );
         }
         assert_eq!(journals(folder.path()).len(), 1);
     }
     let mut command = aiocp();
     arguments(command.arg("--stats"));
     let stats = run(&mut command, 0);
-    assert!(stats.stderr.is_empty() && written_bytes(&String::from_utf8(stats.stdout).unwrap()) == 0);
+    assert!(
+        stats.stderr.is_empty() && written_bytes(&String::from_utf8(stats.stdout).unwrap()) == 0
+    );
     for name in ["big", "d", "d/0", "d/1", "d/2", "twice"] {
         let mut value = [0; 16];
-        let len = rustix::fs::getxattr(at("target").join(name), "user.note", &mut value[..]).unwrap();
+        let len =
+            rustix::fs::getxattr(at("target").join(name), "user.note", &mut value[..]).unwrap();
         assert_eq!(&value[..len], b"a note", "{name}");
     }
     assert_eq!(fs::read(at("target/twice~")).unwrap(), b"old");
@@ -231,7 +256,10 @@ fn a_copy_that_lost_metadata_is_not_made_a_backup_of_the_next_time() {
 fn nothing_to_copy_is_an_error_and_leaves_no_journal() {
     let folder = folder();
     let output = run(aiocp().current_dir(&folder).args(["--resume", "missing", "target"]), 1);
-    assert!(stderr(&output).contains("cannot stat 'missing': No such file or directory"), "{output:?}");
+    assert!(
+        stderr(&output).contains("cannot stat 'missing': No such file or directory"),
+        "{output:?}"
+    );
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
@@ -270,7 +298,8 @@ fn a_journal_that_cannot_be_locked_is_one_all_the_same() {
     make_small_tree(&source);
     for error in ["ENOSYS", "EOPNOTSUPP", "ENOLCK"] {
         let lockless = format!("inject=flock:error={error}");
-        let mut command = strace(&["-e", "trace=flock", "-e", &lockless], &folder.path().join("trace"));
+        let mut command =
+            strace(&["-e", "trace=flock", "-e", &lockless], &folder.path().join("trace"));
         run(command.args(["--resume", "-T"]).args(TUNING).arg(&source).arg(&target), 0);
         are_identical(&source, &target);
         assert!(litter(folder.path()).is_empty());
@@ -293,12 +322,17 @@ fn what_was_finished_on_a_full_disk_is_on_record() {
         let mounted = Mounted::new(kind, mib);
         let (target, filler) = (mounted.path.join("target"), mounted.path.join("filler"));
         fs::write(&filler, "").unwrap();
-        let free = Command::new("df").args(["--output=avail", "-B1"]).arg(&filler).output().unwrap();
-        let free: u64 = String::from_utf8(free.stdout).unwrap().lines().last().unwrap().trim().parse().unwrap();
+        let free =
+            Command::new("df").args(["--output=avail", "-B1"]).arg(&filler).output().unwrap();
+        let free: u64 =
+            String::from_utf8(free.stdout).unwrap().lines().last().unwrap().trim().parse().unwrap();
         fs::write(&filler, vec![1; (free - (20 << 20)) as usize]).unwrap();
         let output = run(&mut resume(&source, &target), 1);
         let said = stderr(&output);
-        assert!(said.contains("No space left on device") && !said.contains("journal"), "on {kind}: {said}");
+        assert!(
+            said.contains("No space left on device") && !said.contains("journal"),
+            "on {kind}: {said}"
+        );
         let copied = fs::read_dir(&target).unwrap().count();
         assert!((500..3000).contains(&copied), "on {kind}: {copied} files fitted");
         fs::remove_file(filler).unwrap();
@@ -308,15 +342,20 @@ fn what_was_finished_on_a_full_disk_is_on_record() {
     }
 }
 
-/// Interrupts copies of `source` until one leaves a half of a big file with at least this much in it. Its temporary.
+/// Interrupts copies of `source` until one leaves a half of a big file with at least this much in
+/// it. Its temporary.
 fn leave_half(source: &Path, target: &Path, bytes: u64, more: &[&str]) -> PathBuf {
     for _ in 0..200 {
         for n in 1..40 {
             let mut command = resume(source, target);
             command.arg("--threads=1").args(more).stderr(Stdio::null()).stdout(Stdio::null());
-            assert!(tracer::kill_at(&mut command, &[libc::SYS_pwrite64], n), "it is killed before it is done");
+            assert!(
+                tracer::kill_at(&mut command, &[libc::SYS_pwrite64], n),
+                "it is killed before it is done"
+            );
             let temporaries = litter(target.parent().unwrap());
-            let half = temporaries.into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+            let half =
+                temporaries.into_iter().find(|path| !path.to_string_lossy().contains("journal"));
             if let Some(half) = half.filter(|half| data_bytes(half) >= bytes) {
                 return half;
             }
@@ -334,18 +373,24 @@ fn the_half_of_a_file_with_two_names_is_gone_on_with_under_either() {
     }
     fs::write(source.join("a/1"), noise(8 << 20, 1)).unwrap();
     fs::hard_link(source.join("a/1"), source.join("b/2")).unwrap();
-    // One of the two is met first, whichever it is, and the half is that of the other one in one of the rounds.
+    // One of the two is met first, whichever it is, and the half is that of the other one in one of
+    // the rounds.
     for (first, other) in [("a/1", "b/2"), ("b/2", "a/1")] {
-        let (first_alone, other_alone) = (format!("--exclude=/{other}"), format!("--exclude=/{first}"));
+        let (first_alone, other_alone) =
+            (format!("--exclude=/{other}"), format!("--exclude=/{first}"));
         let written = |more: &[&str]| {
-            let output = run(resume(&source, &target).args(["--threads=1", "--stats"]).args(more), 0);
+            let output =
+                run(resume(&source, &target).args(["--threads=1", "--stats"]).args(more), 0);
             assert!(output.stderr.is_empty(), "{output:?}");
             assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
             written_bytes(&String::from_utf8(output.stdout).unwrap())
         };
         let before = data_bytes(&leave_half(&source, &target, 3 << 20, &[&first_alone]));
         let bytes = written(&[]);
-        assert!(bytes <= (8 << 20) - before + (1 << 20), "{bytes} bytes were written, and {before} were there");
+        assert!(
+            bytes <= (8 << 20) - before + (1 << 20),
+            "{bytes} bytes were written, and {before} were there"
+        );
         are_identical(&source, &target);
         let ino = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
         assert_eq!(ino(first), ino(other));
@@ -374,14 +419,18 @@ fn the_first_half_of_the_source_is_not_read_again() {
     run(command.arg(&source).arg(&target), 0);
     let trace = fs::read_to_string(trace).unwrap();
     // pread64(5, BUFFER, LENGTH, OFFSET) = READ, or the end of such a line.
-    let offset =
-        |line: &str| -> u64 { line.rsplit_once(") = ").unwrap().0.rsplit_once(", ").unwrap().1.parse().unwrap() };
-    let offsets: Vec<u64> = trace.lines().filter(|line| line.contains(") = ")).map(offset).collect();
+    let offset = |line: &str| -> u64 {
+        line.rsplit_once(") = ").unwrap().0.rsplit_once(", ").unwrap().1.parse().unwrap()
+    };
+    let offsets: Vec<u64> =
+        trace.lines().filter(|line| line.contains(") = ")).map(offset).collect();
     // What was written and not yet on record is read again.
     let first = *offsets.iter().min().unwrap();
     assert!(first >= (4 << 20) - (512 << 10), "the source is read from byte {first} on");
     assert!(
-        fs::read_to_string(manifest).unwrap().starts_with(blake3::hash(&fs::read(&source).unwrap()).to_hex().as_str())
+        fs::read_to_string(manifest)
+            .unwrap()
+            .starts_with(blake3::hash(&fs::read(&source).unwrap()).to_hex().as_str())
     );
 }
 
@@ -394,10 +443,18 @@ fn an_interrupted_comparison_says_what_it_has_compared() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     fs::write(&source, noise(20 << 20, 1)).unwrap();
     fs::copy(&source, &target).unwrap();
-    let mut command =
-        strace(&["-e", "trace=io_setup", "-e", "inject=io_setup:signal=SIGINT:when=1"], Path::new("/dev/null"));
-    let output = run(command.args(["--verify-only", "--direct=always", "-T"]).arg(&source).arg(&target), 130);
-    assert_eq!(stderr(&output), "aiocp: interrupted: 0 files are the same; the rest is not begun\n");
+    let mut command = strace(
+        &["-e", "trace=io_setup", "-e", "inject=io_setup:signal=SIGINT:when=1"],
+        Path::new("/dev/null"),
+    );
+    let output = run(
+        command.args(["--verify-only", "--direct=always", "-T"]).arg(&source).arg(&target),
+        130,
+    );
+    assert_eq!(
+        stderr(&output),
+        "aiocp: interrupted: 0 files are the same; the rest is not begun\n"
+    );
 }
 
 #[test]
@@ -412,7 +469,10 @@ fn a_half_whose_source_changed_is_copied_anew() {
     file.write_all_at(b"changed", 5000).unwrap();
     file.set_modified(modified).unwrap();
     let output = run(&mut resume(&source, &target), 0);
-    assert!(stderr(&output).contains("the source changed since it was begun; it is copied from the start"));
+    assert!(
+        stderr(&output)
+            .contains("the source changed since it was begun; it is copied from the start")
+    );
     assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap());
     assert!(litter(folder.path()).is_empty());
 }
@@ -439,7 +499,8 @@ fn a_temporary_that_was_exchanged_is_neither_believed_nor_followed() {
         }),
         ("a FIFO", &|half| {
             fs::remove_file(half).unwrap();
-            rustix::fs::mknodat(rustix::fs::CWD, half, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, half, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                .unwrap();
         }),
     ];
     for (what, exchange) in exchanges {
@@ -488,7 +549,11 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
         let len = u32::from_le_bytes(bytes[pos..pos + 4].try_into().unwrap()) as usize;
         let body = &bytes[pos + 4..pos + 4 + len];
         let stored = &bytes[pos + 4 + len..pos + 20 + len];
-        assert_eq!(seal(key, &last, &[&bytes[pos..pos + 4], body]), stored, "the seals are as they are described");
+        assert_eq!(
+            seal(key, &last, &[&bytes[pos..pos + 4], body]),
+            stored,
+            "the seals are as they are described"
+        );
         (last, pos) = (stored.to_vec(), pos + 20 + len);
         // A frame of one record, behind its own length.
         if body[4] == 3 {
@@ -509,12 +574,20 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
         fs::write(&precious, "precious").unwrap();
         let ino = fs::metadata(&precious).unwrap().ino();
         let name = blake3::hash(path.as_bytes());
-        let head = [&[2][..], &name.as_bytes()[..16], &[0; 52], &ino.to_le_bytes(), &65536u64.to_le_bytes()].concat();
+        let head = [
+            &[2][..],
+            &name.as_bytes()[..16],
+            &[0; 52],
+            &ino.to_le_bytes(),
+            &65536u64.to_le_bytes(),
+        ]
+        .concat();
         add(&[&head, path.as_bytes()].concat());
     }
     // More blocks of the file than it has.
     let reached = reached.unwrap();
-    let first = u64::from_le_bytes(reached[17..25].try_into().unwrap()) + (reached.len() as u64 - 25) / 32;
+    let first =
+        u64::from_le_bytes(reached[17..25].try_into().unwrap()) + (reached.len() as u64 - 25) / 32;
     add(&[&reached[..17], &first.to_le_bytes(), &[7; 32 * 500]].concat());
     fs::write(&journal, &forged).unwrap();
     let output = run(&mut resume(&source, &target), 0);
@@ -563,7 +636,8 @@ fn what_is_finished_is_not_opened_again() {
         .output()
         .unwrap();
     assert_eq!(journals(folder.path()).len(), 1);
-    let mut command = strace(&["-e", "trace=openat,openat2,pwrite64,pread64,read,io_submit", "-y"], &trace);
+    let mut command =
+        strace(&["-e", "trace=openat,openat2,pwrite64,pread64,read,io_submit", "-y"], &trace);
     let output = run(
         command
             .args(["--resume", "-T", "--manifest"])

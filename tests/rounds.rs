@@ -26,7 +26,11 @@ fn syncfs_calls(place: &Path, source: &str, inject: &[&str]) -> usize {
     let mut command = strace(&[&["-e", "trace=syncfs"], inject].concat(), &trace);
     let said = stderr(&run(command.current_dir(place).args(["-T", source, "copy"]), 0));
     let warning = "aiocp: warning: cannot syncfs 'copy': Input/output error\n";
-    assert_eq!(said.matches(warning).count(), said.lines().filter(|line| !line.contains("hint: ")).count(), "{said}");
+    assert_eq!(
+        said.matches(warning).count(),
+        said.lines().filter(|line| !line.contains("hint: ")).count(),
+        "{said}"
+    );
     are_same(&place.join(source), &place.join("copy"));
     fs::remove_dir_all(place.join("copy")).unwrap();
     fs::read_to_string(trace).unwrap().matches("syncfs(").count()
@@ -48,7 +52,11 @@ fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
         make(&place.join("few"), 10, 3000);
         let calls = syncfs_calls(place, "many", &[]);
         assert_eq!((1..=40).contains(&calls), kind != "tmpfs", "on {kind}: {calls} calls");
-        assert_eq!(syncfs_calls(place, "few", &[]), 0, "on {kind}: fsync is less work for everybody");
+        assert_eq!(
+            syncfs_calls(place, "few", &[]),
+            0,
+            "on {kind}: fsync is less work for everybody"
+        );
         let calls = syncfs_calls(place, "many", &["-e", "inject=syncfs:error=EIO"]);
         assert_eq!(calls, usize::from(kind != "tmpfs"), "on {kind}: fsync finds nothing wrong");
     }
@@ -81,7 +89,10 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         // Nothing of it is left after a test that failed, either.
-        let unmounted = Command::new("umount").arg(&self.path).output().is_ok_and(|output| output.status.success());
+        let unmounted = Command::new("umount")
+            .arg(&self.path)
+            .output()
+            .is_ok_and(|output| output.status.success());
         let removed = fs::write("/sys/class/zram-control/hot_remove", &self.number);
         assert!(std::thread::panicking() || (unmounted && removed.is_ok()), "{removed:?}");
     }
@@ -97,19 +108,27 @@ fn what_the_device_did_not_take_has_no_name() {
     let mount = folder.path().join("mount");
     fs::create_dir(&mount).unwrap();
     let no_trim = "lazy_itable_init=1,nodiscard";
-    must(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "^has_journal", "-E", no_trim]).arg(&device.path));
+    must(
+        Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-O", "^has_journal", "-E", no_trim])
+            .arg(&device.path),
+    );
     must(Command::new("mount").arg(&device.path).arg(&mount));
     let (from, copy) = (folder.path().join("from"), mount.join("copy"));
     make(&from, 1000, 80_000);
     rustix::fs::sync();
     let output = run(aiocp().arg("-T").args([&from, &copy]), 1);
     let said = stderr(&output);
-    let failed = said.lines().filter_map(|line| line.strip_prefix("aiocp: cannot fsync '")?.split_once("': "));
+    let failed = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("aiocp: cannot fsync '")?.split_once("': "));
     let failed: BTreeSet<&str> = failed.map(|(path, _)| path).collect();
     // Past the page cache, which still has what was lost.
-    let compared = run(aiocp().args(["-T", "--verify-only", "--direct=always"]).args([&from, &copy]), 3);
+    let compared =
+        run(aiocp().args(["-T", "--verify-only", "--direct=always"]).args([&from, &copy]), 3);
     let lines = String::from_utf8(compared.stdout).unwrap();
-    let missing: BTreeSet<&str> = lines.lines().filter_map(|line| line.strip_suffix(": missing")).collect();
+    let missing: BTreeSet<&str> =
+        lines.lines().filter_map(|line| line.strip_suffix(": missing")).collect();
     assert_eq!(lines.lines().count(), missing.len(), "what has its name is on the device: {lines}");
     assert!((100..900).contains(&missing.len()), "{lines}");
     assert_eq!(failed, missing, "each is told by its name");

@@ -1,4 +1,5 @@
-//! Random files through random settings: the copy equals the source, and the hash equals that of hashing in one go.
+//! Random files through random settings: the copy equals the source, and the hash equals that of
+//! hashing in one go.
 
 mod common;
 
@@ -25,8 +26,15 @@ impl Sink for Heard {
 
 /// A file as runs of data and holes, in bytes.
 fn file() -> impl Strategy<Value = Vec<(bool, usize)>> {
-    let edge =
-        prop_oneof![Just(0usize), Just(1), Just(4095), Just(4096), Just(65_536), 0..300_000usize, 0..3_000_000usize];
+    let edge = prop_oneof![
+        Just(0usize),
+        Just(1),
+        Just(4095),
+        Just(4096),
+        Just(65_536),
+        0..300_000usize,
+        0..3_000_000usize
+    ];
     prop::collection::vec((any::<bool>(), edge), 1..5)
 }
 
@@ -40,8 +48,8 @@ fn options() -> impl Strategy<Value = Options> {
         Just(EngineKind::Threads)
     ];
     let sizes = (12..22u32, 1..9usize);
-    (direct, sparse, engine, sizes, any::<bool>()).prop_map(|(direct, sparse, engine, (block, queue_depth), sync)| {
-        Options {
+    (direct, sparse, engine, sizes, any::<bool>()).prop_map(
+        |(direct, sparse, engine, (block, queue_depth), sync)| Options {
             direct,
             sparse,
             engine,
@@ -51,8 +59,8 @@ fn options() -> impl Strategy<Value = Options> {
             block_bytes: 1 << block,
             threads: 2,
             ..Options::default()
-        }
-    })
+        },
+    )
 }
 
 proptest! {

@@ -57,7 +57,11 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let before = snapshot(folder.path());
     let output = run(in_folder(folder.path()).args(["--dry-run", "-T", "from", "to"]), 0);
     let out = stdout(&output);
-    let (first, second) = if out.contains("copy 'from/a'") { ("a", "deep/er/second") } else { ("deep/er/second", "a") };
+    let (first, second) = if out.contains("copy 'from/a'") {
+        ("a", "deep/er/second")
+    } else {
+        ("deep/er/second", "a")
+    };
     let mut expected = vec![
         format!("would copy 'from/{first}' -> 'to/{first}' (5 bytes)"),
         "would copy 'from/deep/er/b' -> 'to/deep/er/b' (3 bytes)".to_owned(),
@@ -72,13 +76,24 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(stderr(&output), "");
     assert_eq!(snapshot(folder.path()), before, "nothing was touched");
 
-    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "-n", "-T", "from", "to"]), 0));
-    assert!(out.contains("would skip 'to/old': it exists\n") && out.ends_with("; skip 1\n"), "{out}");
+    let out =
+        stdout(&run(in_folder(folder.path()).args(["--dry-run", "-n", "-T", "from", "to"]), 0));
+    assert!(
+        out.contains("would skip 'to/old': it exists\n") && out.ends_with("; skip 1\n"),
+        "{out}"
+    );
     let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "from", "fresh"]), 0));
-    assert!(out.contains("would make directory 'fresh/deep/er'\n") && out.contains("'fresh/deep/er/b'"), "{out}");
-    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "-l", "from/a", "fresh"]), 0));
+    assert!(
+        out.contains("would make directory 'fresh/deep/er'\n") && out.contains("'fresh/deep/er/b'"),
+        "{out}"
+    );
+    let out =
+        stdout(&run(in_folder(folder.path()).args(["--dry-run", "-l", "from/a", "fresh"]), 0));
     assert!(out.starts_with("would make hard link 'fresh'\n"), "{out}");
-    let out = stdout(&run(in_folder(folder.path()).args(["--dry-run", "--parents", "from/deep/er/b", "to"]), 0));
+    let out = stdout(&run(
+        in_folder(folder.path()).args(["--dry-run", "--parents", "from/deep/er/b", "to"]),
+        0,
+    ));
     assert!(out.contains("would make directory 'to/from/deep/er'\n"), "{out}");
     assert_eq!(snapshot(folder.path()), before, "nothing was touched");
 }
@@ -98,11 +113,22 @@ fn a_dry_run_fails_where_the_copy_would() {
         let dry_run = if dry { &["--dry-run"][..] } else { &[] };
         let output = run(in_folder(folder.path()).args(dry_run).args(["-T", "from", "to"]), 1);
         let text = stderr(&output);
-        assert!(text.contains("cannot create directory 'to/is a folder': a non-directory"), "{text}");
-        assert!(text.contains("cannot replace 'to/is a file': a directory cannot be"), "{text}");
-        let output = run(in_folder(folder.path()).args(dry_run).args(["from/is a file", "other/is a file", "into"]), 1);
         assert!(
-            stderr(&output).contains("cannot copy 'other/is a file': another source has the same name"),
+            text.contains("cannot create directory 'to/is a folder': a non-directory"),
+            "{text}"
+        );
+        assert!(text.contains("cannot replace 'to/is a file': a directory cannot be"), "{text}");
+        let output = run(
+            in_folder(folder.path()).args(dry_run).args([
+                "from/is a file",
+                "other/is a file",
+                "into",
+            ]),
+            1,
+        );
+        assert!(
+            stderr(&output)
+                .contains("cannot copy 'other/is a file': another source has the same name"),
             "{output:?}"
         );
         assert!(!dry || snapshot(folder.path()) == before, "nothing was touched");
@@ -128,7 +154,9 @@ fn a_dry_run_of_a_deep_tree_decides_what_the_copy_does() {
         stdout(&run(&mut command, 0))
     };
     let planned = limited("--dry-run");
-    let paths = |line: &str| line.rsplit_once(" '").map(|(_, path)| path.split('\'').next().unwrap().to_owned());
+    let paths = |line: &str| {
+        line.rsplit_once(" '").map(|(_, path)| path.split('\'').next().unwrap().to_owned())
+    };
     let mut planned: Vec<_> = planned.lines().filter_map(paths).collect();
     assert!(!target.exists());
     let mut copied: Vec<_> = limited("").lines().filter_map(paths).collect();
@@ -152,14 +180,18 @@ fn what_makes_no_sense_together_is_refused() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
     }
     let help = stdout(&run(aiocp().arg("--help"), 0));
-    assert!(help.contains("(-n is --no-clobber)") && help.contains("(rsync's -n is --dry-run)"), "{help}");
+    assert!(
+        help.contains("(-n is --no-clobber)") && help.contains("(rsync's -n is --dry-run)"),
+        "{help}"
+    );
 }
 
 #[test]
 fn the_list_of_what_failed_copies_just_that() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    let names = [b"plain".as_slice(), b"sub/#odd", b"#hash", b"sub/ space ", b"not \xff utf8"].map(OsStr::from_bytes);
+    let names = [b"plain".as_slice(), b"sub/#odd", b"#hash", b"sub/ space ", b"not \xff utf8"]
+        .map(OsStr::from_bytes);
     for name in names {
         fs::create_dir_all(at("from").join(name).parent().unwrap()).unwrap();
         fs::write(at("from").join(name), "good").unwrap();
@@ -174,13 +206,17 @@ fn the_list_of_what_failed_copies_just_that() {
             let line_break = OsStr::from_bytes(b"line\nbreak");
             fs::write(at("from").join(line_break), "good").unwrap();
             fs::create_dir(at("to").join(line_break)).unwrap();
-            let output = run(in_folder(folder.path()).args(["--failed-list=bad", "-T", "from", "to"]), 1);
+            let output =
+                run(in_folder(folder.path()).args(["--failed-list=bad", "-T", "from", "to"]), 1);
             assert!(stderr(&output).contains(
                 "cannot list as failed 'line\\nbreak': there is a line break in its name\naiocp: hint: --from0 "
             ));
             assert!(!at("bad").exists());
         }
-        run(in_folder(folder.path()).args(from0).args(["--failed-list", list, "-T", "from", "to"]), 1);
+        run(
+            in_folder(folder.path()).args(from0).args(["--failed-list", list, "-T", "from", "to"]),
+            1,
+        );
         assert_eq!(
             fs::read(at(list)).unwrap().split(|&byte| byte == if nul { 0 } else { b'\n' }).count(),
             6 + usize::from(nul)
@@ -188,7 +224,11 @@ fn the_list_of_what_failed_copies_just_that() {
         // Nothing but what is on the list may be copied now.
         for entry in fs::read_dir(at("to")).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else {
+                fs::remove_file(path).unwrap()
+            }
         }
         run(
             in_folder(folder.path()).args(from0).args([
@@ -218,7 +258,16 @@ fn the_list_of_what_failed_copies_just_that() {
     run(in_folder(folder.path()).args(["--failed-list=list", "-T", "from/fine", "to/fine"]), 1);
     assert_eq!(fs::read(at("list")).unwrap(), b".\n");
     fs::remove_dir(at("to/fine")).unwrap();
-    run(in_folder(folder.path()).args(["--files-from=list", "--failed-list=list", "-T", "from/fine", "to/fine"]), 0);
+    run(
+        in_folder(folder.path()).args([
+            "--files-from=list",
+            "--failed-list=list",
+            "-T",
+            "from/fine",
+            "to/fine",
+        ]),
+        0,
+    );
     run(in_folder(folder.path()).args(["--files-from=list", "-T", "from/fine", "to/not"]), 0);
     assert!(at("to/fine").is_file() && !at("to/not").exists(), "an empty list copies nothing");
     run(in_folder(folder.path()).args(["--failed-list=list", "missing", "to"]), 1);
@@ -234,12 +283,20 @@ fn what_failed_is_named_again_where_it_was_buried() {
     }
     write(at("from/bad"), "x");
     fs::create_dir_all(at("to/bad")).unwrap();
-    let line = "aiocp: cannot replace 'to/bad': a directory cannot be overwritten with a non-directory\n";
+    let line =
+        "aiocp: cannot replace 'to/bad': a directory cannot be overwritten with a non-directory\n";
     let output = run(in_folder(folder.path()).args(["--debug", "-T", "from", "to"]), 1);
     let text = stderr(&output);
-    assert!(text.ends_with(&format!("{line}aiocp: 1 failure, named above; 300 files were copied\n")), "{text}");
+    assert!(
+        text.ends_with(&format!("{line}aiocp: 1 failure, named above; 300 files were copied\n")),
+        "{text}"
+    );
     let text = stderr(&run(in_folder(folder.path()).args(["-T", "from", "to"]), 1));
-    assert_eq!(text, format!("{line}aiocp: 1 failure, named above; 300 files were copied\n"), "once is enough");
+    assert_eq!(
+        text,
+        format!("{line}aiocp: 1 failure, named above; 300 files were copied\n"),
+        "once is enough"
+    );
 }
 
 #[test]
@@ -248,7 +305,8 @@ fn an_output_never_takes_the_place_of_a_copy() {
     write(folder.path().join("from/x"), "data");
     let output = run(in_folder(folder.path()).args(["--failed-list=to/x", "-T", "from", "to"]), 1);
     assert!(
-        stderr(&output).contains("the list of what failed would overwrite 'to/x', and is not written"),
+        stderr(&output)
+            .contains("the list of what failed would overwrite 'to/x', and is not written"),
         "{output:?}"
     );
     assert_eq!(fs::read(folder.path().join("to/x")).unwrap(), b"data");
@@ -260,7 +318,8 @@ fn an_output_is_written_into_what_is_no_file_and_behind_links() {
     let at = |name: &str| folder.path().join(name);
     write(at("a"), "contents");
     write(at("list"), "old");
-    for (link, leads_to) in [("stdout", "/proc/self/fd/1"), ("null", "/dev/null"), ("link", "list")] {
+    for (link, leads_to) in [("stdout", "/proc/self/fd/1"), ("null", "/dev/null"), ("link", "list")]
+    {
         symlink(leads_to, at(link)).unwrap();
     }
     let line = format!("{}  b\n", blake3::hash(b"contents"));
@@ -275,26 +334,41 @@ fn an_output_is_written_into_what_is_no_file_and_behind_links() {
     // Where standard output is a file, it is added to.
     let log = fs::File::create(at("log")).unwrap();
     std::io::Write::write_all(&mut &log, b"begun\n").unwrap();
-    let status = in_folder(folder.path()).args(["--manifest", "stdout", "a", "b"]).stdout(log).status().unwrap();
+    let status = in_folder(folder.path())
+        .args(["--manifest", "stdout", "a", "b"])
+        .stdout(log)
+        .status()
+        .unwrap();
     assert!(status.success());
     assert_eq!(fs::read_to_string(at("log")).unwrap(), format!("begun\n{line}"));
-    // A link that the copy itself makes leads nowhere, and one to a file of the copy is not written through.
+    // A link that the copy itself makes leads nowhere, and one to a file of the copy is not written
+    // through.
     fs::create_dir(at("tree")).unwrap();
     write(at("tree/data"), "data");
     symlink("../list", at("tree/sums")).unwrap();
     let output = run(in_folder(folder.path()).args(["--manifest=copy/sums", "tree", "copy"]), 1);
-    assert!(stderr(&output).contains("would overwrite 'copy/sums', and is not written"), "{output:?}");
+    assert!(
+        stderr(&output).contains("would overwrite 'copy/sums', and is not written"),
+        "{output:?}"
+    );
     assert_eq!(fs::read_to_string(at("list")).unwrap(), line);
     symlink("tree/data", at("latest")).unwrap();
     let output = run(in_folder(folder.path()).args(["--manifest=latest", "-T", "tree", "copy"]), 1);
-    assert!(stderr(&output).contains("would overwrite 'tree/data', and is not written"), "{output:?}");
+    assert!(
+        stderr(&output).contains("would overwrite 'tree/data', and is not written"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(at("tree/data")).unwrap(), b"data");
     symlink("nowhere", at("dangling")).unwrap();
     run(in_folder(folder.path()).args(["--manifest=dangling", "a", "c"]), 1);
     assert!(!at("c").exists());
     // A device in the folder itself, which only root can make.
     if is_root("making a device") {
-        common::hard::mknod(&at("device"), rustix::fs::FileType::CharacterDevice, libc::makedev(1, 3));
+        common::hard::mknod(
+            &at("device"),
+            rustix::fs::FileType::CharacterDevice,
+            libc::makedev(1, 3),
+        );
         run(in_folder(folder.path()).args(["--manifest", "device", "a", "b"]), 0);
         assert!(fs::metadata(at("device")).unwrap().file_type().is_char_device());
     }

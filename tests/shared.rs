@@ -32,10 +32,15 @@ fn a_source_that_is_a_name_of_the_copy_is_not_written_to() {
         fs::write(place.at(&format!("from/{name}")), &new).unwrap();
         let said = place.cp(&REPAIR);
         assert_eq!(said.lines().count(), 2, "{said}");
-        assert!(said.contains("to/old: missing, copied") && said.contains(&format!("to/{name}: 0..")), "{said}");
+        assert!(
+            said.contains("to/old: missing, copied") && said.contains(&format!("to/{name}: 0..")),
+            "{said}"
+        );
         assert!(said.contains(" differed, written again"), "{said}");
         assert!(place.read("from/old") == old && place.read("to/old") == old);
-        assert!(place.read(&format!("from/{name}")) == new && place.read(&format!("to/{name}")) == new);
+        assert!(
+            place.read(&format!("from/{name}")) == new && place.read(&format!("to/{name}")) == new
+        );
         assert_eq!(place.cp(&REPAIR), "");
     }
 }
@@ -63,14 +68,23 @@ fn a_snapshot_keeps_what_it_has_and_names_of_one_source_stay_names_of_one_copy()
         fs::create_dir(place.at("from/sub")).unwrap();
         let names = ["5 too", "sub/x", "sub/y"];
         names.iter().for_each(|other| {
-            fs::hard_link(place.at(&format!("from/{name}")), place.at(&format!("from/{other}"))).unwrap()
+            fs::hard_link(place.at(&format!("from/{name}")), place.at(&format!("from/{other}")))
+                .unwrap()
         });
         place.cp(&["-a", "-T", "from", "to"]);
-        must(std::process::Command::new("cp").args(["-al"]).args([place.at("to"), place.at("snapshot")]));
+        must(
+            std::process::Command::new("cp")
+                .args(["-al"])
+                .args([place.at("to"), place.at("snapshot")]),
+        );
         let bad = place.read(&format!("to/{name}")).replace('i', "j");
         fs::write(place.at(&format!("to/{name}")), &bad).unwrap();
         let said = place.cp(&[&["-a"], &REPAIR[..]].concat());
-        assert_eq!(said.lines().filter(|line| line.ends_with("differed, written again")).count(), 4, "{said}");
+        assert_eq!(
+            said.lines().filter(|line| line.ends_with("differed, written again")).count(),
+            4,
+            "{said}"
+        );
         assert_eq!(describe(&place.at("from")), describe(&place.at("to")));
         let inode = place.inode(&format!("to/{name}"));
         for other in names {
@@ -85,7 +99,8 @@ fn a_snapshot_keeps_what_it_has_and_names_of_one_source_stay_names_of_one_copy()
 #[test]
 fn names_of_one_copy_stay_so_however_far_they_are_from_each_other() {
     let files: Vec<_> = (0..1500).map(|n| (format!("from/z/{n}"), n.to_string())).collect();
-    let mut files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let mut files: Vec<_> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     files.extend([("from/a/first", "good"), ("from/zz/", "")]);
     let place = Place::with(&files);
     for other in ["from/z/second", "from/zz/third"] {
@@ -94,10 +109,14 @@ fn names_of_one_copy_stay_so_however_far_they_are_from_each_other() {
     place.cp(&["-T", "from", "to"]);
     fs::write(place.at("to/a/first"), "evil").unwrap();
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", r#"ulimit -n 64; exec "$0" "$@""#]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(REPAIR);
+    command
+        .args(["-c", r#"ulimit -n 64; exec "$0" "$@""#])
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .args(REPAIR);
     let said = run(command.current_dir(place.at("")), 0).stdout;
     assert_eq!(String::from_utf8(said).unwrap().lines().count(), 3);
-    let inodes = ["to/a/first", "to/z/second", "to/zz/third"].map(|name| (place.inode(name), place.read(name)));
+    let inodes = ["to/a/first", "to/z/second", "to/zz/third"]
+        .map(|name| (place.inode(name), place.read(name)));
     assert!(inodes.iter().all(|one| *one == (inodes[0].0, "good".into())), "{inodes:?}");
 }
 
@@ -113,7 +132,10 @@ fn what_could_not_be_replaced_differs_still() {
     let output = run(&mut place.command(&REPAIR), 3);
     must(std::process::Command::new("chattr").args(["-i"]).arg(place.at("to/41")));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
-    assert!(said.contains("to/41: 0..7 differs") && said.contains("Operation not permitted"), "{said}");
+    assert!(
+        said.contains("to/41: 0..7 differs") && said.contains("Operation not permitted"),
+        "{said}"
+    );
     assert_eq!(place.read("to/40"), "file 40");
     place.cp(&REPAIR);
     assert_eq!(place.read("to/41"), "file 41");

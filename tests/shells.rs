@@ -1,4 +1,5 @@
-//! Completions as a person meets them: installed into a prefix by `make install`, and typed in real shells on a terminal.
+//! Completions as a person meets them: installed into a prefix by `make install`, and typed in real
+//! shells on a terminal.
 
 use std::fs;
 use std::io::Write;
@@ -34,7 +35,9 @@ fn make(target: &str, destination: &Path) {
     let binaries = Path::new(assert_cmd::cargo::cargo_bin!("aiocp")).parent().unwrap();
     let mut command = Command::new("make");
     command.args(["-C", env!("CARGO_MANIFEST_DIR"), "PREFIX=/usr", target]);
-    command.arg(format!("DESTDIR={}", destination.display())).arg(format!("BIN={}", binaries.display()));
+    command
+        .arg(format!("DESTDIR={}", destination.display()))
+        .arg(format!("BIN={}", binaries.display()));
     run(&mut command, 0);
 }
 
@@ -44,7 +47,8 @@ fn files(folder: &Path) -> Vec<String> {
     files.map(|entry| entry.path().strip_prefix(folder).unwrap().display().to_string()).collect()
 }
 
-/// Types every line, with a tab key at its end, into an interactive shell, and looks at the words that come of it.
+/// Types every line, with a tab key at its end, into an interactive shell, and looks at the words
+/// that come of it.
 fn complete(shell: &str, home: &Path) {
     let work = home.join("work");
     fs::create_dir_all(work.join("folder here")).unwrap();
@@ -66,11 +70,14 @@ fn complete(shell: &str, home: &Path) {
     terminal.stdin.take().unwrap().write_all(format!("{keys}exit\n").as_bytes()).unwrap();
     let output = terminal.wait_with_output().unwrap();
     let screen = String::from_utf8(output.stdout).unwrap();
-    let shown: Vec<_> = screen.lines().filter_map(|line| Some(&line[line.find('<')?..=line.rfind('>')?])).collect();
+    let shown: Vec<_> =
+        screen.lines().filter_map(|line| Some(&line[line.find('<')?..=line.rfind('>')?])).collect();
     // Some shells leave the slash at the end of a folder, and some take it away.
     let shown: Vec<_> = shown.into_iter().map(|words| words.replace("/>", ">")).collect();
-    let wanted: Vec<String> =
-        TYPED.iter().map(|(_, words)| words.iter().map(|word| format!("<{word}>")).collect()).collect();
+    let wanted: Vec<String> = TYPED
+        .iter()
+        .map(|(_, words)| words.iter().map(|word| format!("<{word}>")).collect())
+        .collect();
     assert_eq!(shown, wanted, "{shell} showed {screen}");
 }
 
@@ -81,9 +88,12 @@ fn flags_values_and_paths_complete_in_bash() {
     }
     let home = folder();
     make("install", home.path());
-    let functions = ["aiocp", "aiosum"].map(|name| format!("{name}() {{ {SHOWING} \"$@\"; echo; }}\n")).concat();
+    let functions = ["aiocp", "aiosum"]
+        .map(|name| format!("{name}() {{ {SHOWING} \"$@\"; echo; }}\n"))
+        .concat();
     let rc = home.path().join("rc");
-    fs::write(&rc, format!(". /usr/share/bash-completion/bash_completion\nPS1='$ '\n{functions}")).unwrap();
+    fs::write(&rc, format!(". /usr/share/bash-completion/bash_completion\nPS1='$ '\n{functions}"))
+        .unwrap();
     complete(&format!("bash --noprofile --rcfile '{}' -i", rc.display()), home.path());
 }
 
@@ -94,9 +104,14 @@ fn flags_values_and_paths_complete_in_zsh() {
     }
     let home = folder();
     make("install", home.path());
-    let functions = ["aiocp", "aiosum"].map(|name| format!("{name}() {{ {SHOWING} \"$@\"; echo; }}\n")).concat();
+    let functions = ["aiocp", "aiosum"]
+        .map(|name| format!("{name}() {{ {SHOWING} \"$@\"; echo; }}\n"))
+        .concat();
     let place = home.path().join("usr/share/zsh/site-functions");
-    let rc = format!("fpath=('{}' $fpath)\nautoload -Uz compinit\ncompinit -u -D\nPS1='$ '\n", place.display());
+    let rc = format!(
+        "fpath=('{}' $fpath)\nautoload -Uz compinit\ncompinit -u -D\nPS1='$ '\n",
+        place.display()
+    );
     fs::write(home.path().join(".zshrc"), rc + &functions).unwrap();
     complete("zsh -i", home.path());
 }
@@ -108,7 +123,9 @@ fn flags_values_and_paths_complete_in_fish() {
     }
     let home = folder();
     make("install", home.path());
-    let functions = ["aiocp", "aiosum"].map(|name| format!("function {name}; {SHOWING} $argv; echo; end\n")).concat();
+    let functions = ["aiocp", "aiosum"]
+        .map(|name| format!("function {name}; {SHOWING} $argv; echo; end\n"))
+        .concat();
     fs::create_dir(home.path().join("fish")).unwrap();
     let rc = format!("set fish_greeting\nfunction fish_prompt; echo '$ '; end\n{functions}");
     fs::write(home.path().join("fish/config.fish"), rc).unwrap();
@@ -122,12 +139,17 @@ fn make_puts_everything_in_its_place_and_takes_it_away() {
     }
     let place = folder();
     make("install", place.path());
-    let share = ["bash-completion/completions/NAME", "elvish/lib/NAME.elv", "fish/vendor_completions.d/NAME.fish"]
-        .into_iter()
-        .chain(["man/man1/NAME.1", "zsh/site-functions/_NAME"])
-        .map(|file| format!("usr/share/{file}"));
+    let share = [
+        "bash-completion/completions/NAME",
+        "elvish/lib/NAME.elv",
+        "fish/vendor_completions.d/NAME.fish",
+    ]
+    .into_iter()
+    .chain(["man/man1/NAME.1", "zsh/site-functions/_NAME"])
+    .map(|file| format!("usr/share/{file}"));
     let all = share.chain(["usr/bin/NAME".to_owned()]);
-    let mut wanted: Vec<_> = all.flat_map(|file| ["aiocp", "aiosum"].map(|name| file.replace("NAME", name))).collect();
+    let mut wanted: Vec<_> =
+        all.flat_map(|file| ["aiocp", "aiosum"].map(|name| file.replace("NAME", name))).collect();
     wanted.sort();
     let mut found = files(place.path());
     found.sort();

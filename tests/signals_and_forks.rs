@@ -1,7 +1,9 @@
-//! What a signal in the middle of a wait does, and what a forked child can do to its parent's operations: nothing.
+//! What a signal in the middle of a wait does, and what a forked child can do to its parent's
+//! operations: nothing.
 //!
-//! Sending a signal to one thread and forking are `unsafe` to ask for, and nobody wraps them otherwise: this is the one test file that
-//! does, in a few small functions, for the sake of what it shows of the safe interface.
+//! Sending a signal to one thread and forking are `unsafe` to ask for, and nobody wraps them
+//! otherwise: this is the one test file that does, in a few small functions, for the sake of what
+//! it shows of the safe interface.
 #![allow(unsafe_code)]
 
 mod common;
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use aiocp::aio::kernel::SignalMask;
 use aiocp::aio::posix::{
-    Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
+    Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans,
+    set_threads, suspend,
 };
 use aiocp::aio::{Context, Engine, Op, OpKind, Part, PollFlags, Pool, Posix};
 use common::aio::*;
@@ -53,7 +56,9 @@ fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            while is_over.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            while is_over.recv_timeout(Duration::from_millis(20))
+                == Err(mpsc::RecvTimeoutError::Timeout)
+            {
                 // SAFETY: the waiter lives until the scope ends, which waits for this thread.
                 assert_eq!(unsafe { libc::pthread_kill(waiter, libc::SIGUSR1) }, 0);
             }
@@ -64,10 +69,12 @@ fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Runs something in a forked child; whether it came to its end without a panic, a signal or a hang.
+/// Runs something in a forked child; whether it came to its end without a panic, a signal or a
+/// hang.
 fn in_child(what: impl FnOnce()) -> bool {
-    // SAFETY: the child has one thread, a copy of this one. It uses the allocator, which glibc makes usable after fork, and no lock that
-    // another thread of these tests may hold (they run one after the other), and it ends in _exit.
+    // SAFETY: the child has one thread, a copy of this one. It uses the allocator, which glibc
+    // makes usable after fork, and no lock that another thread of these tests may hold (they run
+    // one after the other), and it ends in _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
@@ -92,8 +99,14 @@ fn in_child(what: impl FnOnce()) -> bool {
 /// Panics unless `use_it` panics and says that a forked child cannot do this.
 fn is_forbidden(use_it: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(use_it)).expect_err("a child may not");
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    assert!(text.unwrap_or_default().contains("a forked child cannot use its parent's"), "{text:?}");
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    assert!(
+        text.unwrap_or_default().contains("a forked child cannot use its parent's"),
+        "{text:?}"
+    );
 }
 
 /// One test at a time: a fork copies every lock as it stands.
@@ -219,7 +232,8 @@ fn a_signal_tells_of_the_end_with_its_value() {
     let (reader, writer) = pipe();
     let before = SIGNALS.load(Ordering::SeqCst);
     let notify = |value| Notify::Signal { number: libc::SIGUSR1, value };
-    let request = Request::start(read(&reader, &pool, 0), notify(usize::MAX - 4), 0).map_err(drop).unwrap();
+    let request =
+        Request::start(read(&reader, &pool, 0), notify(usize::MAX - 4), 0).map_err(drop).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(SIGNALS.load(Ordering::SeqCst), before, "it is not over");
     write_to(&writer, b"x");
@@ -247,7 +261,8 @@ fn a_forked_child_cannot_steal_an_event_or_destroy_the_context() {
         for tag in 0..8 {
             queue(&mut context, read(&zeros, &pool, 0).tag(tag));
         }
-        let ticket = queue(&mut context, Op::new(never.clone(), OpKind::Poll(PollFlags::IN)).tag(8));
+        let ticket =
+            queue(&mut context, Op::new(never.clone(), OpKind::Poll(PollFlags::IN)).tag(8));
         assert_eq!(context.submit().accepted, 9);
         let mut own = pool.get().unwrap();
         own.fill(7);
@@ -260,7 +275,11 @@ fn a_forked_child_cannot_steal_an_event_or_destroy_the_context() {
                 is_forbidden(|| drop(inherited.cancel(ticket)));
                 is_forbidden(|| assert_eq!(inherited.submit().accepted, 0));
             }
-            assert_eq!((inherited.in_flight(), own[0]), (9, 0), "the child's buffers are its own, and empty");
+            assert_eq!(
+                (inherited.in_flight(), own[0]),
+                (9, 0),
+                "the child's buffers are its own, and empty"
+            );
             own.fill(9);
             drop(inherited);
             // Its own context works.
@@ -281,9 +300,11 @@ fn a_forked_child_with_the_process_id_of_its_parent_is_one_all_the_same() {
     if !is_root("making PID namespaces") {
         return;
     }
-    // SAFETY: it changes in which namespace the children of this process are, and touches no memory.
+    // SAFETY: it changes in which namespace the children of this process are, and touches no
+    // memory.
     let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
-    // This process's own later children stay where they are: only the one forked here makes namespaces.
+    // This process's own later children stay where they are: only the one forked here makes
+    // namespaces.
     assert!(in_child(|| {
         unshare();
         assert!(in_child(|| {
@@ -332,7 +353,10 @@ fn a_forked_child_is_refused_what_glibc_has_no_threads_for() {
         set_threads(3);
         let fsync = || Op::new(silent_eventfd(), OpKind::Fsync).tag(3);
         let refused = Request::start(fsync(), Notify::None, 0).err().expect("it would never end");
-        assert_eq!((refused.op.tag, refused.result.unwrap_err().kind()), (3, std::io::ErrorKind::Unsupported));
+        assert_eq!(
+            (refused.op.tag, refused.result.unwrap_err().kind()),
+            (3, std::io::ErrorKind::Unsupported)
+        );
         let listed = list_and_wait(vec![None, Some(fsync())]);
         assert_eq!(listed.outcome.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
         assert!(matches!(&listed.requests[..], [None, Some(Err(refused))] if refused.op.tag == 3));

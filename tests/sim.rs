@@ -31,7 +31,11 @@ fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
             match engine.queue(op.tag(tag)) {
                 Ok(()) => tag += 1,
                 Err(back) => {
-                    assert_eq!((back.tag, engine.in_flight()), (tag, 9), "a full engine gives it back");
+                    assert_eq!(
+                        (back.tag, engine.in_flight()),
+                        (tag, 9),
+                        "a full engine gives it back"
+                    );
                     break;
                 }
             }
@@ -43,7 +47,11 @@ fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
         for done in done.drain(..) {
             let read = matches!(done.op.kind, OpKind::Read(_)) && done.result.is_ok();
             let bytes = if read { read_bytes(&done).to_vec() } else { Vec::new() };
-            outcomes.push((done.op.tag, bytes, done.result.map_err(|error| error.raw_os_error().unwrap())));
+            outcomes.push((
+                done.op.tag,
+                bytes,
+                done.result.map_err(|error| error.raw_os_error().unwrap()),
+            ));
         }
     }
     assert_eq!(free_buffers(&pool).len(), 16, "every buffer came back");
@@ -54,7 +62,10 @@ fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
 fn the_same_seed_gives_the_same_run_and_another_another() {
     let folder = folder();
     for seed in 0..5 {
-        assert!(run_of(seed, BAD_DAY, folder.path()) == run_of(seed, BAD_DAY, folder.path()), "seed {seed}");
+        assert!(
+            run_of(seed, BAD_DAY, folder.path()) == run_of(seed, BAD_DAY, folder.path()),
+            "seed {seed}"
+        );
     }
     assert!(run_of(1, BAD_DAY, folder.path()).0 != run_of(2, BAD_DAY, folder.path()).0);
 }
@@ -81,7 +92,10 @@ fn each_operation_comes_back_once_and_its_count_is_what_it_moved() {
                     0
                 }
             };
-            assert!(count % 512 == 0 && (result.is_err() || count > 0), "seed {seed}, {tag}: {result:?}");
+            assert!(
+                count % 512 == 0 && (result.is_err() || count > 0),
+                "seed {seed}, {tag}: {result:?}"
+            );
             short += usize::from(result.is_ok() && count < 4096);
             if tag % 2 == 0 {
                 assert!(bytes == before[at..at + count], "seed {seed}, {tag}");
@@ -126,12 +140,16 @@ fn an_offset_beyond_all_files_never_means_the_place_where_the_file_stands() {
     let path = folder.path().join("f");
     let file = file_with(&path, b"text");
     let pool = Pool::new(4, 4096).unwrap();
-    // preadv2 takes -1 for "where the file stands", which for an offset of this type is the largest.
+    // preadv2 takes -1 for "where the file stands", which for an offset of this type is the
+    // largest.
     let plain: Box<dyn Engine> = Box::new(Sim::new(0, 4, Faults::default()));
     for mut engine in [plain, Box::new(Threads::new(1, 4, None).unwrap())] {
         let part = |text: &[u8]| Part::new(filled(&pool, text), 0..text.len());
         let ops = [
-            Op { flags: ReadWriteFlags::DSYNC, ..Op::new(file.clone(), OpKind::Write(part(b"TE"))) },
+            Op {
+                flags: ReadWriteFlags::DSYNC,
+                ..Op::new(file.clone(), OpKind::Write(part(b"TE")))
+            },
             Op::new(file.clone(), OpKind::WriteVectored(vec![part(b"T"), part(b"E")])),
             Op::new(file.clone(), OpKind::ReadVectored(vec![Part::whole(pool.get().unwrap())])),
         ];

@@ -15,12 +15,22 @@ fn one_context_and_batches_of_operations() {
         return;
     }
     let mounted = Mounted::new("ext4", 512);
-    let (source, target, trace) = (mounted.path.join("s"), mounted.path.join("t"), mounted.path.join("trace"));
+    let (source, target, trace) =
+        (mounted.path.join("s"), mounted.path.join("t"), mounted.path.join("trace"));
     cold_file(&source, 128);
     let options = ["-e", "trace=io_setup,io_submit,pread64,pwrite64"];
-    run(strace(&options, &trace).arg("--manifest").arg(mounted.path.join("m")).arg(&source).arg(&target), 0);
+    run(
+        strace(&options, &trace)
+            .arg("--manifest")
+            .arg(mounted.path.join("m"))
+            .arg(&source)
+            .arg(&target),
+        0,
+    );
     let trace = fs::read_to_string(trace).unwrap();
-    let calls = |name: &str| trace.lines().filter(|line| line.contains(name) && !line.contains("resumed")).count();
+    let calls = |name: &str| {
+        trace.lines().filter(|line| line.contains(name) && !line.contains("resumed")).count()
+    };
     let submitted: u64 = trace
         .lines()
         .filter(|line| line.contains("io_submit"))
@@ -43,14 +53,26 @@ fn what_needs_no_context_makes_none() {
     fs::create_dir(at("tree")).unwrap();
     (0..100).for_each(|n| fs::write(at("tree").join(n.to_string()), noise(n, 1)).unwrap());
     // What is not copied leaves the journal behind.
-    rustix::fs::mknodat(rustix::fs::CWD, at("tree/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("tree/fifo"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     let contexts = |program: &Path, args: &[&str], code| {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-e", "trace=io_setup", "-o", "trace"]).arg(program).args(args);
         run(strace.current_dir(folder.path()), code);
-        fs::read_to_string(at("trace")).unwrap().lines().filter(|line| line.contains("io_setup(")).count()
+        fs::read_to_string(at("trace"))
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains("io_setup("))
+            .count()
     };
-    let (aiocp, aiosum) = (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
+    let (aiocp, aiosum) =
+        (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
     // To take one down takes the kernel longer than it takes to do any of these.
     assert_eq!(contexts(aiocp, &["tree/7", "copy"], 0), 0);
     assert_eq!(contexts(aiocp, &["--verify", "tree/7", "copy"], 0), 0);
@@ -82,8 +104,9 @@ fn submitted_and_read(trace: &Path) -> (u64, usize) {
     let counts = trace.lines().filter(|line| line.contains("io_submit"));
     let counts = counts.filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok());
     // The loader reads its libraries with pread64 too, by their first bytes.
-    let reads =
-        trace.lines().filter(|line| line.contains("pread") && !line.contains("resumed") && !line.contains("ELF"));
+    let reads = trace.lines().filter(|line| {
+        line.contains("pread") && !line.contains("resumed") && !line.contains("ELF")
+    });
     (counts.max().unwrap_or(0), reads.count())
 }
 
@@ -117,10 +140,16 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     for errno in ["EINVAL", "EIO", "EAGAIN"] {
         fs::create_dir(at("s")).unwrap();
         (0..6).for_each(|n| cold_folder(&at("s").join(n.to_string())));
-        // strace counts for each thread. The loop submits the files of one folder after those of the other, since one worker hands them in.
+        // strace counts for each thread. The loop submits the files of one folder after those of
+        // the other, since one worker hands them in.
         let inject = format!("inject=io_submit:error={errno}:when=2..4");
         let options = ["-e", "trace=io_submit,pread64", "-e", &inject];
-        run(strace(&options, &at("trace")).args(["--no-sync", "--threads=1", "-T"]).args([at("s"), at("t")]), 0);
+        run(
+            strace(&options, &at("trace"))
+                .args(["--no-sync", "--threads=1", "-T"])
+                .args([at("s"), at("t")]),
+            0,
+        );
         let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
         let (_, read) = submitted_and_read(&at("trace"));
         // EAGAIN is no refusal of the operation.
@@ -137,7 +166,14 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     fs::create_dir(&few).unwrap();
     cold_file(&few.join("one"), 0);
     let one = few.join("one");
-    let options = ["-P", one.to_str().unwrap(), "-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=1"];
+    let options = [
+        "-P",
+        one.to_str().unwrap(),
+        "-e",
+        "trace=pread64",
+        "-e",
+        "inject=pread64:error=EIO:when=1",
+    ];
     run(strace(&options, &at("trace")).arg("-T").args([&few, &at("t")]), 0);
     let trace = fs::read_to_string(at("trace")).unwrap();
     assert_eq!(trace.matches("pread64(").count(), 2, "{trace}");
@@ -154,11 +190,17 @@ fn without_kernel_aio_threads_do_the_work() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_tree(&source);
     cold_file(&source.join("cold"), 20);
-    for (errno, text) in [("EAGAIN", "/proc/sys/fs/aio-max-nr"), ("ENOSYS", "ENOSYS"), ("EPERM", "EPERM")] {
+    for (errno, text) in
+        [("EAGAIN", "/proc/sys/fs/aio-max-nr"), ("ENOSYS", "ENOSYS"), ("EPERM", "EPERM")]
+    {
         let inject = format!("inject=io_setup:error={errno}");
         let manifest = folder.path().join("manifest");
-        let mut command = strace(&["-e", "trace=io_setup", "-e", &inject], &folder.path().join("trace"));
-        let output = run(command.args(["--debug", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
+        let mut command =
+            strace(&["-e", "trace=io_setup", "-e", &inject], &folder.path().join("trace"));
+        let output = run(
+            command.args(["--debug", "--manifest"]).arg(&manifest).arg(&source).arg(&target),
+            0,
+        );
         let debug = stderr(&output);
         let line = debug.lines().find(|line| line.starts_with("kernel AIO: ")).unwrap_or_default();
         assert!(line.contains(text) && line.ends_with("; threads do its work"), "{debug}");
@@ -178,7 +220,8 @@ fn without_openat2_every_file_is_still_opened() {
     make_tree(&source);
     for errno in ["ENOSYS", "EPERM", "EAGAIN:when=1..900+3"] {
         let inject = format!("inject=openat2:error={errno}");
-        let mut command = strace(&["-e", "trace=openat2", "-e", &inject], &folder.path().join("trace"));
+        let mut command =
+            strace(&["-e", "trace=openat2", "-e", &inject], &folder.path().join("trace"));
         run(command.arg(&source).arg(&target), 0);
         assert_eq!(describe(&source), describe(&target), "{errno}");
         fs::remove_dir_all(&target).unwrap();
@@ -191,7 +234,8 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
         return;
     }
     let folder = folder();
-    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    let (source, target, trace) =
+        (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     for (len, inject, text) in [
         (100_000, "pread64:error=EIO", "cannot read"),
         (100_000, "pwrite64:error=EIO", "cannot write"),
@@ -223,7 +267,8 @@ fn metadata_that_cannot_be_kept_is_named_and_costs_no_data() {
         return;
     }
     let folder = folder();
-    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    let (source, target, trace) =
+        (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     fs::write(&source, "new").unwrap();
     let root = rustix::process::geteuid().is_root();
     if root {
@@ -238,15 +283,21 @@ fn metadata_that_cannot_be_kept_is_named_and_costs_no_data() {
         ("fgetxattr:error=EIO", "cannot read ACL of"),
     ] {
         fs::write(&target, "old").unwrap();
-        let (which, what) = (format!("trace={}", inject.split(':').next().unwrap()), format!("inject={inject}"));
-        let output = run(strace(&["-e", &which, "-e", &what], &trace).arg("-a").arg(&source).arg(&target), 1);
+        let (which, what) =
+            (format!("trace={}", inject.split(':').next().unwrap()), format!("inject={inject}"));
+        let output = run(
+            strace(&["-e", &which, "-e", &what], &trace).arg("-a").arg(&source).arg(&target),
+            1,
+        );
         assert!(stderr(&output).contains(text), "{inject}: {output:?}");
         assert_eq!(fs::read(&target).unwrap(), b"new", "{inject}");
         let mode = fs::metadata(&target).unwrap().mode() & 0o7777;
         match inject {
             "fchmod:error=EPERM" => assert_eq!(mode, 0o600, "nobody else may read it"),
             "fchown:error=EIO" if root => assert_eq!(mode, 0o755, "no setuid for another owner"),
-            "fgetxattr:error=EIO" => assert_eq!(mode, 0o4705, "an ACL may have given the group less"),
+            "fgetxattr:error=EIO" => {
+                assert_eq!(mode, 0o4705, "an ACL may have given the group less")
+            }
             _ => assert_eq!(mode, 0o4755),
         }
     }
@@ -258,12 +309,16 @@ fn direct_io_that_is_accepted_and_then_refused_gives_way_to_the_page_cache() {
         return;
     }
     let folder = folder();
-    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    let (source, target, trace) =
+        (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     cold_file(&source, 5);
     // The first io_submit carries the waker's poll; a worker's file comes after it.
     let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EINVAL:when=2"];
     run(strace(&options, &trace).arg(&source).arg(&target), 0);
-    assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "also the size is the source's");
+    assert!(
+        fs::read(&source).unwrap() == fs::read(&target).unwrap(),
+        "also the size is the source's"
+    );
 }
 
 #[test]
@@ -272,7 +327,8 @@ fn one_refusal_at_any_submission_does_not_hang() {
         return;
     }
     let folder = folder();
-    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    let (source, target, trace) =
+        (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     for when in 1..9 {
         cold_file(&source, 3);
         let inject = format!("inject=io_submit:error=EAGAIN:when={when}");
@@ -288,11 +344,14 @@ fn a_full_ring_and_an_interrupted_wait_lose_nothing() {
         return;
     }
     let folder = folder();
-    let (source, target, trace) = (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
+    let (source, target, trace) =
+        (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     cold_file(&source, 30);
-    for inject in
-        ["io_submit:error=EAGAIN:when=2+2", "io_getevents:error=EINTR:when=1+2", "io_submit:error=EINTR:when=1+2"]
-    {
+    for inject in [
+        "io_submit:error=EAGAIN:when=2+2",
+        "io_getevents:error=EINTR:when=1+2",
+        "io_submit:error=EINTR:when=1+2",
+    ] {
         let name = inject.split(':').next().unwrap();
         let options = ["-e", &format!("trace={name}"), "-e", &format!("inject={inject}")];
         run(strace(&options, &trace).arg(&source).arg(&target), 0);

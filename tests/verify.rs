@@ -11,12 +11,17 @@ use std::sync::atomic::Ordering;
 use common::lying::{LyingDisk, MARK};
 use common::*;
 
-/// Makes `count` files with a mark at a random place, which is returned by name. Every tenth file is big.
+/// Makes `count` files with a mark at a random place, which is returned by name. Every tenth file
+/// is big.
 fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut marks = BTreeMap::new();
     for n in 0..count {
-        let len = if n % 10 == 0 { random.usize((1 << 20) + 1..3 << 20) } else { random.usize(MARK.len()..100_000) };
+        let len = if n % 10 == 0 {
+            random.usize((1 << 20) + 1..3 << 20)
+        } else {
+            random.usize(MARK.len()..100_000)
+        };
         let mut bytes = noise(len, seed + n as u64);
         // Within one page.
         let at = loop {
@@ -38,7 +43,10 @@ fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
 fn ranges(output: &[u8], root: &Path, ending: &str) -> BTreeMap<String, Vec<std::ops::Range<u64>>> {
     let mut found: BTreeMap<String, Vec<std::ops::Range<u64>>> = BTreeMap::new();
     for line in String::from_utf8(output.to_vec()).unwrap().lines() {
-        let Some((path, range)) = line.strip_suffix(ending).and_then(|line| line.rsplit_once(": ")) else { continue };
+        let Some((path, range)) = line.strip_suffix(ending).and_then(|line| line.rsplit_once(": "))
+        else {
+            continue;
+        };
         let Some((start, end)) = range.split_once("..") else { continue };
         let name = Path::new(path).strip_prefix(root).unwrap().to_str().unwrap().to_owned();
         found.entry(name).or_default().push(start.parse().unwrap()..end.parse().unwrap());
@@ -56,22 +64,42 @@ fn a_device_that_turns_a_bit_over_is_found_out_1000_times_of_1000() {
     fs::write(from.path().join("0/honest"), noise(5 << 20, 1)).unwrap();
     disk.lies.left.store(usize::MAX, Ordering::SeqCst);
     let target = disk.path.join("copy");
-    // As they come, and with the big ones in parts that are read back while the next ones are written.
+    // As they come, and with the big ones in parts that are read back while the next ones are
+    // written.
     for tuning in [&[][..], &["--block-size=64K", "--journal-interval=512K"]] {
         disk.lies.told.store(0, Ordering::SeqCst);
         let mut command = aiocp();
-        let output = run(command.args(["--verify", "--stats"]).args(tuning).arg("-T").arg(from.path()).arg(&target), 3);
-        assert!(disk.lies.told.load(Ordering::SeqCst) >= 2000, "each mark was written, and written again");
+        let output = run(
+            command
+                .args(["--verify", "--stats"])
+                .args(tuning)
+                .arg("-T")
+                .arg(from.path())
+                .arg(&target),
+            3,
+        );
+        assert!(
+            disk.lies.told.load(Ordering::SeqCst) >= 2000,
+            "each mark was written, and written again"
+        );
         let found = ranges(&output.stdout, &target, " differs");
         assert_eq!(found.len(), 1000);
         for (name, at) in &marks {
             let [range] = &found[name][..] else { panic!("{name}: {:?}", found[name]) };
-            assert!(range.contains(at) && range.end - range.start <= 1 << 20, "{name}: {range:?} holds {at}");
+            assert!(
+                range.contains(at) && range.end - range.start <= 1 << 20,
+                "{name}: {range:?} holds {at}"
+            );
             assert!(!target.join(name).exists(), "{name} is not published");
         }
-        let names = walkdir::WalkDir::new(&target).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file());
+        let names = walkdir::WalkDir::new(&target)
+            .into_iter()
+            .filter(|e| e.as_ref().unwrap().file_type().is_file());
         assert_eq!(names.count(), 1, "the one honest file is there");
-        assert!(stderr(&output).ends_with("1000 failures and 1000 differences, named above; 1 file was copied\n"));
+        assert!(
+            stderr(&output)
+                .ends_with("1000 failures and 1000 differences, named above; 1 file was copied\n")
+        );
         fs::remove_dir_all(&target).unwrap();
     }
 }
@@ -86,11 +114,16 @@ fn what_differs_once_is_written_again_and_said() {
         disk.lies.left.store(usize::MAX, Ordering::SeqCst);
         let target = disk.path.join("copy");
         let tuning = ["--block-size=64K", "--journal-interval=512K"];
-        let output = run(aiocp().args(["--verify", "-p"]).args(tuning).arg(from.path()).arg(&target), 0);
+        let output =
+            run(aiocp().args(["--verify", "-p"]).args(tuning).arg(from.path()).arg(&target), 0);
         assert_eq!(describe(from.path()), describe(&target), "on {kind}");
         let found = ranges(&output.stdout, &target, " differed, written again");
         for (name, at) in &marks {
-            assert!(found[name].len() == 1 && found[name][0].contains(at), "{name}: {:?}", found[name]);
+            assert!(
+                found[name].len() == 1 && found[name][0].contains(at),
+                "{name}: {:?}",
+                found[name]
+            );
         }
     }
 }
@@ -112,8 +145,9 @@ fn a_comparison_sees_the_device_and_not_the_page_cache() {
             "memory has it right"
         );
     }
-    let compare =
-        |more: &[&str], code| run(aiocp().args(["-T", "--verify-only"]).args(more).arg(from.path()).arg(&target), code);
+    let compare = |more: &[&str], code| {
+        run(aiocp().args(["-T", "--verify-only"]).args(more).arg(from.path()).arg(&target), code)
+    };
     let found = ranges(&compare(&[], 3).stdout, &target, " differs");
     for (name, at) in &marks {
         let [range] = &found[name][..] else { panic!("{name}: {:?}", found.get(name)) };
@@ -144,7 +178,11 @@ fn good_copies_are_proved_wherever_they_are() {
         fs::hard_link(source.join("nested/size-3145733"), source.join("many/linked")).unwrap();
         let manifest = from.path().join("manifest");
         let mut command = aiocp();
-        command.args(["-a", "--verify", "--debug", "--stats", "--manifest"]).arg(&manifest).arg(&source).arg(&target);
+        command
+            .args(["-a", "--verify", "--debug", "--stats", "--manifest"])
+            .arg(&manifest)
+            .arg(&source)
+            .arg(&target);
         let output = run(&mut command, 0);
         assert_eq!(describe(&source), describe(&target), "on {kind}");
         check_manifest(&fs::read_to_string(&manifest).unwrap(), &target);
@@ -158,10 +196,16 @@ fn good_copies_are_proved_wherever_they_are() {
         assert_eq!(figures, [315, from_memory], "on {kind}: {stats}");
         let warned = debug.contains("were verified from memory; --debug says why");
         assert_eq!(warned, from_memory > 0, "on {kind}");
-        let output = run(aiocp().args(["-T", "-a", "--verify-only", "--debug"]).arg(&source).arg(&target), 0);
+        let output = run(
+            aiocp().args(["-T", "-a", "--verify-only", "--debug"]).arg(&source).arg(&target),
+            0,
+        );
         assert!(output.stdout.is_empty(), "on {kind}: {output:?}");
         let debug = stderr(&output);
-        assert!(debug.lines().any(|line| line.contains("size-9437184") && line.ends_with(proof)), "on {kind}: {debug}");
+        assert!(
+            debug.lines().any(|line| line.contains("size-9437184") && line.ends_with(proof)),
+            "on {kind}: {debug}"
+        );
     }
 }
 
@@ -172,13 +216,20 @@ fn make_differences(source: &Path, target: &Path) -> Vec<String> {
         fs::create_dir(source.join(name)).unwrap();
         fs::write(source.join(name).join("in it"), "x").unwrap();
     }
-    for (name, len) in [("longer", 100_000), ("shorter", 3 << 20), ("cut", 5 << 20), ("block", 1 << 20)] {
+    for (name, len) in
+        [("longer", 100_000), ("shorter", 3 << 20), ("cut", 5 << 20), ("block", 1 << 20)]
+    {
         fs::write(source.join(name), noise(len, 5)).unwrap();
     }
     run(aiocp().arg(source).arg(target), 0);
     let write = |name: &str, at: u64, bytes: &[u8]| {
         use std::os::unix::fs::FileExt;
-        fs::File::options().write(true).open(target.join(name)).unwrap().write_all_at(bytes, at).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(target.join(name))
+            .unwrap()
+            .write_all_at(bytes, at)
+            .unwrap();
     };
     // The last byte of the first block, two in the next: one range.
     for at in [(1 << 20) - 1, 1 << 20, (2 << 20) - 1, (9 << 20) - 1] {
@@ -188,8 +239,9 @@ fn make_differences(source: &Path, target: &Path) -> Vec<String> {
     write("many/42", 7, b"?");
     write("longer", 100_000, b"more");
     write("block", 1 << 20, b"more");
-    let set_len =
-        |name: &str, len| fs::File::options().write(true).open(target.join(name)).unwrap().set_len(len).unwrap();
+    let set_len = |name: &str, len| {
+        fs::File::options().write(true).open(target.join(name)).unwrap().set_len(len).unwrap()
+    };
     set_len("shorter", (2 << 20) + 5);
     set_len("cut", 0);
     fs::remove_file(target.join("many/7")).unwrap();
@@ -224,7 +276,8 @@ fn make_differences(source: &Path, target: &Path) -> Vec<String> {
 }
 
 fn sorted_lines(output: &[u8]) -> Vec<String> {
-    let mut lines: Vec<String> = std::str::from_utf8(output).unwrap().lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> =
+        std::str::from_utf8(output).unwrap().lines().map(str::to_owned).collect();
     lines.sort();
     lines
 }
@@ -238,26 +291,39 @@ fn each_kind_of_difference_is_named_and_what_can_be_mended_is() {
     let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 3);
     lines.sort();
     assert_eq!(sorted_lines(&output.stdout), lines);
-    assert!(stderr(&output).ends_with("aiocp: 15 differences, named above; 310 files are the same\n"), "{output:?}");
+    assert!(
+        stderr(&output).ends_with("aiocp: 15 differences, named above; 310 files are the same\n"),
+        "{output:?}"
+    );
     assert_eq!(describe(&target), before, "a comparison changes nothing");
-    let output = run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(&source).arg(&target), 3);
+    let output =
+        run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(&source).arg(&target), 3);
     let left = ["is a ", "leads to ", ": extra"];
     let is_left = |line: &String| left.iter().any(|what| line.contains(what));
     let mut wanted: Vec<String> = lines.clone();
     wanted.push(format!("{}/lost-dir/in it: missing", target.display()));
     for line in wanted.iter_mut().filter(|line| !is_left(line)) {
-        *line = line.replace(" differs", " differed, written again").replace(": missing", ": missing, copied");
+        *line = line
+            .replace(" differs", " differed, written again")
+            .replace(": missing", ": missing, copied");
     }
     wanted.sort();
     assert_eq!(sorted_lines(&output.stdout), wanted);
     let output = run(aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target), 3);
-    assert_eq!(sorted_lines(&output.stdout), lines.iter().filter(|line| is_left(line)).cloned().collect::<Vec<_>>());
+    assert_eq!(
+        sorted_lines(&output.stdout),
+        lines.iter().filter(|line| is_left(line)).cloned().collect::<Vec<_>>()
+    );
     // What was mended is what a copy would have made, with mode and times.
     let mended = describe(&target);
     for (name, what) in describe(&source) {
         let is_dir = what.ends_with("directory");
         let is_left = ["other-dir", "many/8", "link"].iter().any(|left| name.starts_with(left));
-        assert!(is_dir || is_left || mended[&name] == what, "{name:?}: {} and {what}", mended[&name]);
+        assert!(
+            is_dir || is_left || mended[&name] == what,
+            "{name:?}: {} and {what}",
+            mended[&name]
+        );
     }
 }
 
@@ -266,7 +332,8 @@ fn the_filter_leaves_out_what_is_compared_too() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_differences(&source, &target);
-    let excluded = ["nested", "hole-big", "many", "longer", "shorter", "cut", "block", "*-dir", "link"];
+    let excluded =
+        ["nested", "hole-big", "many", "longer", "shorter", "cut", "block", "*-dir", "link"];
     let mut command = aiocp();
     command
         .args(["-T", "--verify-only"])
@@ -280,8 +347,12 @@ fn the_filter_leaves_out_what_is_compared_too() {
         .arg(&source)
         .arg(&target);
     let lines = sorted_lines(&run(&mut command, 3).stdout);
-    let wanted =
-        ["many/42: 0..294 differs", "many/7: missing", "many/8: is a directory, was a file", "many/extra \\n: extra"];
+    let wanted = [
+        "many/42: 0..294 differs",
+        "many/7: missing",
+        "many/8: is a directory, was a file",
+        "many/extra \\n: extra",
+    ];
     assert_eq!(lines, wanted.map(|line| format!("{}/{line}", target.display())));
 }
 
@@ -296,8 +367,12 @@ fn what_is_left_is_named_again_below_what_was_mended() {
     for n in 0..200 {
         fs::write(at(&format!("from/{n}")), "x").unwrap();
     }
-    let output = run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(at("from")).arg(at("to")), 3);
-    let end = format!("aiocp: not mended: {}: extra\naiocp: 1 difference, named above; ", at("to/extra").display());
+    let output =
+        run(aiocp().args(["-T", "--verify-only", "--repair"]).arg(at("from")).arg(at("to")), 3);
+    let end = format!(
+        "aiocp: not mended: {}: extra\naiocp: 1 difference, named above; ",
+        at("to/extra").display()
+    );
     assert!(stderr(&output).starts_with(&end), "{output:?}");
 }
 
@@ -323,9 +398,13 @@ fn one_changed_block_of_a_huge_image_costs_one_block() {
     copy.write_all_at(b"x", (7 << 30) + (1 << 20) + 77).unwrap();
     copy.sync_all().unwrap();
     let blocks = fs::metadata(&target).unwrap().blocks();
-    let output = run(aiocp().args(["-T", "--verify-only", "--repair", "--stats"]).arg(&source).arg(&target), 0);
+    let output = run(
+        aiocp().args(["-T", "--verify-only", "--repair", "--stats"]).arg(&source).arg(&target),
+        0,
+    );
     let start = (7u64 << 30) + (1 << 20);
-    let line = format!("{}: {start}..{} differed, written again\n", target.display(), start + (1 << 20));
+    let line =
+        format!("{}: {start}..{} differed, written again\n", target.display(), start + (1 << 20));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(&line), "{output:?}");
     assert_eq!(written_again(&output), 1 << 20);
     assert_eq!(fs::metadata(&target).unwrap().blocks(), blocks, "the holes stay holes");
@@ -345,9 +424,16 @@ fn a_repair_that_is_killed_goes_on_with_the_next_one() {
         command
             .args(["-f", "-qq", "-o", "/dev/null", "-e"])
             .arg(format!("inject=pwrite64,io_submit:signal=KILL:when={submission}"));
-        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["-T", "--verify-only", "--repair"]);
+        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args([
+            "-T",
+            "--verify-only",
+            "--repair",
+        ]);
         let Ok(output) = command.arg(&source).arg(&target).output() else {
-            assert!(std::env::var_os("CI").is_none(), "strace is missing, and in CI it may not be left out");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "strace is missing, and in CI it may not be left out"
+            );
             return;
         };
         killed += usize::from(output.status.code() != Some(0));
@@ -369,10 +455,19 @@ fn an_old_file_stays_if_the_new_one_is_not_proved() {
         fs::write(target.join(name), "old").unwrap();
     }
     disk.lies.left.store(usize::MAX, Ordering::SeqCst);
-    let output = run(aiocp().args(["-T", "--verify", "--repair", "--manifest=-"]).arg(from.path()).arg(&target), 3);
+    let output = run(
+        aiocp().args(["-T", "--verify", "--repair", "--manifest=-"]).arg(from.path()).arg(&target),
+        3,
+    );
     assert!(output.stdout.is_empty(), "nothing is in the manifest: {output:?}");
     // Three times written again, and then given up.
-    assert_eq!(ranges(&output.stderr, &target, " differed, written again").values().map(Vec::len).sum::<usize>(), 60);
+    assert_eq!(
+        ranges(&output.stderr, &target, " differed, written again")
+            .values()
+            .map(Vec::len)
+            .sum::<usize>(),
+        60
+    );
     assert_eq!(ranges(&output.stderr, &target, " differs").len(), 20);
     assert!(stderr(&output).contains("what was read back is not what was written"));
     for name in marks.keys() {
@@ -400,7 +495,9 @@ fn a_file_that_changes_while_it_is_compared_is_an_error() {
                     }
                 }
             });
-            let compare = || aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target).output().unwrap();
+            let compare = || {
+                aiocp().args(["-T", "--verify-only"]).arg(&source).arg(&target).output().unwrap()
+            };
             let failed = (0..50).map(|_| compare()).find(|output| output.status.code() == Some(1));
             stop.store(true, Ordering::Relaxed);
             failed.expect("one of the comparisons meets a change")
@@ -408,7 +505,9 @@ fn a_file_that_changes_while_it_is_compared_is_an_error() {
         let said = stderr(&output);
         let is_named = |line: &str| line.contains(&format!("'{}'", changing.display()));
         assert!(
-            said.lines().any(|line| is_named(line) && line.ends_with(": it changed while it was being read")),
+            said.lines().any(
+                |line| is_named(line) && line.ends_with(": it changed while it was being read")
+            ),
             "{said}"
         );
     }
@@ -451,9 +550,16 @@ fn a_comparison_one_level_off_says_so() {
     make_tree(&source);
     run(aiocp().arg(&source).arg(&target), 0);
     let output = run(aiocp().arg("--verify-only").arg(&source).arg(&target), 3);
-    assert_eq!(sorted_lines(&output.stdout), [format!("{}: missing", target.join("source").display())]);
-    assert!(stderr(&output).contains(&format!("hint: -T compares with '{}' itself", target.display())), "{output:?}");
-    // A file as DEST, a file in DEST, and several operands are found where a copy would have put them.
+    assert_eq!(
+        sorted_lines(&output.stdout),
+        [format!("{}: missing", target.join("source").display())]
+    );
+    assert!(
+        stderr(&output).contains(&format!("hint: -T compares with '{}' itself", target.display())),
+        "{output:?}"
+    );
+    // A file as DEST, a file in DEST, and several operands are found where a copy would have put
+    // them.
     fs::write(folder.path().join("one"), "1").unwrap();
     fs::write(folder.path().join("two"), "2").unwrap();
     for args in [&["one", "copy"][..], &["one", "two", "target"]] {
@@ -461,7 +567,8 @@ fn a_comparison_one_level_off_says_so() {
         run(aiocp().current_dir(&folder).arg("--verify-only").args(args), 0);
     }
     fs::write(folder.path().join("target/two"), "3").unwrap();
-    let output = run(aiocp().current_dir(&folder).args(["--verify-only", "-t", "target", "one", "two"]), 3);
+    let output =
+        run(aiocp().current_dir(&folder).args(["--verify-only", "-t", "target", "one", "two"]), 3);
     assert_eq!(output.stdout, b"target/two: 0..1 differs\n");
 }
 
@@ -472,12 +579,18 @@ fn reading_back_leaves_the_access_times_that_were_kept() {
     fs::create_dir(at("s")).unwrap();
     // One to be read alone, and enough to be read together.
     for n in 0..10 {
-        fs::write(at("s").join(n.to_string()), noise(if n == 0 { 3 << 20 } else { n * 1000 }, n as u64)).unwrap();
+        fs::write(
+            at("s").join(n.to_string()),
+            noise(if n == 0 { 3 << 20 } else { n * 1000 }, n as u64),
+        )
+        .unwrap();
     }
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
     let times_of = |name: &str| -> Vec<_> {
-        (0..10).map(|n| fs::metadata(at(name).join(n.to_string())).unwrap().accessed().unwrap()).collect()
+        (0..10)
+            .map(|n| fs::metadata(at(name).join(n.to_string())).unwrap().accessed().unwrap())
+            .collect()
     };
     for direct in ["--direct=auto", "--direct=never"] {
         for n in 0..10 {
@@ -546,7 +659,10 @@ fn a_folder_into_which_something_missing_was_copied_keeps_its_times() {
     fs::write(at("s/d/e/f"), "f").unwrap();
     run(aiocp().arg("-T").args([at("s"), at("t")]), 0);
     let times = |name: &str| {
-        (fs::metadata(at(name)).unwrap().modified().unwrap(), fs::metadata(at(name)).unwrap().accessed().unwrap())
+        (
+            fs::metadata(at(name)).unwrap().modified().unwrap(),
+            fs::metadata(at(name)).unwrap().accessed().unwrap(),
+        )
     };
     // Folders of many missing files, of a missing folder, and of both.
     (0..150).for_each(|n| fs::remove_file(at("t/d").join(n.to_string())).unwrap());
@@ -556,7 +672,10 @@ fn a_folder_into_which_something_missing_was_copied_keeps_its_times() {
         set_times(&at(name), 1_000, 5);
     }
     let before = ["t", "t/d"].map(times);
-    let output = run(aiocp().args(["--verify-only", "--repair", "--stats", "-T"]).args([at("s"), at("t")]), 0);
+    let output = run(
+        aiocp().args(["--verify-only", "--repair", "--stats", "-T"]).args([at("s"), at("t")]),
+        0,
+    );
     let stats = String::from_utf8_lossy(&output.stdout);
     assert_eq!(["t", "t/d"].map(times), before);
     assert_eq!(times("t/d/e").0, times("s/d/e").0, "what was made has its source's");

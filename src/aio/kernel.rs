@@ -1,4 +1,5 @@
-//! Linux kernel AIO: the whole of libaio's interface in safe Rust, by the kernel's own system calls.
+//! Linux kernel AIO: the whole of libaio's interface in safe Rust, by the kernel's own system
+//! calls.
 //!
 //! | libaio | here |
 //! | --- | --- |
@@ -15,12 +16,14 @@
 //!
 //! # What it is good for
 //!
-//! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size is set before they are
-//! written. There one thread keeps the device busy, and an operation costs about a microsecond. On any other descriptor [`Context::submit`]
-//! does the whole work itself before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
+//! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size
+//! is set before they are written. There one thread keeps the device busy, and an operation costs
+//! about a microsecond. On any other descriptor [`Context::submit`] does the whole work itself
+//! before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
 //!
-//! Measured on two cores and a virtio disk (`cargo bench --bench fio`), reading 4 KiB direct with 128 in flight: 185,000 operations a second with
-//! 0.39 of a core, where POSIX AIO did 70,000 with 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000 with 0.57.
+//! Measured on two cores and a virtio disk (`cargo bench --bench fio`), reading 4 KiB direct with
+//! 128 in flight: 185,000 operations a second with 0.39 of a core, where POSIX AIO did 70,000 with
+//! 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000 with 0.57.
 //!
 //! # The classic first program
 //!
@@ -140,7 +143,12 @@ impl Engine for Context {
         Context::submit(self)
     }
 
-    fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
         Context::reap(self, min, timeout, out)
     }
 

@@ -1,12 +1,16 @@
-//! Asynchronous file I/O for anyone: operations that own what they touch, and engines that carry them out.
+//! Asynchronous file I/O for anyone: operations that own what they touch, and engines that carry
+//! them out.
 //!
-//! An [`Op`] moves into an [`Engine`] with its buffer and its file and comes back in a [`Done`], exactly once,
-//! also when it could not be submitted. Nothing is ever lent by reference, so leaking an engine is safe.
+//! An [`Op`] moves into an [`Engine`] with its buffer and its file and comes back in a [`Done`],
+//! exactly once, also when it could not be submitted. Nothing is ever lent by reference, so leaking
+//! an engine is safe.
 //!
 //! - [`kernel`] is Linux's own AIO, all of libaio's interface, for files opened with `O_DIRECT`;
 //! - [`posix`] is glibc's POSIX AIO, the whole family, for files, pipes and sockets;
-//! - [`threads`] is a pool that calls pread and pwrite, for everything that the kernel would only pretend to do asynchronously;
-//! - [`sim`] is a seeded fake that reorders, delays, shortens and fails, to test what stands on an engine.
+//! - [`threads`] is a pool that calls pread and pwrite, for everything that the kernel would only
+//!   pretend to do asynchronously;
+//! - [`sim`] is a seeded fake that reorders, delays, shortens and fails, to test what stands on an
+//!   engine.
 //!
 //! # Which engine
 //!
@@ -16,8 +20,10 @@
 //! | [`Posix`] | files, pipes and sockets, where only POSIX is given | hands each to glibc's threads | [`posix::ENGINE_THREADS`], by a duplicated descriptor an operation |
 //! | [`Threads`] | everything that the page cache serves | hands each to its own threads | its number of threads |
 //!
-//! Measured on two cores and a virtio disk with ext4 (Linux 6.18, glibc 2.36): the copy of a 4 GiB file by `aiocp --engine`, hashed and durable; and reading a
-//! file direct, against `fio --ioengine=libaio` at the same block size and depth in alternating rounds (`cargo bench --bench fio`; fio did 432, 374 and 1,002 MB/s).
+//! Measured on two cores and a virtio disk with ext4 (Linux 6.18, glibc 2.36): the copy of a 4 GiB
+//! file by `aiocp --engine`, hashed and durable; and reading a file direct, against
+//! `fio --ioengine=libaio` at the same block size and depth in alternating rounds
+//! (`cargo bench --bench fio`; fio did 432, 374 and 1,002 MB/s).
 //!
 //! | | copy, s | copy, CPU s/GB | 4 KiB × 128, of fio | random, of fio | 1 MiB × 16, of fio | CPU s/s at 4 KiB |
 //! | --- | --- | --- | --- | --- | --- | --- |
@@ -26,15 +32,19 @@
 //! | [`Threads`] | 2.98 | 0.35 | 0.76 | 0.78 | 2.67 | 0.90 |
 //! | fio libaio | | | 1 | 1 | 1 | 0.57 |
 //!
-//! So kernel AIO takes the least processor time, at small blocks by far. With large blocks the device is the bound of all three, and a buffer on huge pages,
-//! as a [`Pool`]'s are, is what matters: on scattered pages it is several requests to the device.
+//! So kernel AIO takes the least processor time, at small blocks by far. With large blocks the
+//! device is the bound of all three, and a buffer on huge pages, as a [`Pool`]'s are, is what
+//! matters: on scattered pages it is several requests to the device.
 //!
-//! glibc serves the requests of one descriptor one at a time, so that [`posix::Request`]s on one have a depth of 1. [`Posix`] gives each operation a duplicate of
-//! its descriptor, and with it a thread: the depth on one file is that of the threads, 32 for the whole process, and no more however much is queued.
+//! glibc serves the requests of one descriptor one at a time, so that [`posix::Request`]s on one
+//! have a depth of 1. [`Posix`] gives each operation a duplicate of its descriptor, and with it a
+//! thread: the depth on one file is that of the threads, 32 for the whole process, and no more
+//! however much is queued.
 //!
 //! # What the compiler refuses
 //!
-//! [`kernel`] and [`posix`] show what of theirs does not compile. With all engines, a buffer has one owner,
+//! [`kernel`] and [`posix`] show what of theirs does not compile. With all engines, a buffer has
+//! one owner,
 //!
 //! ```compile_fail,E0599
 //! # use aiocp::aio::Pool;
@@ -101,7 +111,8 @@ pub use posix::Posix;
 pub use threads::Threads;
 pub use waker::Waker;
 
-/// Something that carries out operations, in any order: what io_submit(2) and io_getevents(2) are to kernel AIO, for all the engines.
+/// Something that carries out operations, in any order: what io_submit(2) and io_getevents(2) are
+/// to kernel AIO, for all the engines.
 ///
 /// ```
 /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
@@ -129,16 +140,24 @@ pub trait Engine: Send {
     #[allow(clippy::result_large_err)]
     fn queue(&mut self, op: Op) -> Result<(), Op>;
 
-    /// Starts what is queued. What is refused comes back through [`reap`](Self::reap), with its error, like all the rest. [`Context`] may block where the
-    /// kernel does, see io_submit(2); the others do not.
+    /// Starts what is queued. What is refused comes back through [`reap`](Self::reap), with its
+    /// error, like all the rest. [`Context`] may block where the kernel does, see io_submit(2); the
+    /// others do not.
     fn submit(&mut self) -> Submitted;
 
-    /// Moves finished operations to the end of `out` and says how many, after waiting for `min` of them or until
-    /// `timeout` is over, for ever without one. It may return early with fewer, as when a signal handler runs, and waits for no more than were submitted. With a
-    /// `min` of 0 it does not block. The errors of operations are in their [`Done`]; one of its own would be io_getevents(2)'s or aio_suspend(3)'s, which name none for
-    /// calls as the engines make them.
-    fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize>;
+    /// Moves finished operations to the end of `out` and says how many, after waiting for `min` of
+    /// them or until `timeout` is over, for ever without one. It may return early with fewer, as
+    /// when a signal handler runs, and waits for no more than were submitted. With a `min` of 0 it
+    /// does not block. The errors of operations are in their [`Done`]; one of its own would be
+    /// io_getevents(2)'s or aio_suspend(3)'s, which name none for calls as the engines make them.
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize>;
 
-    /// How many operations are inside: queued, running, or finished and not yet reaped. Never blocks.
+    /// How many operations are inside: queued, running, or finished and not yet reaped. Never
+    /// blocks.
     fn in_flight(&self) -> usize;
 }

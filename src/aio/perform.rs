@@ -1,4 +1,5 @@
-//! One operation carried out by the calling thread: what a pool's threads do, and what the fake does.
+//! One operation carried out by the calling thread: what a pool's threads do, and what the fake
+//! does.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -7,7 +8,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::{Op, OpKind, PARTS_MAX};
 
-/// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the caller's to judge. Blocks.
+/// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the
+/// caller's to judge. Blocks.
 pub(crate) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
     Ok(transfer(op, limit_bytes)?)
 }
@@ -60,8 +62,8 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     }
 }
 
-/// Where pread(2) finds no places (ESPIPE: a pipe, a socket), the bytes that come next are meant, as with the other engines: preadv2(2) with -1 for
-/// the offset.
+/// Where pread(2) finds no places (ESPIPE: a pipe, a socket), the bytes that come next are meant,
+/// as with the other engines: preadv2(2) with -1 for the offset.
 const NO_PLACE: u64 = u64::MAX;
 
 fn read(
@@ -71,7 +73,9 @@ fn read(
     flags: ReadWriteFlags,
 ) -> rustix::io::Result<usize> {
     let read = match slices {
-        [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
+        [one] if flags.is_empty() => {
+            rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut **one, offset))
+        }
         _ => rustix::io::retry_on_intr(|| preadv2(file, slices, offset, flags)),
     };
     match read {
@@ -80,9 +84,16 @@ fn read(
     }
 }
 
-fn write(file: &OwnedFd, slices: &[IoSlice<'_>], offset: u64, flags: ReadWriteFlags) -> rustix::io::Result<usize> {
+fn write(
+    file: &OwnedFd,
+    slices: &[IoSlice<'_>],
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
     let written = match slices {
-        [one] if flags.is_empty() => rustix::io::retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
+        [one] if flags.is_empty() => {
+            rustix::io::retry_on_intr(|| rustix::io::pwrite(file, one, offset))
+        }
         several => rustix::io::retry_on_intr(|| pwritev2(file, several, offset, flags)),
     };
     match written {

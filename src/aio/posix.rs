@@ -13,12 +13,15 @@
 //!
 //! # What it is good for
 //!
-//! Programs that have to run where only POSIX is given, and files, pipes and sockets alike. It is threads in user space: at most 20 for the
-//! process unless [`set_threads`] says otherwise, which serve the requests of one descriptor **one at a time**, in order. So one file
-//! gets depth only through duplicated descriptors: [`Posix`] gives each operation a duplicate of its own (dup(2) keeps
-//! `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`]. Measured with 1 MiB blocks it reads a disk as fast as
-//! kernel AIO, for five times the processor time; with 4 KiB blocks it reads 0.4 of what kernel AIO does (`cargo bench --bench fio`; the table is in
-//! [`aio`](super#which-engine)). Other [`Request`]s on one descriptor wait for each other, however many there are.
+//! Programs that have to run where only POSIX is given, and files, pipes and sockets alike. It is
+//! threads in user space: at most 20 for the process unless [`set_threads`] says otherwise, which
+//! serve the requests of one descriptor **one at a time**, in order. So one file gets depth only
+//! through duplicated descriptors: [`Posix`] gives each operation a duplicate of its own (dup(2)
+//! keeps `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`].
+//! Measured with 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor
+//! time; with 4 KiB blocks it reads 0.4 of what kernel AIO does (`cargo bench --bench fio`; the
+//! table is in [`aio`](super#which-engine)). Other [`Request`]s on one descriptor wait for each
+//! other, however many there are.
 //!
 //! # A file copy
 //!
@@ -103,11 +106,12 @@ use std::time::{Duration, Instant};
 use super::{Done, Engine, Op, Submitted, Waker};
 use crate::sys::posix::in_forked_child;
 pub use crate::sys::posix::{
-    Callback, Cancelled, LIST_MAX, Listed, Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait,
-    orphans, set_threads, suspend,
+    Callback, Cancelled, LIST_MAX, Listed, Notify, Request, Status, Suspended, cancel_all,
+    list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
 
-/// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all. More made no copy faster.
+/// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
+/// More made no copy faster.
 pub const ENGINE_THREADS: usize = 32;
 
 /// A request, and the descriptor that its operation came with.
@@ -118,8 +122,10 @@ struct Running {
     alone: bool,
 }
 
-/// POSIX AIO (aio(7)) as an [`Engine`]. Each operation gets a duplicate of its descriptor, see dup(2), and comes back with its own. Vectors, polls, flags, priorities and eventfds are
-/// refused (EOPNOTSUPP). Dropping it cancels what no thread serves yet, and leaves the rest to end by itself; it does not wait.
+/// POSIX AIO (aio(7)) as an [`Engine`]. Each operation gets a duplicate of its descriptor, see
+/// dup(2), and comes back with its own. Vectors, polls, flags, priorities and eventfds are refused
+/// (EOPNOTSUPP). Dropping it cancels what no thread serves yet, and leaves the rest to end by
+/// itself; it does not wait.
 pub struct Posix {
     capacity: usize,
     queued: Vec<Op>,
@@ -129,9 +135,10 @@ pub struct Posix {
 }
 
 impl Posix {
-    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one that ends, on a thread that glibc makes
-    /// for it, for those who wait elsewhere than in [`reap`](Engine::reap). It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is made before the first
-    /// operation. Never blocks and never fails.
+    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one
+    /// that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
+    /// [`reap`](Engine::reap). It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is
+    /// made before the first operation. Never blocks and never fails.
     pub fn new(capacity: usize, waker: Option<Arc<Waker>>) -> Self {
         set_threads(ENGINE_THREADS);
         let capacity = capacity.min(LIST_MAX);
@@ -177,7 +184,8 @@ impl Drop for Posix {
         if in_forked_child() {
             return;
         }
-        // Cancelling what shares its descriptor could strand somebody else's requests, see `Request::cancel`.
+        // Cancelling what shares its descriptor could strand somebody else's requests, see
+        // `Request::cancel`.
         for Running { request, .. } in self.running.iter().filter(|running| running.alone) {
             // What runs already goes on, which is no error.
             let cancelled = request.cancel();
@@ -212,7 +220,12 @@ impl Engine for Posix {
         outcome
     }
 
-    fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let before = out.len();
         loop {

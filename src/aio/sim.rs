@@ -1,8 +1,9 @@
-//! A seeded fake of an engine: it does real reads and writes, but in a strange order, late, short, and with failures that it makes up.
+//! A seeded fake of an engine: it does real reads and writes, but in a strange order, late, short,
+//! and with failures that it makes up.
 //!
-//! Whatever stands on [`Engine`] can be driven through it: the same seed gives the same run. It is what the other engines may
-//! do on a bad day, and nothing that they may not: each operation comes back once, its count is what was really moved, and one that
-//! failed has moved nothing.
+//! Whatever stands on [`Engine`] can be driven through it: the same seed gives the same run. It is
+//! what the other engines may do on a bad day, and nothing that they may not: each operation comes
+//! back once, its count is what was really moved, and one that failed has moved nothing.
 //!
 //! ```
 //! use std::{fs::File, os::fd::OwnedFd, sync::Arc};
@@ -47,7 +48,9 @@ impl Default for Faults {
     }
 }
 
-/// The fake. As by [`Threads`](super::Threads), polls, priorities and eventfds are refused (EOPNOTSUPP). It does its work in [`reap`](Engine::reap), in the calling thread (pread(2), pwrite(2) and fsync(2), which may block), and never sleeps.
+/// The fake. As by [`Threads`](super::Threads), polls, priorities and eventfds are refused
+/// (EOPNOTSUPP). It does its work in [`reap`](Engine::reap), in the calling thread (pread(2),
+/// pwrite(2) and fsync(2), which may block), and never sleeps.
 pub struct Sim {
     random: fastrand::Rng,
     capacity: usize,
@@ -63,7 +66,13 @@ impl Sim {
     /// If short counts were to be multiples of nothing.
     pub fn new(seed: u64, capacity: usize, faults: Faults) -> Self {
         assert!(faults.grain_bytes > 0, "a grain has bytes");
-        Self { random: fastrand::Rng::with_seed(seed), capacity, faults, queued: Vec::new(), started: Vec::new() }
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            capacity,
+            faults,
+            queued: Vec::new(),
+            started: Vec::new(),
+        }
     }
 
     fn happens(&mut self, probability: f64) -> bool {
@@ -91,8 +100,12 @@ fn length(op: &Op) -> usize {
     match &op.kind {
         OpKind::Read(part) => part.bytes().map_or(0, <[u8]>::len),
         OpKind::Write(part) => part.bytes().map_or(0, <[u8]>::len),
-        OpKind::ReadVectored(parts) => parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum(),
-        OpKind::WriteVectored(parts) => parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum(),
+        OpKind::ReadVectored(parts) => {
+            parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum()
+        }
+        OpKind::WriteVectored(parts) => {
+            parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum()
+        }
         OpKind::Fsync | OpKind::Fdatasync | OpKind::Poll(_) => 0,
     }
 }
@@ -112,8 +125,14 @@ impl Engine for Sim {
         Submitted { accepted, ..Submitted::default() }
     }
 
-    /// Finishes a random choice of what was submitted, in random order. It does not wait: with delays it may return fewer than `min`.
-    fn reap(&mut self, min: usize, _timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+    /// Finishes a random choice of what was submitted, in random order. It does not wait: with
+    /// delays it may return fewer than `min`.
+    fn reap(
+        &mut self,
+        min: usize,
+        _timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
         let wanted = min.max(self.random.usize(0..=self.started.len()));
         let before = out.len();
         for _ in 0..wanted.min(self.started.len()) {
@@ -150,7 +169,10 @@ mod tests {
             while tag < 20
                 && let Some(buffer) = pool.get()
             {
-                engine.queue(Op::read(Arc::clone(&null), buffer, 0).tag(tag)).map_err(drop).expect("there is room");
+                engine
+                    .queue(Op::read(Arc::clone(&null), buffer, 0).tag(tag))
+                    .map_err(drop)
+                    .expect("there is room");
                 tag += 1;
             }
             engine.submit();

@@ -1,11 +1,15 @@
-//! A pool of threads that call pread(2), pwrite(2) and fsync(2): the [`Engine`] for files that the page cache serves.
+//! A pool of threads that call pread(2), pwrite(2) and fsync(2): the [`Engine`] for files that the
+//! page cache serves.
 //!
 //! # What it is good for
 //!
-//! Every descriptor for which [`Context::submit`](super::Context::submit) would do the work itself: buffered files, tmpfs, btrfs with checksums, FUSE, network
-//! filesystems. Also where a sandbox forbids kernel AIO. Vectors and `RWF_*` flags are carried out (preadv2(2), pwritev2(2)); polls, priorities and eventfds are
-//! refused (EOPNOTSUPP). Its depth on one file is its number of threads. It read a disk direct at 1 MiB × 16 as fast as kernel AIO, and at 4 KiB × 128 it did 72,000
-//! operations a second with 0.90 of a core where kernel AIO did 185,000 with 0.39 (`cargo bench --bench fio`; the table is in [`aio`](super#which-engine)).
+//! Every descriptor for which [`Context::submit`](super::Context::submit) would do the work itself:
+//! buffered files, tmpfs, btrfs with checksums, FUSE, network filesystems. Also where a sandbox
+//! forbids kernel AIO. Vectors and `RWF_*` flags are carried out (preadv2(2), pwritev2(2)); polls,
+//! priorities and eventfds are refused (EOPNOTSUPP). Its depth on one file is its number of
+//! threads. It read a disk direct at 1 MiB × 16 as fast as kernel AIO, and at 4 KiB × 128 it did
+//! 72,000 operations a second with 0.90 of a core where kernel AIO did 185,000 with 0.39
+//! (`cargo bench --bench fio`; the table is in [`aio`](super#which-engine)).
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -34,7 +38,8 @@ impl Finished {
     }
 }
 
-/// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops them.
+/// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops
+/// them.
 pub struct Threads {
     work: Option<Sender<Op>>,
     finished: Arc<Finished>,
@@ -46,15 +51,19 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one that ends, for those who
-    /// wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread cannot be made, see pthread_create(3). Without a thread every operation is refused
+    /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one
+    /// that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread
+    /// cannot be made, see pthread_create(3). Without a thread every operation is refused
     /// (ECANCELED).
     pub fn new(threads: usize, capacity: usize, waker: Option<Arc<Waker>>) -> io::Result<Self> {
         let (work, todo) = unbounded();
-        let finished = Arc::new(Finished { list: Mutex::default(), arrived: Condvar::new(), waker });
+        let finished =
+            Arc::new(Finished { list: Mutex::default(), arrived: Condvar::new(), waker });
         let spawn = |n| {
             let (todo, finished) = (Receiver::clone(&todo), Arc::clone(&finished));
-            std::thread::Builder::new().name(format!("aiocp-io-{n}")).spawn(move || serve(&todo, &finished))
+            std::thread::Builder::new()
+                .name(format!("aiocp-io-{n}"))
+                .spawn(move || serve(&todo, &finished))
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
         Ok(Self { work: Some(work), finished, threads, capacity, queued: Vec::new(), running: 0 })
@@ -80,7 +89,8 @@ impl Engine for Threads {
     fn submit(&mut self) -> Submitted {
         let accepted = self.queued.len();
         for op in self.queued.drain(..) {
-            // The threads end only when the sender is dropped, so somebody receives; were it not so, the operation would be told.
+            // The threads end only when the sender is dropped, so somebody receives; were it not
+            // so, the operation would be told.
             if let Some(Err(refused)) = self.work.as_ref().map(|work| work.send(op)) {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
                 self.finished.add(Done { op: refused.0, result });
@@ -90,13 +100,25 @@ impl Engine for Threads {
         Submitted { accepted, ..Submitted::default() }
     }
 
-    fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut list = self.finished.list.lock().unwrap_or_else(PoisonError::into_inner);
         while list.len() < min.min(self.running) {
-            list = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            list = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            {
                 Some(Duration::ZERO) => break,
-                Some(left) => self.finished.arrived.wait_timeout(list, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.finished
+                        .arrived
+                        .wait_timeout(list, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
                 None => self.finished.arrived.wait(list).unwrap_or_else(PoisonError::into_inner),
             };
         }

@@ -1,4 +1,5 @@
-//! How other threads wake the loop that waits in `io_getevents`: an eventfd(2) that the context polls.
+//! How other threads wake the loop that waits in `io_getevents`: an eventfd(2) that the context
+//! polls.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,50 +12,58 @@ use rustix::io::Errno;
 
 /// An eventfd that is written only when somebody said that it is about to wait.
 ///
-/// The protocol has two sides. A sender publishes its message, then calls [`wake`](Self::wake). The loop calls
-/// [`arm`](Self::arm), looks once more for messages, and waits only if there are none. Each side has a sequentially
-/// consistent fence between its store (message; `armed`) and its load (`armed`; message), so at least one of
-/// them sees the other's: either the loop finds the message, or the sender finds it armed and writes.
+/// The protocol has two sides. A sender publishes its message, then calls [`wake`](Self::wake). The
+/// loop calls [`arm`](Self::arm), looks once more for messages, and waits only if there are none.
+/// Each side has a sequentially consistent fence between its store (message; `armed`) and its load
+/// (`armed`; message), so at least one of them sees the other's: either the loop finds the message,
+/// or the sender finds it armed and writes.
 pub struct Waker {
     event: Arc<OwnedFd>,
     armed: AtomicBool,
 }
 
 impl Waker {
-    /// Makes the eventfd, see eventfd(2). Never blocks. EMFILE or ENFILE when there are too many open files.
+    /// Makes the eventfd, see eventfd(2). Never blocks. EMFILE or ENFILE when there are too many
+    /// open files.
     pub fn new() -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         Ok(Self { event, armed: AtomicBool::new(false) })
     }
 
-    /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or poll(2). Never blocks.
+    /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or
+    /// poll(2). Never blocks.
     pub fn event(&self) -> &Arc<OwnedFd> {
         &self.event
     }
 
-    /// Ends the loop's wait, if it waits. Never blocks; without anybody waiting it makes no system call.
+    /// Ends the loop's wait, if it waits. Never blocks; without anybody waiting it makes no system
+    /// call.
     pub fn wake(&self) {
         // Relaxed: the fence orders it after the message.
         fence(Ordering::SeqCst);
         if self.armed.swap(false, Ordering::Relaxed) {
-            // A full counter (EAGAIN) is readable already, and nothing else can go wrong with an open eventfd.
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&*self.event, &1u64.to_ne_bytes()));
+            // A full counter (EAGAIN) is readable already, and nothing else can go wrong with an
+            // open eventfd.
+            let written =
+                rustix::io::retry_on_intr(|| rustix::io::write(&*self.event, &1u64.to_ne_bytes()));
             debug_assert!(matches!(written, Ok(8) | Err(Errno::AGAIN)), "eventfd: {written:?}");
         }
     }
 
-    /// Announces that the caller is about to wait. Look for messages after this, and before waiting. Never blocks.
+    /// Announces that the caller is about to wait. Look for messages after this, and before
+    /// waiting. Never blocks.
     pub fn arm(&self) {
         // Relaxed: the fence orders it before the caller's look for messages.
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back and makes the descriptor unreadable again. It reads also when nobody took the announcement:
-    /// a sender that took an earlier one may have written only now. Never blocks; of an open eventfd no error is known, see read(2).
+    /// Takes the announcement back and makes the descriptor unreadable again. It reads also when
+    /// nobody took the announcement: a sender that took an earlier one may have written only now.
+    /// Never blocks; of an open eventfd no error is known, see read(2).
     pub fn disarm(&self) -> io::Result<()> {
-        // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on one that does not: the loop
-        // looks for messages after each `arm`.
+        // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on
+        // one that does not: the loop looks for messages after each `arm`.
         self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
             // EAGAIN: nobody has written, or not yet; a late write ends the next wait early, once.
@@ -63,8 +72,8 @@ impl Waker {
         }
     }
 
-    /// Blocks until woken, until `timeout` is over, or until a signal handler has run: the wait of a loop without a kernel context, by poll(2). ENOMEM is its
-    /// one error.
+    /// Blocks until woken, until `timeout` is over, or until a signal handler has run: the wait of
+    /// a loop without a kernel context, by poll(2). ENOMEM is its one error.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut fds = [PollFd::new(&*self.event, PollFlags::IN)];
         // More seconds than there are numbers for are for ever.
@@ -103,7 +112,8 @@ mod tests {
         assert!(!is_written(&waker), "disarming takes what was written");
     }
 
-    /// The promise of the two fences: not both can miss the other. Miri tries the orders that a weaker machine may choose.
+    /// The promise of the two fences: not both can miss the other. Miri tries the orders that a
+    /// weaker machine may choose.
     #[test]
     fn a_message_is_seen_or_its_sender_wakes() {
         for round in 0..if cfg!(miri) { 40 } else { 2000 } {

@@ -22,12 +22,14 @@ use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
 use crate::error::{Cause, Error, reason, shown};
 use crate::report::{Event, Series, Sink, Totals};
 
-/// Parses the process's arguments, copies, and answers with the exit code. An error is one that kept the run from
-/// beginning or ending; failures of files have been printed by then.
+/// Parses the process's arguments, copies, and answers with the exit code. An error is one that
+/// kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
     let (args, matches) = Args::read();
     if let Some(shell) = args.completions {
-        io::stdout().write_all(&super::completions(&mut command(), shell)).context("cannot write to stdout")?;
+        io::stdout()
+            .write_all(&super::completions(&mut command(), shell))
+            .context("cannot write to stdout")?;
         return Ok(exit::DONE);
     }
     let (sources, destination) = match args.operands() {
@@ -38,14 +40,20 @@ pub fn run() -> anyhow::Result<u8> {
         Ok((selection, outside)) => (selection, outside, None),
         Err(error) => (Default::default(), Vec::new(), Some(error)),
     };
-    let options = args.options(&matches, selection).unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
+    let options = args
+        .options(&matches, selection)
+        .unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
     if let Err(what) = args.check(sources.len()) {
         usage::refuse("aiocp", what, None);
     }
     crate::sys::fs::raise_open_files_limit();
-    let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) = &destination;
+    let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) =
+        &destination;
     let ends = (options.sync, args.selection.from0());
-    let work = Work::Copy { syncs: options.sync && (!args.verify_only || args.repair), verifies: args.verify };
+    let work = Work::Copy {
+        syncs: options.sync && (!args.verify_only || args.repair),
+        verifies: args.verify,
+    };
     let watched = Arc::new(Watched::new("aiocp", work, Arc::clone(&options.stop)));
     let shared = (Arc::clone(&watched.screen), Arc::clone(&options.stop));
     let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, shared) {
@@ -62,13 +70,24 @@ pub fn run() -> anyhow::Result<u8> {
     };
     let received = stop_on_signals(Arc::clone(&options.stop), &watched, last_word);
     let received = received.context("cannot watch for signals")?;
-    let progress = if args.seeing.dry_run { Shown::Never } else { Shown::on_stderr(args.seeing.progress.progress) };
+    let progress = if args.seeing.dry_run {
+        Shown::Never
+    } else {
+        Shown::on_stderr(args.seeing.progress.progress)
+    };
     let reports = args.seeing.report.is_some();
     if reports {
         watched.totals.meter.take_times();
     }
     let watch = Watch::begin(&watched, progress, reports).context("cannot watch the run")?;
-    let run = Run { args: &args, options: &options, printer: &printer, watched: &watched, received, progress };
+    let run = Run {
+        args: &args,
+        options: &options,
+        printer: &printer,
+        watched: &watched,
+        received,
+        progress,
+    };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
         None => run.copy(&sources, &destination, &outside)?,
@@ -113,7 +132,8 @@ impl Run<'_> {
         None
     }
 
-    /// Copies, and answers with what was to be copied, or with nothing if that could not even begin. `outside` are paths on a list that lead out of the source.
+    /// Copies, and answers with what was to be copied, or with nothing if that could not even
+    /// begin. `outside` are paths on a list that lead out of the source.
     fn copy(
         &self,
         sources: &[PathBuf],
@@ -124,7 +144,8 @@ impl Run<'_> {
             Ok(resolved) => resolved,
             Err(error) => return Ok(self.refuse(error)),
         };
-        let outside = outside.iter().map(|path| Error::new("copy", sources[0].join(path), Cause::LeadsUp));
+        let outside =
+            outside.iter().map(|path| Error::new("copy", sources[0].join(path), Cause::LeadsUp));
         outside.map(Event::Failed).chain(refused).for_each(|event| self.tell(event));
         match copy::copy(&operands, self.options, self.printer, self.totals()) {
             Ok(ended) => Ok(Some((operands, ended))),
@@ -150,10 +171,11 @@ impl Run<'_> {
             _ => exit::FAILED,
         };
         // The journal goes last: whatever could not be written, the next run has it.
-        let ended = self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
-            Some((_, ended)) if code == exit::DONE => ended.finish(),
-            _ => Ok(()),
-        });
+        let ended =
+            self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
+                Some((_, ended)) if code == exit::DONE => ended.finish(),
+                _ => Ok(()),
+            });
         if let Err(error) = ended {
             self.tell(Event::Failed(error));
             code = if code == exit::DONE { exit::FAILED } else { code };
@@ -190,11 +212,18 @@ impl Run<'_> {
         let (args, totals) = (self.args, self.totals());
         let elapsed = self.watched.begun.elapsed();
         match args.seeing {
-            SeeingArgs { json: true, dry_run, .. } => write_out(&json::summary(totals, elapsed, code, dry_run))?,
+            SeeingArgs { json: true, dry_run, .. } => {
+                write_out(&json::summary(totals, elapsed, code, dry_run))?
+            }
             SeeingArgs { dry_run: true, .. } => write_out(&summary::plan(totals))?,
-            SeeingArgs { stats: true, .. } => write_out(&summary::stats(totals, elapsed, args.verify_only))?,
+            SeeingArgs { stats: true, .. } => {
+                write_out(&summary::stats(totals, elapsed, args.verify_only))?
+            }
             _ if code == exit::DONE && self.progress != Shown::Never => {
-                write_err(&format!("aiocp: {}\n", summary::brief(totals, elapsed, args.verify_only)))?;
+                write_err(&format!(
+                    "aiocp: {}\n",
+                    summary::brief(totals, elapsed, args.verify_only)
+                ))?;
             }
             _ => {}
         }
@@ -206,7 +235,9 @@ impl Run<'_> {
         let from_memory = Totals::get(&totals.verified_from_memory);
         if from_memory > 0 {
             let files = count(from_memory, "file was", "files were");
-            write_err(&format!("aiocp: warning: {files} verified from memory; --debug says why\n"))?;
+            write_err(&format!(
+                "aiocp: warning: {files} verified from memory; --debug says why\n"
+            ))?;
         }
         if Totals::get(&totals.meter.missing_threads) > 0 {
             write_err(&format!("aiocp: {}\n", summary::FEW_THREADS))?;
@@ -224,22 +255,32 @@ impl Run<'_> {
     /// One line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
-            _ if self.args.verify_only || self.args.seeing.dry_run => "the rest is not begun".to_owned(),
+            _ if self.args.verify_only || self.args.seeing.dry_run => {
+                "the rest is not begun".to_owned()
+            }
             (false, _) => "of the rest nothing is left (--resume keeps it)".to_owned(),
             (true, 0) => "the same command goes on".to_owned(),
             (true, left) => {
-                format!("the same command goes on, with {} of half-copied files", units::bytes(left as f64))
+                format!(
+                    "the same command goes on, with {} of half-copied files",
+                    units::bytes(left as f64)
+                )
             }
         };
         let done = match (self.args.verify_only, Totals::get(&self.totals().files)) {
-            (true, _) => count(Totals::get(&self.totals().verified_files), "file is the same", "files are the same"),
+            (true, _) => count(
+                Totals::get(&self.totals().verified_files),
+                "file is the same",
+                "files are the same",
+            ),
             (false, 0) => "nothing was copied whole".to_owned(),
             (false, files) => count(files, "file was copied whole", "files were copied whole"),
         };
         write_err(&format!("aiocp: interrupted: {done}; {next}\n"))
     }
 
-    /// One line about what went wrong, after the failures themselves where something else came after them.
+    /// One line about what went wrong, after the failures themselves where something else came
+    /// after them.
     fn name_failures(&self, failed: u64, differences: u64) -> anyhow::Result<()> {
         let repeated = self.printer.failures.to_repeat();
         // Where copies are proved, each that is not is a failure as well.
@@ -262,7 +303,8 @@ impl Run<'_> {
             shown if 0 < shown && shown < failed => format!("the first {shown} named above again"),
             _ => "named above".to_owned(),
         };
-        let (files, same) = (Totals::get(&self.totals().files), Totals::get(&self.totals().verified_files));
+        let (files, same) =
+            (Totals::get(&self.totals().files), Totals::get(&self.totals().verified_files));
         let rest = match self.args {
             Args { verify_only: true, .. } => count(same, "file is the same", "files are the same"),
             Args { seeing: SeeingArgs { dry_run: true, .. }, .. } => {
@@ -289,7 +331,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether the source is compared with something that is not there in a directory that is, as after a copy that made the directory.
+/// Whether the source is compared with something that is not there in a directory that is, as after
+/// a copy that made the directory.
 fn is_one_level_off(sources: &[PathBuf], destination: &Destination) -> bool {
     match (sources, destination) {
         ([source], Destination::Either(place)) => {

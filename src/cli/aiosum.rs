@@ -24,12 +24,14 @@ use crate::sum::line::{self, Style};
 use crate::sum::list::{Wanted, list};
 use crate::sum::{Algorithm, Function, check, list};
 
-/// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is one that kept the run from beginning or
-/// ending; failures of files have been printed by then.
+/// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
+/// one that kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
     let (mut args, matches) = SumArgs::read();
     if let Some(shell) = args.completions {
-        io::stdout().write_all(&super::completions(&mut command(), shell)).context("cannot write to stdout")?;
+        io::stdout()
+            .write_all(&super::completions(&mut command(), shell))
+            .context("cannot write to stdout")?;
         return Ok(exit::DONE);
     }
     if let Some(what) = args.conflict() {
@@ -95,21 +97,35 @@ fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
     io::stdin().take(33).read_to_end(&mut key).context("cannot read the key from stdin")?;
     match <[u8; 32]>::try_from(&key[..]) {
         Ok(key) => Ok(Mode::Keyed(key)),
-        Err(_) if key.len() < 32 => bail!("cannot read the key from stdin: it has {} bytes and not 32", key.len()),
+        Err(_) if key.len() < 32 => {
+            bail!("cannot read the key from stdin: it has {} bytes and not 32", key.len())
+        }
         Err(_) => bail!("cannot read the key from stdin: it has more than 32 bytes"),
     }
 }
 
-fn run_list(printer: &Printer, paths: &[PathBuf], mode: Mode, filter: Filter) -> anyhow::Result<()> {
+fn run_list(
+    printer: &Printer,
+    paths: &[PathBuf],
+    mode: Mode,
+    filter: Filter,
+) -> anyhow::Result<()> {
     let args = &printer.args;
     let algorithm = args.algorithm().unwrap_or(Algorithm::Blake3);
-    let len_bytes = if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
+    let len_bytes =
+        if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
     let function = Function { algorithm, mode };
-    let wanted = Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
+    let wanted =
+        Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
     list(paths, &wanted, &args.options(), printer, &printer.watched.totals).context("cannot hash")
 }
 
-fn run_check(printer: &Printer, manifests: Vec<PathBuf>, mode: Mode, filter: Filter) -> anyhow::Result<()> {
+fn run_check(
+    printer: &Printer,
+    manifests: Vec<PathBuf>,
+    mode: Mode,
+    filter: Filter,
+) -> anyhow::Result<()> {
     let args = &printer.args;
     // A line of another algorithm would be checked without the key.
     let keyed = args.keyed || args.derive_key.is_some();
@@ -121,7 +137,8 @@ fn run_check(printer: &Printer, manifests: Vec<PathBuf>, mode: Mode, filter: Fil
     Ok(())
 }
 
-/// So many malformed lines are named before the first good one: beyond them it is hardly a manifest.
+/// So many malformed lines are named before the first good one: beyond them it is hardly a
+/// manifest.
 const MALFORMED_NAMED: u64 = 100;
 
 /// What a check counted.
@@ -172,10 +189,9 @@ impl Printer {
     fn print(&self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if !self.is_broken.load(Ordering::Relaxed) {
             let mut out = self.lock();
-            let printed = self
-                .watched
-                .screen
-                .around_out(|| print(&mut *out).and_then(|()| if self.is_terminal { out.flush() } else { Ok(()) }));
+            let printed = self.watched.screen.around_out(|| {
+                print(&mut *out).and_then(|()| if self.is_terminal { out.flush() } else { Ok(()) })
+            });
             drop(out);
             self.keep(printed.context("cannot write to stdout"));
         }
@@ -214,7 +230,9 @@ impl Printer {
         if !self.args.status {
             // Any other algorithm than BLAKE3, since the bytes are to be seen.
             let (name, escaped) = line::escape(name, Algorithm::Sha256);
-            let line = [if escaped { &b"\\"[..] } else { b"" }, &name, b": ", verdict.as_bytes(), b"\n"].concat();
+            let line =
+                [if escaped { &b"\\"[..] } else { b"" }, &name, b": ", verdict.as_bytes(), b"\n"]
+                    .concat();
             self.print(|out| out.write_all(&line));
         }
     }
@@ -250,7 +268,9 @@ impl Printer {
         let unprintable = self.lock_counts().unprintable;
         if unprintable > 0 {
             let names = count(unprintable, "name has", "names have");
-            self.say(&format!("WARNING: {names} bytes that b3sum does not print; --zero keeps them"));
+            self.say(&format!(
+                "WARNING: {names} bytes that b3sum does not print; --zero keeps them"
+            ));
         }
     }
 
@@ -275,7 +295,11 @@ impl Printer {
         }
         warn(counts.malformed, "line is improperly formatted", "lines are improperly formatted");
         warn(counts.unreadable, "listed file could not be read", "listed files could not be read");
-        warn(counts.differing, "computed checksum did NOT match", "computed checksums did NOT match");
+        warn(
+            counts.differing,
+            "computed checksum did NOT match",
+            "computed checksums did NOT match",
+        );
         warn(counts.unlisted, "file is in no manifest", "files are in no manifest");
     }
 }
@@ -290,7 +314,9 @@ impl list::Listener for Printer {
         }
         self.print(|out| match raw {
             true => line::write_raw(out, wanted),
-            false => line::write(out, Style { tag, zero, names: !no_names }, algorithm, name, wanted),
+            false => {
+                line::write(out, Style { tag, zero, names: !no_names }, algorithm, name, wanted)
+            }
         });
     }
 
@@ -299,7 +325,10 @@ impl list::Listener for Printer {
     }
 
     fn skipped(&self, path: &Path, kind: &'static str) {
-        self.say(&format!("skipped '{}': it is a {kind}, which has no contents to hash", shown(path)));
+        self.say(&format!(
+            "skipped '{}': it is a {kind}, which has no contents to hash",
+            shown(path)
+        ));
     }
 
     fn way(&self, path: &Path, way: Way) {
@@ -327,13 +356,19 @@ impl check::Listener for Printer {
                 if is_none_good && counts.malformed > MALFORMED_NAMED && !self.args.warn {
                     counts.unnamed += 1;
                 } else if !self.args.status {
-                    self.say(&format!("cannot read line {number} of '{}': {reason}", shown(&manifest)));
+                    self.say(&format!(
+                        "cannot read line {number} of '{}': {reason}",
+                        shown(&manifest)
+                    ));
                 }
             }
             Told::Unread(error) | Told::Unlistable(error) => self.print_error(&error),
             Told::NoLines(manifest) => {
                 self.fail();
-                self.say(&format!("cannot check '{}': no line in it is properly formatted", shown(&manifest)));
+                self.say(&format!(
+                    "cannot check '{}': no line in it is properly formatted",
+                    shown(&manifest)
+                ));
             }
             Told::Unlisted(path) => {
                 counts.unlisted += 1;

@@ -21,8 +21,9 @@ use crate::error::shown;
 
 /// Copy files and trees at the speed of the device, durable when it is done.
 ///
-/// Directories are copied whole. Modes with ACLs, times (in nanoseconds), symbolic links, hard links and holes are kept. A file appears under its
-/// name only when it is complete, and exit code 0 means that data and names are on the device.
+/// Directories are copied whole. Modes with ACLs, times (in nanoseconds), symbolic links, hard
+/// links and holes are kept. A file appears under its name only when it is complete, and exit code
+/// 0 means that data and names are on the device.
 #[derive(Debug, Parser)]
 #[command(
     name = "aiocp",
@@ -58,7 +59,8 @@ pub struct Args {
 
     /// Keep everything, also owners and devices
     ///
-    /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as what they are.
+    /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as
+    /// what they are.
     #[arg(short, long)]
     pub(super) archive: bool,
 
@@ -68,7 +70,13 @@ pub struct Args {
     pub(super) preserve: Vec<Attribute>,
 
     /// Do not keep this
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
     pub(super) no_preserve: Vec<Attribute>,
 
     /// Make again below DIRECTORY the folders that SOURCE names
@@ -297,20 +305,28 @@ pub(super) fn block_size(text: &str) -> Result<u64, String> {
 }
 
 impl Args {
-    /// Reads the process's command line, and what clap knows of the order in it; does not come back from one that makes no sense, nor from `--help`.
+    /// Reads the process's command line, and what clap knows of the order in it; does not come back
+    /// from one that makes no sense, nor from `--help`.
     pub(super) fn read() -> (Self, ArgMatches) {
         let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
         let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (args, matches)
     }
 
-    /// The options, or what makes no sense about them. The selection comes from files that may be missing, which is another matter.
+    /// The options, or what makes no sense about them. The selection comes from files that may be
+    /// missing, which is another matter.
     pub(super) fn options(
         &self,
         matches: &ArgMatches,
         (filter, list): (Filter, Option<List>),
     ) -> Result<Options, String> {
-        let links = ["dereference", "no_dereference", "dereference_operands", "no_dereference_links", "archive"];
+        let links = [
+            "dereference",
+            "no_dereference",
+            "dereference_operands",
+            "no_dereference_links",
+            "archive",
+        ];
         Ok(Options {
             existing: self.existing.read(matches)?,
             make: match () {
@@ -382,7 +398,9 @@ impl Args {
         {
             return Err(format!("'{}' is one SOURCE too many for --files-from", shown(second)));
         }
-        let strip = |path: &PathBuf| if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() };
+        let strip = |path: &PathBuf| {
+            if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() }
+        };
         Ok((sources.iter().map(strip).collect(), destination))
     }
 
@@ -410,13 +428,15 @@ impl Args {
 
 fn without_slashes(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();
-    let end = bytes.iter().rposition(|&byte| byte != b'/').map_or(1.min(bytes.len()), |last| last + 1);
+    let end =
+        bytes.iter().rposition(|&byte| byte != b'/').map_or(1.min(bytes.len()), |last| last + 1);
     PathBuf::from(OsStr::from_bytes(&bytes[..end]))
 }
 
 /// Which of some flags came last on the command line.
 pub(super) fn last_of<'a>(matches: &ArgMatches, flags: &[&'a str]) -> Option<&'a str> {
-    let given = flags.iter().filter(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine));
+    let given =
+        flags.iter().filter(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine));
     given.max_by_key(|flag| matches.indices_of(flag).and_then(Iterator::last)).copied()
 }
 

@@ -34,24 +34,30 @@ fn with_lists(command: &Command) -> Vec<(&str, String)> {
     lists.filter_map(|arg| Some((arg.get_long()?, words(arg)))).collect()
 }
 
-/// bash hands `--flag=value` over as three words, where the script expects two, and knows no lists. It would also offer flags for paths, and paths without
-/// quotes and in no order.
+/// bash hands `--flag=value` over as three words, where the script expects two, and knows no lists.
+/// It would also offer flags for paths, and paths without quotes and in no order.
 fn in_bash(command: &Command, script: &str) -> String {
     let name = command.get_name();
     let mut before_values: Vec<String> =
         with_optional_values(command).iter().map(|long| format!("--{long}=")).collect();
-    for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set()) {
+    for arg in command
+        .get_arguments()
+        .filter(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+    {
         before_values.extend(arg.get_short().map(|short| format!("-{short}")));
         before_values.extend(arg.get_long().map(|long| format!("--{long}|--{long}=")));
     }
     let before_values = before_values.join("|");
     let end = script.rfind("\nif [[").expect("clap_complete ends with the registration");
     let (functions, registration) = script.split_at(end);
-    let registration = registration.replace(&format!("complete -F _{name} "), &format!("complete -F _{name}_words "));
+    let registration = registration
+        .replace(&format!("complete -F _{name} "), &format!("complete -F _{name}_words "));
     let registration = registration.replace(" -o nosort", "");
-    let lists = with_lists(command).into_iter().map(|(long, _)| match with_optional_values(command).contains(&long) {
-        true => format!("--{long}="),
-        false => format!("--{long}|--{long}="),
+    let lists = with_lists(command).into_iter().map(|(long, _)| {
+        match with_optional_values(command).contains(&long) {
+            true => format!("--{long}="),
+            false => format!("--{long}|--{long}="),
+        }
     });
     let lists = lists.collect::<Vec<_>>();
     let in_lists = match lists.join("|") {
@@ -102,15 +108,20 @@ fn in_fish(command: &Command, script: &str) -> String {
         let flag = script.find(&format!(" -l {long} ")).expect("the flag is in the script");
         let from = flag + script[flag..].find(" -a \"").expect("it has values") + " -a \"".len();
         let to = from + script[from..].find('"').expect("they end");
-        format!("{}(__fish_complete_list , 'string split \\  -- {words}'){}", &script[..from], &script[to..])
+        format!(
+            "{}(__fish_complete_list , 'string split \\  -- {words}'){}",
+            &script[..from],
+            &script[to..]
+        )
     })
 }
 
 /// So would zsh.
 fn in_zsh(command: &Command, script: String) -> String {
     let optional = with_optional_values(command);
-    let script =
-        optional.iter().fold(script, |script, long| script.replace(&format!("--{long}=["), &format!("--{long}=-[")));
+    let script = optional.iter().fold(script, |script, long| {
+        script.replace(&format!("--{long}=["), &format!("--{long}=-["))
+    });
     with_lists(command).iter().fold(script, |script, (_, words)| {
         script.replace(&format!(":({words})'"), &format!(":_sequence compadd - {words}'"))
     })

@@ -73,7 +73,8 @@ enum Control {
 }
 
 impl ExistingArgs {
-    /// What the flags mean together; of `-i` and `-n` the last one counts, and `-n` overrules `-u`, as in cp.
+    /// What the flags mean together; of `-i` and `-n` the last one counts, and `-n` overrules `-u`,
+    /// as in cp.
     pub(super) fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
         let update = match last_of(matches, &["update_older", "update"]) {
             Some("update_older") => Some(Update::Older),
@@ -101,8 +102,11 @@ impl ExistingArgs {
         }
         let control = match (self.backup.flatten(), std::env::var("VERSION_CONTROL")) {
             (Some(control), _) => control,
-            (None, Ok(text)) if !text.is_empty() => Control::from_str(&text, false)
-                .map_err(|_| format!("VERSION_CONTROL is '{text}', which is no way to make backups"))?,
+            (None, Ok(text)) if !text.is_empty() => {
+                Control::from_str(&text, false).map_err(|_| {
+                    format!("VERSION_CONTROL is '{text}', which is no way to make backups")
+                })?
+            }
             _ => Control::Existing,
         };
         let names = match control {

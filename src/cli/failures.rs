@@ -58,8 +58,14 @@ impl Failures {
     pub(super) fn add_difference(&self, difference: &Difference) {
         let mut known = self.lock();
         match difference.mended {
-            true => _ = self.buried_difference.fetch_or(!known.differences.is_empty(), Ordering::Relaxed),
-            false if known.differences.len() < REPEATED_MAX => known.differences.push(difference.to_string()),
+            true => {
+                _ = self
+                    .buried_difference
+                    .fetch_or(!known.differences.is_empty(), Ordering::Relaxed)
+            }
+            false if known.differences.len() < REPEATED_MAX => {
+                known.differences.push(difference.to_string())
+            }
             false => {}
         }
         if self.listed && !difference.mended && difference.what != What::Extra {
@@ -67,7 +73,8 @@ impl Failures {
         }
     }
 
-    /// Something else is printed, so that what failed before is no longer the last thing to be seen.
+    /// Something else is printed, so that what failed before is no longer the last thing to be
+    /// seen.
     pub(super) fn bury(&self) {
         if self.any.load(Ordering::Relaxed) {
             self.buried.store(true, Ordering::Relaxed);
@@ -81,7 +88,11 @@ impl Failures {
 
     /// The first differences that are left, if some that are not were told after one of them.
     pub(super) fn differences_to_repeat(&self) -> Vec<String> {
-        if self.buried_difference.load(Ordering::Relaxed) { self.lock().differences.clone() } else { Vec::new() }
+        if self.buried_difference.load(Ordering::Relaxed) {
+            self.lock().differences.clone()
+        } else {
+            Vec::new()
+        }
     }
 
     /// The first failures.
@@ -89,9 +100,16 @@ impl Failures {
         self.lock().lines.clone()
     }
 
-    /// Writes the paths of what failed as `--files-from` reads them, relative to the one source. What cannot be found there, a failure of the
-    /// source itself for example, is the whole source, `.`; the whole too where `operands` came to nothing.
-    pub(super) fn write(&self, to: &Output, nul: bool, operands: Option<&Operands>, sync: bool) -> Result<()> {
+    /// Writes the paths of what failed as `--files-from` reads them, relative to the one source.
+    /// What cannot be found there, a failure of the source itself for example, is the whole source,
+    /// `.`; the whole too where `operands` came to nothing.
+    pub(super) fn write(
+        &self,
+        to: &Output,
+        nul: bool,
+        operands: Option<&Operands>,
+        sync: bool,
+    ) -> Result<()> {
         let mut paths = BTreeSet::new();
         if operands.is_none() {
             paths.insert(PathBuf::from("."));
@@ -103,8 +121,9 @@ impl Failures {
             }
             paths.extend(below);
         }
-        let unwritable =
-            paths.iter().find(|path| !nul && path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte)));
+        let unwritable = paths.iter().find(|path| {
+            !nul && path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte))
+        });
         if let Some(path) = unwritable {
             return Err(Error::new("list as failed", path, Cause::LineBreak));
         }

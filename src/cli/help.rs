@@ -1,6 +1,7 @@
 //! `-h` and `--help`, laid out from the table of flags.
 //!
-//! On a terminal `--help` is one screen of 80 by 24: the flags that most people want, a line each. Into a pipe or a file it writes every flag.
+//! On a terminal `--help` is one screen of 80 by 24: the flags that most people want, a line each.
+//! Into a pipe or a file it writes every flag.
 
 use std::io::{self, IsTerminal};
 
@@ -23,13 +24,16 @@ fn page(command: &Command, ids: Option<&[&str]>) -> String {
     match ids {
         Some(ids) => {
             let args = ids.iter().map(|id| built.get_arguments().find(|arg| arg.get_id() == id));
-            let args: Vec<_> = args.map(|arg| arg.expect("a help names flags of the table")).collect();
+            let args: Vec<_> =
+                args.map(|arg| arg.expect("a help names flags of the table")).collect();
             text += &format!("\n{}\n", rows(&args));
             text += &format!("All options: '{name} --help | less' or 'man {name}'");
         }
         None => {
             for heading in headings(&built) {
-                let args = built.get_arguments().filter(|arg| is_option(arg) && arg.get_help_heading() == heading);
+                let args = built
+                    .get_arguments()
+                    .filter(|arg| is_option(arg) && arg.get_help_heading() == heading);
                 let args: Vec<_> = args.collect();
                 text += &format!("\n{}:\n{}", heading.unwrap_or("Options"), rows(&args));
             }
@@ -57,7 +61,8 @@ fn is_option(arg: &Arg) -> bool {
 /// Columns of a page.
 const WIDTH: usize = 80;
 
-/// A line a flag, with the descriptions below each other; one that is too long goes on in the next line.
+/// A line a flag, with the descriptions below each other; one that is too long goes on in the next
+/// line.
 fn rows(args: &[&Arg]) -> String {
     let width = args.iter().map(|arg| flags(arg).len()).max().unwrap_or_default();
     let row = |arg: &&Arg| {

@@ -1,5 +1,6 @@
-//! Events as JSON, one object a line. `docs/aiocp.schema.json` says what each may hold, and the manual what it means; whoever takes a field away or
-//! gives it another meaning makes [`VERSION`] larger.
+//! Events as JSON, one object a line. `docs/aiocp.schema.json` says what each may hold, and the
+//! manual what it means; whoever takes a field away or gives it another meaning makes [`VERSION`]
+//! larger.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -39,7 +40,9 @@ impl Object {
     fn name(self, field: &str, path: &Path) -> Self {
         match path.to_str() {
             Some(text) => self.with(field, text),
-            None => self.with(&format!("{field}_base64"), STANDARD.encode(path.as_os_str().as_bytes())),
+            None => {
+                self.with(&format!("{field}_base64"), STANDARD.encode(path.as_os_str().as_bytes()))
+            }
         }
     }
 
@@ -70,16 +73,16 @@ pub(super) fn line(event: &Event) -> String {
     let object = match event {
         Event::Copied(file) => copied(file),
         Event::Made(made) => self::made(made),
-        Event::Skipped(path, why) => {
-            Object::new("skipped").name("path", path).with("reason", why.name()).with("message", why.to_string())
-        }
+        Event::Skipped(path, why) => Object::new("skipped")
+            .name("path", path)
+            .with("reason", why.name())
+            .with("message", why.to_string()),
         Event::Failed(error) => failed("failed", error),
         Event::Warning(error) => failed("warning", error),
         Event::Differs(difference) => mismatch(difference),
         Event::Same(path, proof) => Object::new("verified").name("path", path).proof(*proof),
-        Event::NoKernelAio(reason) => {
-            Object::new("notice").with("message", format!("kernel AIO: {reason}; threads do its work"))
-        }
+        Event::NoKernelAio(reason) => Object::new("notice")
+            .with("message", format!("kernel AIO: {reason}; threads do its work")),
     };
     object.line()
 }
@@ -94,12 +97,18 @@ fn copied(file: &Copied) -> Object {
         object = object.proof(proof);
     }
     let hash = file.hash.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string());
-    object = object.with_some("blake3", hash).way("read", file.road.read).way("written", file.road.write);
+    object = object
+        .with_some("blake3", hash)
+        .way("read", file.road.read)
+        .way("written", file.road.write);
     object.with("seconds", seconds(file.elapsed))
 }
 
 fn made(made: &Made) -> Object {
-    let object = Object::new("made").with("kind", made.kind).name("source", &made.source).name("target", &made.target);
+    let object = Object::new("made")
+        .with("kind", made.kind)
+        .name("source", &made.source)
+        .name("target", &made.target);
     let object = object.with("replaced", made.replaced);
     match &made.backup {
         Some(backup) => object.name("backup", backup),
@@ -109,20 +118,28 @@ fn made(made: &Made) -> Object {
 
 fn failed(event: &str, error: &Error) -> Object {
     let object = Object::new(event).name("path", &error.path).with("operation", error.op);
-    let object = object.with_some("offset_bytes", error.offset_bytes).with("reason", error.cause.to_string());
-    object.with_some("errno", error.errno()).with_some("hint", error.hint()).with("message", error.to_string())
+    let object = object
+        .with_some("offset_bytes", error.offset_bytes)
+        .with("reason", error.cause.to_string());
+    object
+        .with_some("errno", error.errno())
+        .with_some("hint", error.hint())
+        .with("message", error.to_string())
 }
 
 fn mismatch(difference: &Difference) -> Object {
     let object = Object::new("mismatch").name("path", &difference.path);
     let object = match &difference.what {
-        What::Bytes(range) => {
-            object.with("what", "bytes").with("start_bytes", range.start).with("end_bytes", range.end)
-        }
+        What::Bytes(range) => object
+            .with("what", "bytes")
+            .with("start_bytes", range.start)
+            .with("end_bytes", range.end),
         What::Missing => object.with("what", "missing"),
         What::Extra => object.with("what", "extra"),
         What::Kind { is, was } => object.with("what", "kind").with("is", *is).with("was", *was),
-        What::Link { to, source } => object.with("what", "link").name("leads_to", to).name("source_leads_to", source),
+        What::Link { to, source } => {
+            object.with("what", "link").name("leads_to", to).name("source_leads_to", source)
+        }
         What::Device => object.with("what", "device"),
     };
     object.with("mended", difference.mended).with("message", difference.to_string())

@@ -75,12 +75,18 @@ fn copied(file: &Copied) -> String {
     let mut line = format!("{verb} '{}' -> '{}'", shown(&file.source), shown(&file.target));
     line += &format!(" ({}, {}", count(file.size_bytes, "byte", "bytes"), file.road);
     line.extend(file.proof.map(|proof| format!(", {proof}")));
-    line.extend(file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())));
+    line.extend(
+        file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())),
+    );
     line.extend(file.backup.as_ref().map(|backup| format!(", backup '{}'", shown(backup))));
     line + ")"
 }
 
 fn made(made: &Made) -> String {
-    let backup = made.backup.as_ref().map(|backup| format!(" (backup '{}')", shown(backup))).unwrap_or_default();
+    let backup = made
+        .backup
+        .as_ref()
+        .map(|backup| format!(" (backup '{}')", shown(backup)))
+        .unwrap_or_default();
     format!("made {} '{}'{backup}", made.kind, shown(&made.target))
 }

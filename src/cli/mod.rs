@@ -33,7 +33,8 @@ pub use completions::completions;
 pub mod exit {
     /// Everything is copied and durable; hashed; or as the manifests say.
     pub const DONE: u8 = 0;
-    /// Some file was not copied, or not with all its metadata; not hashed; or does not match its line.
+    /// Some file was not copied, or not with all its metadata; not hashed; or does not match its
+    /// line.
     pub const FAILED: u8 = 1;
     /// A verification found a difference that is still there. It goes before 1.
     pub const DIFFERS: u8 = 3;

@@ -18,17 +18,20 @@ pub(super) struct Output {
     to: To,
 }
 
-/// What the path led to before anything was copied: no link that the copy makes may lead anywhere else.
+/// What the path led to before anything was copied: no link that the copy makes may lead anywhere
+/// else.
 enum To {
     Stdout,
     /// A file that appears, or takes the place of one, in one step.
     File(PathBuf),
-    /// A device, a FIFO or an open file of the process, into which it is written; it would be a bad joke to put a file in the place of /dev/null.
+    /// A device, a FIFO or an open file of the process, into which it is written; it would be a bad
+    /// joke to put a file in the place of /dev/null.
     Into(PathBuf),
 }
 
 impl Output {
-    /// Refuses before anything is copied what could not be written after it. The folder may be one that the copy makes.
+    /// Refuses before anything is copied what could not be written after it. The folder may be one
+    /// that the copy makes.
     pub(super) fn check(what: &'static str, path: &Path, destination: &Path) -> Result<Self> {
         if path.as_os_str().as_bytes() == b"-" {
             return Ok(Self { what, to: To::Stdout });
@@ -60,15 +63,23 @@ impl Output {
     }
 
     /// Has `fill` write it, and makes it durable if it is to be.
-    pub(super) fn write(&self, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    pub(super) fn write(
+        &self,
+        sync: bool,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
         match &self.to {
             To::Stdout => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
                 let written = fill(&mut out).and_then(|()| out.flush());
                 written.map_err(|cause| Error::new("write to", "stdout", cause))
             }
-            To::Into(path) => write_into(path, fill).map_err(|cause| Error::new("write", path, cause)),
-            To::File(path) => write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause)),
+            To::Into(path) => {
+                write_into(path, fill).map_err(|cause| Error::new("write", path, cause))
+            }
+            To::File(path) => {
+                write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause))
+            }
         }
     }
 }
@@ -99,7 +110,8 @@ fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     out.flush()
 }
 
-/// Whether `path` is in the folder of `file`, which is there. A folder that cannot be resolved is an error, since the answer "no" could cost a file.
+/// Whether `path` is in the folder of `file`, which is there. A folder that cannot be resolved is
+/// an error, since the answer "no" could cost a file.
 pub(super) fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
     match folder_of(path).canonicalize() {
         Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
@@ -113,7 +125,11 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write_file(path: &Path, sync: bool, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn write_file(
+    path: &Path,
+    sync: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = std::fs::File::open(folder_of(path))?;
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;

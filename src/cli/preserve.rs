@@ -1,4 +1,5 @@
-//! `-p`, `-a`, `--preserve` and `--no-preserve`, which take effect in the order in which they were given, as in `cp`.
+//! `-p`, `-a`, `--preserve` and `--no-preserve`, which take effect in the order in which they were
+//! given, as in `cp`.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ValueEnum};
@@ -28,7 +29,14 @@ impl Attribute {
             Self::Context => preserve.context = on,
             Self::Xattr => (preserve.xattr, preserve.xattr_demanded) = (on, on),
             Self::All => {
-                for one in [Self::Mode, Self::Ownership, Self::Timestamps, Self::Links, Self::Context, Self::Xattr] {
+                for one in [
+                    Self::Mode,
+                    Self::Ownership,
+                    Self::Timestamps,
+                    Self::Links,
+                    Self::Context,
+                    Self::Xattr,
+                ] {
                     one.set(on, preserve);
                 }
                 preserve.xattr_demanded = false;
@@ -37,7 +45,8 @@ impl Attribute {
     }
 }
 
-/// What `-a` keeps: everything, but what the destination's filesystem cannot hold is only warned of.
+/// What `-a` keeps: everything, but what the destination's filesystem cannot hold is only warned
+/// of.
 fn archive(preserve: &mut Preserve) {
     *preserve = Preserve {
         mode: true,
@@ -106,9 +115,15 @@ mod tests {
         assert_eq!(read(&["-a", "--no-preserve=ownership"]), Preserve { ownership: false, ..a });
         assert_eq!(read(&["--no-preserve=ownership", "-a"]), a);
         assert_eq!(read(&["-a", "--preserve=xattr"]), Preserve { xattr_demanded: true, ..a });
-        assert_eq!(read(&["--preserve=all"]), Preserve { acls_demanded: true, specials: false, ..a });
+        assert_eq!(
+            read(&["--preserve=all"]),
+            Preserve { acls_demanded: true, specials: false, ..a }
+        );
         let none = Preserve { mode: false, timestamps: false, links: false, ..default };
         assert_eq!(read(&["--no-preserve=all"]), none);
-        assert_eq!(read(&["-p", "--no-preserve=all", "--preserve=links"]), Preserve { links: true, ..none });
+        assert_eq!(
+            read(&["-p", "--no-preserve=all", "--preserve=links"]),
+            Preserve { links: true, ..none }
+        );
     }
 }

@@ -52,7 +52,9 @@ impl<'a> Printer<'a> {
         (sync, nul): (bool, bool),
         (screen, stop): (Arc<Screen>, Arc<Stop>),
     ) -> Result<Self, Error> {
-        let output = |what, path: Option<&Path>| path.map(|path| Output::check(what, path, place)).transpose();
+        let output = |what, path: Option<&Path>| {
+            path.map(|path| Output::check(what, path, place)).transpose()
+        };
         Ok(Self {
             seeing,
             screen,
@@ -97,25 +99,37 @@ impl<'a> Printer<'a> {
         }
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
-            SeeingArgs { dry_run: true, .. } => {
-                self.out(&format!("would make {} '{}'{}\n", made.kind, shown(&made.target), replacing(made.replaced)))
+            SeeingArgs { dry_run: true, .. } => self.out(&format!(
+                "would make {} '{}'{}\n",
+                made.kind,
+                shown(&made.target),
+                replacing(made.replaced)
+            )),
+            SeeingArgs { verbose: true, .. } => {
+                self.arrow(&made.source, &made.target, made.backup.as_deref())
             }
-            SeeingArgs { verbose: true, .. } => self.arrow(&made.source, &made.target, made.backup.as_deref()),
             _ => Ok(()),
         }
     }
 
     fn arrow(&self, source: &Path, target: &Path, backup: Option<&Path>) -> Result<()> {
-        let backup = backup.map(|backup| format!(" (backup: '{}')", shown(backup))).unwrap_or_default();
+        let backup =
+            backup.map(|backup| format!(" (backup: '{}')", shown(backup))).unwrap_or_default();
         self.out(&format!("'{}' -> '{}'{backup}\n", shown(source), shown(target)))
     }
 
     fn skipped(&self, path: &Path, why: Skip) -> Result<()> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
-            SeeingArgs { dry_run: true, .. } => self.out(&format!("would skip '{}': {why}\n", shown(path))),
-            _ if why == Skip::NamedTwice => self.err(&format!("aiocp: skipped '{}': {why}\n", shown(path))),
-            SeeingArgs { verbose: true, .. } => self.out(&format!("skipped '{}': {why}\n", shown(path))),
+            SeeingArgs { dry_run: true, .. } => {
+                self.out(&format!("would skip '{}': {why}\n", shown(path)))
+            }
+            _ if why == Skip::NamedTwice => {
+                self.err(&format!("aiocp: skipped '{}': {why}\n", shown(path)))
+            }
+            SeeingArgs { verbose: true, .. } => {
+                self.out(&format!("skipped '{}': {why}\n", shown(path)))
+            }
             _ => Ok(()),
         }
     }
@@ -127,7 +141,10 @@ impl<'a> Printer<'a> {
         if self.seeing.dry_run {
             let verb = if file.road.write == Way::Linked { "link" } else { "copy" };
             let (source, target) = (shown(&file.source), shown(&file.target));
-            let what = format!("would {verb} '{source}' -> '{target}' ({})", count(file.size_bytes, "byte", "bytes"));
+            let what = format!(
+                "would {verb} '{source}' -> '{target}' ({})",
+                count(file.size_bytes, "byte", "bytes")
+            );
             return self.out(&format!("{what}{}\n", replacing(file.replaced)));
         }
         if self.seeing.debug {
@@ -143,7 +160,9 @@ impl<'a> Printer<'a> {
         }
         if let (Some((_, manifest)), Some(hash)) = (&self.manifest, file.hash) {
             let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
-            manifest.push(file.relative.clone(), hash).context("cannot write a temporary file of the manifest")?;
+            manifest
+                .push(file.relative.clone(), hash)
+                .context("cannot write a temporary file of the manifest")?;
         }
         Ok(())
     }
@@ -165,19 +184,21 @@ impl<'a> Printer<'a> {
         self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).chain(&self.report)
     }
 
-    /// Sees that nothing that is written in the end takes the place of what was copied, or of its source.
+    /// Sees that nothing that is written in the end takes the place of what was copied, or of its
+    /// source.
     fn keep_apart(&self, source: &Path, target: &Path) -> Result<()> {
         for output in self.outputs() {
             for path in [source, target] {
                 let there = output.is_at(path);
-                if there
-                    .with_context(|| format!("cannot compare the place of {} with '{}'", output.what, shown(path)))?
-                {
+                if there.with_context(|| {
+                    format!("cannot compare the place of {} with '{}'", output.what, shown(path))
+                })? {
                     bail!("{} would overwrite '{}', and is not written", output.what, shown(path));
                 }
             }
         }
-        let log = self.log.as_ref().map(Log::path).filter(|log| log.file_name() == target.file_name());
+        let log =
+            self.log.as_ref().map(Log::path).filter(|log| log.file_name() == target.file_name());
         if let Some(log) = log
             && output::is_same_place(log, target).context("cannot find the place of the log")?
         {
@@ -199,7 +220,9 @@ impl<'a> Printer<'a> {
             Event::Skipped(path, why) => self.skipped(path, *why),
             Event::Failed(error) => self.failed(error),
             Event::Warning(error) => self.err(&format!("aiocp: warning: {error}\n")),
-            Event::Same(path, proof) if self.seeing.debug => self.err(&format!("{}: {proof}\n", shown(path))),
+            Event::Same(path, proof) if self.seeing.debug => {
+                self.err(&format!("{}: {proof}\n", shown(path)))
+            }
             Event::Same(..) => Ok(()),
             Event::Differs(difference) => self.differs(difference),
             Event::NoKernelAio(reason) if self.seeing.debug => {
@@ -215,8 +238,12 @@ impl<'a> Printer<'a> {
     }
 
     /// Writes the report that `page` makes, if there is to be one.
-    pub(super) fn write_report(&self, page: impl FnOnce() -> String) -> std::result::Result<(), Error> {
-        let write = |output: &Output| output.write(self.sync, |out| out.write_all(page().as_bytes()));
+    pub(super) fn write_report(
+        &self,
+        page: impl FnOnce() -> String,
+    ) -> std::result::Result<(), Error> {
+        let write =
+            |output: &Output| output.write(self.sync, |out| out.write_all(page().as_bytes()));
         self.report.as_ref().map_or(Ok(()), write)
     }
 
@@ -229,9 +256,10 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Writes what was collected; `operands` are missing where nothing could be copied, and there is no manifest of a run that is not `whole`, since it
-    /// would be taken for one that is. What could not be written comes back. The error is the first failure of printing or collecting, and then
-    /// nothing is written.
+    /// Writes what was collected; `operands` are missing where nothing could be copied, and there
+    /// is no manifest of a run that is not `whole`, since it would be taken for one that is. What
+    /// could not be written comes back. The error is the first failure of printing or collecting,
+    /// and then nothing is written.
     pub(super) fn finish(&self, operands: Option<&Operands>, whole: bool) -> Result<Vec<Error>> {
         if let Some(error) = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
@@ -248,7 +276,8 @@ impl<'a> Printer<'a> {
                 Ok(())
             }));
             if unprintable > 0 {
-                let names = count(unprintable, "name in the manifest has", "names in the manifest have");
+                let names =
+                    count(unprintable, "name in the manifest has", "names in the manifest have");
                 self.err(&format!(
                     "aiocp: warning: {names} bytes that b3sum does not print; a check will not find them\n"
                 ))?;
@@ -277,7 +306,11 @@ impl Sink for Printer<'_> {
     fn confirm(&self, path: &Path, overridden_mode: Option<u32>) -> io::Result<bool> {
         let question = match overridden_mode {
             None => format!("aiocp: overwrite '{}'? ", shown(path)),
-            Some(mode) => format!("aiocp: replace '{}', overriding mode {mode:04o} ({})? ", shown(path), rights(mode)),
+            Some(mode) => format!(
+                "aiocp: replace '{}', overriding mode {mode:04o} ({})? ",
+                shown(path),
+                rights(mode)
+            ),
         };
         self.screen.ask(|| {
             // Held until there is an answer, so that one question is asked at a time.
@@ -308,6 +341,7 @@ fn replacing(replaced: bool) -> &'static str {
 
 /// The nine rights in a mode, as ls(1) shows them.
 fn rights(mode: u32) -> String {
-    let right = |bit: u32| if mode & (1 << bit) != 0 { ['x', 'w', 'r'][bit as usize % 3] } else { '-' };
+    let right =
+        |bit: u32| if mode & (1 << bit) != 0 { ['x', 'w', 'r'][bit as usize % 3] } else { '-' };
     (0..9).rev().map(right).collect()
 }

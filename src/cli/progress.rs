@@ -64,7 +64,8 @@ impl State {
             Work::Copy { syncs, verifies } => (syncs, verifies),
             Work::Hash => (false, false),
         };
-        // The walker's end is read before the counts, and what it handed out before what was met, so that nothing looks complete too early.
+        // The walker's end is read before the counts, and what it handed out before what was met,
+        // so that nothing looks complete too early.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
         let all_found = walked && Totals::get(&totals.met) >= listed;
@@ -81,8 +82,10 @@ impl State {
             checking_bytes: Totals::get(&totals.meter.checking_bytes),
             written_bytes: Totals::get(&totals.meter.written_bytes),
             durable_bytes: syncs.then(|| Totals::get(&totals.durable_bytes)),
-            verified_bytes: verifies.then(|| Totals::get(&totals.meter.proved_bytes).min(found_bytes)),
-            files: Totals::get(&totals.files) + Totals::get(&totals.verified_files) * u64::from(!verifies),
+            verified_bytes: verifies
+                .then(|| Totals::get(&totals.meter.proved_bytes).min(found_bytes)),
+            files: Totals::get(&totals.files)
+                + Totals::get(&totals.verified_files) * u64::from(!verifies),
         }
     }
 
@@ -117,12 +120,17 @@ impl State {
             Work::Copy { .. } => "done",
         };
         let more = if self.all_found { "" } else { "+" };
-        parts.push((1, format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes))));
+        parts.push((
+            1,
+            format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes)),
+        ));
         if self.checking_bytes > 0 {
             parts.push((2, format!("checking {} copied earlier", bytes(self.checking_bytes))));
         }
         parts.extend(self.durable_bytes.map(|durable| (5, format!("{} durable", bytes(durable)))));
-        parts.extend(self.verified_bytes.map(|verified| (4, format!("{} verified", bytes(verified)))));
+        parts.extend(
+            self.verified_bytes.map(|verified| (4, format!("{} verified", bytes(verified)))),
+        );
         parts.push((6, count(self.files, "file", "files")));
         parts.extend(rate.map(|rate| (2, units::rate(rate))));
         parts.extend(self.left(rate).map(|left| (3, left)));
@@ -130,7 +138,9 @@ impl State {
             let line = parts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
             let last = parts.iter().map(|&(rank, _)| rank).max();
             match (width, last) {
-                (Some(width), Some(last)) if line.len() > width => parts.retain(|&(rank, _)| rank != last),
+                (Some(width), Some(last)) if line.len() > width => {
+                    parts.retain(|&(rank, _)| rank != last)
+                }
                 _ => return line,
             }
         }
@@ -142,7 +152,9 @@ impl State {
         match rate {
             _ if !self.all_found || self.stopping => None,
             _ if left_bytes == 0 => Some("finishing".to_owned()),
-            Some(rate) if rate > 0.0 => Some(format!("{} left", units::clock(left_bytes as f64 / rate))),
+            Some(rate) if rate > 0.0 => {
+                Some(format!("{} left", units::clock(left_bytes as f64 / rate)))
+            }
             _ => None,
         }
     }
@@ -153,16 +165,22 @@ impl State {
 pub(super) struct Rate(VecDeque<(Duration, u64)>);
 
 impl Rate {
-    /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if it is too early to say.
+    /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if
+    /// it is too early to say.
     pub(super) fn update(&mut self, state: &State) -> Option<f64> {
         let done_now = state.done_bytes() - state.kept_bytes;
         if self.0.is_empty() {
-            // Whenever somebody looks for the first time, the beginning is the other end of the window.
+            // Whenever somebody looks for the first time, the beginning is the other end of the
+            // window.
             self.0.push_back((Duration::ZERO, 0));
         }
         self.0.push_back((state.elapsed, done_now));
         // The first one that is old enough stays as the other end of the window.
-        while self.0.get(1).is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW) {
+        while self
+            .0
+            .get(1)
+            .is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW)
+        {
             self.0.pop_front();
         }
         let &(then, done) = self.0.front()?;
@@ -192,10 +210,14 @@ mod tests {
     #[test]
     fn the_line_has_everything_and_loses_what_matters_least() {
         let line = |width| state().line(Some(812e6), width);
-        let whole = "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 120 files, 812 MB/s, 0:03 left";
+        let whole =
+            "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 120 files, 812 MB/s, 0:03 left";
         assert_eq!(line(None), whole);
         assert_eq!(line(Some(whole.len())), whole);
-        assert_eq!(line(Some(80)), "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 812 MB/s, 0:03 left");
+        assert_eq!(
+            line(Some(80)),
+            "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 812 MB/s, 0:03 left"
+        );
         assert_eq!(line(Some(55)), "44 %, 1.93 GB of 4.29 GB written, 812 MB/s, 0:03 left");
         assert_eq!(line(Some(50)), "44 %, 1.93 GB of 4.29 GB written, 812 MB/s");
         assert_eq!(line(Some(10)), "44 %");
@@ -210,13 +232,23 @@ mod tests {
             "1.93 GB of 4.29 GB+ written, 1.20 GB durable, 120 files, 812 MB/s"
         );
         let moved = State { handled_bytes: 4_290_000_000, written_bytes: 0, ..state() };
-        assert_eq!(moved.line(None, None), "99 %, 4.29 GB of 4.29 GB done, 1.20 GB durable, 120 files, finishing");
+        assert_eq!(
+            moved.line(None, None),
+            "99 %, 4.29 GB of 4.29 GB done, 1.20 GB durable, 120 files, finishing"
+        );
         let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
         assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
-        assert!(verifies.line(Some(429e6), None).ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left"));
+        assert!(
+            verifies
+                .line(Some(429e6), None)
+                .ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left")
+        );
         assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 files");
         let stopping = State { stopping: true, ..state() };
-        assert_eq!(stopping.line(Some(812e6), Some(55)), "stopping (again: at once), 1.93 GB of 4.29 GB written");
+        assert_eq!(
+            stopping.line(Some(812e6), Some(55)),
+            "stopping (again: at once), 1.93 GB of 4.29 GB written"
+        );
         let hashes = State { work: Work::Hash, durable_bytes: None, ..state() };
         assert_eq!(hashes.line(None, None), "44 %, 1.93 GB of 4.29 GB hashed, 120 files");
         let resumed = State { handled_bytes: 0, checking_bytes: 1_700_000_000, ..state() };

@@ -1,4 +1,5 @@
-//! The answer to a question, for which a person may take their time, and an interruption need not wait.
+//! The answer to a question, for which a person may take their time, and an interruption need not
+//! wait.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,8 +10,9 @@ use rustix::io::{Errno, read};
 /// How long it takes at most until an interruption is noticed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if the input has ended before it, or if `is_over` comes true.
-/// It takes not a byte more than the line.
+/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if
+/// the input has ended before it, or if `is_over` comes true. It takes not a byte more than the
+/// line.
 pub(super) fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option<u8>> {
     let mut first = None;
     loop {

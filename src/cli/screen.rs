@@ -77,7 +77,8 @@ impl Screen {
     /// Shows a line of progress, or changes it. `line` is told how wide it may be.
     pub(super) fn draw(&self, line: impl FnOnce(usize) -> String) {
         let mut state = self.lock();
-        // Whoever put the run into the background types there, or reads what another command prints.
+        // Whoever put the run into the background types there, or reads what another command
+        // prints.
         if state.questions > 0 || is_in_background() {
             return;
         }
@@ -91,10 +92,12 @@ impl Screen {
         self.lock().clear();
     }
 
-    /// The last that is said before the process ends at once: it takes the line away, and waits for nobody. Whoever has stopped the terminal is not told.
+    /// The last that is said before the process ends at once: it takes the line away, and waits for
+    /// nobody. Whoever has stopped the terminal is not told.
     pub(super) fn end_with(&self, text: &str) {
         let Ok(state) = self.state.try_lock() else { return };
-        let takes_it = poll(&mut [PollFd::new(&io::stderr(), PollFlags::OUT)], Some(&Timespec::default()));
+        let takes_it =
+            poll(&mut [PollFd::new(&io::stderr(), PollFlags::OUT)], Some(&Timespec::default()));
         if takes_it.is_ok_and(|ready| ready > 0) {
             let clear = if state.line.is_some() { CLEAR } else { "" };
             drop(io::stderr().write_all(format!("{clear}{text}").as_bytes()));
@@ -116,10 +119,12 @@ impl Screen {
 
 fn new_line() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg}").expect("the template is a good one");
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::<Line>::default())).with_style(style)
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::<Line>::default()))
+        .with_style(style)
 }
 
-/// Whether the terminal of standard error listens to other processes at the moment, see tcgetpgrp(3).
+/// Whether the terminal of standard error listens to other processes at the moment, see
+/// tcgetpgrp(3).
 fn is_in_background() -> bool {
     tcgetpgrp(io::stderr()).is_ok_and(|foreground| foreground != getpgrp())
 }
@@ -132,8 +137,10 @@ fn columns() -> usize {
     }
 }
 
-/// One line of a terminal, at whose beginning the cursor waits. Made narrower, a terminal breaks the line in two and leaves the cursor at the beginning of
-/// both, so that what is erased from there on is all of it; and what the terminal echoes, such as ^C, falls into the line and goes with it.
+/// One line of a terminal, at whose beginning the cursor waits. Made narrower, a terminal breaks
+/// the line in two and leaves the cursor at the beginning of both, so that what is erased from
+/// there on is all of it; and what the terminal echoes, such as ^C, falls into the line and goes
+/// with it.
 #[derive(Debug, Default)]
 struct Line {
     /// What is to be written at once, so that nothing flickers.
@@ -173,7 +180,8 @@ impl TermLike for Line {
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        // indicatif fills the line with spaces, which a narrower terminal would break off as a line of its own.
+        // indicatif fills the line with spaces, which a narrower terminal would break off as a line
+        // of its own.
         self.lock().push_str(text.trim_end());
         Ok(())
     }

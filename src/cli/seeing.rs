@@ -57,8 +57,8 @@ pub(super) struct SeeingArgs {
 pub(super) struct ProgressArgs {
     /// Show how far it is: auto, always, never
     ///
-    /// auto: on a terminal, after a second. always: from the start, and a line a second where a line cannot be changed.
-    /// Without WHEN: always. SIGUSR1 prints the same line.
+    /// auto: on a terminal, after a second. always: from the start, and a line a second where a
+    /// line cannot be changed. Without WHEN: always. SIGUSR1 prints the same line.
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
           default_value_t = Progress::Auto, default_missing_value = "always")]
     pub(super) progress: Progress,

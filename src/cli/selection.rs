@@ -62,17 +62,24 @@ impl FilterArgs {
     /// The patterns in the order of the command line, across all four flags.
     pub(super) fn read(&self, matches: &ArgMatches) -> Result<Filter> {
         let mut flags: Vec<(usize, bool, Source<'_>)> = Vec::new();
-        for (id, include, patterns) in [("exclude", false, &self.exclude), ("include", true, &self.include)] {
-            let indices = matches.indices_of(id).into_iter().flatten();
-            flags.extend(
-                indices.zip(patterns).map(|(index, pattern)| (index, include, Source::Pattern(pattern.as_bytes()))),
-            );
-        }
-        for (id, include, files) in
-            [("exclude_from", false, &self.exclude_from), ("include_from", true, &self.include_from)]
+        for (id, include, patterns) in
+            [("exclude", false, &self.exclude), ("include", true, &self.include)]
         {
             let indices = matches.indices_of(id).into_iter().flatten();
-            flags.extend(indices.zip(files).map(|(index, file)| (index, include, Source::File(file))));
+            flags.extend(
+                indices
+                    .zip(patterns)
+                    .map(|(index, pattern)| (index, include, Source::Pattern(pattern.as_bytes()))),
+            );
+        }
+        for (id, include, files) in [
+            ("exclude_from", false, &self.exclude_from),
+            ("include_from", true, &self.include_from),
+        ] {
+            let indices = matches.indices_of(id).into_iter().flatten();
+            flags.extend(
+                indices.zip(files).map(|(index, file)| (index, include, Source::File(file))),
+            );
         }
         flags.sort_by_key(|&(index, ..)| index);
         let mut filter = Filter::of_sizes(self.min_size, self.max_size);
@@ -101,12 +108,14 @@ impl SelectionArgs {
         self.files_from.is_some()
     }
 
-    /// What is left out, and the list of what is copied, if there is one; and the paths on it that would lead out of the source.
+    /// What is left out, and the list of what is copied, if there is one; and the paths on it that
+    /// would lead out of the source.
     pub(super) fn read(&self, matches: &ArgMatches) -> Result<(Selection, Vec<PathBuf>)> {
         let filter = self.filter.read(matches)?;
         let Some(file) = &self.files_from else { return Ok(((filter, None), Vec::new())) };
         let lines = read_list(file, self.filter.from0)?;
-        let (list, outside) = List::new(lines.into_iter().map(|line| PathBuf::from(OsString::from_vec(line))));
+        let (list, outside) =
+            List::new(lines.into_iter().map(|line| PathBuf::from(OsString::from_vec(line))));
         Ok(((filter, Some(list)), outside))
     }
 }
@@ -119,12 +128,16 @@ enum Source<'a> {
     File(&'a Path),
 }
 
-/// The lines of a list. Empty ones and comments, which begin with `#` or `;`, are left out; what ends in NUL has no comments, since programs write it.
+/// The lines of a list. Empty ones and comments, which begin with `#` or `;`, are left out; what
+/// ends in NUL has no comments, since programs write it.
 fn read_list(path: &Path, nul: bool) -> Result<Vec<Vec<u8>>> {
     let error = |cause: io::Error| Error::new("read", path, cause);
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
-        io::stdin().lock().read_to_end(&mut bytes).map_err(|cause| Error::new("read", "stdin", cause))?;
+        io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(|cause| Error::new("read", "stdin", cause))?;
     } else {
         bytes = std::fs::read(path).map_err(error)?;
     }

@@ -1,4 +1,5 @@
-//! What signals do: SIGINT and SIGTERM end a copy in good order, and a second one at once; SIGUSR1 asks how far it is.
+//! What signals do: SIGINT and SIGTERM end a copy in good order, and a second one at once; SIGUSR1
+//! asks how far it is.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use super::watch::Watched;
 use crate::copy::Stop;
 use crate::sys;
 
-/// What comes closer behind the first signal is not a second one: timeout(1) sends its signal to the process and then to its group.
+/// What comes closer behind the first signal is not a second one: timeout(1) sends its signal to
+/// the process and then to its group.
 const TWINS_APART: Duration = Duration::from_millis(100);
 
 /// What has arrived.
@@ -31,7 +33,8 @@ impl Received {
     }
 }
 
-/// Has the first signal request `stop`, the second end the process with the `last_word`, and SIGUSR1 print the line of progress.
+/// Has the first signal request `stop`, the second end the process with the `last_word`, and
+/// SIGUSR1 print the line of progress.
 pub(super) fn stop_on_signals(
     stop: Arc<Stop>,
     watched: &Arc<Watched>,
@@ -41,7 +44,8 @@ pub(super) fn stop_on_signals(
     let wanted = wanted()?;
     let armed = Arc::new(AtomicBool::new(false));
     for &signal in &wanted {
-        // Should the second not get through, the third does: it ends the process without any thread, once it is armed.
+        // Should the second not get through, the third does: it ends the process without any
+        // thread, once it is armed.
         flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
     }
     let (first, screen) = (Arc::clone(&received), Arc::clone(&watched.screen));
@@ -62,7 +66,8 @@ pub(super) fn stop_on_signals(
     Ok(Received(received))
 }
 
-/// Has the first signal end the process as if nobody had looked at it, but for the line of progress, which goes; SIGUSR1 prints that line.
+/// Has the first signal end the process as if nobody had looked at it, but for the line of
+/// progress, which goes; SIGUSR1 prints that line.
 pub(super) fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
     let screen = Arc::clone(&watched.screen);
     listen(wanted()?, watched, move |signal| {
@@ -73,7 +78,8 @@ pub(super) fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
     })
 }
 
-/// The signals that end a run. One that whoever started the process had ignored stays ignored, as nohup(1) and shells that run it in the background expect.
+/// The signals that end a run. One that whoever started the process had ignored stays ignored, as
+/// nohup(1) and shells that run it in the background expect.
 fn wanted() -> io::Result<Vec<i32>> {
     let mut wanted = Vec::new();
     for signal in [SIGINT, SIGTERM] {
@@ -85,10 +91,15 @@ fn wanted() -> io::Result<Vec<i32>> {
 }
 
 /// Calls `act` with each of the signals that arrives, and answers SIGUSR1, on threads of their own.
-fn listen(mut signals: Vec<i32>, watched: &Arc<Watched>, mut act: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+fn listen(
+    mut signals: Vec<i32>,
+    watched: &Arc<Watched>,
+    mut act: impl FnMut(i32) + Send + 'static,
+) -> io::Result<()> {
     signals.push(SIGUSR1);
     let mut signals = Signals::new(signals)?;
-    // Whoever reads standard error may have stopped reading, and must not keep the other signals waiting.
+    // Whoever reads standard error may have stopped reading, and must not keep the other signals
+    // waiting.
     let (ask, asked) = bounded::<()>(1);
     let watched = Arc::clone(watched);
     let teller = std::thread::Builder::new().name("teller".to_owned());

@@ -20,7 +20,15 @@ impl Slowest {
         if place < KEPT_MAX && !file.elapsed.is_zero() {
             kept.truncate(KEPT_MAX - 1);
             let Copied { target, size_bytes, elapsed, road, .. } = file;
-            kept.insert(place, Slow { path: target.clone(), size_bytes: *size_bytes, elapsed: *elapsed, road: *road });
+            kept.insert(
+                place,
+                Slow {
+                    path: target.clone(),
+                    size_bytes: *size_bytes,
+                    elapsed: *elapsed,
+                    road: *road,
+                },
+            );
         }
     }
 

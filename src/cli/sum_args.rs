@@ -14,8 +14,9 @@ use crate::sum::hash::Options;
 
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
-/// It prints and reads the lines of b3sum, and of sha256sum, sha1sum, md5sum and xxhsum. Directories are walked, and their files sorted
-/// by path. What is not in memory is read past the page cache, many blocks at once.
+/// It prints and reads the lines of b3sum, and of sha256sum, sha1sum, md5sum and xxhsum.
+/// Directories are walked, and their files sorted by path. What is not in memory is read past the
+/// page cache, many blocks at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "aiosum",
@@ -148,7 +149,8 @@ pub(super) enum Algorithm {
 }
 
 /// What `-h` shows, by id.
-const ESSENTIAL: [&str; 8] = ["check", "audit", "quiet", "algorithm", "tag", "zero", "help", "version"];
+const ESSENTIAL: [&str; 8] =
+    ["check", "audit", "quiet", "algorithm", "tag", "zero", "help", "version"];
 
 /// What `--help` shows on a terminal, by id.
 const COMMON: [&str; 16] = [
@@ -171,7 +173,8 @@ const COMMON: [&str; 16] = [
 ];
 
 impl SumArgs {
-    /// Reads the process's command line; does not come back from one that makes no sense, nor from `--help`.
+    /// Reads the process's command line; does not come back from one that makes no sense, nor from
+    /// `--help`.
     pub(super) fn read() -> (Self, ArgMatches) {
         let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
         let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

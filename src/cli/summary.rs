@@ -6,10 +6,10 @@ use super::units;
 use crate::report::Totals;
 
 /// What is said where threads could not be made.
-pub(super) const FEW_THREADS: &str =
-    "warning: some threads could not be made, and the others took longer; raise the limit of processes (ulimit -u)";
+pub(super) const FEW_THREADS: &str = "warning: some threads could not be made, and the others took longer; raise the limit of processes (ulimit -u)";
 
-/// The long form, for `--stats`: a name and a number each, for what there was any of, and for what the run was to do.
+/// The long form, for `--stats`: a name and a number each, for what there was any of, and for what
+/// the run was to do.
 pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec<(String, String)> {
     let kept = ("bytes of half-copied files kept", &totals.meter.kept_bytes);
     let read = compared.then_some(("compared bytes", &totals.meter.proved_bytes));
@@ -17,7 +17,12 @@ pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec
         true => (["verified_files", "compared bytes"], &totals.meter.proved_bytes),
         false => (["files", "written_bytes"], &totals.written_bytes),
     };
-    let sums = totals.fields().into_iter().chain([kept]).chain(read).map(|(name, sum)| (name, Totals::get(sum)));
+    let sums = totals
+        .fields()
+        .into_iter()
+        .chain([kept])
+        .chain(read)
+        .map(|(name, sum)| (name, Totals::get(sum)));
     let any = sums.filter(|&(name, sum)| sum > 0 || wanted.contains(&name));
     let mut figures: Vec<_> = any
         .map(|(name, sum)| match name.contains("bytes") && sum >= 1000 {
@@ -35,7 +40,10 @@ pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec
 pub(super) fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> String {
     let figures = figures(totals, elapsed, compared);
     let width = figures.iter().map(|(name, _)| name.len() + 1).max().unwrap_or_default();
-    figures.iter().map(|(name, number)| format!("{:width$} {number}\n", format!("{name}:"))).collect()
+    figures
+        .iter()
+        .map(|(name, number)| format!("{:width$} {number}\n", format!("{name}:")))
+        .collect()
 }
 
 /// The short form, for the end of a run that somebody watched.
@@ -50,7 +58,11 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
         false => (count(Totals::get(&totals.files), "file", "files"), written),
     };
     let bytes = |bytes: u64| units::bytes(bytes as f64);
-    let mut line = format!("{files}, {} in {seconds:.2} s, {}", bytes(moved), units::rate(moved as f64 / seconds));
+    let mut line = format!(
+        "{files}, {} in {seconds:.2} s, {}",
+        bytes(moved),
+        units::rate(moved as f64 / seconds)
+    );
     let mut add = |sum: u64, what: &str| {
         if sum > 0 {
             line += &format!(", {} {what}", bytes(sum));
@@ -88,10 +100,15 @@ pub(super) fn plan(totals: &Totals) -> String {
     ];
     let made = made.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let made = Some(made).filter(|made| !made.is_empty()).map(|made| format!("make {made}"));
-    let skipped =
-        Some(Totals::get(&totals.skipped)).filter(|&skipped| skipped > 0).map(|skipped| format!("skip {skipped}"));
+    let skipped = Some(Totals::get(&totals.skipped))
+        .filter(|&skipped| skipped > 0)
+        .map(|skipped| format!("skip {skipped}"));
     let all: Vec<_> = [copied, made, skipped].into_iter().flatten().collect();
-    if all.is_empty() { "would do nothing\n".to_owned() } else { format!("would {}\n", all.join("; ")) }
+    if all.is_empty() {
+        "would do nothing\n".to_owned()
+    } else {
+        format!("would {}\n", all.join("; "))
+    }
 }
 
 /// `1 file` or `2 files`.

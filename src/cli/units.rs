@@ -36,7 +36,11 @@ pub(super) fn three_digits(value: f64) -> String {
 pub(super) fn clock(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +62,9 @@ mod tests {
         ] {
             assert_eq!(bytes(number), text);
         }
-        for (seconds, text) in [(0.0, "0:00"), (4.2, "0:05"), (760.0, "12:40"), (11_220.0, "3:07:00")] {
+        for (seconds, text) in
+            [(0.0, "0:00"), (4.2, "0:05"), (760.0, "12:40"), (11_220.0, "3:07:00")]
+        {
             assert_eq!(clock(seconds), text);
         }
     }

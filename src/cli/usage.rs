@@ -1,4 +1,5 @@
-//! The command line as clap reads it, and what is said of one that makes no sense: one line, and a second one that helps.
+//! The command line as clap reads it, and what is said of one that makes no sense: one line, and a
+//! second one that helps.
 
 use std::error::Error as _;
 use std::io::Write;
@@ -10,7 +11,8 @@ use clap::{ArgMatches, Command};
 use super::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 
-/// The process's command line. Does not come back from one that makes no sense, nor from `--help` and `--version`.
+/// The process's command line. Does not come back from one that makes no sense, nor from `--help`
+/// and `--version`.
 pub(super) fn matches(command: Command) -> ArgMatches {
     let name = command.get_name().to_owned();
     command.try_get_matches().unwrap_or_else(|error| end(&name, &error))
@@ -37,12 +39,14 @@ pub(super) fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
     exit(USAGE.into())
 }
 
-/// The process ends next, with an exit code that says the same to whoever has closed standard error.
+/// The process ends next, with an exit code that says the same to whoever has closed standard
+/// error.
 fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
-/// An option without its value, with which clap writes it, as '--direct <WHEN>' or '--update[=<WHICH>]'.
+/// An option without its value, with which clap writes it, as '--direct <WHEN>' or
+/// '--update[=<WHICH>]'.
 fn bare(option: &str) -> String {
     option.split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned()
 }
@@ -104,7 +108,8 @@ fn explain(error: &Error) -> (String, Option<String>) {
     (what, hint)
 }
 
-/// Whether somebody who typed this can have meant that. clap's own measure takes `--quiet` for `--direct`.
+/// Whether somebody who typed this can have meant that. clap's own measure takes `--quiet` for
+/// `--direct`.
 fn is_misspelt(typed: &str, meant: &str) -> bool {
     let (typed, meant) = (typed.trim_start_matches('-'), meant.trim_start_matches('-'));
     let slips = strsim::damerau_levenshtein(typed, meant);

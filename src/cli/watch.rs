@@ -1,4 +1,5 @@
-//! Watches a run from beside it: draws the line of progress, answers SIGUSR1, and takes the samples of a report.
+//! Watches a run from beside it: draws the line of progress, answers SIGUSR1, and takes the samples
+//! of a report.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,7 +83,8 @@ impl Watched {
     fn line(&self, width: Option<usize>) -> String {
         // The state is taken under the lock, so that the rate sees each after the one before.
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = State::of(&self.totals, self.begun.elapsed(), self.work, self.stop.is_requested());
+        let state =
+            State::of(&self.totals, self.begun.elapsed(), self.work, self.stop.is_requested());
         let rate = rate.update(&state);
         state.line(rate, width)
     }
@@ -97,7 +99,8 @@ impl Watched {
     /// What SIGUSR1 does.
     pub(super) fn answer(&self) {
         if let Err(error) = self.tell() {
-            // Standard error cannot be written; then this cannot either, and there is nobody left to be told.
+            // Standard error cannot be written; then this cannot either, and there is nobody left
+            // to be told.
             drop(write_err(&format!("{}: {error:#}\n", self.name)));
         }
     }
@@ -132,7 +135,8 @@ impl Watch {
         Ok(Self { thread: Some((end, thread)) })
     }
 
-    /// Takes the line away, and answers with the samples. The error is the first failure of printing.
+    /// Takes the line away, and answers with the samples. The error is the first failure of
+    /// printing.
     pub(super) fn end(self) -> anyhow::Result<Series> {
         let Some((end, thread)) = self.thread else { return Ok(Series::new(SAMPLES_MAX)) };
         drop(end);

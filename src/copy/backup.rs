@@ -1,4 +1,5 @@
-//! Backups: the old file gets a second name before the new one takes its first, so that it is never without one.
+//! Backups: the old file gets a second name before the new one takes its first, so that it is never
+//! without one.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -45,8 +46,14 @@ impl Backup {
         self.names != BackupNames::Numbered && name.as_bytes().ends_with(self.suffix.as_bytes())
     }
 
-    /// The number of the next backup, if it is to have one: also a simple one, if something `is_kept` that has its name.
-    fn next_number(&self, dir: impl AsFd, name: &OsStr, is_kept: IsKept) -> io::Result<Option<u64>> {
+    /// The number of the next backup, if it is to have one: also a simple one, if something
+    /// `is_kept` that has its name.
+    fn next_number(
+        &self,
+        dir: impl AsFd,
+        name: &OsStr,
+        is_kept: IsKept,
+    ) -> io::Result<Option<u64>> {
         let is_kept = || is_kept(&self.simple_name(name));
         if self.names == BackupNames::Simple && !is_kept()? {
             return Ok(None);
@@ -57,15 +64,21 @@ impl Backup {
     }
 
     /// The name of the next backup, and whether what has it may be replaced.
-    pub fn next_name(&self, dir: impl AsFd, name: &OsStr, is_kept: IsKept) -> io::Result<(OsString, bool)> {
+    pub fn next_name(
+        &self,
+        dir: impl AsFd,
+        name: &OsStr,
+        is_kept: IsKept,
+    ) -> io::Result<(OsString, bool)> {
         Ok(match self.next_number(dir, name, is_kept)? {
             Some(number) => (numbered_name(name, number), false),
             None => (self.simple_name(name), true),
         })
     }
 
-    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a number, if something `is_kept` that has the simple name. A simple
-    /// one has the `temporary` name for a moment, or a random one.
+    /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a
+    /// number, if something `is_kept` that has the simple name. A simple one has the `temporary`
+    /// name for a moment, or a random one.
     pub fn keep(
         &self,
         dir: impl AsFd,
@@ -105,7 +118,8 @@ fn numbered_name(name: &OsStr, number: u64) -> OsString {
 fn highest_number(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
     let mut highest = 0;
     for entry in fs::list(dir, 0)? {
-        highest = highest.max(number_of(entry?.file_name().to_bytes(), name.as_bytes()).unwrap_or(0));
+        highest =
+            highest.max(number_of(entry?.file_name().to_bytes(), name.as_bytes()).unwrap_or(0));
     }
     Ok(highest)
 }
@@ -127,7 +141,8 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
         match linkat(dir, name, dir, &*backup, AtFlags::empty()) {
             Ok(()) => return Ok(backup),
             Err(Errno::EXIST) => number += 1,
-            // A filesystem or a file that has no second names: it is without its first for the moment until the new one takes it.
+            // A filesystem or a file that has no second names: it is without its first for the
+            // moment until the new one takes it.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
                 match renameat_with(dir, name, dir, &*backup, RenameFlags::NOREPLACE) {
                     Err(Errno::EXIST) => number += 1,
@@ -148,16 +163,28 @@ fn remove(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
 }
 
 /// The old backup stands until the new one takes its name.
-fn keep_simple(dir: impl AsFd, name: &OsStr, backup: &OsStr, temporary: Option<&OsStr>) -> io::Result<()> {
+fn keep_simple(
+    dir: impl AsFd,
+    name: &OsStr,
+    backup: &OsStr,
+    temporary: Option<&OsStr>,
+) -> io::Result<()> {
     let dir = dir.as_fd();
-    match with_temporary_name(dir, temporary, |temporary| linkat(dir, name, dir, temporary, AtFlags::empty())) {
+    match with_temporary_name(dir, temporary, |temporary| {
+        linkat(dir, name, dir, temporary, AtFlags::empty())
+    }) {
         Ok(((), temporary)) => {
             let renamed = renameat(dir, &*temporary, dir, backup);
             // rename(2) does nothing where both names are one file already, and leaves both.
             remove(dir, &temporary)?;
             Ok(renamed?)
         }
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)) => {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)
+            ) =>
+        {
             Ok(renameat(dir, name, dir, backup)?)
         }
         Err(error) => Err(error),
@@ -177,9 +204,14 @@ mod tests {
 
     #[test]
     fn numbers_are_read_from_names() {
-        for (name, number) in
-            [("f.~1~", Some(1)), ("f.~12~", Some(12)), ("f.~~", None), ("f.~01~", None), ("f~", None), ("g.~1~", None)]
-        {
+        for (name, number) in [
+            ("f.~1~", Some(1)),
+            ("f.~12~", Some(12)),
+            ("f.~~", None),
+            ("f.~01~", None),
+            ("f~", None),
+            ("g.~1~", None),
+        ] {
             assert_eq!(number_of(name.as_bytes(), b"f"), number, "{name}");
         }
     }
@@ -212,9 +244,13 @@ mod tests {
         let dir = File::open(folder.path()).unwrap();
         write(folder.path().join("f"), "old").unwrap();
         let names = std::thread::scope(|scope| {
-            let keep = || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f"), None, FREE).unwrap();
+            let keep =
+                || backup(BackupNames::Numbered).keep(&dir, OsStr::new("f"), None, FREE).unwrap();
             let threads: Vec<_> = (0..20).map(|_| scope.spawn(keep)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<std::collections::BTreeSet<_>>()
         });
         assert_eq!(names.len(), 20);
     }
@@ -228,7 +264,10 @@ mod tests {
         write(at("f~"), "old").unwrap();
         hard_link(at("f~"), at("other")).unwrap();
         backup(BackupNames::Simple).keep(&dir, OsStr::new("f"), None, FREE).unwrap();
-        assert_eq!((read(at("f~")).unwrap(), read(at("other")).unwrap()), (b"new".into(), b"old".into()));
+        assert_eq!(
+            (read(at("f~")).unwrap(), read(at("other")).unwrap()),
+            (b"new".into(), b"old".into())
+        );
         assert_eq!(read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -14,27 +14,36 @@ use crate::tree::{Entry, OpenDir};
 
 impl Run<'_> {
     /// Tries to clone a source into its empty destination; false if the data has to be moved.
-    pub fn clone_contents(&self, dir: &OpenDir, entry: &Entry, source: &Source, target: &OwnedFd) -> Result<bool> {
+    pub fn clone_contents(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Source,
+        target: &OwnedFd,
+    ) -> Result<bool> {
         let error = |cause: Cause| Error::new("clone", dir.source_path(&entry.name), cause);
         if !self.may_clone(dir, source) {
             return Ok(false);
         }
         let size_bytes = source.size_bytes();
-        let cloned = fs::clone(&source.file, target).and_then(|()| Ok(fs::stat(target)?.st_size as u64));
+        let cloned =
+            fs::clone(&source.file, target).and_then(|()| Ok(fs::stat(target)?.st_size as u64));
         match cloned {
             Ok(cloned_bytes) if cloned_bytes == size_bytes => Ok(true),
             Ok(_) => Err(error(Cause::SourceChanged)),
-            Err(cause) if self.options.reflink == Reflink::Always => Err(error(Cause::NoClone(cause))),
-            Err(cause) => self
-                .start_afresh(dir, &cause, target)
-                .map(|()| false)
-                .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause)),
+            Err(cause) if self.options.reflink == Reflink::Always => {
+                Err(error(Cause::NoClone(cause)))
+            }
+            Err(cause) => self.start_afresh(dir, &cause, target).map(|()| false).map_err(|cause| {
+                Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+            }),
         }
     }
 
     /// Whether a clone is tried.
     pub fn may_clone(&self, dir: &OpenDir, source: &Source) -> bool {
-        // What says that it is empty either is, or has contents that only reading shows, as in /proc.
+        // What says that it is empty either is, or has contents that only reading shows, as in
+        // /proc.
         let wanted = match self.options.reflink {
             _ if self.options.make == Make::Attributes => false,
             Reflink::Never => false,
@@ -44,10 +53,12 @@ impl Run<'_> {
         wanted && !self.is_unclonable(dir)
     }
 
-    /// A clone that failed on its way has left something behind, which a hole of the copy must not show.
+    /// A clone that failed on its way has left something behind, which a hole of the copy must not
+    /// show.
     fn start_afresh(&self, dir: &OpenDir, cause: &io::Error, target: &OwnedFd) -> io::Result<()> {
         match cause.raw_os_error() {
-            // Answered before anything is done: no such call here, or not between these two, nor between others like them.
+            // Answered before anything is done: no such call here, or not between these two, nor
+            // between others like them.
             Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY) => {
                 self.unclonable().insert(dir.devices());
                 Ok(())
@@ -58,13 +69,15 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an earlier file has shown, so that none need be tried.
+    /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an
+    /// earlier file has shown, so that none need be tried.
     fn is_unclonable(&self, dir: &OpenDir) -> bool {
         if self.options.reflink != Reflink::Auto {
             return false;
         }
         let mut unclonable = self.unclonable();
-        unclonable.contains(&dir.devices()) || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
+        unclonable.contains(&dir.devices())
+            || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
     }
 
     fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {

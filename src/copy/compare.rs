@@ -1,4 +1,5 @@
-//! Comparing what stands in the destination with the source, both read from their devices, and mending it in place.
+//! Comparing what stands in the destination with the source, both read from their devices, and
+//! mending it in place.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,7 +22,8 @@ use crate::report::{Event, Proof, Totals, What};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
 
-/// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's hash, but equal on both sides if all leaves are.
+/// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's
+/// hash, but equal on both sides if all leaves are.
 const COMMON_HOLE: LeafHash = [0; 32];
 
 /// A source and its counterpart, and what of both has to be compared.
@@ -50,14 +52,24 @@ enum Found {
 }
 
 impl Run<'_> {
-    /// Finds the counterpart of a directory, and makes one that is missing if everything is to be mended.
-    pub fn find_counterpart(&self, parent: &OpenDir, target_name: &OsStr) -> Result<Option<Counterpart>> {
+    /// Finds the counterpart of a directory, and makes one that is missing if everything is to be
+    /// mended.
+    pub fn find_counterpart(
+        &self,
+        parent: &OpenDir,
+        target_name: &OsStr,
+    ) -> Result<Option<Counterpart>> {
         let path = parent.target_path(target_name);
-        let stands = fs::stat_at(&*parent.target, target_name).map_err(|cause| Error::new("stat", &path, cause))?;
+        let stands = fs::stat_at(&*parent.target, target_name)
+            .map_err(|cause| Error::new("stat", &path, cause))?;
         match stands.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Some(FileType::Directory) => Ok(Some(Counterpart::Found)),
             Some(kind) => {
-                self.tell_difference(path, What::Kind { is: kind_name(kind), was: "directory" }, false);
+                self.tell_difference(
+                    path,
+                    What::Kind { is: kind_name(kind), was: "directory" },
+                    false,
+                );
                 Ok(None)
             }
             None if self.options.repair => {
@@ -73,8 +85,9 @@ impl Run<'_> {
         }
     }
 
-    /// Compares the entries of a batch: all big files are being read before the first is waited for, and the small ones of
-    /// each side are read together. What is to be copied comes back, and further names of it elsewhere.
+    /// Compares the entries of a batch: all big files are being read before the first is waited
+    /// for, and the small ones of each side are read together. What is to be copied comes back, and
+    /// further names of it elsewhere.
     pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> (Vec<Entry>, Vec<Other>) {
         let (mut found, mut to_copy, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let mut met = entries.len();
@@ -90,16 +103,20 @@ impl Run<'_> {
                 Err(error) => self.fail(error),
             }
         }
-        // As their sources were made, which is how they lie on the device more often than how a directory lists them.
+        // As their sources were made, which is how they lie on the device more often than how a
+        // directory lists them.
         found.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
         let (mut sources, mut targets) = (Readings::default(), Readings::default());
-        for Comparison { source, target, extent, .. } in found.iter().map(|comparison| &**comparison) {
+        for Comparison { source, target, extent, .. } in
+            found.iter().map(|comparison| &**comparison)
+        {
             let reader = self.reader(Progress::Handled(Arc::clone(&source.handled_bytes)));
             sources.push(reader, &source.file, extent.clone());
             let reader = self.reader_through(self.target_pipeline, Progress::Proved);
             targets.push(reader, &target.file, extent.clone());
         }
-        // Both are waited for, also if one fails: nothing is read any more when the files are closed.
+        // Both are waited for, also if one fails: nothing is read any more when the files are
+        // closed.
         let read = sources.finish().into_iter().zip(targets.finish());
         for (comparison, read) in found.into_iter().zip(read) {
             let pair = comparison.pair;
@@ -133,7 +150,10 @@ impl Run<'_> {
             EntryKind::File => Some(self.open_source(dir, &entry)?),
             _ => None,
         };
-        if source.as_ref().is_some_and(|source| self.options.filter.excludes_size(source.stat.st_size as u64)) {
+        if source
+            .as_ref()
+            .is_some_and(|source| self.options.filter.excludes_size(source.stat.st_size as u64))
+        {
             return Ok(Found::Done);
         }
         let stands = if dir.fresh { Ok(None) } else { fs::stat_at(&*dir.target, name) };
@@ -146,7 +166,11 @@ impl Run<'_> {
         };
         let is = FileType::from_raw_mode(stands.st_mode);
         if EntryKind::of_mode(is) != entry.kind || is == FileType::Directory {
-            self.tell_difference(path(), What::Kind { is: kind_name(is), was: entry.kind.name() }, false);
+            self.tell_difference(
+                path(),
+                What::Kind { is: kind_name(is), was: entry.kind.name() },
+                false,
+            );
             return Ok(Found::Done);
         }
         match source {
@@ -158,7 +182,8 @@ impl Run<'_> {
     /// Links by where they lead, devices by their numbers.
     fn compare_unread(&self, dir: &OpenDir, entry: &Entry, stands: &Stat) -> Result<()> {
         let name = entry.target_name();
-        let source_error = |cause: io::Error| Error::new("read link", dir.source_path(&entry.name), cause);
+        let source_error =
+            |cause: io::Error| Error::new("read link", dir.source_path(&entry.name), cause);
         let target_error = |cause: io::Error| Error::new("read link", dir.target_path(name), cause);
         if entry.kind == EntryKind::Link {
             let read = |dir: &OwnedFd, name: &OsStr| -> io::Result<PathBuf> {
@@ -187,7 +212,8 @@ impl Run<'_> {
         if fs::same_file(&source.stat, &target.stat) {
             return Ok(Found::Done);
         }
-        // What one of them has more differs without being read, and what is a hole in both is the same.
+        // What one of them has more differs without being read, and what is a hole in both is the
+        // same.
         let size_bytes = common_bytes(&source, &target);
         let known = self
             .common_holes(&source.file, &target.file, size_bytes)
@@ -206,13 +232,22 @@ impl Run<'_> {
         Ok(Found::ToRead(Box::new(Comparison { entry, source, target, extent, pair })))
     }
 
-    /// Stand-ins for the leaves of the blocks that are holes in both files, so that nobody hashes their zeros.
-    fn common_holes(&self, source: &OwnedFd, target: &OwnedFd, size_bytes: u64) -> io::Result<Vec<Option<LeafHash>>> {
+    /// Stand-ins for the leaves of the blocks that are holes in both files, so that nobody hashes
+    /// their zeros.
+    fn common_holes(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        size_bytes: u64,
+    ) -> io::Result<Vec<Option<LeafHash>>> {
         let block_bytes = self.options.block_bytes;
         let data = |file| road::data_blocks_of(file, size_bytes, block_bytes);
-        let (Some(source), Some(target)) = (data(source)?, data(target)?) else { return Ok(Vec::new()) };
+        let (Some(source), Some(target)) = (data(source)?, data(target)?) else {
+            return Ok(Vec::new());
+        };
         let count = size_bytes.div_ceil(block_bytes);
-        let is_data = |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;
+        let is_data =
+            |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;
         let hole = |block| !is_data(&source, block) && !is_data(&target, block);
         Ok((0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect())
     }
@@ -232,7 +267,8 @@ impl Run<'_> {
         Ok(Source::new(file, stat))
     }
 
-    /// Tells what came of it, or mends it. A copy that has to be replaced comes back with what differs.
+    /// Tells what came of it, or mends it. A copy that has to be replaced comes back with what
+    /// differs.
     fn finish_comparing(
         &self,
         dir: &OpenDir,
@@ -244,12 +280,16 @@ impl Run<'_> {
         let (wanted, _) = wanted.map_err(|failure| source_error(dir, &entry, failure))?;
         let (found, proof) = found.map_err(|failure| target_error(dir, &entry, failure))?;
         let changed = |op, path| Error::new(op, path, Cause::ChangedWhileRead);
-        for (file, path) in [(&source, dir.source_path(&entry.name)), (&target, dir.target_path(entry.target_name()))] {
+        for (file, path) in [
+            (&source, dir.source_path(&entry.name)),
+            (&target, dir.target_path(entry.target_name())),
+        ] {
             if !file.is_unchanged().map_err(|cause| Error::new("stat", &path, cause))? {
                 return Err(changed("compare", path));
             }
         }
-        let (common_bytes, sizes) = (common_bytes(&source, &target), [source.size_bytes(), target.size_bytes()]);
+        let (common_bytes, sizes) =
+            (common_bytes(&source, &target), [source.size_bytes(), target.size_bytes()]);
         let bad = blocks::differing(&found.leaves, &wanted.leaves);
         let mut ranges = blocks::ranges(&bad, common_bytes, self.options.block_bytes);
         blocks::push(&mut ranges, common_bytes..sizes[0].max(sizes[1]));
@@ -266,7 +306,10 @@ impl Run<'_> {
             return Ok(Some((entry, ranges)));
         }
         let proof = self.repair(dir, &entry, (&source, &target), (wanted, found), ranges)?;
-        if !source.is_unchanged().map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))? {
+        if !source
+            .is_unchanged()
+            .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))?
+        {
             return Err(changed("repair from", dir.source_path(&entry.name)));
         }
         self.tell_same(dir, &entry, proof);
@@ -302,14 +345,17 @@ impl Run<'_> {
         let (size_bytes, common_bytes) = (source.size_bytes(), common_bytes(source, target));
         let resized = size_bytes != target.size_bytes();
         if resized {
-            fs::set_size(&*open.file, size_bytes)
-                .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause))?;
+            fs::set_size(&*open.file, size_bytes).map_err(|cause| {
+                Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+            })?;
         }
         let block_bytes = self.options.block_bytes;
         let count = size_bytes.div_ceil(block_bytes).max(1);
-        // A file of one block has no leaf of a part; and of one that grows only whole blocks are known to be right.
+        // A file of one block has no leaf of a part; and of one that grows only whole blocks are
+        // known to be right.
         let grows = size_bytes > common_bytes;
-        let is_whole = |block: u64| (block + 1) * block_bytes <= common_bytes && common_bytes > block_bytes;
+        let is_whole =
+            |block: u64| (block + 1) * block_bytes <= common_bytes && common_bytes > block_bytes;
         let trusted = |block: u64| !resized || (count > 1 && (!grows || is_whole(block)));
         let is_bad = |block: u64| {
             let leaf = |moved: &Moved| moved.leaves.get(block as usize).copied();
@@ -322,7 +368,18 @@ impl Run<'_> {
         };
         let hash = if grows { None } else { wanted.root() };
         let (wanted, found) = (padded(wanted.leaves), padded(found.leaves));
-        self.mend(Broken { dir, entry, source, target: &open.file, size_bytes, hash, wanted, found, bad, ranges })
+        self.mend(Broken {
+            dir,
+            entry,
+            source,
+            target: &open.file,
+            size_bytes,
+            hash,
+            wanted,
+            found,
+            bad,
+            ranges,
+        })
     }
 }
 
@@ -334,7 +391,11 @@ fn source_error(dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
     failure.of(dir.source_path(&entry.name))
 }
 
-fn target_error(dir: &OpenDir, entry: &Entry, Failure { op, offset_bytes, cause }: Failure) -> Error {
+fn target_error(
+    dir: &OpenDir,
+    entry: &Entry,
+    Failure { op, offset_bytes, cause }: Failure,
+) -> Error {
     Error::new(op, dir.target_path(entry.target_name()), cause).at(offset_bytes)
 }
 

@@ -14,14 +14,16 @@ use crate::sys::Node;
 use crate::sys::fs::Stat;
 use crate::tree::{Dir, Metadata, OpenDir};
 
-/// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync is less work for everybody.
+/// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync
+/// is less work for everybody.
 const MANY: usize = 16;
 
 /// A directory whose names are not durable yet.
 pub struct Unsynced {
     dir: Arc<Dir>,
     target: Arc<OwnedFd>,
-    /// Whether nothing more is to be done in it: all that is in it was gone through, and its metadata was kept.
+    /// Whether nothing more is to be done in it: all that is in it was gone through, and its
+    /// metadata was kept.
     is_finished: bool,
 }
 
@@ -33,31 +35,45 @@ impl Run<'_> {
         }
     }
 
-    /// Makes files in a directory durable, and with them the directories that wait for it and the journal, if it is time.
+    /// Makes files in a directory durable, and with them the directories that wait for it and the
+    /// journal, if it is time.
     pub fn sync(&self, dir: &Dir, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         self.sync_with_dirs(Some(dir), files)
     }
 
-    fn sync_with_dirs(&self, dir: Option<&Dir>, mut files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+    fn sync_with_dirs(
+        &self,
+        dir: Option<&Dir>,
+        mut files: Vec<Arc<OwnedFd>>,
+    ) -> Vec<io::Result<()>> {
         let count = files.len();
         if !self.options.sync {
             return files.iter().map(|_| Ok(())).collect();
         }
         let journal = self.journal_due(count == 0);
-        let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        let dirs =
+            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
         let all = dir.into_iter().chain(dirs.iter().map(|unsynced| &*unsynced.dir));
         // Few files may be mounted from elsewhere, each by itself.
         let at_once = count == 0 || count >= MANY;
-        let mut results = if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) };
-        results.extend(self.pipeline.sync(journal.iter().map(|journal| Arc::clone(journal.file())).collect()));
+        let mut results =
+            if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) };
+        results.extend(
+            self.pipeline.sync(journal.iter().map(|journal| Arc::clone(journal.file())).collect()),
+        );
         let mut others = results.drain(count..);
         let mut records = Records::default();
         for (Unsynced { dir, target, is_finished }, result) in dirs.iter().zip(&mut others) {
             match result {
-                // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no more to be had.
+                // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there
+                // is no more to be had.
                 Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
-                    self.fail(Error::new("fsync directory", dir.target_path(OsStr::new("")), cause));
+                    self.fail(Error::new(
+                        "fsync directory",
+                        dir.target_path(OsStr::new("")),
+                        cause,
+                    ));
                 }
                 _ if *is_finished => self.record_dir(dir, target, &mut records),
                 _ => {}
@@ -71,13 +87,16 @@ impl Run<'_> {
         results
     }
 
-    /// Makes files durable that are in these directories, or are these directories: many on one filesystem by one call, others each by its own.
+    /// Makes files durable that are in these directories, or are these directories: many on one
+    /// filesystem by one call, others each by its own.
     fn sync_at_once<'d>(
         &self,
         mut dirs: impl Iterator<Item = &'d Dir>,
         files: Vec<Arc<OwnedFd>>,
     ) -> Vec<io::Result<()>> {
-        let Some(first) = dirs.next().filter(|_| files.len() >= MANY) else { return self.pipeline.sync(files) };
+        let Some(first) = dirs.next().filter(|_| files.len() >= MANY) else {
+            return self.pipeline.sync(files);
+        };
         let device = first.devices()[1];
         let is_done = dirs.all(|dir| dir.devices()[1] == device)
             && self.rounds.sync(device).unwrap_or_else(|cause| {
@@ -108,7 +127,8 @@ impl Run<'_> {
         }
     }
 
-    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees that its names become durable.
+    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees
+    /// that its names become durable.
     fn finish_dir(&self, dir: &OpenDir) {
         // Its final mode may be one that does not let us look up from it.
         Dir::open_parent(dir);
@@ -134,7 +154,11 @@ impl Run<'_> {
         }
         let waiting = {
             let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-            unsynced.push(Unsynced { dir: Arc::clone(dir.dir()), target: Arc::clone(&dir.target), is_finished });
+            unsynced.push(Unsynced {
+                dir: Arc::clone(dir.dir()),
+                target: Arc::clone(&dir.target),
+                is_finished,
+            });
             unsynced.len()
         };
         if waiting >= self.unsynced_max {
@@ -144,13 +168,15 @@ impl Run<'_> {
 
     /// Something missing is to be copied into a directory, which keeps the times that it had.
     pub fn begin_mending(&self, dir: &Dir) {
-        // The folder that an operand goes into is the user's, and no part of the comparison; what was made has its source's.
+        // The folder that an operand goes into is the user's, and no part of the comparison; what
+        // was made has its source's.
         if dir.parent().is_some() && !dir.fresh {
             self.times().entry(identity(dir)).or_insert(dir.target_stat);
         }
     }
 
-    /// Gives them back. Several operands may lead into one directory, so that they are remembered to the end.
+    /// Gives them back. Several operands may lead into one directory, so that they are remembered
+    /// to the end.
     fn leave_times(&self, dir: &OpenDir) {
         let Some(before) = self.times().get(&identity(dir)).copied() else { return };
         let set = Node::open(&dir.target).set_times(&before);

@@ -1,5 +1,6 @@
-//! What becomes of a file that stands where a copy has to go: cp(1)'s rules. All of it is decided before any data of the source is
-//! read, and what is to be replaced goes only in the moment in which the new file takes its name.
+//! What becomes of a file that stands where a copy has to go: cp(1)'s rules. All of it is decided
+//! before any data of the source is read, and what is to be replaced goes only in the moment in
+//! which the new file takes its name.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -42,7 +43,8 @@ pub struct Existing {
     pub backup: Option<Backup>,
     /// Links made instead of copies may replace them.
     pub force: bool,
-    /// They may be FIFOs and devices, and a link that is named as destination is replaced instead of followed.
+    /// They may be FIFOs and devices, and a link that is named as destination is replaced instead
+    /// of followed.
     pub remove: bool,
 }
 
@@ -99,14 +101,16 @@ impl Put {
     }
 }
 
-/// The files that were made and could be overwritten: for operands by a later operand, and those that have a name as backups have by a backup.
+/// The files that were made and could be overwritten: for operands by a later operand, and those
+/// that have a name as backups have by a backup.
 #[derive(Default)]
 pub struct Made {
     /// Device and inode of each.
     files: Mutex<HashSet<(u64, u64)>>,
     /// The same of the files of which backups were made.
     backed_up: Mutex<HashSet<(u64, u64)>>,
-    /// Held while a backup is made and a copy gets its name, if there are backups: what stands there is looked at first.
+    /// Held while a backup is made and a copy gets its name, if there are backups: what stands
+    /// there is looked at first.
     turn: Mutex<()>,
     /// The names of those that a dry run would make.
     planned: Mutex<HashSet<PathBuf>>,
@@ -151,9 +155,16 @@ impl Deref for Admitted {
 }
 
 impl Run<'_> {
-    /// Lets an entry through whose source has `source` unless it is left out or its name is not fit. `None` if it is to be left alone.
-    pub fn admit(&self, dir: &OpenDir, mut entry: Entry, source: &Stat) -> Result<Option<Admitted>> {
-        if entry.kind == EntryKind::File && self.options.filter.excludes_size(source.st_size as u64) {
+    /// Lets an entry through whose source has `source` unless it is left out or its name is not
+    /// fit. `None` if it is to be left alone.
+    pub fn admit(
+        &self,
+        dir: &OpenDir,
+        mut entry: Entry,
+        source: &Stat,
+    ) -> Result<Option<Admitted>> {
+        if entry.kind == EntryKind::File && self.options.filter.excludes_size(source.st_size as u64)
+        {
             return Ok(None);
         }
         let spot = self.place(dir, &mut entry, source)?;
@@ -163,15 +174,15 @@ impl Run<'_> {
         Ok(spot.map(|spot| Admitted { entry, spot }))
     }
 
-    /// Decides about the name of `entry`, whose source has `source`; blocks for an answer where somebody has to be asked. `None`
-    /// if it is to be left alone, which has been reported.
+    /// Decides about the name of `entry`, whose source has `source`; blocks for an answer where
+    /// somebody has to be asked. `None` if it is to be left alone, which has been reported.
     fn place(&self, dir: &OpenDir, entry: &mut Entry, source: &Stat) -> Result<Option<Spot>> {
         if dir.fresh {
             return Ok(Some(Spot::free(false)));
         }
         let name = entry.target_name();
-        let stands =
-            fs::stat_at(&*dir.target, name).map_err(|cause| Error::new("stat", dir.target_path(name), cause))?;
+        let stands = fs::stat_at(&*dir.target, name)
+            .map_err(|cause| Error::new("stat", dir.target_path(name), cause))?;
         let Some(stands) = stands else {
             return Ok(Some(Spot::free(self.options.existing.is_plain())));
         };
@@ -188,10 +199,13 @@ impl Run<'_> {
     /// Lets a file be copied to the name of its own backup, and stay what it is.
     fn place_backup(&self, dir: &OpenDir, entry: &mut Entry) -> Result<Option<Spot>> {
         let Some(backup) = &self.options.existing.backup else { return Ok(None) };
-        let next = backup.next_name(&*dir.target, entry.target_name(), &|name| self.is_copy(dir, name));
-        let (name, may_replace) =
-            next.map_err(|cause| Error::new("make a backup of", dir.target_path(entry.target_name()), cause))?;
-        // What stands there is an older backup, of which none is made. Where no data is copied, it keeps its own.
+        let next =
+            backup.next_name(&*dir.target, entry.target_name(), &|name| self.is_copy(dir, name));
+        let (name, may_replace) = next.map_err(|cause| {
+            Error::new("make a backup of", dir.target_path(entry.target_name()), cause)
+        })?;
+        // What stands there is an older backup, of which none is made. Where no data is copied, it
+        // keeps its own.
         let stands = || fs::stat_at(&*dir.target, &name).map(|stands| stands.is_some());
         let occupied = self.options.make == Make::Attributes
             && stands().map_err(|cause| Error::new("stat", dir.target_path(&name), cause))?;
@@ -202,14 +216,17 @@ impl Run<'_> {
     /// The rules in cp's order.
     fn judge(&self, dir: &OpenDir, entry: &Entry, source: &Stat, stands: &Stat) -> Result<Verdict> {
         let existing = &self.options.existing;
-        let refuse = |cause: Cause| Err(Error::new("replace", dir.target_path(entry.target_name()), cause));
+        let refuse =
+            |cause: Cause| Err(Error::new("replace", dir.target_path(entry.target_name()), cause));
         match existing.rule {
             OnExisting::Skip => return Ok(Verdict::Skip(Skip::Exists)),
             OnExisting::Refuse => return refuse(Cause::Exists),
             OnExisting::Replace | OnExisting::Ask => {}
         }
         let same = self.is_same_file(dir, entry, source, stands);
-        match same.map_err(|cause| Error::new("compare", dir.target_path(entry.target_name()), cause))? {
+        match same
+            .map_err(|cause| Error::new("compare", dir.target_path(entry.target_name()), cause))?
+        {
             Same::Other => {}
             Same::Done => return Ok(Verdict::Skip(Skip::SameFile)),
             Same::BackUp => return Ok(Verdict::BackUp),
@@ -236,15 +253,23 @@ impl Run<'_> {
         }
         if existing.backup.is_none() && !existing.remove {
             let linked = matches!(self.options.make, Make::HardLink | Make::SymbolicLink);
-            if linked && entry.kind == EntryKind::File && !existing.force && existing.rule != OnExisting::Ask {
+            if linked
+                && entry.kind == EntryKind::File
+                && !existing.force
+                && existing.rule != OnExisting::Ask
+            {
                 return refuse(Cause::LinkInstead);
             }
-            if let (EntryKind::File, EntryKind::Special(what)) = (entry.kind, EntryKind::of_mode(kind)) {
+            if let (EntryKind::File, EntryKind::Special(what)) =
+                (entry.kind, EntryKind::of_mode(kind))
+            {
                 return refuse(Cause::SpecialInTheWay(what));
             }
         }
         match &existing.backup {
-            Some(backup) if self.is_own_backup(dir, entry, backup)? => refuse(Cause::BackupIsSource),
+            Some(backup) if self.is_own_backup(dir, entry, backup)? => {
+                refuse(Cause::BackupIsSource)
+            }
             _ => Ok(Verdict::Replace),
         }
     }
@@ -253,7 +278,8 @@ impl Run<'_> {
         use rustix::fs::{Access, AtFlags, accessat};
         let (name, path) = (entry.target_name(), dir.target_path(entry.target_name()));
         let is_link = FileType::from_raw_mode(stands.st_mode) == FileType::Symlink;
-        let writable = is_link || accessat(&*dir.target, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        let writable =
+            is_link || accessat(&*dir.target, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
         let overridden = (!writable).then_some(stands.st_mode & 0o7777);
         self.sink.confirm(&path, overridden).map_err(|cause| Error::new("ask about", path, cause))
     }
@@ -267,13 +293,20 @@ impl Run<'_> {
         same_folder(dir).map_err(|cause| Error::new("compare", dir.target_path(name), cause))
     }
 
-    fn is_same_file(&self, dir: &OpenDir, entry: &Entry, source: &Stat, stands: &Stat) -> io::Result<Same> {
+    fn is_same_file(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Stat,
+        stands: &Stat,
+    ) -> io::Result<Same> {
         let existing = &self.options.existing;
         let is_link = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         let is_it = fs::same_file(source, stands);
         // A link over the very file that it leads to would lose the data.
         let leads_to_it = || -> io::Result<bool> {
-            let behind = if is_link(source) { fs::stat_behind(&dir.source, &entry.name)? } else { None };
+            let behind =
+                if is_link(source) { fs::stat_behind(&dir.source, &entry.name)? } else { None };
             Ok(behind.is_some_and(|behind| fs::same_file(&behind, stands)))
         };
         if !is_it && !leads_to_it()? {
@@ -282,7 +315,11 @@ impl Run<'_> {
         let same_name = entry.name == entry.target_name() && same_folder(dir)?;
         Ok(match () {
             // Asked for twice over: the copy becomes its backup, as in cp.
-            () if same_name && existing.backup.is_some() && existing.force && entry.kind == EntryKind::File => {
+            () if same_name
+                && existing.backup.is_some()
+                && existing.force
+                && entry.kind == EntryKind::File =>
+            {
                 Same::BackUp
             }
             () if self.options.make == Make::HardLink => Same::Done,
@@ -296,7 +333,8 @@ impl Run<'_> {
         })
     }
 
-    /// Remembers the name that an operand's copy would take, and refuses it to a later one as if the first stood there.
+    /// Remembers the name that an operand's copy would take, and refuses it to a later one as if
+    /// the first stood there.
     fn plan_name(&self, dir: &Dir, entry: &Entry) -> Result<()> {
         if dir.parent().is_some()
             || self.made.plan(dir.target_path(entry.target_name()))
@@ -307,8 +345,9 @@ impl Run<'_> {
         Err(same_name(dir, entry))
     }
 
-    /// Keeps what stands at the name if that was asked for, and lets `publish` give the copy its name; it hears whether it may replace.
-    /// `None` if something that must not be replaced took the name in between, which has been reported.
+    /// Keeps what stands at the name if that was asked for, and lets `publish` give the copy its
+    /// name; it hears whether it may replace. `None` if something that must not be replaced took
+    /// the name in between, which has been reported.
     pub fn put(
         &self,
         dir: &OpenDir,
@@ -319,15 +358,19 @@ impl Run<'_> {
         let name = entry.target_name();
         let error = |op, cause: io::Error| Error::new(op, dir.target_path(name), cause);
         let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
-        let occupied =
-            entry.spot.occupied || self.has_become_occupied(dir, entry).map_err(|cause| error("stat", cause))?;
+        let occupied = entry.spot.occupied
+            || self.has_become_occupied(dir, entry).map_err(|cause| error("stat", cause))?;
         let backup = match &self.options.existing.backup {
             Some(backup) if occupied => {
-                let stands = fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
+                let stands =
+                    fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
                 let temporary = self.temporary_name_of_backup(entry);
-                let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &|name| self.is_copy(dir, name));
+                let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &|name| {
+                    self.is_copy(dir, name)
+                });
                 let kept = kept.map_err(|cause| error("make a backup of", cause))?;
-                // Only now: a run that was killed may have given this very file its backup's name already.
+                // Only now: a run that was killed may have given this very file its backup's name
+                // already.
                 self.made.back_up(stands.as_ref());
                 Some(kept)
             }
@@ -335,7 +378,8 @@ impl Run<'_> {
         };
         match publish(entry.spot.may_replace || occupied) {
             Err(cause)
-                if cause.raw_os_error() == Some(libc::EEXIST) && self.options.existing.rule == OnExisting::Skip =>
+                if cause.raw_os_error() == Some(libc::EEXIST)
+                    && self.options.existing.rule == OnExisting::Skip =>
             {
                 self.skip(dir, entry, Skip::Exists);
                 return Ok(None);
@@ -352,7 +396,8 @@ impl Run<'_> {
         Ok(Some(Put { replaced: occupied, backup }))
     }
 
-    /// Whether a backup is to be made of what took the name after it was found free: the backup of another file, or, if the copy itself is one, another copy.
+    /// Whether a backup is to be made of what took the name after it was found free: the backup of
+    /// another file, or, if the copy itself is one, another copy.
     fn has_become_occupied(&self, dir: &OpenDir, entry: &Admitted) -> io::Result<bool> {
         let Options { existing, .. } = self.options;
         if existing.backup.is_none() || dir.fresh {
@@ -362,7 +407,9 @@ impl Run<'_> {
             Spot { is_backup: true, .. } => self.is_copy(dir, entry.target_name()),
             Spot { may_replace: false, .. } => {
                 let stands = fs::stat_at(&*dir.target, entry.target_name())?;
-                Ok(stands.is_some_and(|stands| existing.replaces_all() || self.made.has_backed_up(&stands)))
+                Ok(stands.is_some_and(|stands| {
+                    existing.replaces_all() || self.made.has_backed_up(&stands)
+                }))
             }
             _ => Ok(false),
         }
@@ -370,13 +417,17 @@ impl Run<'_> {
 
     /// Whether a copy is to be remembered.
     fn could_be_overwritten(&self, dir: &Dir, name: &OsStr) -> bool {
-        dir.parent().is_none() || self.options.existing.backup.as_ref().is_some_and(|backup| backup.may_be(name))
+        dir.parent().is_none()
+            || self.options.existing.backup.as_ref().is_some_and(|backup| backup.may_be(name))
     }
 
-    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a backup of this run: no backup takes its place.
+    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a
+    /// backup of this run: no backup takes its place.
     fn is_copy(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
         let Some(stands) = fs::stat_at(&*dir.target, name)? else { return Ok(false) };
-        Ok(self.made.has(&stands) || self.made.has_backed_up(&stands) || self.is_on_record(dir, name)?)
+        Ok(self.made.has(&stands)
+            || self.made.has_backed_up(&stands)
+            || self.is_on_record(dir, name)?)
     }
 
     /// Reports what is left alone.
@@ -415,7 +466,10 @@ impl Made {
     }
 
     fn add(&self, stat: Option<&Stat>) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).extend(stat.map(|stat| (stat.st_dev, stat.st_ino)));
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(stat.map(|stat| (stat.st_dev, stat.st_ino)));
     }
 
     fn back_up(&self, stat: Option<&Stat>) {
@@ -424,7 +478,10 @@ impl Made {
     }
 
     fn has_backed_up(&self, stat: &Stat) -> bool {
-        self.backed_up.lock().unwrap_or_else(PoisonError::into_inner).contains(&(stat.st_dev, stat.st_ino))
+        self.backed_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&(stat.st_dev, stat.st_ino))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -432,7 +489,10 @@ impl Made {
     }
 
     fn has(&self, stat: &Stat) -> bool {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).contains(&(stat.st_dev, stat.st_ino))
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&(stat.st_dev, stat.st_ino))
     }
 
     /// False if the name is planned already.

@@ -1,4 +1,5 @@
-//! One file from opening to the moment before its fsync: a small one by plain writes of what was read plainly or with its neighbours, a big one through the pipeline.
+//! One file from opening to the moment before its fsync: a small one by plain writes of what was
+//! read plainly or with its neighbours, a big one through the pipeline.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,13 +41,15 @@ impl Source {
         self.stat.st_size as u64
     }
 
-    /// Whether size, modification time and change time are what they were when it was opened. A name more or less changes the last one too: the copy takes one from it where it
-    /// replaces what was a name of this file.
+    /// Whether size, modification time and change time are what they were when it was opened. A
+    /// name more or less changes the last one too: the copy takes one from it where it replaces
+    /// what was a name of this file.
     pub fn is_unchanged(&self) -> io::Result<bool> {
         let (now, then) = (fs::stat(&*self.file)?, &self.stat);
         let written = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
         let changed = |s: &Stat| (s.st_ctime, s.st_ctime_nsec);
-        Ok(written(&now) == written(then) && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink))
+        Ok(written(&now) == written(then)
+            && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink))
     }
 }
 
@@ -92,7 +95,8 @@ impl Run<'_> {
         let error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let open = if entry.followed { fs::open_to_read_behind } else { fs::open_to_read };
         let file = open(&dir.source, &entry.name).map_err(|cause| match cause.raw_os_error() {
-            // The listing said that it is a file; a link is never followed, and a socket or a device without a driver has nothing to read.
+            // The listing said that it is a file; a link is never followed, and a socket or a
+            // device without a driver has nothing to read.
             Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => error("open", Cause::Swapped),
             _ => error("open", cause.into()),
         })?;
@@ -106,7 +110,13 @@ impl Run<'_> {
     }
 
     /// Whether an open file is the one that the listing named.
-    pub fn is_as_listed(&self, dir: &OpenDir, entry: &Entry, file: &OwnedFd, stat: &Stat) -> Result<bool> {
+    pub fn is_as_listed(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        file: &OwnedFd,
+        stat: &Stat,
+    ) -> Result<bool> {
         let Some(ino) = entry.ino else { return Ok(true) };
         fs::is_as_listed(&dir.source, file, stat, ino)
             .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))
@@ -141,23 +151,40 @@ impl Run<'_> {
         match filled {
             Ok((moved, cloned_bytes, road)) => {
                 let (from, to) = (Node::open(&source.file), Node::open(target.file()));
-                let kept =
-                    self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: false });
+                let kept = self.keep(
+                    dir,
+                    entry,
+                    &Metadata { source: from, stat: &source.stat, target: to, existed: false },
+                );
                 // What says 0 and holds something, as in /proc, is as large as what was read of it.
-                let size_bytes = if source.size_bytes() == 0 { moved.bytes() } else { source.size_bytes() };
+                let size_bytes =
+                    if source.size_bytes() == 0 { moved.bytes() } else { source.size_bytes() };
                 let in_parts = parts.is_some();
                 let source = source.stat;
-                Ok(Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, in_parts })
+                Ok(Filled {
+                    target,
+                    moved,
+                    cloned_bytes,
+                    size_bytes,
+                    road,
+                    begun,
+                    source,
+                    kept,
+                    in_parts,
+                })
             }
             Err(mut error) => {
                 if error.errno() == Some(libc::ENOSPC) {
-                    error.cause = self
-                        .no_space(source, target.file())
-                        .map_err(|cause| Error::new("stat", dir.target_path(entry.target_name()), cause))?;
+                    error.cause = self.no_space(source, target.file()).map_err(|cause| {
+                        Error::new("stat", dir.target_path(entry.target_name()), cause)
+                    })?;
                 }
                 let worth = parts.as_ref().filter(|parts| parts.are_worth_keeping(&error));
                 let stays = worth.is_some();
-                Totals::add(&self.totals.left_bytes, worth.map_or(0, |parts| parts.reached_bytes(source)));
+                Totals::add(
+                    &self.totals.left_bytes,
+                    worth.map_or(0, |parts| parts.reached_bytes(source)),
+                );
                 self.drop_target(dir, entry, target, stays);
                 Err(error)
             }
@@ -168,8 +195,11 @@ impl Run<'_> {
     fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
         let allocated_bytes = |stat: &Stat| (stat.st_blocks as u64) * 512;
         let size_bytes = source.stat.st_size as u64;
-        let needed_bytes =
-            if self.is_sparse(&source.stat) { size_bytes.min(allocated_bytes(&source.stat)) } else { size_bytes };
+        let needed_bytes = if self.is_sparse(&source.stat) {
+            size_bytes.min(allocated_bytes(&source.stat))
+        } else {
+            size_bytes
+        };
         let left_bytes = fs::free_bytes(target)? + allocated_bytes(&fs::stat(target)?);
         Ok(Cause::NoSpace { needed_bytes, left_bytes })
     }
@@ -206,7 +236,8 @@ impl Run<'_> {
     /// The lane in which a small source is read. What may be cloned need not be read at all.
     pub fn small_lane(&self, dir: &OpenDir, source: &Source) -> Lane {
         let Options { direct, make, .. } = self.options;
-        let merges = self.pipeline.merges() && *make != Make::Attributes && !self.may_clone(dir, source);
+        let merges =
+            self.pipeline.merges() && *make != Make::Attributes && !self.may_clone(dir, source);
         road::small_source_lane(*direct, merges, &source.file, source.size_bytes())
     }
 
@@ -260,25 +291,43 @@ impl Run<'_> {
     ) -> Result<(Moved, Road)> {
         let error = |failure| self.data_error(dir, entry, failure);
         let (size_bytes, sparse) = (source.size_bytes(), self.is_sparse(&source.stat));
-        let read = if fill == Fill::Copy { &source.file } else { self.hashed_of_clone(source, target) };
+        let read =
+            if fill == Fill::Copy { &source.file } else { self.hashed_of_clone(source, target) };
         let lanes = self.lanes(read, target.file(), size_bytes).map_err(error)?;
         if let Some(parts) = &mut parts {
             self.prove_parts(dir, entry, source, target.file(), lanes[1], parts)?;
         }
         let files = [&**read, &**target.file()];
-        let (moved, [from, to]) = road::or_buffered(self.options.direct, files, lanes, |&[from, to]| {
-            let moving = Moving { source, read, target: (fill == Fill::Copy).then_some(target), from, to, sparse };
-            let moved = self.move_big(&moving, parts.as_deref_mut())?;
-            let cut = cut(target.file(), size_bytes);
-            cut.map_err(|cause| Failure { op: "set the size of", offset_bytes: 0, cause: cause.into() })?;
-            Ok(moved)
-        })
-        .map_err(error)?;
+        let (moved, [from, to]) =
+            road::or_buffered(self.options.direct, files, lanes, |&[from, to]| {
+                let moving = Moving {
+                    source,
+                    read,
+                    target: (fill == Fill::Copy).then_some(target),
+                    from,
+                    to,
+                    sparse,
+                };
+                let moved = self.move_big(&moving, parts.as_deref_mut())?;
+                let cut = cut(target.file(), size_bytes);
+                cut.map_err(|cause| Failure {
+                    op: "set the size of",
+                    offset_bytes: 0,
+                    cause: cause.into(),
+                })?;
+                Ok(moved)
+            })
+            .map_err(error)?;
         Ok((moved, Road { read: from.way, write: to.way }))
     }
 
     /// The lanes of source and destination.
-    fn lanes(&self, source: &OwnedFd, target: &OwnedFd, size_bytes: u64) -> std::result::Result<[Lane; 2], Failure> {
+    fn lanes(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        size_bytes: u64,
+    ) -> std::result::Result<[Lane; 2], Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
         let failed = |op| move |cause| Failure { op, offset_bytes: 0, cause };
         Ok([
@@ -287,22 +336,31 @@ impl Run<'_> {
         ])
     }
 
-    fn move_big(&self, moving: &Moving<'_>, parts: Option<&mut Parts<'_>>) -> std::result::Result<Moved, Failure> {
-        let failed = |op| move |cause: io::Error| Failure { op, offset_bytes: 0, cause: cause.into() };
+    fn move_big(
+        &self,
+        moving: &Moving<'_>,
+        parts: Option<&mut Parts<'_>>,
+    ) -> std::result::Result<Moved, Failure> {
+        let failed =
+            |op| move |cause: io::Error| Failure { op, offset_bytes: 0, cause: cause.into() };
         let &Moving { source, read, target, from, to, sparse } = moving;
         if let Some(target) = target {
-            self.allocate(target, source.size_bytes(), to, sparse).map_err(failed("allocate space for"))?;
+            self.allocate(target, source.size_bytes(), to, sparse)
+                .map_err(failed("allocate space for"))?;
         }
         let shape = self.shape(source, from, to).map_err(failed("seek in"))?;
         let transfer = |shape| Transfer {
             source: Side { file: Arc::clone(read), direct: from.is_direct() },
-            target: target.map(|target| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
+            target: target
+                .map(|target| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
             shape,
             progress: Progress::Handled(Arc::clone(&source.handled_bytes)),
         };
         match (parts, target) {
             (Some(parts), Some(target)) => {
-                self.move_parts(target.file(), parts, shape.block_count(), |blocks| transfer(shape.part(blocks)))
+                self.move_parts(target.file(), parts, shape.block_count(), |blocks| {
+                    transfer(shape.part(blocks))
+                })
             }
             _ if sparse && self.is_vast(source).map_err(failed("seek in"))? => {
                 self.move_stretches(read, &shape, transfer)
@@ -314,13 +372,16 @@ impl Run<'_> {
     /// What is said of a failure in moving a file's data.
     pub fn data_error(&self, dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
         let path = match failure.op {
-            "write" | "fsync" | "allocate space for" | "set the size of" => dir.target_path(entry.target_name()),
+            "write" | "fsync" | "allocate space for" | "set the size of" => {
+                dir.target_path(entry.target_name())
+            }
             _ => dir.source_path(&entry.name),
         };
         failure.of(path)
     }
 
-    /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes over none of the blocks in between.
+    /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes
+    /// over none of the blocks in between.
     fn move_stretches(
         &self,
         file: &OwnedFd,
@@ -331,21 +392,36 @@ impl Run<'_> {
         let (mut from, mut written_bytes) = (0, 0);
         while from < size_bytes {
             let data = fs::next_data(file, from);
-            let data = data.map_err(|cause| Failure { op: "seek in", offset_bytes: from, cause: cause.into() })?;
+            let data = data.map_err(|cause| Failure {
+                op: "seek in",
+                offset_bytes: from,
+                cause: cause.into(),
+            })?;
             let Some((start, end)) = data.filter(|&(start, _)| start < size_bytes) else { break };
             let blocks = start / block_bytes..end.min(size_bytes).div_ceil(block_bytes);
             from = blocks.end * block_bytes;
             let stretch = Shape { blocks: Some(blocks), ..shape.part(0..0) };
-            let transfer = Transfer { progress: Progress::Nothing, ..transfer(Shape { hash: Hashing::No, ..stretch }) };
+            let transfer = Transfer {
+                progress: Progress::Nothing,
+                ..transfer(Shape { hash: Hashing::No, ..stretch })
+            };
             written_bytes += self.pipeline.transfer(transfer)?.written_bytes;
         }
-        Ok(Moved { whole: true, written_bytes, hole_bytes: size_bytes - written_bytes, ..Moved::default() })
+        Ok(Moved {
+            whole: true,
+            written_bytes,
+            hole_bytes: size_bytes - written_bytes,
+            ..Moved::default()
+        })
     }
 
-    /// Whether a file has more blocks than can be gone over one by one, and says truly where its data is.
+    /// Whether a file has more blocks than can be gone over one by one, and says truly where its
+    /// data is.
     fn is_vast(&self, source: &Source) -> io::Result<bool> {
         let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
-        Ok(!self.options.hash && blocks > road::BLOCKS_MAX && fs::holes_are_believed(&*source.file)?)
+        Ok(!self.options.hash
+            && blocks > road::BLOCKS_MAX
+            && fs::holes_are_believed(&*source.file)?)
     }
 
     fn is_sparse(&self, stat: &Stat) -> bool {
@@ -357,8 +433,9 @@ impl Run<'_> {
         }
     }
 
-    /// Sets the size first, so that no write extends the file, and takes the space, so that a full disk is known
-    /// before a byte is moved. The size is rounded up to what direct writes need; it is cut in the end.
+    /// Sets the size first, so that no write extends the file, and takes the space, so that a full
+    /// disk is known before a byte is moved. The size is rounded up to what direct writes need; it
+    /// is cut in the end.
     fn allocate(&self, target: &Target, size_bytes: u64, to: Lane, sparse: bool) -> io::Result<()> {
         let file = &**target.file();
         // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
@@ -394,5 +471,9 @@ impl Run<'_> {
 
 /// Gives a file its exact size, after it was allocated in whole blocks.
 pub fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
-    if fs::stat(file)?.st_size as u64 == size_bytes { Ok(()) } else { fs::set_size(file, size_bytes) }
+    if fs::stat(file)?.st_size as u64 == size_bytes {
+        Ok(())
+    } else {
+        fs::set_size(file, size_bytes)
+    }
 }

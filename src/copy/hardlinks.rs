@@ -1,7 +1,9 @@
-//! Which source files have several names, and what became of the first that was met. Pure: it makes no link itself.
+//! Which source files have several names, and what became of the first that was met. Pure: it makes
+//! no link itself.
 //!
-//! A file that is met again while its first name is in the making waits in the table, so that no worker does: whoever publishes the first
-//! name links the others to it. A first name that fails hands its role to the next.
+//! A file that is met again while its first name is in the making waits in the table, so that no
+//! worker does: whoever publishes the first name links the others to it. A first name that fails
+//! hands its role to the next.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -40,7 +42,8 @@ pub struct Waiting {
     pub entry: Admitted,
 }
 
-/// The right and the duty to make the first name of a copy: it ends in [`HardLinks::made`] or [`HardLinks::failed`].
+/// The right and the duty to make the first name of a copy: it ends in [`HardLinks::made`] or
+/// [`HardLinks::failed`].
 #[must_use]
 pub struct Claim {
     key: Key,
@@ -77,10 +80,20 @@ impl HardLinks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name was met whose file answered `stat`. With `by_links`, symbolic links may lead to the file as well, so that its names cannot be counted. Unless it
-    /// `is_first`, another one has to be the first name, and this one waits for it, or until [`unclaimed`](Self::unclaimed) gives it up.
-    pub fn meet(&self, stat: &Stat, by_links: bool, is_first: bool, dir: &Arc<Dir>, entry: Admitted) -> Met {
-        let others = if by_links { u64::MAX } else { u64::from(stat.st_nlink as u32).saturating_sub(1) };
+    /// A name was met whose file answered `stat`. With `by_links`, symbolic links may lead to the
+    /// file as well, so that its names cannot be counted. Unless it `is_first`, another one has to
+    /// be the first name, and this one waits for it, or until [`unclaimed`](Self::unclaimed) gives
+    /// it up.
+    pub fn meet(
+        &self,
+        stat: &Stat,
+        by_links: bool,
+        is_first: bool,
+        dir: &Arc<Dir>,
+        entry: Admitted,
+    ) -> Met {
+        let others =
+            if by_links { u64::MAX } else { u64::from(stat.st_nlink as u32).saturating_sub(1) };
         if others == 0 {
             return Met::Copy(entry, None);
         }
@@ -130,7 +143,8 @@ impl HardLinks {
         waiting
     }
 
-    /// The first name could not be made; the next one that waits has the claim now. The caller sees to it.
+    /// The first name could not be made; the next one that waits has the claim now. The caller sees
+    /// to it.
     pub fn failed(&self, claim: Claim) -> Option<(Waiting, Claim)> {
         let mut table = self.lock();
         if let Some(State::Making(waiting)) = table.get_mut(&claim.key)
@@ -145,7 +159,8 @@ impl HardLinks {
 }
 
 impl HardLinks {
-    /// Of each source whose first name was never met, the name that is to be the first instead. The caller sees to it.
+    /// Of each source whose first name was never met, the name that is to be the first instead. The
+    /// caller sees to it.
     pub fn unclaimed(&self) -> Vec<(Waiting, Claim)> {
         let mut found = Vec::new();
         for (&key, state) in self.lock().iter_mut() {
@@ -212,7 +227,10 @@ mod tests {
         };
         assert!(matches!(table.meet(&stat, false, true, &dir, entry("2")), Met::Waits));
         let waiting = table.made(claim, &original(&dir));
-        assert_eq!(waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(
+            waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(),
+            ["2"]
+        );
         assert!(!dir.release(), "a name that waits holds its directory");
         for name in ["3", "4"] {
             assert!(matches!(table.meet(&stat, false, true, &dir, entry(name)), Met::Link(..)));
@@ -265,7 +283,10 @@ mod tests {
         assert_eq!(next.entry.name, "3");
         assert!(table.unclaimed().is_empty());
         let waiting = table.made(claim, &original(&dir));
-        assert_eq!(waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(
+            waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(),
+            ["2"]
+        );
     }
 
     #[test]

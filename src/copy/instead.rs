@@ -24,9 +24,11 @@ pub enum Make {
     Copy,
     /// A hard link to the source.
     HardLink,
-    /// A symbolic link to the source, whose path has to be absolute unless the link is in the working directory.
+    /// A symbolic link to the source, whose path has to be absolute unless the link is in the
+    /// working directory.
     SymbolicLink,
-    /// Nothing: what stands there is compared, and mended with [`Options::repair`](super::Options::repair).
+    /// Nothing: what stands there is compared, and mended with
+    /// [`Options::repair`](super::Options::repair).
     Nothing,
     /// Attributes: an existing file keeps its data, a new one is empty.
     Attributes,
@@ -35,7 +37,8 @@ pub enum Make {
 impl Run<'_> {
     /// Makes a link to the source.
     pub fn link_instead(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
-        let source_error = |op, cause: io::Error| Error::new(op, dir.source_path(&entry.name), cause);
+        let source_error =
+            |op, cause: io::Error| Error::new(op, dir.source_path(&entry.name), cause);
         let open = if entry.followed { fs::open_path_behind } else { fs::open_path };
         let source = open(&dir.source, &entry.name).map_err(|cause| source_error("open", cause))?;
         let stat = fs::stat(&source).map_err(|cause| source_error("stat", cause))?;
@@ -44,12 +47,19 @@ impl Run<'_> {
             _ if self.options.dry_run => Some(Put::of(&entry)),
             Make::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
             _ => self.put(dir, &entry, "create hard link", |may_replace| {
-                target::publish_hard_link(&source, &dir.target, entry.target_name(), may_replace, None)
+                target::publish_hard_link(
+                    &source,
+                    &dir.target,
+                    entry.target_name(),
+                    may_replace,
+                    None,
+                )
             })?,
         };
         if let Some(put) = put {
             Totals::add(&self.totals.links, 1);
-            let kind = if self.options.make == Make::SymbolicLink { "symbolic link" } else { "hard link" };
+            let kind =
+                if self.options.make == Make::SymbolicLink { "symbolic link" } else { "hard link" };
             self.report_made(kind, dir, &entry, put);
         }
         Ok(())
@@ -73,7 +83,11 @@ impl Run<'_> {
             let (own, mut stat) = (fs::stat(&made)?, *source);
             (stat.st_mode, stat.st_uid, stat.st_gid) = (own.st_mode, own.st_uid, own.st_gid);
             let node = Node::path_only(&made);
-            self.keep(dir, entry, &Metadata { source: node, stat: &stat, target: node, existed: false });
+            self.keep(
+                dir,
+                entry,
+                &Metadata { source: node, stat: &stat, target: node, existed: false },
+            );
             Ok(())
         };
         self.put(dir, entry, "create symbolic link", |may_replace| {
@@ -81,7 +95,8 @@ impl Run<'_> {
         })
     }
 
-    /// Gives the attributes of the source to the file that stands at the name, if that is all there is to do: it stays otherwise as it is.
+    /// Gives the attributes of the source to the file that stands at the name, if that is all there
+    /// is to do: it stays otherwise as it is.
     pub fn copy_attributes(&self, dir: &OpenDir, entry: &Admitted, source: &Source) -> Result<()> {
         if self.options.dry_run {
             self.report_made("attributes", dir, entry, Put::of(entry));
@@ -101,7 +116,11 @@ impl Run<'_> {
             return Err(Error::new("set attributes of", dir.target_path(name), Cause::Swapped));
         }
         let (from, to) = (Node::open(&source.file), Node::open(&file));
-        self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: true });
+        self.keep(
+            dir,
+            entry,
+            &Metadata { source: from, stat: &source.stat, target: to, existed: true },
+        );
         for synced in self.sync(dir, vec![Arc::new(file)]) {
             synced.map_err(|cause| error("fsync", cause))?;
         }

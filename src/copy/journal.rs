@@ -9,11 +9,14 @@
 //!          3 · name (16) · first block (u64) · leaves (32 each)                               reached
 //! ```
 //!
-//! A frame is what is written at once. A seal is BLAKE3 under the journal's key over the seal before it and what it seals, so that a frame that is torn, changed, moved or missing is
-//! noticed, and nothing of it or behind it is believed. The key stands in the file: it keeps two journals apart, and keeps nobody out who may write
-//! the file. Such a one can have the contents of the destination as well, and no record makes a copy touch anything outside of it.
+//! A frame is what is written at once. A seal is BLAKE3 under the journal's key over the seal
+//! before it and what it seals, so that a frame that is torn, changed, moved or missing is noticed,
+//! and nothing of it or behind it is believed. The key stands in the file: it keeps two journals
+//! apart, and keeps nobody out who may write the file. Such a one can have the contents of the
+//! destination as well, and no record makes a copy touch anything outside of it.
 //!
-//! Paths of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them. Numbers are little-endian.
+//! Paths of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them.
+//! Numbers are little-endian.
 
 use std::io::{self, Read};
 
@@ -25,7 +28,8 @@ const MAGIC: [u8; 16] = *b"aiocp journal 2\n";
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
 
-/// Longer frames are none: the longest path and the leaves of a part have room in it, and reading takes no more memory than this.
+/// Longer frames are none: the longest path and the leaves of a part have room in it, and reading
+/// takes no more memory than this.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
 
 /// What the record of a finished file takes at most, its length included.
@@ -34,8 +38,10 @@ pub const FINISHED_BYTES_MAX: usize = 4 + 1 + 16 + 2 * STATE_BYTES + 2 + 32;
 /// The bytes of a [`State`].
 pub const STATE_BYTES: usize = 52;
 
-/// What stat(2) says of a file, as far as it changes when anybody changes the file: first what writing changes, then what chmod(2) and chown(2) do, and last the change time, which
-/// a further name changes as well. So a prefix of it is what has to be the same where something else may have become another.
+/// What stat(2) says of a file, as far as it changes when anybody changes the file: first what
+/// writing changes, then what chmod(2) and chown(2) do, and last the change time, which a further
+/// name changes as well. So a prefix of it is what has to be the same where something else may have
+/// become another.
 pub type State = [u8; STATE_BYTES];
 
 /// A path, or a seal.
@@ -66,7 +72,8 @@ pub struct Finished {
     pub target: State,
     /// What may yet become of the destination.
     pub standing: Standing,
-    /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and nothing else.
+    /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and
+    /// nothing else.
     pub kept: bool,
     /// A regular file's hash.
     pub hash: Option<Hash>,
@@ -144,8 +151,10 @@ impl Chain {
         {
             return Err(Unusable::OtherVersion);
         }
-        let key = header.get(16..48).and_then(|key| key.try_into().ok()).ok_or(Unusable::Damaged)?;
-        let stored: &Binding = header.get(48..80).and_then(|bytes| bytes.try_into().ok()).ok_or(Unusable::Damaged)?;
+        let key =
+            header.get(16..48).and_then(|key| key.try_into().ok()).ok_or(Unusable::Damaged)?;
+        let stored: &Binding =
+            header.get(48..80).and_then(|bytes| bytes.try_into().ok()).ok_or(Unusable::Damaged)?;
         let (chain, expected) = Self::begin(key, stored);
         match header {
             _ if header != expected => Err(Unusable::Damaged),
@@ -174,7 +183,8 @@ impl Chain {
         out.extend_from_slice(&self.last);
     }
 
-    /// Reads the next frame of `journal`, of which `left_bytes` are left. Nothing at the end, and nothing from the first byte on that is not what was written.
+    /// Reads the next frame of `journal`, of which `left_bytes` are left. Nothing at the end, and
+    /// nothing from the first byte on that is not what was written.
     pub fn next(&mut self, journal: &mut impl Read, left_bytes: u64) -> io::Result<Option<Frame>> {
         const AROUND_BYTES: u64 = 4 + 16;
         if left_bytes < AROUND_BYTES {
@@ -217,10 +227,13 @@ impl Frame {
 }
 
 fn length(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len()).expect("what is written at once is far smaller than 4 GiB").to_le_bytes()
+    u32::try_from(bytes.len())
+        .expect("what is written at once is far smaller than 4 GiB")
+        .to_le_bytes()
 }
 
-/// The records of a frame, with their places in it, and nothing from the first on that is none of ours.
+/// The records of a frame, with their places in it, and nothing from the first on that is none of
+/// ours.
 fn records(payload: &[u8]) -> impl Iterator<Item = Option<(u64, Record)>> {
     let mut rest = payload;
     std::iter::from_fn(move || {
@@ -263,7 +276,8 @@ impl Record {
                 [&[1][..], name, source, target, &[*standing as u8, u8::from(*kept)], hash].concat()
             }
             Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
-                [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path].concat()
+                [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path]
+                    .concat()
             }
             Self::Reached(Reached { name, first_block, leaves }) => {
                 [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
@@ -278,21 +292,31 @@ impl Record {
         let name = take(&mut body)?;
         match kind {
             1 => {
-                let (source, target, [standing, kept]) = (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let (source, target, [standing, kept]) =
+                    (take(&mut body)?, take(&mut body)?, take(&mut body)?);
                 let standing = *Standing::ALL.get(usize::from(standing))?;
                 let kept = [false, true].get(usize::from(kept)).copied()?;
                 let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
-                body.is_empty().then_some(Self::Finished(Finished { name, source, target, standing, kept, hash }))
+                body.is_empty().then_some(Self::Finished(Finished {
+                    name,
+                    source,
+                    target,
+                    standing,
+                    kept,
+                    hash,
+                }))
             }
             2 => {
                 let source = take(&mut body)?;
-                let (ino, block_bytes) = (u64::from_le_bytes(take(&mut body)?), u64::from_le_bytes(take(&mut body)?));
+                let (ino, block_bytes) =
+                    (u64::from_le_bytes(take(&mut body)?), u64::from_le_bytes(take(&mut body)?));
                 Some(Self::Begun(Begun { name, source, ino, block_bytes, path: body.to_vec() }))
             }
             3 => {
                 let first_block = u64::from_le_bytes(take(&mut body)?);
                 let (leaves, rest) = body.as_chunks();
-                rest.is_empty().then(|| Self::Reached(Reached { name, first_block, leaves: leaves.to_vec() }))
+                rest.is_empty()
+                    .then(|| Self::Reached(Reached { name, first_block, leaves: leaves.to_vec() }))
             }
             _ => None,
         }
@@ -378,9 +402,16 @@ mod tests {
         for cut in 0..bytes.len() {
             match read(&bytes[..cut]) {
                 Ok((found, end)) => {
-                    assert!(found == records()[..found.len()] && end <= cut && found.len() < records().len(), "{cut}")
+                    assert!(
+                        found == records()[..found.len()]
+                            && end <= cut
+                            && found.len() < records().len(),
+                        "{cut}"
+                    )
                 }
-                Err(why) => assert!(cut < HEADER_BYTES && why == Unusable::Damaged, "{cut}: {why:?}"),
+                Err(why) => {
+                    assert!(cut < HEADER_BYTES && why == Unusable::Damaged, "{cut}: {why:?}")
+                }
             }
         }
     }
@@ -392,8 +423,13 @@ mod tests {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             match read(&changed) {
-                Ok((found, end)) => assert!(found == records()[..found.len()] && end <= bit / 8, "bit {bit}"),
-                Err(why) => assert!(bit / 8 < HEADER_BYTES && why != Unusable::OtherTrees, "bit {bit}: {why:?}"),
+                Ok((found, end)) => {
+                    assert!(found == records()[..found.len()] && end <= bit / 8, "bit {bit}")
+                }
+                Err(why) => assert!(
+                    bit / 8 < HEADER_BYTES && why != Unusable::OtherTrees,
+                    "bit {bit}: {why:?}"
+                ),
             }
         }
     }
@@ -418,7 +454,8 @@ mod tests {
         let bodies: [&[u8]; 4] = [&[9; 40], &[1, 0, 0, 0, 9], &[255; 4], &[0; 3]];
         for payload in bodies {
             let len = length(payload);
-            let forged = [&len[..], payload, &seal(&[7; 32], &chain.last, &[&len, payload])].concat();
+            let forged =
+                [&len[..], payload, &seal(&[7; 32], &chain.last, &[&len, payload])].concat();
             let forged = [&bytes[..], &forged].concat();
             assert_eq!(read(&forged), Ok((records()[..1].to_vec(), whole)), "{payload:?}");
         }

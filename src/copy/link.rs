@@ -63,7 +63,13 @@ impl Run<'_> {
         }
     }
 
-    fn make_claimed_link(&self, dir: &OpenDir, entry: Admitted, source: &Unread, claim: Option<Claim>) {
+    fn make_claimed_link(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        source: &Unread,
+        claim: Option<Claim>,
+    ) {
         let made = match self.options.dry_run {
             true => Ok(Some(MadeLink { identity: (0, 0), kept: true, put: Put::of(&entry) })),
             false => self.make_link(dir, &entry, source),
@@ -72,7 +78,11 @@ impl Run<'_> {
             Ok(None) => self.pass_on(claim),
             Ok(Some(MadeLink { identity, kept, put })) => {
                 self.report_made(entry.kind.name(), dir, &entry, put);
-                let counted = if entry.kind == EntryKind::Link { &self.totals.links } else { &self.totals.specials };
+                let counted = if entry.kind == EntryKind::Link {
+                    &self.totals.links
+                } else {
+                    &self.totals.specials
+                };
                 Totals::add(counted, 1);
                 let name = entry.target_name().to_owned();
                 self.keep_claim(claim, || Original {
@@ -106,7 +116,12 @@ impl Run<'_> {
     }
 
     /// Makes the copy; nothing if something that stays took its name.
-    fn make_link(&self, dir: &OpenDir, entry: &Admitted, source: &Unread) -> Result<Option<MadeLink>> {
+    fn make_link(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &Unread,
+    ) -> Result<Option<MadeLink>> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let stat = &source.stat;
         let recipe = match FileType::from_raw_mode(stat.st_mode) {
@@ -119,7 +134,9 @@ impl Run<'_> {
         let make = |name: &OsStr| match &recipe {
             Recipe::Link(contents) => symlinkat(contents.as_c_str(), &dir.target, name),
             // Nobody else may open it until it has its owner and its mode.
-            Recipe::Special(kind, device) => mknodat(&dir.target, name, *kind, Mode::RUSR | Mode::WUSR, *device),
+            Recipe::Special(kind, device) => {
+                mknodat(&dir.target, name, *kind, Mode::RUSR | Mode::WUSR, *device)
+            }
         };
         let (mut identity, mut kept) = ((0, 0), false);
         let prepare = |name: &OsStr| {
@@ -138,7 +155,14 @@ impl Run<'_> {
         let op = if entry.kind == EntryKind::Link { "create link" } else { "create special file" };
         let temporary = self.temporary_name(entry);
         let put = self.put(dir, entry, op, |may_replace| {
-            target::publish_made(&dir.target, entry.target_name(), may_replace, temporary.as_deref(), make, prepare)
+            target::publish_made(
+                &dir.target,
+                entry.target_name(),
+                may_replace,
+                temporary.as_deref(),
+                make,
+                prepare,
+            )
         })?;
         if put.is_some() {
             self.record_alone(dir, entry, (stat, kept), None);
@@ -147,7 +171,8 @@ impl Run<'_> {
     }
 }
 
-/// Whether what was found can be what was just made from `source`: of the same kind, and under no other name.
+/// Whether what was found can be what was just made from `source`: of the same kind, and under no
+/// other name.
 fn is_ours(found: &Stat, source: &Stat) -> bool {
     let kind = |stat: &Stat| FileType::from_raw_mode(stat.st_mode);
     kind(found) == kind(source) && found.st_rdev == source.st_rdev && found.st_nlink == 1

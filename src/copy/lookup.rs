@@ -10,7 +10,8 @@ use super::journal::FINISHED_BYTES_MAX;
 pub struct Index {
     /// The keys, sorted, with the places.
     entries: Vec<(u64, u64)>,
-    /// Where in `entries` the keys of each bucket begin, and at last where they end. Keys are evenly distributed, and the buckets stretches of their range.
+    /// Where in `entries` the keys of each bucket begin, and at last where they end. Keys are
+    /// evenly distributed, and the buckets stretches of their range.
     starts: Vec<u32>,
 }
 
@@ -46,12 +47,14 @@ impl Index {
     }
 }
 
-/// The stretch of the keys' range in which a key lies: of 4 buckets, the key 0x8000_0000_0000_0000 is in bucket 2.
+/// The stretch of the keys' range in which a key lies: of 4 buckets, the key 0x8000_0000_0000_0000
+/// is in bucket 2.
 fn bucket_of(key: u64, buckets: usize) -> usize {
     ((u128::from(key) * buckets as u128) >> 64) as usize
 }
 
-/// A stretch of the journal in memory. The records of one batch lie together, so that the first that is looked for brings the others with it.
+/// A stretch of the journal in memory. The records of one batch lie together, so that the first
+/// that is looked for brings the others with it.
 pub struct Window {
     start_bytes: u64,
     bytes: Vec<u8>,
@@ -69,16 +72,23 @@ impl Window {
         Self { len_bytes: 2 * 64 * FINISHED_BYTES_MAX, ..Self::narrow() }
     }
 
-    /// What stands in the journal from `at_bytes` on: room for a finished file's record, zeros where the journal ends.
-    pub fn at(&mut self, journal: &OwnedFd, at_bytes: u64) -> io::Result<&[u8; FINISHED_BYTES_MAX]> {
-        let place = at_bytes.checked_sub(self.start_bytes).and_then(|place| usize::try_from(place).ok());
+    /// What stands in the journal from `at_bytes` on: room for a finished file's record, zeros
+    /// where the journal ends.
+    pub fn at(
+        &mut self,
+        journal: &OwnedFd,
+        at_bytes: u64,
+    ) -> io::Result<&[u8; FINISHED_BYTES_MAX]> {
+        let place =
+            at_bytes.checked_sub(self.start_bytes).and_then(|place| usize::try_from(place).ok());
         let is_here = |place: &usize| place.saturating_add(FINISHED_BYTES_MAX) <= self.bytes.len();
         let place = match place.filter(is_here) {
             Some(place) => place,
             None => {
                 // Nothing is here if the reading fails.
                 self.bytes.clear();
-                let start_bytes = at_bytes.saturating_sub((self.len_bytes - FINISHED_BYTES_MAX) as u64 / 2);
+                let start_bytes =
+                    at_bytes.saturating_sub((self.len_bytes - FINISHED_BYTES_MAX) as u64 / 2);
                 self.bytes = read_padded(journal, start_bytes, self.len_bytes)?;
                 self.start_bytes = start_bytes;
                 (at_bytes - start_bytes) as usize
@@ -92,7 +102,9 @@ impl Window {
 fn read_padded(file: &OwnedFd, start_bytes: u64, len_bytes: usize) -> io::Result<Vec<u8>> {
     let (mut bytes, mut done) = (vec![0; len_bytes], 0);
     while done < len_bytes {
-        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes[done..], start_bytes + done as u64))? {
+        match rustix::io::retry_on_intr(|| {
+            rustix::io::pread(file, &mut bytes[done..], start_bytes + done as u64)
+        })? {
             0 => break,
             count => done += count,
         }
@@ -112,12 +124,18 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let count = random.usize(0..300);
             // Some of them several times, and the ends of the range.
-            let keys: Vec<u64> = [0, u64::MAX].into_iter().chain((0..count).map(|_| random.u64(..))).collect();
-            let entries: Vec<(u64, u64)> = (0..count as u64).map(|at| (keys[random.usize(..keys.len())], at)).collect();
+            let keys: Vec<u64> =
+                [0, u64::MAX].into_iter().chain((0..count).map(|_| random.u64(..))).collect();
+            let entries: Vec<(u64, u64)> =
+                (0..count as u64).map(|at| (keys[random.usize(..keys.len())], at)).collect();
             let index = Index::new(entries.clone());
             for &key in keys.iter().chain(&[1, u64::MAX - 1]) {
-                let wanted: Vec<u64> =
-                    entries.iter().rev().filter(|entry| entry.0 == key).map(|entry| entry.1).collect();
+                let wanted: Vec<u64> = entries
+                    .iter()
+                    .rev()
+                    .filter(|entry| entry.0 == key)
+                    .map(|entry| entry.1)
+                    .collect();
                 assert_eq!(index.places(key).collect::<Vec<_>>(), wanted, "seed {seed}");
             }
         }
@@ -136,7 +154,10 @@ mod tests {
             let (mut window, mut random) = (make(), fastrand::Rng::with_seed(1));
             for round in 0..1000 {
                 let at = if round % 2 == 0 { random.usize(..=100_000) } else { round * 100 };
-                assert!(window.at(&file, at as u64).unwrap()[..] == padded[at..at + FINISHED_BYTES_MAX], "byte {at}");
+                assert!(
+                    window.at(&file, at as u64).unwrap()[..] == padded[at..at + FINISHED_BYTES_MAX],
+                    "byte {at}"
+                );
             }
         }
     }

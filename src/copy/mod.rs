@@ -1,5 +1,5 @@
-//! Copying: operands become pairs of open directories, a walker hands out their entries, workers copy the small
-//! ones, and one [pipeline](crate::pipeline) moves the blocks of the big ones.
+//! Copying: operands become pairs of open directories, a walker hands out their entries, workers
+//! copy the small ones, and one [pipeline](crate::pipeline) moves the blocks of the big ones.
 
 mod backup;
 mod blocks;
@@ -99,7 +99,8 @@ pub struct Options {
     pub follow: Follow,
     /// Whether directories on other filesystems than the one above are left empty.
     pub one_file_system: bool,
-    /// Whether the folders in a source's path are made again in the destination, which has to be a directory then.
+    /// Whether the folders in a source's path are made again in the destination, which has to be a
+    /// directory then.
     pub parents: bool,
     /// What is left out.
     pub filter: Filter,
@@ -115,9 +116,11 @@ pub struct Options {
     pub sync: bool,
     /// Whether nothing is made or changed, and the events tell what would be.
     pub dry_run: bool,
-    /// Whether each file is read back from the device before it gets its name. It implies `hash`, and is worth nothing without `sync`.
+    /// Whether each file is read back from the device before it gets its name. It implies `hash`,
+    /// and is worth nothing without `sync`.
     pub verify: bool,
-    /// Whether what differs is written again: more than once with `verify`, and at all with [`Make::Nothing`].
+    /// Whether what differs is written again: more than once with `verify`, and at all with
+    /// [`Make::Nothing`].
     pub repair: bool,
     /// Who moves the blocks.
     pub engine: EngineKind,
@@ -129,7 +132,8 @@ pub struct Options {
     pub rate_bytes_per_s: Option<NonZeroU64>,
     /// Workers, each with one small file or one batch at a time.
     pub threads: usize,
-    /// Whether to go on where an earlier run was interrupted, and to keep a journal for the next. It hashes and syncs, whatever else is asked for, and is of use for copies alone.
+    /// Whether to go on where an earlier run was interrupted, and to keep a journal for the next.
+    /// It hashes and syncs, whatever else is asked for, and is of use for copies alone.
     pub resume: bool,
     /// How many bytes of a big file may have to be copied again after an interruption.
     pub journal_interval_bytes: u64,
@@ -191,7 +195,8 @@ impl Options {
         self
     }
 
-    /// Whether a regular file that is copied to a symbolic link takes the place of what the link leads to.
+    /// Whether a regular file that is copied to a symbolic link takes the place of what the link
+    /// leads to.
     fn writes_through_links(&self) -> bool {
         matches!(self.make, Make::Copy | Make::Attributes) && !self.existing.replaces_links()
     }
@@ -203,20 +208,29 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Removes the journal, if there is one: to be called when everything succeeded, also whatever the caller does with the results. Without it the
-    /// next run with [`Options::resume`] goes on where this one ended.
+    /// Removes the journal, if there is one: to be called when everything succeeded, also whatever
+    /// the caller does with the results. Without it the next run with [`Options::resume`] goes on
+    /// where this one ended.
     pub fn finish(self) -> Result<()> {
         self.journal.map_or(Ok(()), Journal::remove)
     }
 }
 
-/// Copies `operands` and blocks until all is done or `options.stop` was requested, durable unless that was given up, and told to `sink`. A file
-/// that fails does not stop the others; `totals.failed` counts them. The error is for what kept the copy from beginning: threads or descriptors.
-pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &Totals) -> io::Result<Ended> {
+/// Copies `operands` and blocks until all is done or `options.stop` was requested, durable unless
+/// that was given up, and told to `sink`. A file that fails does not stop the others;
+/// `totals.failed` counts them. The error is for what kept the copy from beginning: threads or
+/// descriptors.
+pub fn copy(
+    operands: &Operands,
+    options: &Options,
+    sink: &dyn Sink,
+    totals: &Totals,
+) -> io::Result<Ended> {
     let options = &options.clone().complete();
     // Where no source is there, nothing has a place.
     let resumes = options.resume && !operands.is_empty();
-    let journal = match resumes.then(|| operands.bond(options).and_then(Journal::open)).transpose() {
+    let journal = match resumes.then(|| operands.bond(options).and_then(Journal::open)).transpose()
+    {
         Ok(opened) => opened.map(|(journal, warning)| {
             warning.into_iter().for_each(|warning| sink.event(Event::Warning(warning)));
             journal
@@ -234,7 +248,8 @@ pub fn copy(operands: &Operands, options: &Options, sink: &dyn Sink, totals: &To
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace };
     let told = Once::new();
     let start = || {
-        let tell = |reason: &str| told.call_once(|| sink.event(Event::NoKernelAio(reason.to_owned())));
+        let tell =
+            |reason: &str| told.call_once(|| sink.event(Event::NoKernelAio(reason.to_owned())));
         Pipeline::start(limits, options.engine, traffic.clone(), tell)
     };
     let pipeline = start()?;
@@ -311,14 +326,18 @@ struct Shares {
 }
 
 impl Shares {
-    /// Half for the workers, an eighth for pairs of directories, a sixteenth for those that wait for their sync. With a limit of 1,024 that
-    /// is 7 workers, 64 pairs, and 64 that wait; with 64 it is one worker, which opens 28 files at a time.
+    /// Half for the workers, an eighth for pairs of directories, a sixteenth for those that wait
+    /// for their sync. With a limit of 1,024 that is 7 workers, 64 pairs, and 64 that wait; with 64
+    /// it is one worker, which opens 28 files at a time.
     fn of(limit: Option<u64>, threads: usize, sides: u64) -> Self {
-        // The sources of a batch, all of which may be open at once (with their counterparts where they are compared), a destination, the pair
-        // that they are in, and one for a link's first name.
+        // The sources of a batch, all of which may be open at once (with their counterparts where
+        // they are compared), a destination, the pair that they are in, and one for a link's first
+        // name.
         const OTHERS: u64 = 4;
         let files_per_worker = tree::BATCH_ENTRIES as u64 * sides + OTHERS;
-        let part = |count: u64, max: usize| usize::try_from(count).map_or(max, |count| count.clamp(1, max));
+        let part = |count: u64, max: usize| {
+            usize::try_from(count).map_or(max, |count| count.clamp(1, max))
+        };
         let limit = limit.unwrap_or(u64::MAX);
         Self {
             workers: part(limit / 2 / files_per_worker, threads.max(1)),
@@ -330,7 +349,11 @@ impl Shares {
 }
 
 impl tree::Visitor for Run<'_> {
-    fn counterpart(&self, parent: &tree::OpenDir, target_name: &OsStr) -> Result<Option<Counterpart>> {
+    fn counterpart(
+        &self,
+        parent: &tree::OpenDir,
+        target_name: &OsStr,
+    ) -> Result<Option<Counterpart>> {
         if self.options.dry_run {
             return self.plan_dir(parent, target_name).map(Some);
         }
@@ -354,9 +377,16 @@ impl tree::Visitor for Run<'_> {
         Totals::add(&self.totals.directories, 1);
         Totals::add(&self.totals.made_directories, u64::from(dir.fresh));
         if dir.fresh && self.sink.wants_files() {
-            let (source, target) = (dir.source_path(OsStr::new("")), dir.target_path(OsStr::new("")));
+            let (source, target) =
+                (dir.source_path(OsStr::new("")), dir.target_path(OsStr::new("")));
             let kind = "directory";
-            self.sink.event(Event::Made(report::Made { kind, source, target, replaced: false, backup: None }));
+            self.sink.event(Event::Made(report::Made {
+                kind,
+                source,
+                target,
+                replaced: false,
+                backup: None,
+            }));
         }
     }
 
@@ -380,7 +410,11 @@ impl Run<'_> {
         match rustix::fs::mkdirat(&*parent.target, name, Mode::RWXU) {
             Ok(()) => Ok(Counterpart::Made),
             Err(Errno::EXIST) => Ok(Counterpart::Found),
-            Err(cause) => Err(Error::new("create directory", parent.target_path(name), io::Error::from(cause))),
+            Err(cause) => Err(Error::new(
+                "create directory",
+                parent.target_path(name),
+                io::Error::from(cause),
+            )),
         }
     }
 }

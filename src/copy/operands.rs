@@ -1,5 +1,5 @@
-//! What the user named: which source becomes which destination. Everything that can be refused is refused here, before
-//! anything is touched.
+//! What the user named: which source becomes which destination. Everything that can be refused is
+//! refused here, before anything is touched.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -56,7 +56,8 @@ impl Named {
 
     /// 32 bytes that stand for the name, however it is spelled; also if its folder is missing.
     fn print(&self) -> Result<[u8; 32]> {
-        let folder = canonical(&self.folder).or_else(|error| std::path::absolute(&self.folder).map_err(|_| error))?;
+        let folder = canonical(&self.folder)
+            .or_else(|error| std::path::absolute(&self.folder).map_err(|_| error))?;
         let mut print = blake3::Hasher::new();
         print.update(&(folder.as_os_str().len() as u64).to_le_bytes());
         print.update(folder.as_os_str().as_bytes()).update(self.name.as_bytes());
@@ -88,11 +89,17 @@ pub struct Operands {
 }
 
 impl Operands {
-    /// Looks at sources and destination. Sources that are not copied come back as events beside the rest; a destination
-    /// that cannot take any of them is the error. A directory that an interrupted copy made under its own name is not copied into, but gone on with.
-    pub fn resolve(sources: &[PathBuf], destination: &Destination, options: &Options) -> Result<(Self, Vec<Event>)> {
+    /// Looks at sources and destination. Sources that are not copied come back as events beside the
+    /// rest; a destination that cannot take any of them is the error. A directory that an
+    /// interrupted copy made under its own name is not copied into, but gone on with.
+    pub fn resolve(
+        sources: &[PathBuf],
+        destination: &Destination,
+        options: &Options,
+    ) -> Result<(Self, Vec<Event>)> {
         if let (Destination::Either(path), true) = (destination, options.resume)
-            && let Ok((operands, refused)) = Self::resolve_as(sources, &Destination::Exact(path.clone()), options)
+            && let Ok((operands, refused)) =
+                Self::resolve_as(sources, &Destination::Exact(path.clone()), options)
             && operands.bond(options)?.has_journal()
         {
             return Ok((operands, refused));
@@ -100,15 +107,24 @@ impl Operands {
         Self::resolve_as(sources, destination, options)
     }
 
-    fn resolve_as(sources: &[PathBuf], destination: &Destination, options: &Options) -> Result<(Self, Vec<Event>)> {
+    fn resolve_as(
+        sources: &[PathBuf],
+        destination: &Destination,
+        options: &Options,
+    ) -> Result<(Self, Vec<Event>)> {
         let not_a_directory = |op, path: &PathBuf| {
             let is_there = path.symlink_metadata().is_ok();
-            Err(Error::new(op, path, io::Error::from_raw_os_error(if is_there { libc::ENOTDIR } else { libc::ENOENT })))
+            Err(Error::new(
+                op,
+                path,
+                io::Error::from_raw_os_error(if is_there { libc::ENOTDIR } else { libc::ENOENT }),
+            ))
         };
         let (target, into) = match destination {
             Destination::Exact(path) => (path, false),
             Destination::Directory(path) => {
-                let stat = std::fs::metadata(path).map_err(|cause| Error::new("copy into", path, cause))?;
+                let stat = std::fs::metadata(path)
+                    .map_err(|cause| Error::new("copy into", path, cause))?;
                 if !stat.is_dir() {
                     return not_a_directory("copy into", path);
                 }
@@ -125,7 +141,8 @@ impl Operands {
         if !into && options.parents {
             return not_a_directory("copy with parents into", target);
         }
-        let (mut pairs, mut refused, mut refused_sources) = (Vec::<Pair>::new(), Vec::new(), Vec::new());
+        let (mut pairs, mut refused, mut refused_sources) =
+            (Vec::<Pair>::new(), Vec::new(), Vec::new());
         let mut by_target = HashMap::<PathBuf, Vec<usize>>::new();
         for source in sources {
             let pair = match resolve(source, target, into, options) {
@@ -151,14 +168,17 @@ impl Operands {
         Ok((Self { pairs, refused: refused_sources, base }, refused))
     }
 
-    /// Where a path of a source or of its copy lies below the source; `.` for that itself. Nothing if it lies below neither, and more than one answer if
-    /// source and destination lie in each other.
+    /// Where a path of a source or of its copy lies below the source; `.` for that itself. Nothing
+    /// if it lies below neither, and more than one answer if source and destination lie in each
+    /// other.
     pub fn below_source(&self, path: &Path) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = Vec::new();
         for pair in &self.pairs {
             for root in [pair.source.path(), pair.target.path()] {
                 let below = path.strip_prefix(root);
-                found.extend(below.map(|path| if path.as_os_str().is_empty() { ".".into() } else { path.to_owned() }));
+                found.extend(below.map(|path| {
+                    if path.as_os_str().is_empty() { ".".into() } else { path.to_owned() }
+                }));
             }
         }
         found
@@ -169,8 +189,8 @@ impl Operands {
         self.pairs.is_empty()
     }
 
-    /// Hands everything to the run, one operand after the other. One that goes where an earlier one went waits until that is done, so that
-    /// it finds there what cp would.
+    /// Hands everything to the run, one operand after the other. One that goes where an earlier one
+    /// went waits until that is done, so that it finds there what cp would.
     pub(super) fn walk(&self, run: &Run<'_>) {
         let mut begun = BTreeSet::new();
         for pair in &self.pairs {
@@ -178,7 +198,10 @@ impl Operands {
                 return;
             }
             let path = pair.target.path();
-            let below = begun.range(path.clone()..).next().is_some_and(|known: &PathBuf| known.starts_with(&path));
+            let below = begun
+                .range(path.clone()..)
+                .next()
+                .is_some_and(|known: &PathBuf| known.starts_with(&path));
             if below || path.ancestors().any(|above| begun.contains(above)) {
                 run.queue.drain();
             }
@@ -191,9 +214,12 @@ impl Operands {
 }
 
 impl Operands {
-    /// What a journal of this copy belongs to: the paths of all sources, also of those that are missing today, and of the destination, all without links; the options on
-    /// which it depends what a finished file is; and inodes, but not their devices, whose numbers may be others after a reboot. The source's inode counts where there
-    /// is one source. Of several, one that is back or was exchanged does not make the others unknown; each entry is compared with its record anyway.
+    /// What a journal of this copy belongs to: the paths of all sources, also of those that are
+    /// missing today, and of the destination, all without links; the options on which it depends
+    /// what a finished file is; and inodes, but not their devices, whose numbers may be others
+    /// after a reboot. The source's inode counts where there is one source. Of several, one that is
+    /// back or was exchanged does not make the others unknown; each entry is compared with its
+    /// record anyway.
     pub(super) fn bond(&self, options: &Options) -> Result<Bond> {
         let refused = self.refused.iter().map(|source| split(source).0);
         let sources = self.pairs.iter().map(|pair| pair.source.clone()).chain(refused);
@@ -224,7 +250,9 @@ impl Operands {
             places = pair.places(pair.anchor());
         }
         let id = id.finalize();
-        binding.update(id.as_bytes()).update(format!("{:?} {}", options.preserve, options.verify).as_bytes());
+        binding
+            .update(id.as_bytes())
+            .update(format!("{:?} {}", options.preserve, options.verify).as_bytes());
         let id = u64::from_be_bytes(*id.as_bytes().first_chunk().expect("a hash has 32 bytes"));
         Ok(Bond { id, binding: *binding.finalize().as_bytes(), places, base: self.base.clone() })
     }
@@ -246,8 +274,8 @@ impl Pair {
         anchor
     }
 
-    /// Where a journal may lie: beside the copy, so that it is no part of it; in it where that is another filesystem, or where nothing may be made
-    /// beside it.
+    /// Where a journal may lie: beside the copy, so that it is no part of it; in it where that is
+    /// another filesystem, or where nothing may be made beside it.
     fn places(&self, anchor: &Path) -> Vec<Place> {
         let is_itself = self.target.name == ".";
         let beside = Place { folder: anchor.to_owned(), is_copied: is_itself };
@@ -256,10 +284,13 @@ impl Pair {
         }
         let inside = Place { folder: self.target.path(), is_copied: true };
         let device = |path: &Path| {
-            std::fs::metadata(if path.as_os_str().is_empty() { Path::new(".") } else { path }).map(|stat| stat.dev())
+            std::fs::metadata(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+                .map(|stat| stat.dev())
         };
         match (device(&inside.folder), device(anchor)) {
-            (Ok(inside_device), Ok(beside_device)) if inside_device != beside_device => vec![inside, beside],
+            (Ok(inside_device), Ok(beside_device)) if inside_device != beside_device => {
+                vec![inside, beside]
+            }
             _ => vec![beside, inside],
         }
     }
@@ -268,7 +299,8 @@ impl Pair {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 
-    /// Whether this is the source of `earlier` once more, as far as that matters: backups keep what the second copy replaces.
+    /// Whether this is the source of `earlier` once more, as far as that matters: backups keep what
+    /// the second copy replaces.
     fn is_again(&self, earlier: &Self, options: &Options) -> bool {
         let same_folder = || match (self.source.open_folder(), earlier.source.open_folder()) {
             (Ok(one), Ok(other)) => {
@@ -279,7 +311,9 @@ impl Pair {
         };
         fs::same_file(&self.stat, &earlier.stat)
             && (self.is_dir()
-                || (options.existing.backup.is_none() && self.source.name == earlier.source.name && same_folder()))
+                || (options.existing.backup.is_none()
+                    && self.source.name == earlier.source.name
+                    && same_folder()))
     }
 
     fn walk(&self, run: &Run<'_>) -> Result<()> {
@@ -326,9 +360,12 @@ impl Pair {
                 named.folder = above.unwrap_or_default();
             }
         }
-        let source_fd = source.open_folder().map_err(|cause| Error::new("open directory", &source.folder, cause))?;
-        let target_fd =
-            target.open_folder_to_sync().map_err(|cause| Error::new("open directory", &target.folder, cause))?;
+        let source_fd = source
+            .open_folder()
+            .map_err(|cause| Error::new("open directory", &source.folder, cause))?;
+        let target_fd = target
+            .open_folder_to_sync()
+            .map_err(|cause| Error::new("open directory", &target.folder, cause))?;
         let (source_path, target_path) = (source.folder.clone(), target.folder);
         Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
             .map_err(|cause| Error::new("stat", &source.folder, cause))
@@ -344,8 +381,11 @@ fn resolve(source: &Path, target: &Path, into: bool, options: &Options) -> Resul
     }
     let (from, last) = split(source);
     let folder = from.open_folder().map_err(open_error)?;
-    let mut stat = fs::stat_at(&folder, &from.name).and_then(|stat| stat.ok_or_else(missing)).map_err(stat_error)?;
-    let followed = options.follow != Follow::Never && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    let mut stat = fs::stat_at(&folder, &from.name)
+        .and_then(|stat| stat.ok_or_else(missing))
+        .map_err(stat_error)?;
+    let followed = options.follow != Follow::Never
+        && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     if followed {
         stat = fs::stat_following(&folder, &from.name).map_err(stat_error)?;
     }
@@ -355,9 +395,14 @@ fn resolve(source: &Path, target: &Path, into: bool, options: &Options) -> Resul
         return Err(open_error(io::Error::from_raw_os_error(libc::ENOTDIR)));
     }
     if !is_dir && options.list.as_ref().is_some_and(List::has_names_below) {
-        return Err(Error::new("copy from a list below", source, io::Error::from_raw_os_error(libc::ENOTDIR)));
+        return Err(Error::new(
+            "copy from a list below",
+            source,
+            io::Error::from_raw_os_error(libc::ENOTDIR),
+        ));
     }
-    let mut pair = Pair { source: from, target: Named::default(), stat, followed, parents: Vec::new() };
+    let mut pair =
+        Pair { source: from, target: Named::default(), stat, followed, parents: Vec::new() };
     pair.target = match into {
         true if options.parents => return pair.with_parents(source, target),
         true => Named { folder: target.to_owned(), name: last },
@@ -379,7 +424,9 @@ impl Pair {
         for component in source.components() {
             match component {
                 Component::Normal(name) => names.push(name.to_owned()),
-                Component::ParentDir => return Err(Error::new("copy with parents", source, Cause::LeadsUp)),
+                Component::ParentDir => {
+                    return Err(Error::new("copy with parents", source, Cause::LeadsUp));
+                }
                 Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
             }
         }
@@ -404,8 +451,8 @@ impl Pair {
     }
 }
 
-/// The destination as a name in a folder. With `through`, a link is followed, as the user named it, and refused if it leads
-/// nowhere; otherwise the copy takes the place of the link itself.
+/// The destination as a name in a folder. With `through`, a link is followed, as the user named it,
+/// and refused if it leads nowhere; otherwise the copy takes the place of the link itself.
 fn exact_target(target: &Path, source_is_dir: bool, through: bool) -> Result<Named> {
     let error = |cause: io::Error| Error::new("create", target, cause);
     if ends_with_slash(target) && !source_is_dir {
@@ -413,7 +460,9 @@ fn exact_target(target: &Path, source_is_dir: bool, through: bool) -> Result<Nam
     }
     let is_link = target.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     let followed = match is_link && through {
-        true => target.canonicalize().map_err(|cause| Error::new("write through dangling link", target, cause))?,
+        true => target
+            .canonicalize()
+            .map_err(|cause| Error::new("write through dangling link", target, cause))?,
         false => target.to_owned(),
     };
     let (named, _) = split(&followed);
@@ -426,8 +475,9 @@ fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 
-/// A path as a name in a folder, and the name that a copy of it has in another folder. What ends in `.`, `..` or `/`-after-a-link is
-/// the directory itself: `.` in it, and a copy of `dir/.` is merged into the destination, as in `cp`.
+/// A path as a name in a folder, and the name that a copy of it has in another folder. What ends in
+/// `.`, `..` or `/`-after-a-link is the directory itself: `.` in it, and a copy of `dir/.` is
+/// merged into the destination, as in `cp`.
 fn split(path: &Path) -> (Named, OsString) {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
@@ -438,7 +488,8 @@ fn split(path: &Path) -> (Named, OsString) {
     };
     let name = OsStr::from_bytes(name).to_owned();
     let is_dots = matches!(name.as_bytes(), b"" | b"." | b"..");
-    let followed = end < bytes.len() && trimmed.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
+    let followed =
+        end < bytes.len() && trimmed.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     if is_dots {
         (Named { folder: path.to_owned(), name: ".".into() }, ".".into())
     } else if followed {
@@ -448,7 +499,8 @@ fn split(path: &Path) -> (Named, OsString) {
     }
 }
 
-/// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the destination to the root.
+/// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the destination
+/// to the root.
 fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
     let error = |cause: Cause| Error::new("copy directory to", target.path(), cause);
     let io_error = |cause: io::Error| error(cause.into());
@@ -463,7 +515,8 @@ fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
             return Err(error(Cause::IntoItself(source.to_owned())));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        folder = rustix::fs::openat(&folder, c"..", flags, Mode::empty()).map_err(|cause| io_error(cause.into()))?;
+        folder = rustix::fs::openat(&folder, c"..", flags, Mode::empty())
+            .map_err(|cause| io_error(cause.into()))?;
         let above = fs::stat(&folder).map_err(io_error)?;
         if fs::same_file(&above, &here) {
             return Ok(());

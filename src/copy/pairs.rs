@@ -1,5 +1,7 @@
-//! What a comparison does about files with several names: two that were compared under one pair of names need not be under another; and none is mended in place, since some
-//! of its names may be somebody else's, of SOURCE even, or those of a good copy of another file. It is copied anew, and its other names are linked to the copy.
+//! What a comparison does about files with several names: two that were compared under one pair of
+//! names need not be under another; and none is mended in place, since some of its names may be
+//! somebody else's, of SOURCE even, or those of a good copy of another file. It is copied anew, and
+//! its other names are linked to the copy.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -55,8 +57,17 @@ impl Pairs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name was met, whose copy has others or had them when the first was met. Whoever is to compare its files ends that with [`over`](Self::over). With `repair` other names wait for it.
-    fn meet(&self, pair: Pair, has_others: bool, repair: bool, dir: &Arc<Dir>, entry: Entry) -> Met {
+    /// A name was met, whose copy has others or had them when the first was met. Whoever is to
+    /// compare its files ends that with [`over`](Self::over). With `repair` other names wait for
+    /// it.
+    fn meet(
+        &self,
+        pair: Pair,
+        has_others: bool,
+        repair: bool,
+        dir: &Arc<Dir>,
+        entry: Entry,
+    ) -> Met {
         match self.lock().entry(pair) {
             Slot::Vacant(_) if !has_others => Met::Compare(entry, None),
             Slot::Vacant(slot) => {
@@ -92,17 +103,22 @@ impl Run<'_> {
         if source.st_nlink == 1 && !self.follows_links(dir) {
             return Met::Compare(entry, None);
         }
-        // Once the first of two names is replaced, the other one is the only one left of what they were.
-        let (pair, has_others) = (stats.map(|stat| (stat.st_dev, stat.st_ino)), target.st_nlink > 1);
+        // Once the first of two names is replaced, the other one is the only one left of what they
+        // were.
+        let (pair, has_others) =
+            (stats.map(|stat| (stat.st_dev, stat.st_ino)), target.st_nlink > 1);
         self.pairs.meet(pair, has_others, self.options.repair, dir.dir(), entry)
     }
 
-    /// Two files were compared. If they differ, the names that waited for it come back, to be linked to a copy; those of the same, or where nothing is known, are done with.
+    /// Two files were compared. If they differ, the names that waited for it come back, to be
+    /// linked to a copy; those of the same, or where nothing is known, are done with.
     pub fn end_pair(&self, pair: Pair, differs: Option<&Ranges>) -> Vec<Other> {
         let others = self.pairs.over(pair, differs.cloned());
         match differs {
             Some(ranges) => {
-                others.iter().for_each(|other| self.replace_later(&other.dir, &other.entry, ranges.clone()));
+                others
+                    .iter()
+                    .for_each(|other| self.replace_later(&other.dir, &other.entry, ranges.clone()));
                 others
             }
             None => {

@@ -1,5 +1,6 @@
-//! A big file under `--resume`: it is copied part by part into a temporary that has a name, and after each part the journal says how far it is
-//! durable. The next run reads that much back, compares, and goes on behind it.
+//! A big file under `--resume`: it is copied part by part into a temporary that has a name, and
+//! after each part the journal says how far it is durable. The next run reads that much back,
+//! compares, and goes on behind it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +21,8 @@ use crate::report::Totals;
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, OpenDir};
 
-/// How many parts there are to a journal interval: two are in the loop, and the record of one before them may not be durable.
+/// How many parts there are to a journal interval: two are in the loop, and the record of one
+/// before them may not be durable.
 const PARTS_PER_INTERVAL: u64 = 4;
 
 /// Leaves in one record: 32 MiB, which is half of what a frame of the journal may have.
@@ -38,9 +40,12 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Whether it would be a loss to throw the temporary away after this error. After a failed fsync nobody knows what is on the device.
+    /// Whether it would be a loss to throw the temporary away after this error. After a failed
+    /// fsync nobody knows what is on the device.
     pub fn are_worth_keeping(&self, error: &Error) -> bool {
-        !self.leaves.is_empty() && error.op != "fsync" && !matches!(error.cause, Cause::SourceChanged)
+        !self.leaves.is_empty()
+            && error.op != "fsync"
+            && !matches!(error.cause, Cause::SourceChanged)
     }
 
     fn first(&self) -> u64 {
@@ -88,31 +93,44 @@ impl Parts<'_> {
 }
 
 impl Run<'_> {
-    /// The temporary of a big file: the one that an earlier run left, if it is still what the journal says, or a new one. Nothing for a file
-    /// that is no larger than what may be copied again anyway.
-    pub fn begin_parts(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<Option<(Target, Parts<'_>)>> {
-        let (Some(journal), interval_bytes) = (&self.journal, self.options.journal_interval_bytes) else {
+    /// The temporary of a big file: the one that an earlier run left, if it is still what the
+    /// journal says, or a new one. Nothing for a file that is no larger than what may be copied
+    /// again anyway.
+    pub fn begin_parts(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: &Source,
+    ) -> Result<Option<(Target, Parts<'_>)>> {
+        let (Some(journal), interval_bytes) = (&self.journal, self.options.journal_interval_bytes)
+        else {
             return Ok(None);
         };
         if source.size_bytes() <= interval_bytes.max(self.options.block_bytes) {
             return Ok(None);
         }
-        let error = |op, cause: io::Error| Error::new(op, dir.target_path(entry.target_name()), cause);
+        let error =
+            |op, cause: io::Error| Error::new(op, dir.target_path(entry.target_name()), cause);
         let relative = self.relative(dir, entry.target_name());
         let (name, state) = (journal.name(&relative), resume::state(&source.stat));
         let block_bytes = self.options.block_bytes;
-        let part_blocks = (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
+        let part_blocks =
+            (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
         let hidden = journal.temporary_name(entry.target_name());
-        let found = Target::find(&*dir.target, &hidden).map_err(|cause| error("open the temporary of", cause))?;
+        let found = Target::find(&*dir.target, &hidden)
+            .map_err(|cause| error("open the temporary of", cause))?;
         if let Some(Half { begun, leaves }) = journal.take_half(&name)
             && let Some(target) = &found
         {
-            let stat = fs::stat(&**target.file()).map_err(|cause| error("stat the temporary of", cause))?;
+            let stat = fs::stat(&**target.file())
+                .map_err(|cause| error("stat the temporary of", cause))?;
             let why_not = match () {
                 () if begun.source != state => {
                     Some("the source changed since it was begun; it is copied from the start")
                 }
-                () if !is_as_begun(&stat, &begun) => Some("its temporary was exchanged; it is copied from the start"),
+                () if !is_as_begun(&stat, &begun) => {
+                    Some("its temporary was exchanged; it is copied from the start")
+                }
                 () if begun.block_bytes != block_bytes => {
                     Some("the block size is another now; it is copied from the start")
                 }
@@ -121,13 +139,15 @@ impl Run<'_> {
             match why_not {
                 Some(why) => self.warn_not_resumed(dir, entry, why),
                 None => {
-                    let parts = Parts { journal, begun, claimed: leaves, leaves: Vec::new(), part_blocks };
+                    let parts =
+                        Parts { journal, begun, claimed: leaves, leaves: Vec::new(), part_blocks };
                     return Ok(found.map(|target| (target, parts)));
                 }
             }
         }
         drop(found);
-        let target = Target::create_named(&*dir.target, Some(&hidden)).map_err(|cause| error("create", cause))?;
+        let target = Target::create_named(&*dir.target, Some(&hidden))
+            .map_err(|cause| error("create", cause))?;
         let ino = fs::stat(&**target.file()).map_err(|cause| error("stat", cause))?.st_ino;
         let path = relative.into_os_string().into_encoded_bytes();
         let begun = Begun { name, source: state, ino, block_bytes, path };
@@ -136,7 +156,8 @@ impl Run<'_> {
         Ok(Some((target, parts)))
     }
 
-    /// Reads what the journal says is durable back from the temporary, and believes it up to the first block that differs.
+    /// Reads what the journal says is durable back from the temporary, and believes it up to the
+    /// first block that differs.
     pub fn prove_parts(
         &self,
         dir: &OpenDir,
@@ -153,7 +174,8 @@ impl Run<'_> {
             return self.forget_behind(dir, entry, file, 0);
         }
         let reading = parts.read_back(file, to, source.size_bytes(), claimed.len() as u64);
-        let checking_bytes = (claimed.len() as u64 * parts.begun.block_bytes).min(source.size_bytes());
+        let checking_bytes =
+            (claimed.len() as u64 * parts.begun.block_bytes).min(source.size_bytes());
         Totals::add(&self.totals.meter.checking_bytes, checking_bytes);
         let read = self.pipeline.transfer(reading);
         Totals::take(&self.totals.meter.checking_bytes, checking_bytes);
@@ -166,7 +188,8 @@ impl Run<'_> {
             }
             Err(_) => Vec::new(),
         };
-        let proved = claimed.iter().zip(&found).take_while(|(claimed, found)| claimed == found).count();
+        let proved =
+            claimed.iter().zip(&found).take_while(|(claimed, found)| claimed == found).count();
         parts.leaves = claimed;
         if proved < parts.leaves.len() {
             parts.leaves.truncate(proved);
@@ -186,12 +209,20 @@ impl Run<'_> {
     }
 
     /// Whatever stands behind what was proved is not relied upon, not even as zeros.
-    fn forget_behind(&self, dir: &OpenDir, entry: &Entry, file: &OwnedFd, proved_bytes: u64) -> Result<()> {
-        fs::set_size(file, proved_bytes)
-            .map_err(|cause| Error::new("set the size of", dir.target_path(entry.target_name()), cause))
+    fn forget_behind(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        file: &OwnedFd,
+        proved_bytes: u64,
+    ) -> Result<()> {
+        fs::set_size(file, proved_bytes).map_err(|cause| {
+            Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+        })
     }
 
-    /// Moves the blocks that are not durable yet. `transfer` says how to move a range of blocks of a file of `size_bytes`.
+    /// Moves the blocks that are not durable yet. `transfer` says how to move a range of blocks of
+    /// a file of `size_bytes`.
     pub fn move_parts(
         &self,
         file: &Arc<OwnedFd>,
@@ -231,7 +262,8 @@ impl Run<'_> {
         Ok(Moved { hash: Some(output(&parts.leaves)), leaves: parts.leaves.clone(), ..moved })
     }
 
-    /// Makes the next blocks durable and has the journal say so. What it said before becomes durable at the same time.
+    /// Makes the next blocks durable and has the journal say so. What it said before becomes
+    /// durable at the same time.
     fn reach(
         &self,
         file: &Arc<OwnedFd>,
@@ -246,7 +278,8 @@ impl Run<'_> {
         }
         let record = parts.reached(parts.first(), leaves.clone());
         parts.leaves.extend(leaves);
-        // A journal that cannot be written costs the next run time, and this one a failure, but no data.
+        // A journal that cannot be written costs the next run time, and this one a failure, but no
+        // data.
         parts.append(record).unwrap_or_else(|error| self.fail(error));
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! A dry run: everything is looked at and decided as in a copy, up to the moment where something would be made.
+//! A dry run: everything is looked at and decided as in a copy, up to the moment where something
+//! would be made.
 
 use std::ffi::OsStr;
 
@@ -14,19 +15,29 @@ use crate::tree::{Counterpart, OpenDir};
 impl Run<'_> {
     /// Whether a directory is there or would be made.
     pub fn plan_dir(&self, parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
-        let is_there =
-            || fs::stat_at(&*parent.target, name).map_err(|cause| Error::new("stat", parent.target_path(name), cause));
+        let is_there = || {
+            fs::stat_at(&*parent.target, name)
+                .map_err(|cause| Error::new("stat", parent.target_path(name), cause))
+        };
         let found = !parent.planned && is_there()?.is_some();
         Ok(if found { Counterpart::Found } else { Counterpart::Planned })
     }
 
     /// Counts and tells a file that would be copied, and lets its further names be told as links.
     pub fn plan_file(&self, dir: &OpenDir, entry: &Admitted, claim: Option<Claim>, source: &Stat) {
-        let size_bytes = if self.options.make == Make::Attributes { 0 } else { source.st_size as u64 };
+        let size_bytes =
+            if self.options.make == Make::Attributes { 0 } else { source.st_size as u64 };
         Totals::add(&self.totals.files, 1);
         Totals::add(&self.totals.planned_bytes, size_bytes);
         self.tell(dir, entry, Put::of(entry), Outcome::unmoved(size_bytes, Road::PLANNED));
         let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
-        self.keep_claim(claim, || Original { dir, name, identity: (0, 0), size_bytes, hash: None, kept: true });
+        self.keep_claim(claim, || Original {
+            dir,
+            name,
+            identity: (0, 0),
+            size_bytes,
+            hash: None,
+            kept: true,
+        });
     }
 }

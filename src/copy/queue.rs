@@ -1,4 +1,5 @@
-//! What the workers take their work from: batches from the walker, and single entries that a worker met in a batch.
+//! What the workers take their work from: batches from the walker, and single entries that a worker
+//! met in a batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,8 @@ pub enum Task {
     Single(Single),
 }
 
-/// A file that goes through the pipeline, or a name that waited for another one and is to be copied after all. It counts as one hold on
-/// the directory.
+/// A file that goes through the pipeline, or a name that waited for another one and is to be copied
+/// after all. It counts as one hold on the directory.
 pub struct Single {
     /// Where.
     pub dir: Arc<Dir>,
@@ -40,21 +41,24 @@ struct State {
     /// A worker panicked: nothing is waited for any more, so that the panic gets out.
     broken: bool,
     busy: usize,
-    /// Workers that wait for work, and whether the walker waits for room: waking costs a system call also where nobody sleeps.
+    /// Workers that wait for work, and whether the walker waits for room: waking costs a system
+    /// call also where nobody sleeps.
     idle: usize,
     is_full: bool,
 }
 
 /// The queue between the walker and the workers.
 pub struct Queue {
-    /// Batches that wait at most; then the walker does. It bounds names and open directories, whatever the tree's size.
+    /// Batches that wait at most; then the walker does. It bounds names and open directories,
+    /// whatever the tree's size.
     batches_max: usize,
     state: Mutex<State>,
     work: Condvar,
     room: Condvar,
 }
 
-/// Says that a worker is busy with a task, until it is dropped: also by a panic, which then does not hang the others.
+/// Says that a worker is busy with a task, until it is dropped: also by a panic, which then does
+/// not hang the others.
 pub struct Busy<'a>(&'a Queue);
 
 impl Drop for Busy<'_> {
@@ -92,7 +96,8 @@ impl Queue {
             state = self.wait_for_room(state);
         }
         state.batches.push_back(batch);
-        // Whoever is awake comes back for it. Who wakes for each batch takes the walker's core away instead, and does little with it.
+        // Whoever is awake comes back for it. Who wakes for each batch takes the walker's core away
+        // instead, and does little with it.
         if state.busy == 0 || state.batches.len() >= BATCHES_MIN {
             self.wake_worker(state);
         }
@@ -125,7 +130,9 @@ impl Queue {
     pub fn drain(&self) {
         self.work.notify_all();
         let mut state = self.lock();
-        while !state.broken && (state.busy > 0 || !state.batches.is_empty() || !state.singles.is_empty()) {
+        while !state.broken
+            && (state.busy > 0 || !state.batches.is_empty() || !state.singles.is_empty())
+        {
             state = self.wait_for_room(state);
         }
     }
@@ -184,7 +191,8 @@ mod tests {
         }
     }
 
-    /// Two workers, of which the first is held with a batch until the other has one too. `act` gets a batch whenever it asks, and how many were taken.
+    /// Two workers, of which the first is held with a batch until the other has one too. `act` gets
+    /// a batch whenever it asks, and how many were taken.
     fn with_one_held(act: impl FnOnce(&Queue, &dyn Fn() -> Batch, &AtomicUsize)) {
         let folder = tempfile::tempdir().unwrap();
         let open = || OwnedFd::from(File::open(folder.path()).unwrap());
@@ -197,7 +205,9 @@ mod tests {
                 scope.spawn(|| {
                     while let Some((_task, _busy)) = queue.pop() {
                         taken.fetch_add(1, Ordering::Relaxed);
-                        wait_until("another worker takes a batch", || taken.load(Ordering::Relaxed) > 1);
+                        wait_until("another worker takes a batch", || {
+                            taken.load(Ordering::Relaxed) > 1
+                        });
                     }
                 });
             }

@@ -1,5 +1,5 @@
-//! Reading a file back from its device: direct, or after its pages were dropped from the page cache, or else with the word that
-//! it came from memory.
+//! Reading a file back from its device: direct, or after its pages were dropped from the page
+//! cache, or else with the word that it came from memory.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,7 +56,8 @@ struct UnderWay {
     started: Started,
 }
 
-/// Files of one pipeline that are read back: from now on those that are alone, and the small ones together in the end.
+/// Files of one pipeline that are read back: from now on those that are alone, and the small ones
+/// together in the end.
 #[derive(Default)]
 pub struct Readings<'a>(Vec<Unread<'a>>);
 
@@ -110,7 +111,9 @@ impl<'a> Readings<'a> {
     pub fn finish(self) -> Vec<Result<(Moved, Proof), Failure>> {
         let mut read = Vec::with_capacity(self.0.len());
         if let Some(pipeline) = self.0.first().map(|first| first.reader.pipeline) {
-            pipeline.read_together(self.0, Unread::direct, |file, contents| read.push(file.finish(contents)));
+            pipeline.read_together(self.0, Unread::direct, |file, contents| {
+                read.push(file.finish(contents))
+            });
         }
         read
     }
@@ -138,28 +141,40 @@ impl<'a> Reader<'a> {
     pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
         // A copy has its source's by now.
         fs::leave_access_time(file);
-        let lane = road::target_lane(self.direct, self.block_bytes, file).map_err(|cause| Failure {
-            op: "read back",
-            offset_bytes: 0,
-            cause,
-        })?;
+        let lane = road::target_lane(self.direct, self.block_bytes, file)
+            .map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?;
         let under_way = self.start_in(file, &extent, lane)?;
         Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, under_way })
     }
 
-    fn start_in(&self, file: &Arc<OwnedFd>, extent: &Extent, lane: Lane) -> Result<UnderWay, Failure> {
-        let seek_error = |cause: io::Error| Failure { op: "seek in", offset_bytes: 0, cause: cause.into() };
+    fn start_in(
+        &self,
+        file: &Arc<OwnedFd>,
+        extent: &Extent,
+        lane: Lane,
+    ) -> Result<UnderWay, Failure> {
+        let seek_error =
+            |cause: io::Error| Failure { op: "seek in", offset_bytes: 0, cause: cause.into() };
         let mut dropped = false;
         if !lane.is_direct() {
             dropped = drop_all(file, extent.size_bytes);
             if !dropped {
                 // What is not on the device yet cannot be dropped.
-                let synced = self.pipeline.sync(vec![Arc::clone(file)]).into_iter().collect::<io::Result<()>>();
-                synced.map_err(|cause| Failure { op: "fsync", offset_bytes: 0, cause: cause.into() })?;
+                let synced = self
+                    .pipeline
+                    .sync(vec![Arc::clone(file)])
+                    .into_iter()
+                    .collect::<io::Result<()>>();
+                synced.map_err(|cause| Failure {
+                    op: "fsync",
+                    offset_bytes: 0,
+                    cause: cause.into(),
+                })?;
                 dropped = drop_all(file, extent.size_bytes);
             }
         }
-        let data_blocks = road::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
+        let data_blocks =
+            road::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
         let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
         let blank = extent.size_bytes == 0 || all_hole;
         let shape = Shape {
@@ -174,8 +189,12 @@ impl<'a> Reader<'a> {
             blocks: None,
         };
         let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
-        let started =
-            self.pipeline.start_transfer(Transfer { source, target: None, shape, progress: self.progress.clone() });
+        let started = self.pipeline.start_transfer(Transfer {
+            source,
+            target: None,
+            shape,
+            progress: self.progress.clone(),
+        });
         Ok(UnderWay { dropped, blank, started })
     }
 }
@@ -192,7 +211,9 @@ impl Reading<'_> {
             };
             let moved = started.wait()?;
             let proof = match lane.way {
-                Way::Buffered(reason) if !blank => buffered_proof(&file, extent.size_bytes, dropped, reason),
+                Way::Buffered(reason) if !blank => {
+                    buffered_proof(&file, extent.size_bytes, dropped, reason)
+                }
                 Way::Buffered(reason) => Proof::Dropped(reason),
                 _ => Proof::Direct,
             };
@@ -214,8 +235,9 @@ fn drop_all(file: &OwnedFd, size_bytes: u64) -> bool {
     fs::cached_bytes(file.as_fd(), size_bytes) == Some(0)
 }
 
-/// Where the bytes came from that were just read through the page cache. That it was empty before proves something only if it is
-/// seen to be full now: an overlay, for one, keeps the pages where it does not show them.
+/// Where the bytes came from that were just read through the page cache. That it was empty before
+/// proves something only if it is seen to be full now: an overlay, for one, keeps the pages where
+/// it does not show them.
 fn buffered_proof(file: &OwnedFd, size_bytes: u64, dropped: bool, reason: &'static str) -> Proof {
     let seen = fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > 0);
     if !(dropped && seen) {

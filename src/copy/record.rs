@@ -50,7 +50,9 @@ impl Earlier<'_> {
         let Some(record) = record? else { return Ok((Known::Nothing, None)) };
         let target = fs::stat_at(&*dir.target, entry.target_name())?;
         match (stat_source(dir, entry)?, target) {
-            (Some(source), Some(target)) => Ok((self.journal.known(&record, &source, &target), Some([source, target]))),
+            (Some(source), Some(target)) => {
+                Ok((self.journal.known(&record, &source, &target), Some([source, target])))
+            }
             // What is gone is copied again, and needs no explanation.
             _ => Ok((Known::Nothing, None)),
         }
@@ -73,17 +75,26 @@ impl Run<'_> {
                 let has_others = source.st_nlink > 1 || self.follows_links(dir);
                 let standing = if has_others { Standing::Linked } else { Standing::Settled };
                 let relative = self.relative(dir, entry.target_name());
-                records.records.push(journal.finished(&relative, [source, &target], (standing, kept), hash));
+                records.records.push(journal.finished(
+                    &relative,
+                    [source, &target],
+                    (standing, kept),
+                    hash,
+                ));
                 records.files_bytes += FILE_BYTES + source.st_size as u64;
             }
             // Removed already; the next run will see.
             Ok(None) => {}
-            Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+            Err(cause) => {
+                self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause))
+            }
         }
     }
 
-    /// Records durable files that are about to get their names, where it would not do to copy them once more if the run is killed before it can record that
-    /// they have them: big ones, and all of them where the next run would leave them alone as somebody else's, or make a backup of them.
+    /// Records durable files that are about to get their names, where it would not do to copy them
+    /// once more if the run is killed before it can record that they have them: big ones, and all
+    /// of them where the next run would leave them alone as somebody else's, or make a backup of
+    /// them.
     pub fn record_unnamed<'a>(&self, dir: &OpenDir, files: impl Iterator<Item = &'a Written>) {
         let Some(journal) = &self.journal else { return };
         let mut records = Vec::new();
@@ -93,17 +104,26 @@ impl Run<'_> {
             }
             match fs::stat(&**filled.target.file()) {
                 Ok(stat) => {
-                    let (relative, hash) = (self.relative(dir, entry.target_name()), filled.moved.root());
+                    let (relative, hash) =
+                        (self.relative(dir, entry.target_name()), filled.moved.root());
                     let standing = (Standing::Unnamed, filled.kept);
-                    records.push(journal.finished(&relative, [&filled.source, &stat], standing, hash));
+                    records.push(journal.finished(
+                        &relative,
+                        [&filled.source, &stat],
+                        standing,
+                        hash,
+                    ));
                 }
-                Err(cause) => self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause)),
+                Err(cause) => {
+                    self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause))
+                }
             }
         }
         self.append_unnamed(journal, records);
     }
 
-    /// The same for a link or special file, or for one more name of a file: `made` is what gets the name.
+    /// The same for a link or special file, or for one more name of a file: `made` is what gets the
+    /// name.
     pub fn record_unnamed_link(
         &self,
         dir: &OpenDir,
@@ -116,7 +136,8 @@ impl Run<'_> {
             && !self.options.existing.is_plain()
         {
             let relative = self.relative(dir, entry.target_name());
-            let record = journal.finished(&relative, [source, made], (Standing::Unnamed, kept), hash);
+            let record =
+                journal.finished(&relative, [source, made], (Standing::Unnamed, kept), hash);
             self.append_unnamed(journal, vec![record]);
         }
     }
@@ -124,19 +145,25 @@ impl Run<'_> {
     fn append_unnamed(&self, journal: &Journal, records: Vec<Record>) {
         let replaces = !records.is_empty() && self.options.existing.backup.is_some();
         self.append(Records { records, files_bytes: 0 });
-        // The new file would take the place of the old one's backup: not even a power cut may leave the name without the record.
-        if replaces && let Some(Err(cause)) = self.pipeline.sync(vec![Arc::clone(journal.file())]).pop() {
+        // The new file would take the place of the old one's backup: not even a power cut may leave
+        // the name without the record.
+        if replaces
+            && let Some(Err(cause)) = self.pipeline.sync(vec![Arc::clone(journal.file())]).pop()
+        {
             self.fail(Error::new("fsync the journal", journal.path(), cause));
         }
     }
 
     /// Whether an entry is the one of its source's names to be copied.
     pub fn is_first_name(&self, dir: &Dir, entry: &Entry, source: &Stat) -> bool {
-        let is_first = |journal: &Journal| journal.is_first_name(&self.relative(dir, entry.target_name()), source);
+        let is_first = |journal: &Journal| {
+            journal.is_first_name(&self.relative(dir, entry.target_name()), source)
+        };
         self.journal.as_ref().is_none_or(is_first)
     }
 
-    /// Sees to the names that waited for another one that an earlier run copied, and that is left out of this one. Called when everything was gone through.
+    /// Sees to the names that waited for another one that an earlier run copied, and that is left
+    /// out of this one. Called when everything was gone through.
     pub fn release_unclaimed(&self) {
         if self.journal.is_some() {
             self.queue.drain();
@@ -156,7 +183,13 @@ impl Run<'_> {
     }
 
     /// Records something for itself.
-    pub fn record_alone(&self, dir: &OpenDir, entry: &Entry, source: (&Stat, bool), hash: Option<Hash>) {
+    pub fn record_alone(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        source: (&Stat, bool),
+        hash: Option<Hash>,
+    ) {
         let mut records = Records::default();
         self.record(dir, entry, source, hash, &mut records);
         self.append(records);
@@ -168,14 +201,20 @@ impl Run<'_> {
         match fs::stat(target) {
             Ok(stat) => {
                 let relative = self.relative(dir, OsStr::new(""));
-                records.records.push(journal.finished(&relative, [&dir.stat, &stat], (Standing::Settled, true), None));
+                records.records.push(journal.finished(
+                    &relative,
+                    [&dir.stat, &stat],
+                    (Standing::Settled, true),
+                    None,
+                ));
                 records.files_bytes += FILE_BYTES;
             }
             Err(cause) => self.fail(Error::new("stat", dir.target_path(OsStr::new("")), cause)),
         }
     }
 
-    /// Writes to the journal. Where that fails the next run has more to do, and this one has failed, but no file has.
+    /// Writes to the journal. Where that fails the next run has more to do, and this one has
+    /// failed, but no file has.
     pub fn append(&self, Records { records, files_bytes }: Records) {
         if let Some(journal) = &self.journal {
             journal.append(&records, files_bytes).unwrap_or_else(|error| self.fail(error));
@@ -184,7 +223,8 @@ impl Run<'_> {
 
     /// The journal, if it is time to make it durable; with `all` also if there is little to lose.
     pub fn journal_due(&self, all: bool) -> Option<&Journal> {
-        let bytes_max = if all { 1 } else { UNSYNCED_BYTES_MAX.min(self.options.journal_interval_bytes) };
+        let bytes_max =
+            if all { 1 } else { UNSYNCED_BYTES_MAX.min(self.options.journal_interval_bytes) };
         self.journal.as_ref().filter(|journal| journal.is_due(bytes_max))
     }
 
@@ -210,15 +250,23 @@ impl Run<'_> {
     }
 
     /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
-    pub fn unless_finished(&self, dir: &OpenDir, entry: Entry, earlier: &mut Earlier) -> Option<Entry> {
-        let error = |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
+    pub fn unless_finished(
+        &self,
+        dir: &OpenDir,
+        entry: Entry,
+        earlier: &mut Earlier,
+    ) -> Option<Entry> {
+        let error =
+            |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
         match earlier.known(dir, &entry).map_err(error) {
             Ok((Known::Nothing, _)) => Some(entry),
             Ok((Known::Changed(why), _)) => {
                 self.warn_not_resumed(dir, &entry, why);
                 Some(entry)
             }
-            Ok((Known::Finished(hash), Some(sides))) => self.pass_finished(dir, entry, (hash, true), sides),
+            Ok((Known::Finished(hash), Some(sides))) => {
+                self.pass_finished(dir, entry, (hash, true), sides)
+            }
             Ok((Known::FinishedWithLoss(hash), Some(sides))) => {
                 let kept = self.keep_again(dir, &entry, hash, &sides).unwrap_or_else(|error| {
                     self.fail(error);
@@ -228,17 +276,27 @@ impl Run<'_> {
             }
             Ok((Known::Finished(_) | Known::FinishedWithLoss(_), None)) => Some(entry),
             Err(error) => {
-                // What is known is not worth a failure; if something is wrong with the file, its copy will say so.
+                // What is known is not worth a failure; if something is wrong with the file, its
+                // copy will say so.
                 self.warn(error);
                 Some(entry)
             }
         }
     }
 
-    /// Gives a finished copy its source's metadata once more, of which an earlier run could not keep all; what cannot be kept now either is told again. True if
-    /// nothing is missing now.
-    fn keep_again(&self, dir: &OpenDir, entry: &Entry, hash: Option<Hash>, sides: &[Stat; 2]) -> Result<bool> {
-        let (name, open) = (entry.target_name(), if entry.followed { fs::open_path_behind } else { fs::open_path });
+    /// Gives a finished copy its source's metadata once more, of which an earlier run could not
+    /// keep all; what cannot be kept now either is told again. True if nothing is missing now.
+    fn keep_again(
+        &self,
+        dir: &OpenDir,
+        entry: &Entry,
+        hash: Option<Hash>,
+        sides: &[Stat; 2],
+    ) -> Result<bool> {
+        let (name, open) = (
+            entry.target_name(),
+            if entry.followed { fs::open_path_behind } else { fs::open_path },
+        );
         let source_error = |cause: Cause| Error::new("open", dir.source_path(&entry.name), cause);
         let target_error = |cause: Cause| Error::new("open", dir.target_path(name), cause);
         let source = open(&dir.source, &entry.name).map_err(|cause| source_error(cause.into()))?;
@@ -255,12 +313,21 @@ impl Run<'_> {
         if let Some(journal) = &self.journal {
             // Killed between the two, the next run knows it by what stays the same.
             let relative = self.relative(dir, name);
-            let record = journal.finished(&relative, [&sides[0], &sides[1]], (Standing::Linked, false), hash);
+            let record = journal.finished(
+                &relative,
+                [&sides[0], &sides[1]],
+                (Standing::Linked, false),
+                hash,
+            );
             self.append(Records { records: vec![record], files_bytes: 0 });
         }
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
-        let kept = self.keep(dir, entry, &Metadata { source: from, stat: &sides[0], target: to, existed: false });
+        let kept = self.keep(
+            dir,
+            entry,
+            &Metadata { source: from, stat: &sides[0], target: to, existed: false },
+        );
         // What is no file cannot be synced itself.
         let synced = self.sync(dir, vec![if is_file { target } else { Arc::clone(&dir.target) }]);
         let synced = synced.into_iter().collect::<io::Result<()>>();
@@ -283,19 +350,29 @@ impl Run<'_> {
         self.made.add_earlier(dir, &target);
         let entry = match self.keeper.preserve().links {
             false => entry,
-            true => match self.hard_links.meet(&source, self.follows_links(dir), true, dir.dir(), entry) {
-                Met::Waits => return None,
-                Met::Link(entry, original) if original.identity != identity => {
-                    self.link(dir, &entry, &original).unwrap_or_else(|error| self.fail(error));
-                    return None;
+            true => {
+                match self.hard_links.meet(&source, self.follows_links(dir), true, dir.dir(), entry)
+                {
+                    Met::Waits => return None,
+                    Met::Link(entry, original) if original.identity != identity => {
+                        self.link(dir, &entry, &original).unwrap_or_else(|error| self.fail(error));
+                        return None;
+                    }
+                    Met::Link(entry, _) => entry,
+                    Met::Copy(entry, claim) => {
+                        let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
+                        self.keep_claim(claim, || Original {
+                            dir,
+                            name,
+                            identity,
+                            size_bytes,
+                            hash,
+                            kept,
+                        });
+                        entry
+                    }
                 }
-                Met::Link(entry, _) => entry,
-                Met::Copy(entry, claim) => {
-                    let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
-                    self.keep_claim(claim, || Original { dir, name, identity, size_bytes, hash, kept });
-                    entry
-                }
-            },
+            }
         };
         Totals::add(&self.totals.resumed, 1);
         if entry.kind == EntryKind::File {
@@ -311,7 +388,11 @@ impl Run<'_> {
 
     /// Tells that something which was copied before is copied again.
     pub fn warn_not_resumed(&self, dir: &Dir, entry: &Entry, why: &'static str) {
-        self.warn(Error::new("resume", dir.target_path(entry.target_name()), Cause::NotResumed(why)));
+        self.warn(Error::new(
+            "resume",
+            dir.target_path(entry.target_name()),
+            Cause::NotResumed(why),
+        ));
     }
 
     /// The temporary name of an entry that the next run would find again, where there may be one.
@@ -319,7 +400,8 @@ impl Run<'_> {
         self.journal.as_ref().map(|journal| journal.temporary_name(entry.target_name()))
     }
 
-    /// The same for the backup of what stands there, at the same time; no entry's own name has a NUL.
+    /// The same for the backup of what stands there, at the same time; no entry's own name has a
+    /// NUL.
     pub fn temporary_name_of_backup(&self, entry: &Entry) -> Option<OsString> {
         let mut name = entry.target_name().to_owned();
         name.push("\0");

@@ -1,7 +1,8 @@
 //! `--resume`: the journal as a file, and what it knows of a path.
 //!
-//! Something finished is recorded when its data is durable and it has its name. Should the record outlive a power cut and the name not, the comparison
-//! with what stands there tells, so that no record waits for a directory.
+//! Something finished is recorded when its data is durable and it has its name. Should the record
+//! outlive a power cut and the name not, the comparison with what stands there tells, so that no
+//! record waits for a directory.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,8 +18,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat}
 use rustix::io::Errno;
 
 use super::journal::{
-    Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, STATE_BYTES, Standing, State, Unusable,
-    print,
+    Begun, Binding, Chain, Finished, HEADER_BYTES, Print, Reached, Record, STATE_BYTES, Standing,
+    State, Unusable, print,
 };
 use super::lookup::{Index, Window};
 use super::stream::write_all;
@@ -27,12 +28,14 @@ use crate::error::{Cause, Error, Result};
 use crate::sys::Node;
 use crate::sys::fs::{self, FileType, Stat};
 
-/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under way is to be recorded. It is room for 6,000 files.
+/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
+/// way is to be recorded. It is room for 6,000 files.
 const RESERVE_BYTES: u64 = 1 << 20;
 
 /// What a journal belongs to, and where it may lie.
 pub struct Bond {
-    /// Stands in the names of the journal and of temporaries, so that other copies into the same folder have theirs.
+    /// Stands in the names of the journal and of temporaries, so that other copies into the same
+    /// folder have theirs.
     pub id: u64,
     /// Source, destination and options.
     pub binding: Binding,
@@ -91,7 +94,8 @@ pub struct Journal {
     folder: OwnedFd,
     file: Arc<OwnedFd>,
     key: [u8; 32],
-    /// Where the records of what an earlier run finished are, by the first halves of the names' prints.
+    /// Where the records of what an earlier run finished are, by the first halves of the names'
+    /// prints.
     finished: Index,
     halves: Mutex<HashMap<Print, Half>>,
     /// Under which name a source that may have several was begun or finished, by its state.
@@ -115,14 +119,16 @@ impl Bond {
 
     /// The name of the temporary of a big file, which the next run finds again.
     fn temporary_name(&self, name: &OsStr) -> OsString {
-        let hash = blake3::Hasher::new().update(&self.id.to_le_bytes()).update(name.as_bytes()).finalize();
+        let hash =
+            blake3::Hasher::new().update(&self.id.to_le_bytes()).update(name.as_bytes()).finalize();
         let first = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
         format!(".aiocp-{:016x}", u64::from_be_bytes(*first)).into()
     }
 }
 
 impl Journal {
-    /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed comes back beside it.
+    /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed
+    /// comes back beside it.
     pub fn open(bond: Bond) -> Result<(Self, Option<Error>)> {
         loop {
             if let Some((place, folder, file)) = find(&bond)? {
@@ -133,9 +139,13 @@ impl Journal {
             if let Some((place, folder, file)) = make(&bond)? {
                 let path = bond.path(place);
                 let journal = Self::begin(bond, place, folder, file);
-                return Ok((journal.map_err(|cause| Error::new("write the journal", path, cause))?, None));
+                return Ok((
+                    journal.map_err(|cause| Error::new("write the journal", path, cause))?,
+                    None,
+                ));
             }
-            // Another run has made one between the two: it is looked at now, and not gone around by way of the next place.
+            // Another run has made one between the two: it is looked at now, and not gone around by
+            // way of the next place.
         }
     }
 
@@ -152,16 +162,39 @@ impl Journal {
         Ok(journal)
     }
 
-    fn new(bond: Bond, place: usize, folder: OwnedFd, file: File, chain: Chain, end_bytes: u64) -> Self {
+    fn new(
+        bond: Bond,
+        place: usize,
+        folder: OwnedFd,
+        file: File,
+        chain: Chain,
+        end_bytes: u64,
+    ) -> Self {
         let key = chain.key();
-        let writer = Writer { chain, end_bytes, reserved_bytes: 0, broken: false, unsynced_bytes: 0 };
+        let writer =
+            Writer { chain, end_bytes, reserved_bytes: 0, broken: false, unsynced_bytes: 0 };
         let (finished, first_names, halves) = (Index::default(), HashMap::new(), Mutex::default());
         let file = Arc::new(file.into());
-        Self { bond, place, folder, file, key, finished, halves, first_names, writer: Mutex::new(writer) }
+        Self {
+            bond,
+            place,
+            folder,
+            file,
+            key,
+            finished,
+            halves,
+            first_names,
+            writer: Mutex::new(writer),
+        }
     }
 
     /// Reads a journal that is locked. One that cannot be believed makes place for another.
-    fn take_up(bond: Bond, place: usize, folder: OwnedFd, file: OwnedFd) -> io::Result<(Self, Option<Error>)> {
+    fn take_up(
+        bond: Bond,
+        place: usize,
+        folder: OwnedFd,
+        file: OwnedFd,
+    ) -> io::Result<(Self, Option<Error>)> {
         let stat = fs::stat(&file)?;
         let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_nlink == 1
@@ -180,7 +213,9 @@ impl Journal {
                         Error::new(
                             "believe all of",
                             path,
-                            Cause::NotResumed("it is torn or was changed; what is missing is copied again"),
+                            Cause::NotResumed(
+                                "it is torn or was changed; what is missing is copied again",
+                            ),
                         )
                     }),
                 ));
@@ -188,7 +223,9 @@ impl Journal {
             Ok(_) => "it may be somebody else's; everything is copied again",
             Err(Unusable::Damaged) => "it is damaged; everything is copied again",
             Err(Unusable::OtherVersion) => "another version wrote it; everything is copied again",
-            Err(Unusable::OtherTrees) => "it belongs to other trees or other options; everything is copied again",
+            Err(Unusable::OtherTrees) => {
+                "it belongs to other trees or other options; everything is copied again"
+            }
         };
         let name = bond.journal_name();
         unlinkat(&folder, &name, AtFlags::empty())?;
@@ -225,7 +262,9 @@ impl Journal {
                         halves.insert(begun.name, Half { begun, leaves: Vec::new() });
                     }
                     Record::Reached(Reached { name, first_block, leaves }) => {
-                        if let Some(half) = halves.get_mut(&name).filter(|half| half.leaves.len() as u64 == first_block)
+                        if let Some(half) = halves
+                            .get_mut(&name)
+                            .filter(|half| half.leaves.len() as u64 == first_block)
                         {
                             half.leaves.extend(leaves);
                         }
@@ -285,8 +324,14 @@ impl Journal {
             true if same_source && record.kept => Known::Finished(record.hash),
             true if same_source => Known::FinishedWithLoss(record.hash),
             // It never got its name, or was begun once more since then.
-            _ if record.standing == Standing::Unnamed || self.halves().contains_key(&record.name) => Known::Nothing,
-            _ if !same_source => Known::Changed("the source changed since it was copied; it is copied again"),
+            _ if record.standing == Standing::Unnamed
+                || self.halves().contains_key(&record.name) =>
+            {
+                Known::Nothing
+            }
+            _ if !same_source => {
+                Known::Changed("the source changed since it was copied; it is copied again")
+            }
             _ => Known::Changed("the copy changed since it was made; it is copied again"),
         }
     }
@@ -306,10 +351,14 @@ impl Journal {
         Ok(None)
     }
 
-    /// Whether no other name of this source is the one to be copied, to which the others are linked then: a copy of another one would begin anew.
+    /// Whether no other name of this source is the one to be copied, to which the others are linked
+    /// then: a copy of another one would begin anew.
     pub fn is_first_name(&self, relative: &Path, source: &Stat) -> bool {
         self.first_names.is_empty()
-            || self.first_names.get(&state(source)).is_none_or(|first| *first == self.name(relative))
+            || self
+                .first_names
+                .get(&state(source))
+                .is_none_or(|first| *first == self.name(relative))
     }
 
     /// Takes what is known of a half-copied file.
@@ -322,7 +371,8 @@ impl Journal {
         self.bond.temporary_name(name)
     }
 
-    /// Writes records, and counts the bytes of the files that they speak of. Once it has failed nothing more is written, and that is no second error.
+    /// Writes records, and counts the bytes of the files that they speak of. Once it has failed
+    /// nothing more is written, and that is no second error.
     pub fn append(&self, records: &[Record], files_bytes: u64) -> Result<()> {
         let mut writer = self.writer();
         if records.is_empty() || writer.broken {
@@ -331,7 +381,9 @@ impl Journal {
         let mut bytes = Vec::new();
         writer.chain.append(records, &mut bytes);
         let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
-        if let Err((_, cause)) = write_all(&bytes, *end_bytes, |bytes, at| rustix::io::pwrite(&*self.file, bytes, at)) {
+        if let Err((_, cause)) =
+            write_all(&bytes, *end_bytes, |bytes, at| rustix::io::pwrite(&*self.file, bytes, at))
+        {
             *broken = true;
             return Err(Error::new("write the journal", self.path(), cause));
         }
@@ -341,7 +393,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether records of so many bytes of files wait for a sync that it is time for one, which the caller does now.
+    /// Whether records of so many bytes of files wait for a sync that it is time for one, which the
+    /// caller does now.
     pub fn is_due(&self, files_bytes: u64) -> bool {
         let unsynced_bytes = &mut self.writer().unsynced_bytes;
         let due = *unsynced_bytes >= files_bytes;
@@ -351,12 +404,14 @@ impl Journal {
         due
     }
 
-    /// Removes the journal, after everything succeeded, and the temporaries that nobody asked for because their sources are gone.
+    /// Removes the journal, after everything succeeded, and the temporaries that nobody asked for
+    /// because their sources are gone.
     pub(super) fn remove(self) -> Result<()> {
         for half in self.halves().values() {
             let path = Path::new(OsStr::from_bytes(&half.begun.path));
-            self.remove_temporary(path, half.begun.ino)
-                .map_err(|cause| Error::new("remove the temporary of", self.bond.base.join(path), cause))?;
+            self.remove_temporary(path, half.begun.ino).map_err(|cause| {
+                Error::new("remove the temporary of", self.bond.base.join(path), cause)
+            })?;
         }
         self.unlink().map_err(|cause| Error::new("remove the journal", self.path(), cause))
     }
@@ -370,7 +425,8 @@ impl Journal {
         sync_folder(&self.folder)
     }
 
-    /// Goes down from the destination by plain names alone, never through a link, to a temporary with this inode number.
+    /// Goes down from the destination by plain names alone, never through a link, to a temporary
+    /// with this inode number.
     fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
         let mut names = Vec::new();
         for component in path.components() {
@@ -397,8 +453,8 @@ impl Journal {
 }
 
 impl Drop for Journal {
-    /// Gives the lock back also where a child that was forked this moment has the descriptor too. Closing does it otherwise, so that the
-    /// answer decides nothing.
+    /// Gives the lock back also where a child that was forked this moment has the descriptor too.
+    /// Closing does it otherwise, so that the answer decides nothing.
     fn drop(&mut self) {
         let _closed_next = flock(&*self.file, FlockOperation::Unlock);
     }
@@ -422,14 +478,20 @@ fn is_gone(cause: &io::Error) -> bool {
 /// What stands for a file, source or destination.
 pub fn state(stat: &Stat) -> State {
     let numbers = [stat.st_ino, stat.st_size as u64, stat.st_mtime as u64].map(u64::to_le_bytes);
-    let small = [stat.st_mtime_nsec as u32, stat.st_mode, stat.st_uid, stat.st_gid].map(u32::to_le_bytes);
+    let small =
+        [stat.st_mtime_nsec as u32, stat.st_mode, stat.st_uid, stat.st_gid].map(u32::to_le_bytes);
     let changed = (stat.st_ctime as u64).to_le_bytes();
-    let parts = [numbers.as_flattened(), small.as_flattened(), &changed, &(stat.st_ctime_nsec as u32).to_le_bytes()];
+    let parts = [
+        numbers.as_flattened(),
+        small.as_flattened(),
+        &changed,
+        &(stat.st_ctime_nsec as u32).to_le_bytes(),
+    ];
     parts.concat().try_into().expect("the parts of a state")
 }
 
-/// How much of a destination's state has to stay what it was: not its change time where it may get a further name, nor then its mode and owner, if not all of
-/// its metadata was kept.
+/// How much of a destination's state has to stay what it was: not its change time where it may get
+/// a further name, nor then its mode and owner, if not all of its metadata was kept.
 fn lasting_bytes(standing: Standing, kept: bool) -> usize {
     match standing {
         Standing::Settled => STATE_BYTES,
@@ -442,10 +504,13 @@ fn index_of(name: &Print) -> u64 {
     u64::from_le_bytes(*name.first_chunk().expect("a print has 16 bytes"))
 }
 
-/// Sees that the next records have room. Where there is none left, they may still find some when they are written.
+/// Sees that the next records have room. Where there is none left, they may still find some when
+/// they are written.
 fn reserve(file: &OwnedFd, writer: &mut Writer) {
     let wanted_bytes = writer.end_bytes + RESERVE_BYTES;
-    if writer.reserved_bytes < wanted_bytes && fs::reserve(file, wanted_bytes + RESERVE_BYTES).is_ok() {
+    if writer.reserved_bytes < wanted_bytes
+        && fs::reserve(file, wanted_bytes + RESERVE_BYTES).is_ok()
+    {
         writer.reserved_bytes = wanted_bytes + RESERVE_BYTES;
     }
 }
@@ -463,7 +528,9 @@ fn find(bond: &Bond) -> Result<Option<Placed>> {
         match lock_existing(folder, &bond.journal_name()) {
             Ok(None) => {}
             Ok(Some((folder, file))) => return Ok(Some((place, folder, file))),
-            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(in_use(bond.path(place))),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                return Err(in_use(bond.path(place)));
+            }
             Err(cause) => return Err(Error::new("open the journal", bond.path(place), cause)),
         }
     }
@@ -479,8 +546,14 @@ fn make(bond: &Bond) -> Result<Option<Placed>> {
         match made {
             Ok((file, folder)) => return Ok(Some((place, folder, file))),
             Err(cause) if cause.raw_os_error() == Some(libc::EEXIST) => return Ok(None),
-            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(in_use(bond.path(place))),
-            Err(cause) => drop(refused.get_or_insert(Error::new("create the journal", bond.path(place), cause))),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                return Err(in_use(bond.path(place)));
+            }
+            Err(cause) => drop(refused.get_or_insert(Error::new(
+                "create the journal",
+                bond.path(place),
+                cause,
+            ))),
         }
     }
     Err(refused.expect("there is a place for the journal"))
@@ -493,12 +566,14 @@ fn create(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     lock(&file)?;
     match stands(folder, name, &file)? {
         true => Ok(file),
-        // Empty as it was, another process has taken it for a damaged one and put its own in its place.
+        // Empty as it was, another process has taken it for a damaged one and put its own in its
+        // place.
         false => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 
-/// Where the filesystem has no locks (Lustre has to be asked for them), nobody is kept from copying the same twice at once.
+/// Where the filesystem has no locks (Lustre has to be asked for them), nobody is kept from copying
+/// the same twice at once.
 fn lock(file: &OwnedFd) -> io::Result<()> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(()),

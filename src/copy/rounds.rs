@@ -1,8 +1,11 @@
-//! Makes what many workers wrote durable at once: one syncfs(2) for all of it, instead of an fsync(2) for each file.
+//! Makes what many workers wrote durable at once: one syncfs(2) for all of it, instead of an
+//! fsync(2) for each file.
 //!
-//! Whoever comes while a round is under way waits for the next, which covers whatever was written before it began. That there was no error is known from one
-//! descriptor for each filesystem, open since before anything was written there: syncfs tells it of every error since then, though not whose it is. After an error,
-//! and where a round would make others write as well, whoever waits has to fsync each file.
+//! Whoever comes while a round is under way waits for the next, which covers whatever was written
+//! before it began. That there was no error is known from one descriptor for each filesystem, open
+//! since before anything was written there: syncfs tells it of every error since then, though not
+//! whose it is. After an error, and where a round would make others write as well, whoever waits
+//! has to fsync each file.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,10 +16,12 @@ use rustix::io::Errno;
 
 use crate::sys::fs;
 
-/// With so much to be written in the whole system, some of it may be of others, who shall neither be made to write it now nor be waited for. Files that are so large
-/// that the copy's own come to as much gain little from a round.
+/// With so much to be written in the whole system, some of it may be of others, who shall neither
+/// be made to write it now nor be waited for. Files that are so large that the copy's own come to
+/// as much gain little from a round.
 const DIRTY_BYTES_MAX: u64 = 256 << 20;
-/// Beyond so many filesystems, such as the subvolumes of a btrfs, each of which would hold a descriptor, there is fsync.
+/// Beyond so many filesystems, such as the subvolumes of a btrfs, each of which would hold a
+/// descriptor, there is fsync.
 const FILESYSTEMS_MAX: usize = 16;
 
 /// The filesystems that are written to.
@@ -50,15 +55,16 @@ impl Rounds {
     /// Takes note of a directory before anything is written in it.
     pub fn begin(&self, device: u64, root: &Arc<OwnedFd>) {
         let mut filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = filesystems.len() < FILESYSTEMS_MAX && filesystems.iter().all(|known| known.device != device);
+        let is_new = filesystems.len() < FILESYSTEMS_MAX
+            && filesystems.iter().all(|known| known.device != device);
         // Where that cannot be found out, fsync is never wrong.
         if is_new && fs::syncs_whole(root).unwrap_or(false) {
             filesystems.push(Arc::new(Filesystem::new(device, Arc::clone(root), round)));
         }
     }
 
-    /// Blocks until all that was written to a filesystem before the call is durable; false if the caller has to see to that itself. So it has after an error, which
-    /// is told to one caller.
+    /// Blocks until all that was written to a filesystem before the call is durable; false if the
+    /// caller has to see to that itself. So it has after an error, which is told to one caller.
     pub fn sync(&self, device: u64) -> io::Result<bool> {
         let filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let filesystem = filesystems.iter().find(|known| known.device == device).map(Arc::clone);
@@ -117,7 +123,8 @@ fn round(root: &OwnedFd) -> io::Result<bool> {
         return Ok(false);
     }
     syncfs(root)?;
-    // Without a journal ext4 empties the device's cache before it writes its inodes; this does so after it. And it says so where the journal was given up.
+    // Without a journal ext4 empties the device's cache before it writes its inodes; this does so
+    // after it. And it says so where the journal was given up.
     fsync(root)?;
     // syncfs does nothing on what was made read-only by an error.
     match fstatvfs(root)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
@@ -130,8 +137,11 @@ fn round(root: &OwnedFd) -> io::Result<bool> {
 fn dirty_bytes() -> io::Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let kib = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.strip_suffix("kB"));
-        line.and_then(|line| line.trim().parse::<u64>().ok()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.strip_suffix("kB"));
+        line.and_then(|line| line.trim().parse::<u64>().ok())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     };
     Ok((kib("Dirty")? + kib("Writeback")?) << 10)
 }
@@ -161,7 +171,10 @@ mod tests {
             assert!(all.into_iter().all(|one| one.join().unwrap()));
         });
         let state = filesystem.lock();
-        assert!(state.done >= 8 && state.begun == state.done && !state.is_running, "and for one of their own");
+        assert!(
+            state.done >= 8 && state.begun == state.done && !state.is_running,
+            "and for one of their own"
+        );
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Stop {
     pub(super) fn sleep_until(&self, moment: Instant) {
         let mut hook = self.hook();
         while !self.is_requested()
-            && let Some(left) = moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            && let Some(left) =
+                moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
         {
             hook = self.uttered.wait_timeout(hook, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -28,7 +28,8 @@ struct Stream<'a> {
 }
 
 impl Run<'_> {
-    /// Copies a file, hashing on the way; without a target it only hashes. What is not in memory already, as its `contents`, is read through the page cache.
+    /// Copies a file, hashing on the way; without a target it only hashes. What is not in memory
+    /// already, as its `contents`, is read through the page cache.
     pub fn stream(
         &self,
         source: &OwnedFd,
@@ -42,9 +43,12 @@ impl Run<'_> {
         let read_bytes = match contents {
             Some(bytes) => stream.take(bytes, 0).map(|()| bytes.len() as u64),
             None => {
-                let read =
-                    |buffer: &mut [u8], offset_bytes, left_bytes| self.read(source, buffer, offset_bytes, left_bytes);
-                read_whole(size_bytes, buffer, read, |bytes, offset_bytes| stream.take(bytes, offset_bytes))
+                let read = |buffer: &mut [u8], offset_bytes, left_bytes| {
+                    self.read(source, buffer, offset_bytes, left_bytes)
+                };
+                read_whole(size_bytes, buffer, read, |bytes, offset_bytes| {
+                    stream.take(bytes, offset_bytes)
+                })
             }
         }?;
         stream.end(read_bytes)
@@ -62,8 +66,13 @@ impl Run<'_> {
             self.stop.sleep_until(pace.turn(left_bytes.min(buffer.len() as u64)));
         }
         let begun = self.traffic.meter.start();
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut *buffer, offset_bytes))
-            .map_err(|cause| Failure { op: "read", offset_bytes, cause: io::Error::from(cause).into() })?;
+        let count =
+            rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut *buffer, offset_bytes))
+                .map_err(|cause| Failure {
+                    op: "read",
+                    offset_bytes,
+                    cause: io::Error::from(cause).into(),
+                })?;
         if count > 0 {
             self.traffic.meter.read(count as u64, begun);
         }
@@ -95,7 +104,11 @@ impl Stream<'_> {
         {
             let at = offset_bytes + run.start as u64;
             write_all(&bytes[run.clone()], at, |bytes, at| self.run.write(target, bytes, at))
-                .map_err(|(offset_bytes, cause)| Failure { op: "write", offset_bytes, cause: cause.into() })?;
+                .map_err(|(offset_bytes, cause)| Failure {
+                    op: "write",
+                    offset_bytes,
+                    cause: cause.into(),
+                })?;
             self.written_bytes += run.len() as u64;
             done = run.end;
         }
@@ -108,11 +121,21 @@ impl Stream<'_> {
         if let Some(target) = target
             && written_bytes < size_bytes
         {
-            let failed = |cause: io::Error| Failure { op: "write", offset_bytes: size_bytes, cause: cause.into() };
+            let failed = |cause: io::Error| Failure {
+                op: "write",
+                offset_bytes: size_bytes,
+                cause: cause.into(),
+            };
             fs::set_size(target, size_bytes).map_err(failed)?;
         }
         let hash = hasher.as_ref().map(Output::of);
-        Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes: size_bytes - written_bytes })
+        Ok(Moved {
+            hash,
+            leaves: Vec::new(),
+            whole: true,
+            written_bytes,
+            hole_bytes: size_bytes - written_bytes,
+        })
     }
 }
 

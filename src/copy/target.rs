@@ -1,21 +1,28 @@
-//! The destination of a file while it is being made: without a name, or with a name that nobody takes for the real one.
+//! The destination of a file while it is being made: without a name, or with a name that nobody
+//! takes for the real one.
 //!
-//! It ends in [`Target::publish`] or [`Target::discard`]; nothing is finalised in `Drop`, where an error has nowhere to go.
+//! It ends in [`Target::publish`] or [`Target::discard`]; nothing is finalised in `Drop`, where an
+//! error has nowhere to go.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::sys::fs;
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
-const CREATE: OFlags =
-    OFlags::RDWR.union(OFlags::CLOEXEC).union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW);
+const CREATE: OFlags = OFlags::RDWR
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW);
 
 /// How many random names are tried before a directory full of them is believed.
 const NAME_TRIES: usize = 16;
@@ -28,14 +35,18 @@ pub struct Target {
 }
 
 impl Target {
-    /// Makes an empty file that only its owner may read: `O_TMPFILE` where the filesystem has it, so that not even
-    /// SIGKILL leaves anything behind, and the `temporary` name, or else a random hidden one, with `O_EXCL` elsewhere.
+    /// Makes an empty file that only its owner may read: `O_TMPFILE` where the filesystem has it,
+    /// so that not even SIGKILL leaves anything behind, and the `temporary` name, or else a random
+    /// hidden one, with `O_EXCL` elsewhere.
     pub fn create(dir: impl AsFd, temporary: Option<&OsStr>) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
         match openat(dir.as_fd(), c".", flags, OWNER_ONLY) {
             Ok(file) => Ok(Self { file: Arc::new(file), name: None }),
-            // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see open(2).
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Self::create_named(dir, temporary),
+            // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see
+            // open(2).
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                Self::create_named(dir, temporary)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -43,15 +54,24 @@ impl Target {
     /// The same with a name in any case.
     pub fn create_named(dir: impl AsFd, temporary: Option<&OsStr>) -> io::Result<Self> {
         let dir = dir.as_fd();
-        let (file, name) = with_temporary_name(dir, temporary, |name| openat(dir, name, CREATE, OWNER_ONLY))?;
+        let (file, name) =
+            with_temporary_name(dir, temporary, |name| openat(dir, name, CREATE, OWNER_ONLY))?;
         Ok(Self { file: Arc::new(file), name: Some(name) })
     }
 
-    /// Opens what an earlier run left under a temporary name, if anything. The caller has to look what it is; a link or a FIFO without a reader it was not.
+    /// Opens what an earlier run left under a temporary name, if anything. The caller has to look
+    /// what it is; a link or a FIFO without a reader it was not.
     pub fn find(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Self>> {
         match fs::open_beneath(dir, name, OFlags::RDWR | OFlags::NONBLOCK) {
             Ok(file) => Ok(Some(Self { file: Arc::new(file), name: Some(name.to_owned()) })),
-            Err(cause) if matches!(cause.raw_os_error(), Some(libc::ENOENT | libc::ELOOP | libc::ENXIO)) => Ok(None),
+            Err(cause)
+                if matches!(
+                    cause.raw_os_error(),
+                    Some(libc::ENOENT | libc::ELOOP | libc::ENXIO)
+                ) =>
+            {
+                Ok(None)
+            }
             Err(cause) => Err(cause),
         }
     }
@@ -66,10 +86,17 @@ impl Target {
         &self.file
     }
 
-    /// Puts the file under its final name in one step; what stood there is gone in the same step if it may be replaced,
-    /// and EEXIST if not. On failure nothing of the new file is left, and the old one stands; but an unnamed file can be
-    /// closed only after it has its name, so that an error of close(2), which nothing that was synced gives, comes too late.
-    pub fn publish(self, dir: impl AsFd, name: &OsStr, may_replace: bool, temporary: Option<&OsStr>) -> io::Result<()> {
+    /// Puts the file under its final name in one step; what stood there is gone in the same step if
+    /// it may be replaced, and EEXIST if not. On failure nothing of the new file is left, and the
+    /// old one stands; but an unnamed file can be closed only after it has its name, so that an
+    /// error of close(2), which nothing that was synced gives, comes too late.
+    pub fn publish(
+        self,
+        dir: impl AsFd,
+        name: &OsStr,
+        may_replace: bool,
+        temporary: Option<&OsStr>,
+    ) -> io::Result<()> {
         let Self { file, name: own } = self;
         let dir = dir.as_fd();
         match own {
@@ -82,7 +109,8 @@ impl Target {
             }
             None => {
                 match link_open(&file, dir, name) {
-                    // Something stands there: a second name first, since only a rename replaces in one step.
+                    // Something stands there: a second name first, since only a rename replaces in
+                    // one step.
                     Err(Errno::EXIST) if may_replace => {
                         let link = |temporary: &OsStr| link_open(&file, dir, temporary);
                         let ((), temporary) = with_temporary_name(dir, temporary, link)?;
@@ -104,8 +132,9 @@ impl Target {
     }
 }
 
-/// Makes something that is no regular file, replacing what stands there if it may; a directory is never replaced. `make` makes it under the name
-/// that it is given, and `prepare` gets its temporary or final name before it stands for good.
+/// Makes something that is no regular file, replacing what stands there if it may; a directory is
+/// never replaced. `make` makes it under the name that it is given, and `prepare` gets its
+/// temporary or final name before it stands for good.
 pub fn publish_made(
     dir: impl AsFd,
     name: &OsStr,
@@ -142,7 +171,8 @@ pub fn publish_hard_link(
     let dir = dir.as_fd();
     match link_open(file, dir, name) {
         Err(Errno::EXIST) if may_replace => {
-            // Renaming one name of a file to another of its names does nothing at all, see rename(2).
+            // Renaming one name of a file to another of its names does nothing at all, see
+            // rename(2).
             if fs::stat_at(dir, name)?
                 .is_some_and(|there| fs::stat(file).is_ok_and(|file| fs::same_file(&file, &there)))
             {
@@ -157,12 +187,13 @@ pub fn publish_hard_link(
 }
 
 fn close(file: Arc<OwnedFd>) -> io::Result<()> {
-    // Every operation on the file has given its hold back by now. Were there another, closing would be its to do.
+    // Every operation on the file has given its hold back by now. Were there another, closing would
+    // be its to do.
     Arc::into_inner(file).map_or(Ok(()), fs::close)
 }
 
-/// linkat(2) of an open file. Linking by descriptor needs a right that not everybody has; by the name in
-/// /proc, anybody may.
+/// linkat(2) of an open file. Linking by descriptor needs a right that not everybody has; by the
+/// name in /proc, anybody may.
 fn link_open(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
     match linkat(file, c"", dir.as_fd(), name, AtFlags::EMPTY_PATH) {
         Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
@@ -173,7 +204,12 @@ fn link_open(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix::io::Result
     }
 }
 
-fn rename_or_remove(dir: impl AsFd, temporary: &OsStr, name: &OsStr, may_replace: bool) -> io::Result<()> {
+fn rename_or_remove(
+    dir: impl AsFd,
+    temporary: &OsStr,
+    name: &OsStr,
+    may_replace: bool,
+) -> io::Result<()> {
     let flags = if may_replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     let dir = dir.as_fd();
     let renamed = match renameat_with(dir, temporary, dir, name, flags) {
@@ -186,7 +222,8 @@ fn rename_or_remove(dir: impl AsFd, temporary: &OsStr, name: &OsStr, may_replace
     Err(error.into())
 }
 
-/// Makes something under a known temporary name, where nothing can stand but what a killed run left; or under a random one.
+/// Makes something under a known temporary name, where nothing can stand but what a killed run
+/// left; or under a random one.
 pub fn with_temporary_name<T>(
     dir: BorrowedFd<'_>,
     known: Option<&OsStr>,
@@ -204,7 +241,9 @@ pub fn with_temporary_name<T>(
 }
 
 /// Tries names that nobody can foresee until one is free.
-fn with_random_name<T>(make: impl Fn(&OsStr) -> rustix::io::Result<T>) -> io::Result<(T, OsString)> {
+fn with_random_name<T>(
+    make: impl Fn(&OsStr) -> rustix::io::Result<T>,
+) -> io::Result<(T, OsString)> {
     for _ in 0..NAME_TRIES {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
@@ -224,7 +263,8 @@ mod tests {
     use std::fs::{File, read, read_dir, write};
 
     type Create = fn(&File) -> io::Result<Target>;
-    const BOTH: [Create; 2] = [|dir| Target::create(dir, None), |dir| Target::create_named(dir, None)];
+    const BOTH: [Create; 2] =
+        [|dir| Target::create(dir, None), |dir| Target::create_named(dir, None)];
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
@@ -251,9 +291,11 @@ mod tests {
             write(folder.path().join("old"), "old").unwrap();
             std::fs::create_dir(folder.path().join("dir")).unwrap();
             create(&dir).unwrap().discard(&dir).unwrap();
-            let error = create(&dir).unwrap().publish(&dir, OsStr::new("dir"), true, None).unwrap_err();
+            let error =
+                create(&dir).unwrap().publish(&dir, OsStr::new("dir"), true, None).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EISDIR));
-            let error = create(&dir).unwrap().publish(&dir, OsStr::new("old"), false, None).unwrap_err();
+            let error =
+                create(&dir).unwrap().publish(&dir, OsStr::new("old"), false, None).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EEXIST));
             assert_eq!(read_dir(folder.path()).unwrap().count(), 2);
         }

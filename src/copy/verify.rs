@@ -1,4 +1,5 @@
-//! The proof of a copy: what was made durable is read back from the device, and written again where it differs.
+//! The proof of a copy: what was made durable is read back from the device, and written again where
+//! it differs.
 
 use std::io;
 use std::ops::Range;
@@ -33,18 +34,28 @@ impl Run<'_> {
 
     /// The same for what goes through this one of the pipelines.
     pub fn reader_through<'a>(&'a self, pipeline: &'a Pipeline, progress: Progress) -> Reader<'a> {
-        Reader { pipeline, progress, direct: self.options.direct, block_bytes: self.options.block_bytes }
+        Reader {
+            pipeline,
+            progress,
+            direct: self.options.direct,
+            block_bytes: self.options.block_bytes,
+        }
     }
 
-    /// Reads durable files back and compares them with what was read from their sources. Those that are not proved are thrown away and
-    /// told; the others come back with their proof. Without `--verify` all of them do, without one.
+    /// Reads durable files back and compares them with what was read from their sources. Those that
+    /// are not proved are thrown away and told; the others come back with their proof. Without
+    /// `--verify` all of them do, without one.
     pub fn prove(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<(Written, Option<Proof>)> {
         if !self.options.verify || self.options.make == Make::Attributes {
             return written.into_iter().map(|file| (file, None)).collect();
         }
         let mut readings = Readings::default();
         for Written { filled, .. } in &written {
-            readings.push(self.reader(Progress::Proved), filled.target.file(), Extent::whole(filled.size_bytes));
+            readings.push(
+                self.reader(Progress::Proved),
+                filled.target.file(),
+                Extent::whole(filled.size_bytes),
+            );
         }
         let mut proved = Vec::with_capacity(written.len());
         for (file, found) in written.into_iter().zip(readings.finish()) {
@@ -102,7 +113,8 @@ impl Run<'_> {
         })
     }
 
-    /// Writes the blocks that differ again, makes them durable and reads them back, until they are right or that was done often enough.
+    /// Writes the blocks that differ again, makes them durable and reads them back, until they are
+    /// right or that was done often enough.
     pub fn mend(&self, mut broken: Broken<'_>) -> Result<Proof> {
         let Broken { dir, entry, target, size_bytes, .. } = broken;
         let rewrites = if self.options.repair { REWRITES_TO_REPAIR } else { REWRITES };
@@ -110,8 +122,10 @@ impl Run<'_> {
             let written = self.rewrite(&broken)?;
             self.tell_ranges(dir, entry, &broken.ranges, true);
             let extent = Extent { size_bytes, known: blocks::known(&broken.found, &broken.bad) };
-            let reading = self.reader(Progress::Nothing).start(target, extent).and_then(Reading::finish);
-            let (again, proof) = reading.map_err(|failure| self.read_back_error(dir, entry, size_bytes, failure))?;
+            let reading =
+                self.reader(Progress::Nothing).start(target, extent).and_then(Reading::finish);
+            let (again, proof) =
+                reading.map_err(|failure| self.read_back_error(dir, entry, size_bytes, failure))?;
             if again.root() == written.root() {
                 return Ok(proof);
             }
@@ -123,12 +137,13 @@ impl Run<'_> {
         Err(Error::new("verify", dir.target_path(entry.target_name()), Cause::NotAsWritten))
     }
 
-    /// Writes the blocks that differ, and gives the file its metadata again, since writing takes away what a writer may not keep (setuid, for
-    /// one) and sets the time. It is durable then.
+    /// Writes the blocks that differ, and gives the file its metadata again, since writing takes
+    /// away what a writer may not keep (setuid, for one) and sets the time. It is durable then.
     fn rewrite(&self, broken: &Broken<'_>) -> Result<Moved> {
         let Broken { dir, entry, source, target, size_bytes, .. } = *broken;
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
-        let target_error = |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
+        let target_error =
+            |op, cause: Cause| Error::new(op, dir.target_path(entry.target_name()), cause);
         let known = blocks::known(&broken.wanted, &broken.bad);
         let moved = self.transfer_blocks((&source.file, target), &Extent { size_bytes, known });
         let moved = moved.map_err(|failure| self.data_error(dir, entry, failure))?;
@@ -137,13 +152,21 @@ impl Run<'_> {
         }
         Totals::add(&self.totals.rewritten_bytes, moved.written_bytes);
         let (from, to) = (Node::open(&source.file), Node::open(target));
-        self.keep(dir, entry, &Metadata { source: from, stat: &source.stat, target: to, existed: true });
+        self.keep(
+            dir,
+            entry,
+            &Metadata { source: from, stat: &source.stat, target: to, existed: true },
+        );
         let synced = self.sync(dir, vec![Arc::clone(target)]);
-        synced.into_iter().collect::<io::Result<()>>().map_err(|cause| target_error("fsync", cause.into()))?;
+        synced
+            .into_iter()
+            .collect::<io::Result<()>>()
+            .map_err(|cause| target_error("fsync", cause.into()))?;
         Ok(moved)
     }
 
-    /// Moves the blocks that are not known, in place, and leaves the target with the size of the source.
+    /// Moves the blocks that are not known, in place, and leaves the target with the size of the
+    /// source.
     fn transfer_blocks(
         &self,
         (source, target): (&Arc<OwnedFd>, &Arc<OwnedFd>),
@@ -169,16 +192,19 @@ impl Run<'_> {
                 known: extent.known.clone(),
                 blocks: None,
             };
-            let (source, target, progress) = (side(source, from), Some(side(target, to)), Progress::Nothing);
+            let (source, target, progress) =
+                (side(source, from), Some(side(target, to)), Progress::Nothing);
             let moved = self.pipeline.transfer(Transfer { source, target, shape, progress });
             // A direct write of the tail is rounded up, also if another block failed.
-            cut(written, extent.size_bytes).map_err(|cause| failed("set the size of")(cause.into()))?;
+            cut(written, extent.size_bytes)
+                .map_err(|cause| failed("set the size of")(cause.into()))?;
             moved
         })?;
         Ok(moved)
     }
 
-    /// What is said of a copy that cannot be read back. One that ends too early is not what was written either.
+    /// What is said of a copy that cannot be read back. One that ends too early is not what was
+    /// written either.
     fn read_back_error(
         &self,
         dir: &OpenDir,
@@ -189,10 +215,18 @@ impl Run<'_> {
         let path = dir.target_path(entry.target_name());
         match cause {
             Cause::ChangedWhileRead => {
-                self.tell_ranges(dir, entry, std::slice::from_ref(&(offset_bytes..size_bytes)), false);
+                self.tell_ranges(
+                    dir,
+                    entry,
+                    std::slice::from_ref(&(offset_bytes..size_bytes)),
+                    false,
+                );
                 Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes)
             }
-            cause => Failure { op: if op == "read" { "read back" } else { op }, offset_bytes, cause }.of(path),
+            cause => {
+                Failure { op: if op == "read" { "read back" } else { op }, offset_bytes, cause }
+                    .of(path)
+            }
         }
     }
 
@@ -217,7 +251,8 @@ impl Run<'_> {
     }
 }
 
-/// A copy that is to be mended in place. There is one leaf and one flag for each block of the source.
+/// A copy that is to be mended in place. There is one leaf and one flag for each block of the
+/// source.
 pub struct Broken<'a> {
     pub dir: &'a OpenDir,
     pub entry: &'a Entry,

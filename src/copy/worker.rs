@@ -1,4 +1,5 @@
-//! What a worker does with its tasks: it hands entries to their kind, makes what they wrote durable, publishes and reports.
+//! What a worker does with its tasks: it hands entries to their kind, makes what they wrote
+//! durable, publishes and reports.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -168,15 +169,26 @@ impl Run<'_> {
         Error::new("copy", dir.source_path(&entry.name), Cause::Interrupted)
     }
 
-    /// Gives a copy its source's metadata, and tells what could not be kept. True if nothing of it was lost.
+    /// Gives a copy its source's metadata, and tells what could not be kept. True if nothing of it
+    /// was lost.
     pub fn keep(&self, dir: &Dir, entry: &Entry, metadata: &Metadata<'_>) -> bool {
         self.keep_named(dir, &entry.name, entry.target_name(), metadata)
     }
 
-    pub fn keep_named(&self, dir: &Dir, source_name: &OsStr, target_name: &OsStr, metadata: &Metadata<'_>) -> bool {
+    pub fn keep_named(
+        &self,
+        dir: &Dir,
+        source_name: &OsStr,
+        target_name: &OsStr,
+        metadata: &Metadata<'_>,
+    ) -> bool {
         let mut kept = true;
         self.keeper.keep(metadata, &mut |loss| {
-            let path = if loss.at_source { dir.source_path(source_name) } else { dir.target_path(target_name) };
+            let path = if loss.at_source {
+                dir.source_path(source_name)
+            } else {
+                dir.target_path(target_name)
+            };
             let error = Error::new(loss.op, path, loss.cause);
             kept &= loss.forgivable;
             if loss.forgivable { self.warn(error) } else { self.fail(error) }
@@ -207,8 +219,9 @@ impl Run<'_> {
         }
     }
 
-    /// Opens all files of a batch before the first is read: the small ones are read together, or their data asked for, so that many neighbours are
-    /// few requests for the device, instead of one after the other.
+    /// Opens all files of a batch before the first is read: the small ones are read together, or
+    /// their data asked for, so that many neighbours are few requests for the device, instead of
+    /// one after the other.
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
         let count = entries.len();
         let mut small = Vec::with_capacity(count);
@@ -255,7 +268,8 @@ impl Run<'_> {
             }
         }
         Totals::add(&self.totals.met, count as u64);
-        // As they were made, which is how they lie on the device more often than how a directory lists them.
+        // As they were made, which is how they lie on the device more often than how a directory
+        // lists them.
         small.sort_unstable_by_key(|small: &Small| small.source.stat.st_ino);
         for Small { source, lane, .. } in &small {
             if !lane.is_direct() {
@@ -263,20 +277,24 @@ impl Run<'_> {
             }
         }
         let mut written = Vec::with_capacity(small.len());
-        self.pipeline.read_together(small, Small::direct, |Small { entry, claim, source, .. }, contents| {
-            if self.stop.is_requested() {
-                return self.give_up(claim, self.interrupted(dir, &entry));
-            }
-            let filled = self.copy_small(dir, &entry, &source, contents, buffer);
-            self.over(source.size_bytes(), &source.handled_bytes);
-            match filled {
-                Ok(filled) => written.push(Written { entry, claim, filled }),
-                Err(error) => {
-                    self.never_proved(source.size_bytes());
-                    self.give_up(claim, error);
+        self.pipeline.read_together(
+            small,
+            Small::direct,
+            |Small { entry, claim, source, .. }, contents| {
+                if self.stop.is_requested() {
+                    return self.give_up(claim, self.interrupted(dir, &entry));
                 }
-            }
-        });
+                let filled = self.copy_small(dir, &entry, &source, contents, buffer);
+                self.over(source.size_bytes(), &source.handled_bytes);
+                match filled {
+                    Ok(filled) => written.push(Written { entry, claim, filled }),
+                    Err(error) => {
+                        self.never_proved(source.size_bytes());
+                        self.give_up(claim, error);
+                    }
+                }
+            },
+        );
         self.settle(dir, written);
     }
 
@@ -284,7 +302,8 @@ impl Run<'_> {
         self.options.make == Make::Attributes || road::is_small(self.options.direct, size_bytes)
     }
 
-    /// Opens a source and decides whether it is copied. Nothing if it is not, or if its attributes were all that was to be copied.
+    /// Opens a source and decides whether it is copied. Nothing if it is not, or if its attributes
+    /// were all that was to be copied.
     fn open_admitted(&self, dir: &OpenDir, entry: Entry) -> Result<Option<(Admitted, Source)>> {
         let source = self.open_source(dir, &entry)?;
         match self.admit(dir, entry, &source.stat)? {
@@ -328,8 +347,8 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing more is done with a file's data, be it where it has to be or given up. What was not counted as it moved never moved: it was cloned, or small, or
-    /// failed before.
+    /// Nothing more is done with a file's data, be it where it has to be or given up. What was not
+    /// counted as it moved never moved: it was cloned, or small, or failed before.
     pub fn over(&self, found_bytes: u64, handled_bytes: &AtomicU64) {
         let left_bytes = found_bytes.saturating_sub(Totals::get(handled_bytes));
         Totals::add(&self.totals.meter.handled_bytes, left_bytes);
@@ -351,9 +370,14 @@ impl Run<'_> {
         }
     }
 
-    /// What is to be copied of an entry whose source answered `stat`: nothing if it is one more name of something, which is linked now, or
-    /// by whoever publishes the first name.
-    pub fn meet(&self, stat: &fs::Stat, dir: &OpenDir, entry: Admitted) -> Option<(Admitted, Option<Claim>)> {
+    /// What is to be copied of an entry whose source answered `stat`: nothing if it is one more
+    /// name of something, which is linked now, or by whoever publishes the first name.
+    pub fn meet(
+        &self,
+        stat: &fs::Stat,
+        dir: &OpenDir,
+        entry: Admitted,
+    ) -> Option<(Admitted, Option<Claim>)> {
         if !self.keeper.preserve().links {
             return Some((entry, None));
         }
@@ -396,13 +420,20 @@ impl Run<'_> {
             false => None,
         };
         let put = match stands.is_some_and(|stands| fs::same_file(&stands, &stat)) {
-            // An earlier run made it. Its backup would be the copy itself, in the place of the backup of what was replaced.
+            // An earlier run made it. Its backup would be the copy itself, in the place of the
+            // backup of what was replaced.
             true => {
                 self.made.add_earlier(dir, &stat);
                 Some(Put { replaced: true, backup: None })
             }
             false => self.put(dir, entry, "link", |may_replace| {
-                target::publish_hard_link(&file, &dir.target, entry.target_name(), may_replace, temporary.as_deref())
+                target::publish_hard_link(
+                    &file,
+                    &dir.target,
+                    entry.target_name(),
+                    may_replace,
+                    temporary.as_deref(),
+                )
             })?,
         };
         if let Some(put) = put {
@@ -418,7 +449,12 @@ impl Run<'_> {
         Totals::add(&self.totals.hard_links, 1);
         if entry.kind == EntryKind::File {
             let Original { size_bytes, hash, .. } = *original;
-            self.tell(dir, entry, put, Outcome { hash, ..Outcome::unmoved(size_bytes, Road::LINKED) });
+            self.tell(
+                dir,
+                entry,
+                put,
+                Outcome { hash, ..Outcome::unmoved(size_bytes, Road::LINKED) },
+            );
         }
     }
 
@@ -445,13 +481,16 @@ impl Run<'_> {
 
     /// The next name that waits is copied instead of one that is not.
     pub fn pass_on(&self, claim: Option<Claim>) {
-        if let Some((Waiting { dir, entry }, claim)) = claim.and_then(|claim| self.hard_links.failed(claim)) {
+        if let Some((Waiting { dir, entry }, claim)) =
+            claim.and_then(|claim| self.hard_links.failed(claim))
+        {
             self.queue.push_single(Single { dir, entry, claim: Some(claim), found_bytes: 0 });
         }
     }
 
-    /// Makes written files durable, proves them if that is wanted, and gives them their names. A failed fsync is final for a file: the
-    /// kernel has marked its pages clean, so that a second one would find nothing wrong.
+    /// Makes written files durable, proves them if that is wanted, and gives them their names. A
+    /// failed fsync is final for a file: the kernel has marked its pages clean, so that a second
+    /// one would find nothing wrong.
     fn settle(&self, dir: &OpenDir, written: Vec<Written>) {
         let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
         let synced = self.sync(dir, files);
@@ -460,7 +499,8 @@ impl Run<'_> {
             match synced {
                 Ok(()) => durable.push(file),
                 Err(cause) => {
-                    let error = Error::new("fsync", dir.target_path(file.entry.target_name()), cause);
+                    let error =
+                        Error::new("fsync", dir.target_path(file.entry.target_name()), cause);
                     self.never_proved(file.filled.size_bytes);
                     self.reject(dir, file, error);
                 }
@@ -477,24 +517,35 @@ impl Run<'_> {
 
     fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
         let Written { entry, claim, filled } = file;
-        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, .. } = filled;
+        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, .. } =
+            filled;
         let hash = moved.root();
         let identity = match identity(&target, claim.is_some()) {
             Ok(identity) => identity,
             Err(cause) => {
-                return self.give_up(claim, Error::new("stat", dir.target_path(entry.target_name()), cause));
+                return self.give_up(
+                    claim,
+                    Error::new("stat", dir.target_path(entry.target_name()), cause),
+                );
             }
         };
         let temporary = self.temporary_name(&entry);
-        let publish =
-            |may_replace| target.publish(&*dir.target, entry.target_name(), may_replace, temporary.as_deref());
+        let publish = |may_replace| {
+            target.publish(&*dir.target, entry.target_name(), may_replace, temporary.as_deref())
+        };
         match self.put(dir, &entry, "publish", publish) {
             Ok(None) => self.pass_on(claim),
             Ok(Some(put)) => {
                 self.record(dir, &entry, (&source, kept), hash, records);
                 Totals::add(&self.totals.cloned_bytes, cloned_bytes);
                 let elapsed = begun.elapsed();
-                self.report(dir, &entry, put, &moved, Outcome { size_bytes, hash, road, proof, elapsed });
+                self.report(
+                    dir,
+                    &entry,
+                    put,
+                    &moved,
+                    Outcome { size_bytes, hash, road, proof, elapsed },
+                );
                 let dir = dir.dir().clone();
                 self.keep_claim(claim, || Original {
                     dir,
@@ -509,7 +560,8 @@ impl Run<'_> {
         }
     }
 
-    /// Throws away a file that may not get its name. One that was merely interrupted stays for the next run, if that can find it.
+    /// Throws away a file that may not get its name. One that was merely interrupted stays for the
+    /// next run, if that can find it.
     pub fn reject(&self, dir: &OpenDir, Written { entry, claim, filled }: Written, error: Error) {
         let stays = filled.in_parts && matches!(error.cause, Cause::Interrupted);
         Totals::add(&self.totals.left_bytes, if stays { filled.size_bytes } else { 0 });
@@ -533,7 +585,8 @@ impl Run<'_> {
 
     pub fn tell(&self, dir: &Dir, entry: &Entry, put: Put, outcome: Outcome) {
         if self.sink.wants_files() {
-            let (target, relative) = (dir.target_path(entry.target_name()), self.relative(dir, entry.target_name()));
+            let (target, relative) =
+                (dir.target_path(entry.target_name()), self.relative(dir, entry.target_name()));
             let source = dir.source_path(&entry.name);
             let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
             let Outcome { size_bytes, hash, road, proof, elapsed } = outcome;
@@ -555,7 +608,8 @@ impl Run<'_> {
     /// Reports what is no copy of a regular file.
     pub fn report_made(&self, kind: &'static str, dir: &Dir, entry: &Entry, put: Put) {
         if self.sink.wants_files() {
-            let (source, target) = (dir.source_path(&entry.name), dir.target_path(entry.target_name()));
+            let (source, target) =
+                (dir.source_path(&entry.name), dir.target_path(entry.target_name()));
             let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
             self.sink.event(Event::Made(report::Made { kind, source, target, replaced, backup }));
         }

@@ -19,7 +19,8 @@ pub trait Work: Clone + Send {
     fn carry_out(&self, task: Self::Task, buffer: &mut [u8]);
 }
 
-/// Threads that are made when the last one that waited has found something to do: to make and to end 32 of them takes 6 ms, as long as copying one file.
+/// Threads that are made when the last one that waited has found something to do: to make and to
+/// end 32 of them takes 6 ms, as long as copying one file.
 pub struct Crew {
     name: &'static str,
     size_max: usize,
@@ -35,11 +36,20 @@ impl Crew {
         Self { name, size_max, meter, size: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
     }
 
-    /// Has one more thread do such work, which will find others as they are needed; nothing happens if there are as many as may be.
-    pub fn hire<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, work: impl Work + 'scope) -> io::Result<()> {
-        // Relaxed, here and below: these are only numbers, and what the threads share is shared by their work.
+    /// Has one more thread do such work, which will find others as they are needed; nothing happens
+    /// if there are as many as may be.
+    pub fn hire<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl Work + 'scope,
+    ) -> io::Result<()> {
+        // Relaxed, here and below: these are only numbers, and what the threads share is shared by
+        // their work.
         let one_more = |size| (size < self.size_max).then_some(size + 1);
-        let Ok(number) = self.size.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) else { return Ok(()) };
+        let Ok(number) = self.size.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        else {
+            return Ok(());
+        };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let thread = Builder::new().name(format!("{}-{number}", self.name));
         let spawned = thread.spawn_scoped(scope, move || self.serve(scope, work)).map(drop);
@@ -64,7 +74,8 @@ impl Crew {
     }
 }
 
-/// Has rayon's threads do something. The caller does it itself where they cannot be made, which rayon would panic about, and `meter` counts.
+/// Has rayon's threads do something. The caller does it itself where they cannot be made, which
+/// rayon would panic about, and `meter` counts.
 pub fn spawn(meter: &Meter, work: impl FnOnce() + Send + 'static) {
     static HAS_THREADS: OnceLock<bool> = OnceLock::new();
     let make = || match rayon::ThreadPoolBuilder::new().build_global() {
@@ -105,14 +116,19 @@ mod tests {
     #[test]
     fn there_are_as_many_as_are_needed_and_no_more_than_may_be() {
         for (tasks, size_max, size) in [(0, 4, 1), (1, 4, 2), (3, 4, 4), (4, 4, 4), (20, 5, 5)] {
-            let (crew, (send, receive)) = (Crew::new("test", size_max, Arc::default()), unbounded());
+            let (crew, (send, receive)) =
+                (Crew::new("test", size_max, Arc::default()), unbounded());
             let meeting = Barrier::new(tasks.clamp(1, size_max));
             std::thread::scope(|scope| {
                 crew.hire(scope, Meeting(receive, &meeting)).unwrap();
                 (0..tasks).for_each(|_| send.send(()).unwrap());
                 drop(send);
             });
-            assert_eq!((crew.size.into_inner(), crew.waiting.into_inner()), (size, size), "{tasks} tasks");
+            assert_eq!(
+                (crew.size.into_inner(), crew.waiting.into_inner()),
+                (size, size),
+                "{tasks} tasks"
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The engines behind the pipeline, and the one place where its loop waits.
 //!
-//! Direct descriptors, fsyncs and the waker's poll go to one kernel AIO context. Everything else goes to a second engine, since io_submit
-//! would do it all itself before it returned; and so does everything where there is no context, or none yet.
+//! Direct descriptors, fsyncs and the waker's poll go to one kernel AIO context. Everything else
+//! goes to a second engine, since io_submit would do it all itself before it returned; and so does
+//! everything where there is no context, or none yet.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::report::{Meter, Totals};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
-/// Threads for what is not for the kernel: enough to hide the latency of a network filesystem, and cheap when idle.
+/// Threads for what is not for the kernel: enough to hide the latency of a network filesystem, and
+/// cheap when idle.
 const IO_THREADS: usize = 16;
 /// The tag of the waker's poll, which is nobody else's.
 const WAKE_TAG: u64 = u64::MAX;
@@ -75,10 +77,14 @@ impl Engines {
     /// One engine for everything, to test the loop with.
     #[cfg(test)]
     pub fn of(engine: Box<dyn Engine>, queue_depth: usize, waker: Arc<Waker>) -> Self {
-        Self { other: Some(engine), ..Self::new(EngineKind::Threads, queue_depth, waker, Arc::default()) }
+        Self {
+            other: Some(engine),
+            ..Self::new(EngineKind::Threads, queue_depth, waker, Arc::default())
+        }
     }
 
-    /// Takes an operation, or gives it back if there is no room before something has been waited for.
+    /// Takes an operation, or gives it back if there is no room before something has been waited
+    /// for.
     pub fn queue(&mut self, mut op: Op, direct: bool) -> Option<Op> {
         let is_data = is_data(&op.kind);
         match &mut self.kernel {
@@ -117,9 +123,10 @@ impl Engines {
         self.other.as_deref_mut()
     }
 
-    /// Hands out what is queued, waits until something is over or the waker is woken, and adds what is over to `done`. It does not
-    /// wait if `has_news` says that there is something else to do. With much in the kernel it waits for several completions at
-    /// once, so that the next submission is a batch. It waits no longer than `timeout`, if there is one.
+    /// Hands out what is queued, waits until something is over or the waker is woken, and adds what
+    /// is over to `done`. It does not wait if `has_news` says that there is something else to do.
+    /// With much in the kernel it waits for several completions at once, so that the next
+    /// submission is a batch. It waits no longer than `timeout`, if there is one.
     pub fn wait(
         &mut self,
         has_news: impl Fn() -> bool,
@@ -153,7 +160,12 @@ impl Engines {
         self.reap_other(done)
     }
 
-    fn reap_kernel(&mut self, min: usize, timeout: Option<Duration>, done: &mut Vec<Done>) -> io::Result<()> {
+    fn reap_kernel(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        done: &mut Vec<Done>,
+    ) -> io::Result<()> {
         let before = done.len();
         if let Some(kernel) = &mut self.kernel {
             kernel.submit();
@@ -184,8 +196,9 @@ pub struct Polled {
     polling: bool,
 }
 
-/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations left. The poll is in it
-/// already: without polls (Linux before 4.18, some sandboxes) the loop could not be woken, and threads serve better.
+/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations
+/// left. The poll is in it already: without polls (Linux before 4.18, some sandboxes) the loop
+/// could not be woken, and threads serve better.
 pub fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Polled> {
     let capacity = |syncs: usize| u32::try_from(queue_depth + syncs + 1).unwrap_or(u32::MAX);
     let mut context = Context::new(capacity(SYNCS_MAX)).or_else(|_| Context::new(capacity(8)))?;

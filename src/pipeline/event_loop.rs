@@ -1,9 +1,10 @@
 //! The loop: one thread, one kernel AIO context, one place to wait.
 //!
-//! A free buffer is filled by a read; the completed block is written through the same context and hashed by rayon at
-//! the same time; when both have let go of the buffer it is free again. Files follow each other without a gap: the
-//! first file that has blocks left to start gets the next free buffer. The reads of small files, and
-//! fsyncs of many files, go through the same context. Which engine carries out what is the business of [`engines`](super::engines).
+//! A free buffer is filled by a read; the completed block is written through the same context and
+//! hashed by rayon at the same time; when both have let go of the buffer it is free again. Files
+//! follow each other without a gap: the first file that has blocks left to start gets the next free
+//! buffer. The reads of small files, and fsyncs of many files, go through the same context. Which
+//! engine carries out what is the business of [`engines`](super::engines).
 
 use std::collections::VecDeque;
 use std::io;
@@ -121,7 +122,8 @@ impl Loop {
     /// Runs until it is told to close and has nothing left to do.
     ///
     /// # Panics
-    /// If waiting fails, which with valid arguments on an own context or eventfd nothing can bring about.
+    /// If waiting fails, which with valid arguments on an own context or eventfd nothing can bring
+    /// about.
     pub(super) fn run(mut self) {
         loop {
             while let Ok(message) = self.inbox.try_recv() {
@@ -132,7 +134,9 @@ impl Loop {
                 return;
             }
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-            self.engines.wait(|| !self.inbox.is_empty(), timeout, &mut self.done).expect("waiting for completions");
+            self.engines
+                .wait(|| !self.inbox.is_empty(), timeout, &mut self.done)
+                .expect("waiting for completions");
             let mut done = std::mem::take(&mut self.done);
             for done in done.drain(..) {
                 self.complete(done);
@@ -152,7 +156,14 @@ impl Loop {
                 if self.stopped {
                     job.stop();
                 }
-                let index = self.jobs.insert(Entry { job, source, target, progress, progress_bytes: 0, reply });
+                let index = self.jobs.insert(Entry {
+                    job,
+                    source,
+                    target,
+                    progress,
+                    progress_bytes: 0,
+                    reply,
+                });
                 match self.make_pool() {
                     Ok(()) => self.reading.push_back(index),
                     Err(error) => self.fail(index, "allocate buffers for", 0, error),
@@ -180,7 +191,8 @@ impl Loop {
             }
             Message::Stop => {
                 self.stopped = true;
-                // They are taken off the list of those with blocks left by `start_blocks`, which comes next.
+                // They are taken off the list of those with blocks left by `start_blocks`, which
+                // comes next.
                 for &index in &self.reading {
                     self.jobs.get(index).job.stop();
                 }
@@ -204,8 +216,9 @@ impl Loop {
         Ok(())
     }
 
-    /// Gives every free buffer to the first file that has a block left to read and may have one more. Answers with the moment from which on there is more
-    /// to start, if it is time alone that is waited for.
+    /// Gives every free buffer to the first file that has a block left to read and may have one
+    /// more. Answers with the moment from which on there is more to start, if it is time alone that
+    /// is waited for.
     fn start_blocks(&mut self) -> Option<Instant> {
         let in_order_max = (self.limits.queue_depth / 4).max(2);
         let mut place = 0;
@@ -269,7 +282,11 @@ impl Loop {
             Tag::Flight(flight) => {
                 let job = self.flights.get(flight).job;
                 let entry = self.jobs.get(job);
-                let side = if matches!(op.kind, OpKind::Read(_)) { Some(&entry.source) } else { entry.target.as_ref() };
+                let side = if matches!(op.kind, OpKind::Read(_)) {
+                    Some(&entry.source)
+                } else {
+                    entry.target.as_ref()
+                };
                 side.is_some_and(|side| side.direct)
             }
         };
@@ -294,7 +311,11 @@ impl Loop {
         Totals::take(&meter.blocks_in_flight, 1);
         if let Ok(count) = result {
             let begun = self.flights.get(flight).begun;
-            if is_read { meter.read(*count as u64, begun) } else { meter.wrote(*count as u64, begun) }
+            if is_read {
+                meter.read(*count as u64, begun)
+            } else {
+                meter.wrote(*count as u64, begun)
+            }
         }
     }
 
@@ -349,7 +370,8 @@ impl Loop {
         let shape = entry.job.shape();
         let (len, size_bytes) = (flight.len_bytes(), shape.size_bytes);
         flight.begin_writing(shape);
-        // What stands beyond the file's end is cut off later, but must not carry another file's bytes to the device.
+        // What stands beyond the file's end is cut off later, but must not carry another file's
+        // bytes to the device.
         buffer[len..].fill(0);
         let buffer = buffer.freeze();
         match entry.job.tree_mode().cloned() {
@@ -372,7 +394,9 @@ impl Loop {
         match result.map(|count| flight.written(count)) {
             Ok(Step::Again(range)) => self.write(index, buffer, range),
             Ok(Step::Whole) => self.write_next(index, buffer),
-            Ok(Step::Stuck) => self.abandon(index, "write", io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(Step::Stuck) => {
+                self.abandon(index, "write", io::Error::from(io::ErrorKind::WriteZero))
+            }
             Err(error) => self.abandon(index, "write", error),
         }
     }
@@ -410,7 +434,9 @@ impl Loop {
 
     /// Sends the file's hasher out with the next block, if both are here.
     fn hash_in_order(&mut self, job: usize) {
-        let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else { return };
+        let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else {
+            return;
+        };
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
         crew::spawn(&self.traffic.meter, move || {
             hasher.update(&buffer[..len]);
@@ -426,12 +452,20 @@ impl Loop {
         entry.job.part_out();
         self.holes_out += 1;
         let shape = entry.job.shape();
-        let (len, offset, size) = (shape.block_len(block), block * shape.block_bytes, shape.size_bytes);
+        let (len, offset, size) =
+            (shape.block_len(block), block * shape.block_bytes, shape.size_bytes);
         self.spawn_hash(job, block, true, move || digest::leaf_of_zeros(&mode, len, offset, size));
     }
 
-    /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is free when the loop wakes.
-    fn spawn_hash(&self, job: usize, block: u64, hole: bool, hash: impl FnOnce() -> Leaf + Send + 'static) {
+    /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is
+    /// free when the loop wakes.
+    fn spawn_hash(
+        &self,
+        job: usize,
+        block: u64,
+        hole: bool,
+        hash: impl FnOnce() -> Leaf + Send + 'static,
+    ) {
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
         crew::spawn(&self.traffic.meter, move || {
             let leaf = hash();
@@ -446,7 +480,8 @@ impl Loop {
         if !over || self.reading.contains(&index) {
             return;
         }
-        let Entry { job, source, target, progress, progress_bytes, reply } = self.jobs.remove(index);
+        let Entry { job, source, target, progress, progress_bytes, reply } =
+            self.jobs.remove(index);
         drop((source, target));
         let result = job.finish();
         if result.is_err() {

@@ -1,5 +1,6 @@
-//! What the loop knows of a file and of a block in flight, and what is to be done next. No I/O here: it is told what
-//! happened and answers with a decision, so that every order and every failure can be tested.
+//! What the loop knows of a file and of a block in flight, and what is to be done next. No I/O
+//! here: it is told what happened and answers with a decision, so that every order and every
+//! failure can be tested.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,7 +20,8 @@ pub struct Shape {
     pub size_bytes: u64,
     /// A power of two.
     pub block_bytes: u64,
-    /// Offsets, lengths and memory of reads are multiples of this; 1 when the page cache serves them.
+    /// Offsets, lengths and memory of reads are multiples of this; 1 when the page cache serves
+    /// them.
     pub read_align: u64,
     /// The same for writes.
     pub write_align: u64,
@@ -29,8 +31,9 @@ pub struct Shape {
     pub sparse: bool,
     /// Which blocks hold data, a bit a block; `None` when all do.
     pub data_blocks: Option<Vec<u64>>,
-    /// The leaves that are known already, one a block or none at all: their blocks are neither read, hashed nor written. A file
-    /// of one block has no such leaf, since its hash is not one of a part.
+    /// The leaves that are known already, one a block or none at all: their blocks are neither
+    /// read, hashed nor written. A file of one block has no such leaf, since its hash is not one of
+    /// a part.
     pub known: Vec<Option<LeafHash>>,
     /// The blocks that are moved, if not all of them; the others are left alone.
     pub blocks: Option<Range<u64>>,
@@ -45,7 +48,13 @@ impl Shape {
     /// The same for some of the blocks, hashed as a tree.
     pub fn part(&self, blocks: Range<u64>) -> Self {
         let (hash, blocks) = (Hashing::Tree(Mode::Hash), Some(blocks));
-        Self { hash, blocks, data_blocks: self.data_blocks.clone(), known: self.known.clone(), ..*self }
+        Self {
+            hash,
+            blocks,
+            data_blocks: self.data_blocks.clone(),
+            known: self.known.clone(),
+            ..*self
+        }
     }
 
     /// The blocks that are moved.
@@ -53,20 +62,24 @@ impl Shape {
         self.blocks.clone().unwrap_or(0..self.block_count())
     }
 
-    /// How many bytes block `block` has. With blocks of 1 MiB, block 2 of a file of 2.5 MiB has 0.5 MiB.
+    /// How many bytes block `block` has. With blocks of 1 MiB, block 2 of a file of 2.5 MiB has 0.5
+    /// MiB.
     pub fn block_len(&self, block: u64) -> u64 {
         self.block_bytes.min(self.size_bytes - block * self.block_bytes)
     }
 
     fn has_data(&self, block: u64) -> bool {
-        self.data_blocks.as_ref().is_none_or(|bits| bits[(block / 64) as usize] >> (block % 64) & 1 == 1)
+        self.data_blocks
+            .as_ref()
+            .is_none_or(|bits| bits[(block / 64) as usize] >> (block % 64) & 1 == 1)
     }
 
     fn is_known(&self, block: u64) -> bool {
         self.known.get(block as usize).is_some_and(Option::is_some)
     }
 
-    /// The first block at or after `block` whose leaf is not known, or the end of those that are moved.
+    /// The first block at or after `block` whose leaf is not known, or the end of those that are
+    /// moved.
     fn next_unknown(&self, block: u64) -> u64 {
         let end = self.block_range().end;
         (block..end).find(|&block| !self.is_known(block)).unwrap_or(end)
@@ -100,7 +113,8 @@ enum Assembly {
     InOrder(InOrder),
 }
 
-/// One file on its way: Reading (blocks are left to start), then Draining (blocks are out), then over.
+/// One file on its way: Reading (blocks are left to start), then Draining (blocks are out), then
+/// over.
 pub struct Job {
     shape: Shape,
     next_block: u64,
@@ -129,11 +143,23 @@ impl Job {
             Hashing::Serial(hasher) => {
                 // Holes are read as the zeros that they are, in their place.
                 shape.data_blocks = None;
-                Assembly::InOrder(InOrder { hasher: Some(hasher), next_block: 0, waiting: BTreeMap::new() })
+                Assembly::InOrder(InOrder {
+                    hasher: Some(hasher),
+                    next_block: 0,
+                    waiting: BTreeMap::new(),
+                })
             }
         };
         let next_block = shape.next_unknown(range.start);
-        Self { shape, next_block, end_block: range.end, parts_out: 0, assembly, written_bytes: 0, failure: None }
+        Self {
+            shape,
+            next_block,
+            end_block: range.end,
+            parts_out: 0,
+            assembly,
+            written_bytes: 0,
+            failure: None,
+        }
     }
 
     /// No block is started any more; those that are under way are finished.
@@ -149,13 +175,15 @@ impl Job {
         }
     }
 
-    /// Whether so many parts are out that another file shall have the next buffer. Only a file that is hashed in order has a
-    /// limit: it keeps one core busy, and the blocks that wait for it would take all buffers from the others.
+    /// Whether so many parts are out that another file shall have the next buffer. Only a file that
+    /// is hashed in order has a limit: it keeps one core busy, and the blocks that wait for it
+    /// would take all buffers from the others.
     pub fn has_enough(&self, parts_max: usize) -> bool {
         matches!(self.assembly, Assembly::InOrder(_)) && self.parts_out >= parts_max
     }
 
-    /// Takes a block that was read, if it is to be hashed in order and the file has not failed. It counts as a part from now on.
+    /// Takes a block that was read, if it is to be hashed in order and the file has not failed. It
+    /// counts as a part from now on.
     pub fn take_in_order(&mut self, block: u64, part: Part) {
         if let Assembly::InOrder(in_order) = &mut self.assembly
             && self.failure.is_none()
@@ -189,7 +217,8 @@ impl Job {
         &self.shape
     }
 
-    /// Whether [`start_next`](Self::start_next) would need a buffer, would not need one, or has nothing left.
+    /// Whether [`start_next`](Self::start_next) would need a buffer, would not need one, or has
+    /// nothing left.
     pub fn next(&self) -> Option<Next> {
         let block = self.next_block;
         if self.failure.is_some() || block == self.end_block || self.shape.size_bytes == 0 {
@@ -211,7 +240,8 @@ impl Job {
 
     /// A read, write or hash is back.
     pub fn part_back(&mut self) {
-        self.parts_out = self.parts_out.checked_sub(1).expect("no more parts come back than went out");
+        self.parts_out =
+            self.parts_out.checked_sub(1).expect("no more parts come back than went out");
     }
 
     /// A block's hash is known.
@@ -258,13 +288,17 @@ impl Job {
         let whole = end_block == range.end;
         let (hash, mut leaves) = match assembly {
             Assembly::None => (None, Vec::new()),
-            Assembly::Tree(tree) if shape.size_bytes == 0 => (Some(Output::of(&tree.mode().hasher())), Vec::new()),
+            Assembly::Tree(tree) if shape.size_bytes == 0 => {
+                (Some(Output::of(&tree.mode().hasher())), Vec::new())
+            }
             Assembly::Tree(tree) if whole && range == (0..shape.block_count()) => {
                 let leaves = tree.leaves();
                 (Some(tree.output()), leaves)
             }
             Assembly::Tree(tree) => (None, tree.leaves()),
-            Assembly::InOrder(in_order) => (in_order.hasher.map(|hasher| hasher.finish()), Vec::new()),
+            Assembly::InOrder(in_order) => {
+                (in_order.hasher.map(|hasher| hasher.finish()), Vec::new())
+            }
         };
         leaves.truncate((end_block - range.start) as usize);
         let moved_blocks = (range.start..end_block).filter(|&block| !shape.is_known(block));
@@ -325,8 +359,8 @@ impl Flight {
         self.len
     }
 
-    /// The first range to read: the block, rounded up to the alignment. A last block of 5,000 bytes is asked for
-    /// as 8,192, and the device answers 5,000.
+    /// The first range to read: the block, rounded up to the alignment. A last block of 5,000 bytes
+    /// is asked for as 8,192, and the device answers 5,000.
     pub fn read_range(&self) -> Range<usize> {
         0..self.len.next_multiple_of(self.align)
     }
@@ -342,8 +376,9 @@ impl Flight {
         (self.position, self.run_end, self.short_counts) = (0, 0, 0);
     }
 
-    /// The next range to write: the next run that is not zero if the file is sparse, or all at once. The buffer
-    /// beyond the block's end is zero, so that the last range may be rounded up to the alignment.
+    /// The next range to write: the next run that is not zero if the file is sparse, or all at
+    /// once. The buffer beyond the block's end is zero, so that the last range may be rounded up to
+    /// the alignment.
     pub fn write_range(&mut self, buffer: &[u8], sparse: bool) -> Option<Range<usize>> {
         let from = self.run_end;
         let run = match sparse {
@@ -365,7 +400,8 @@ impl Flight {
         if reached >= end {
             return Step::Whole;
         }
-        // Go on at an aligned place: 5,000 bytes of 8,192 done with an alignment of 4,096 means again from 4,096.
+        // Go on at an aligned place: 5,000 bytes of 8,192 done with an alignment of 4,096 means
+        // again from 4,096.
         let from = reached - reached % self.align;
         self.short_counts += 1;
         if count == 0 || self.short_counts > SHORT_COUNTS_MAX {
@@ -379,15 +415,16 @@ impl Flight {
 /// Bytes that are looked at as one when zeros are sought: the usual block of a filesystem.
 pub const ZERO_GRAIN_BYTES: usize = 4096;
 
-/// The first run of grains of `grain_bytes` that are not all zero at or after `from`, a multiple of the grain, as a
-/// range of `bytes`.
+/// The first run of grains of `grain_bytes` that are not all zero at or after `from`, a multiple of
+/// the grain, as a range of `bytes`.
 pub fn next_data_run(bytes: &[u8], from: usize, grain_bytes: usize) -> Option<Range<usize>> {
     const ZEROS: [u8; ZERO_GRAIN_BYTES] = [0; ZERO_GRAIN_BYTES];
     let is_zero = |grain: &[u8]| grain.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()]);
     let grains = |from: usize| bytes[from..].chunks(grain_bytes);
     let from = from.min(bytes.len());
     let start = from + grain_bytes * grains(from).position(|grain| !is_zero(grain))?;
-    let end = grains(start).position(is_zero).map_or(bytes.len(), |count| start + grain_bytes * count);
+    let end =
+        grains(start).position(is_zero).map_or(bytes.len(), |count| start + grain_bytes * count);
     Some(start..end)
 }
 
@@ -455,7 +492,12 @@ mod tests {
         let size_bytes = contents.len() as u64;
         let leaf = |block: usize| {
             let offset = block << 20;
-            digest::leaf(&Mode::Hash, &contents[offset..offset + (1 << 20)], offset as u64, size_bytes)
+            digest::leaf(
+                &Mode::Hash,
+                &contents[offset..offset + (1 << 20)],
+                offset as u64,
+                size_bytes,
+            )
         };
         let value = |block| match leaf(block) {
             Leaf::Inner(value) => Some(value),
@@ -501,7 +543,10 @@ mod tests {
             let moved = job.finish().unwrap();
             let leaves = [[2; 32], [3; 32], [4; 32]];
             assert_eq!(moved.leaves, leaves[..if stop { 2 } else { 3 }]);
-            assert_eq!((moved.whole, moved.root(), moved.hole_bytes >> 20), (!stop, None, moved.leaves.len() as u64));
+            assert_eq!(
+                (moved.whole, moved.root(), moved.hole_bytes >> 20),
+                (!stop, None, moved.leaves.len() as u64)
+            );
         }
     }
 

@@ -1,7 +1,9 @@
-//! What moves and hashes the blocks of big files, and reads small ones together: one thread with one kernel AIO context, for whoever hands in a [`Transfer`] or
-//! calls [`read_together`](Pipeline::read_together).
+//! What moves and hashes the blocks of big files, and reads small ones together: one thread with
+//! one kernel AIO context, for whoever hands in a [`Transfer`] or calls
+//! [`read_together`](Pipeline::read_together).
 //!
-//! A transfer without a target is only hashed. The [road] says which files come here, and direct or not.
+//! A transfer without a target is only hashed. The [road] says which files come here, and direct or
+//! not.
 
 pub mod crew;
 mod engines;
@@ -69,10 +71,12 @@ impl Transfer {
     }
 }
 
-/// What the bytes of a transfer count as in the [`Meter`], block by block. Those of one that fails are taken back.
+/// What the bytes of a transfer count as in the [`Meter`], block by block. Those of one that fails
+/// are taken back.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// As handled, and in the sum of the file itself, so that whoever ends it knows what is left to be counted.
+    /// As handled, and in the sum of the file itself, so that whoever ends it knows what is left to
+    /// be counted.
     Handled(Arc<AtomicU64>),
     /// As proved.
     Proved,
@@ -96,7 +100,8 @@ impl Progress {
 pub struct Started(Receiver<Result<Moved, Failure>>);
 
 impl Started {
-    /// Blocks until all of the file's blocks are over. A pipeline that was stopped before is an error, `Interrupted`.
+    /// Blocks until all of the file's blocks are over. A pipeline that was stopped before is an
+    /// error, `Interrupted`.
     pub fn wait(self) -> Result<Moved, Failure> {
         match self.wait_for_some()? {
             moved if moved.whole => Ok(moved),
@@ -104,9 +109,14 @@ impl Started {
         }
     }
 
-    /// Blocks until those blocks are over that were started, which are all unless the pipeline was stopped.
+    /// Blocks until those blocks are over that were started, which are all unless the pipeline was
+    /// stopped.
     pub fn wait_for_some(self) -> Result<Moved, Failure> {
-        self.0.recv().unwrap_or(Err(Failure { op: "copy", offset_bytes: 0, cause: Cause::ThreadGone }))
+        self.0.recv().unwrap_or(Err(Failure {
+            op: "copy",
+            offset_bytes: 0,
+            cause: Cause::ThreadGone,
+        }))
     }
 }
 
@@ -126,8 +136,9 @@ pub struct Pipeline<'a> {
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
     queue_depth: usize,
-    /// Whether the loop has a context, once that is known. The kernel takes 32 ms to take one down, in io_destroy(2) or at the end of the process, which is longer than many a
-    /// copy, so that it is made for the first who needs it.
+    /// Whether the loop has a context, once that is known. The kernel takes 32 ms to take one down,
+    /// in io_destroy(2) or at the end of the process, which is longer than many a copy, so that it
+    /// is made for the first who needs it.
     has_context: OnceLock<bool>,
     on_missing: OnMissing<'a>,
     meter: Arc<Meter>,
@@ -140,8 +151,8 @@ pub struct Pipeline<'a> {
 pub type OnMissing<'a> = Box<dyn Fn(&str) + Send + Sync + 'a>;
 
 impl<'a> Pipeline<'a> {
-    /// Starts the loop. Without kernel AIO threads do its work, of which `on_missing` hears, unless the kernel's was demanded.
-    /// Fails when there are too many open files or threads.
+    /// Starts the loop. Without kernel AIO threads do its work, of which `on_missing` hears, unless
+    /// the kernel's was demanded. Fails when there are too many open files or threads.
     pub fn start(
         limits: Limits,
         engine: EngineKind,
@@ -149,7 +160,12 @@ impl<'a> Pipeline<'a> {
         on_missing: impl Fn(&str) + Send + Sync + 'a,
     ) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let mut engines = Engines::new(engine, limits.queue_depth, Arc::clone(&waker), Arc::clone(&traffic.meter));
+        let mut engines = Engines::new(
+            engine,
+            limits.queue_depth,
+            Arc::clone(&waker),
+            Arc::clone(&traffic.meter),
+        );
         let has_context = match engine {
             EngineKind::Auto => OnceLock::new(),
             EngineKind::Kernel => {
@@ -170,13 +186,26 @@ impl<'a> Pipeline<'a> {
         let (messages, inbox) = unbounded();
         let (meter, memory) = (Arc::clone(&traffic.meter), Memory::new());
         let (queue_depth, is_paced) = (limits.queue_depth, traffic.pace.is_some());
-        let state = Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
-        let thread = std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
+        let state =
+            Loop::new(limits, engines, (inbox, messages.clone()), Arc::clone(&waker), traffic);
+        let thread =
+            std::thread::Builder::new().name("aiocp-loop".to_owned()).spawn(move || state.run())?;
         let thread = Some(thread);
-        Ok(Self { messages, waker, thread, queue_depth, has_context, on_missing, meter, memory, is_paced })
+        Ok(Self {
+            messages,
+            waker,
+            thread,
+            queue_depth,
+            has_context,
+            on_missing,
+            meter,
+            memory,
+            is_paced,
+        })
     }
 
-    /// Sees that the loop has a context, if it may have one. What is sent to it afterwards finds it there.
+    /// Sees that the loop has a context, if it may have one. What is sent to it afterwards finds it
+    /// there.
     fn open_context(&self) {
         self.has_context.get_or_init(|| match open_context(self.queue_depth, &self.waker) {
             Ok(context) => {
@@ -190,12 +219,15 @@ impl<'a> Pipeline<'a> {
         });
     }
 
-    /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that small files are best read direct. As long as nothing needed kernel AIO it is taken for there.
+    /// Whether [`read_together`](Self::read_together) makes one request of neighbours, so that
+    /// small files are best read direct. As long as nothing needed kernel AIO it is taken for
+    /// there.
     pub fn merges(&self) -> bool {
         self.has_context.get().is_none_or(|has_context| *has_context) && !self.is_paced
     }
 
-    /// Whether it keeps to a rate: then small files too are read in steps, each when it is its turn.
+    /// Whether it keeps to a rate: then small files too are read in steps, each when it is its
+    /// turn.
     pub fn is_paced(&self) -> bool {
         self.is_paced
     }
@@ -205,7 +237,8 @@ impl<'a> Pipeline<'a> {
         progress.sums(&self.meter).for_each(|sum| Totals::add(sum, bytes));
     }
 
-    /// Moves a file's data, and blocks until all of it is written and hashed. It is not durable by then.
+    /// Moves a file's data, and blocks until all of it is written and hashed. It is not durable by
+    /// then.
     pub fn transfer(&self, transfer: Transfer) -> Result<Moved, Failure> {
         self.start_transfer(transfer).wait()
     }
@@ -226,7 +259,8 @@ impl<'a> Pipeline<'a> {
         Started(answer)
     }
 
-    /// fsync(2) of all `files`, at once if they are many; blocks until each has its answer, in the same order.
+    /// fsync(2) of all `files`, at once if they are many; blocks until each has its answer, in the
+    /// same order.
     pub fn sync(&self, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         let count = files.len();
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
@@ -236,8 +270,9 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Carries out operations on direct descriptors, or syncs: many at once in the loop, few in this thread, one after the other. Blocks until all are over. They come back in the
-    /// same order, or not at all if the loop is gone.
+    /// Carries out operations on direct descriptors, or syncs: many at once in the loop, few in
+    /// this thread, one after the other. Blocks until all are over. They come back in the same
+    /// order, or not at all if the loop is gone.
     fn carry_out(&self, ops: Vec<Op>) -> Option<Vec<Done>> {
         if ops.len() < TOGETHER_MIN {
             let carry_out = |mut op| Done { result: perform(&mut op, usize::MAX), op };
@@ -251,8 +286,8 @@ impl<'a> Pipeline<'a> {
         answer.recv().ok()
     }
 
-    /// What starts no more blocks when it is called, of files that are in the loop or come later. Blocks that are under way are finished,
-    /// and syncs go on.
+    /// What starts no more blocks when it is called, of files that are in the loop or come later.
+    /// Blocks that are under way are finished, and syncs go on.
     pub fn stopper(&self) -> impl Fn() + Send + 'static {
         let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
         move || {
@@ -263,13 +298,15 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Has the loop end when it has nothing left to do. Dropping the pipeline does it too, and waits; what ends several tells all of them first.
+    /// Has the loop end when it has nothing left to do. Dropping the pipeline does it too, and
+    /// waits; what ends several tells all of them first.
     pub fn close(&self) {
         self.send(Message::Close);
     }
 
     fn send(&self, message: Message) {
-        // The loop holds a receiver for as long as it runs; if it is gone, so is the reply's sender, and that is told.
+        // The loop holds a receiver for as long as it runs; if it is gone, so is the reply's
+        // sender, and that is told.
         if self.messages.send(message).is_ok() {
             self.waker.wake();
         }
@@ -306,7 +343,12 @@ mod tests {
         fn submit(&mut self) -> Submitted {
             self.0.submit()
         }
-        fn reap(&mut self, min: usize, timeout: Option<Duration>, out: &mut Vec<Done>) -> io::Result<usize> {
+        fn reap(
+            &mut self,
+            min: usize,
+            timeout: Option<Duration>,
+            out: &mut Vec<Done>,
+        ) -> io::Result<usize> {
             self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let count = self.0.reap(min, timeout, out)?;
             if count == 0 && self.0.in_flight() > 0 {
@@ -330,7 +372,12 @@ mod tests {
     }
 
     /// A pipeline whose engine counts how often it is asked.
-    fn counted(seed: u64, faults: Faults, traffic: Traffic, reaps: Arc<AtomicU64>) -> Pipeline<'static> {
+    fn counted(
+        seed: u64,
+        faults: Faults,
+        traffic: Traffic,
+        reaps: Arc<AtomicU64>,
+    ) -> Pipeline<'static> {
         let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
         let waker = Arc::new(Waker::new().unwrap());
         let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker), reaps);
@@ -367,10 +414,15 @@ mod tests {
         use std::os::unix::fs::FileExt;
         let faults = Faults { shorten: 0.2, delay: 0.5, ..Faults::default() };
         for seed in 0..100 {
-            let contents: Vec<u8> = (0..fastrand::Rng::with_seed(seed).usize(1..100_000)).map(|n| n as u8).collect();
+            let contents: Vec<u8> =
+                (0..fastrand::Rng::with_seed(seed).usize(1..100_000)).map(|n| n as u8).collect();
             let target = tempfile::tempfile().unwrap();
             let moved = pipeline(seed, faults).transfer(transfer(&contents, &target)).unwrap();
-            assert_eq!(moved.hash.as_ref().map(Output::hash), Some(*blake3::hash(&contents).as_bytes()), "seed {seed}");
+            assert_eq!(
+                moved.hash.as_ref().map(Output::hash),
+                Some(*blake3::hash(&contents).as_bytes()),
+                "seed {seed}"
+            );
             let mut copied = vec![0; contents.len()];
             target.read_exact_at(&mut copied, 0).unwrap();
             assert!(copied == contents, "seed {seed}");
@@ -411,11 +463,13 @@ mod tests {
             let pipeline = pipeline(seed, faults);
             let target = tempfile::tempfile().unwrap();
             let files = [&target, &target].map(|file| Arc::new(file.try_clone().unwrap().into()));
-            let failure =
-                pipeline.transfer(transfer(&contents, &target)).expect_err("a hundred operations cannot all succeed");
+            let failure = pipeline
+                .transfer(transfer(&contents, &target))
+                .expect_err("a hundred operations cannot all succeed");
             assert!(["read", "write"].contains(&failure.op), "seed {seed}: {}", failure.op);
             assert!(
-                failure.offset_bytes < contents.len() as u64 && failure.offset_bytes.is_multiple_of(BLOCK_BYTES as u64)
+                failure.offset_bytes < contents.len() as u64
+                    && failure.offset_bytes.is_multiple_of(BLOCK_BYTES as u64)
             );
             assert_eq!(pipeline.sync(files.to_vec()).len(), 2);
         }
@@ -434,13 +488,20 @@ mod tests {
             let moved = pipeline.transfer(transfer(&contents, &target));
             drop(pipeline);
             let meter = &traffic.meter;
-            let [read, written, handled, in_flight] =
-                [&meter.read_bytes, &meter.written_bytes, &meter.handled_bytes, &meter.blocks_in_flight]
-                    .map(crate::report::Totals::get);
+            let [read, written, handled, in_flight] = [
+                &meter.read_bytes,
+                &meter.written_bytes,
+                &meter.handled_bytes,
+                &meter.blocks_in_flight,
+            ]
+            .map(crate::report::Totals::get);
             assert_eq!(in_flight, 0, "seed {seed}");
             if moved.is_ok() {
                 let size_bytes = contents.len() as u64;
-                assert!(read >= size_bytes && written >= size_bytes && handled == size_bytes, "seed {seed}");
+                assert!(
+                    read >= size_bytes && written >= size_bytes && handled == size_bytes,
+                    "seed {seed}"
+                );
                 assert!(meter.latencies().unwrap().writes.count() >= 51, "seed {seed}");
             } else {
                 assert!(seed % 2 == 1 && handled == 0, "seed {seed}");
@@ -453,24 +514,33 @@ mod tests {
     fn a_context_that_is_made_while_something_moves_carries_on_with_it() {
         // Kernel AIO serves these descriptors too, though it would do so itself.
         let direct = |transfer: Transfer| {
-            let [source, target] =
-                [Some(transfer.source), transfer.target].map(|side| side.map(|side| Side { direct: true, ..side }));
+            let [source, target] = [Some(transfer.source), transfer.target]
+                .map(|side| side.map(|side| Side { direct: true, ..side }));
             Transfer { source: source.unwrap(), target, ..transfer }
         };
         for seed in 0..100u8 {
             let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
-            let pipeline = Pipeline::start(limits, EngineKind::Auto, Traffic::default(), |_| ()).unwrap();
-            let contents: Vec<u8> = (0..50 * BLOCK_BYTES + usize::from(seed)).map(|n| (n / 3) as u8 ^ seed).collect();
+            let pipeline =
+                Pipeline::start(limits, EngineKind::Auto, Traffic::default(), |_| ()).unwrap();
+            let contents: Vec<u8> =
+                (0..50 * BLOCK_BYTES + usize::from(seed)).map(|n| (n / 3) as u8 ^ seed).collect();
             let targets = [(); 6].map(|()| tempfile::tempfile().unwrap());
             std::thread::scope(|scope| {
                 for (n, target) in targets.iter().enumerate() {
                     let (pipeline, contents) = (&pipeline, &contents);
                     scope.spawn(move || {
                         let transfer = transfer(contents, target);
-                        let moved = pipeline.transfer(if n % 2 == 0 { transfer } else { direct(transfer) }).unwrap();
-                        let files = (0..5).map(|_| Arc::new(target.try_clone().unwrap().into())).collect();
+                        let moved = pipeline
+                            .transfer(if n % 2 == 0 { transfer } else { direct(transfer) })
+                            .unwrap();
+                        let files =
+                            (0..5).map(|_| Arc::new(target.try_clone().unwrap().into())).collect();
                         assert!(pipeline.sync(files).iter().all(Result::is_ok), "seed {seed}");
-                        assert_eq!(moved.root(), Some(*blake3::hash(contents).as_bytes()), "seed {seed}");
+                        assert_eq!(
+                            moved.root(),
+                            Some(*blake3::hash(contents).as_bytes()),
+                            "seed {seed}"
+                        );
                     });
                 }
             });
@@ -480,7 +550,8 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_to() {
-        // 40 KiB at 256 KiB a second, of which the first block is free: 36 / 256 of a second, however fast the machine.
+        // 40 KiB at 256 KiB a second, of which the first block is free: 36 / 256 of a second,
+        // however fast the machine.
         let contents = vec![7; 10 * BLOCK_BYTES];
         let pace = Some(Arc::new(Pace::new(std::num::NonZeroU64::new(256 << 10).unwrap())));
         let pipeline = metered(1, Faults::default(), Traffic { pace, ..Traffic::default() });
@@ -496,7 +567,8 @@ mod tests {
         let contents = vec![7; 10 * BLOCK_BYTES];
         let pace = Some(Arc::new(Pace::new(std::num::NonZeroU64::new(256 << 10).unwrap())));
         let (faults, reaps) = (Faults { fail: 1.0, ..Faults::default() }, Arc::default());
-        let pipeline = counted(1, faults, Traffic { pace, ..Traffic::default() }, Arc::clone(&reaps));
+        let pipeline =
+            counted(1, faults, Traffic { pace, ..Traffic::default() }, Arc::clone(&reaps));
         let target = tempfile::tempfile().unwrap();
         pipeline.transfer(transfer(&contents, &target)).unwrap_err();
         let before = crate::report::Totals::get(&reaps);
@@ -523,7 +595,8 @@ mod tests {
                 _ => random.usize(1..20_000),
             };
             let begins = random.usize(..);
-            let contents: Vec<u8> = (0..len).map(|n| (begins.wrapping_add(n * 31) >> 7) as u8).collect();
+            let contents: Vec<u8> =
+                (0..len).map(|n| (begins.wrapping_add(n * 31) >> 7) as u8).collect();
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&contents).unwrap();
             // Some have shrunk or grown since their size was asked for.
@@ -532,11 +605,17 @@ mod tests {
                 16..32 => (len as u64).div_ceil(2),
                 _ => len as u64,
             };
-            Self { file: Arc::new(file.into()), contents, is_direct: random.u8(..) > 32, size_bytes }
+            Self {
+                file: Arc::new(file.into()),
+                contents,
+                is_direct: random.u8(..) > 32,
+                size_bytes,
+            }
         }
 
         fn direct(&self) -> Option<small::Direct<'_>> {
-            self.is_direct.then_some(small::Direct { file: &self.file, size_bytes: self.size_bytes })
+            self.is_direct
+                .then_some(small::Direct { file: &self.file, size_bytes: self.size_bytes })
         }
     }
 
@@ -545,8 +624,10 @@ mod tests {
         let (mut read, mut failed) = (0, 0);
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let pipeline = pipeline(seed, Faults { shorten: 0.1, fail: 0.1, delay: 0.5, ..Faults::default() });
-            let files: Vec<_> = (0..random.usize(0..150)).map(|n| (n, Whole::random(&mut random))).collect();
+            let pipeline =
+                pipeline(seed, Faults { shorten: 0.1, fail: 0.1, delay: 0.5, ..Faults::default() });
+            let files: Vec<_> =
+                (0..random.usize(0..150)).map(|n| (n, Whole::random(&mut random))).collect();
             let (count, mut next) = (files.len(), 0);
             pipeline.read_together(
                 files,
@@ -556,7 +637,10 @@ mod tests {
                     next += 1;
                     match contents {
                         Some(bytes) => {
-                            assert!(file.is_direct && bytes.len() as u64 == file.size_bytes, "seed {seed}, file {n}");
+                            assert!(
+                                file.is_direct && bytes.len() as u64 == file.size_bytes,
+                                "seed {seed}, file {n}"
+                            );
                             assert!(file.contents.starts_with(bytes), "seed {seed}, file {n}");
                             read += 1;
                         }
@@ -578,10 +662,18 @@ mod tests {
                 let (pipeline, read) = (&pipeline, &read);
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::with_seed(seed);
-                    let files = (0..10).map(|_| Whole { is_direct: true, ..Whole::random(&mut random) }).collect();
+                    let files = (0..10)
+                        .map(|_| Whole { is_direct: true, ..Whole::random(&mut random) })
+                        .collect();
                     pipeline.read_together(files, Whole::direct, |file, contents| {
-                        assert_eq!(contents.is_some(), file.size_bytes <= file.contents.len() as u64);
-                        assert!(contents.is_none_or(|bytes| file.contents.starts_with(bytes)), "seed {seed}");
+                        assert_eq!(
+                            contents.is_some(),
+                            file.size_bytes <= file.contents.len() as u64
+                        );
+                        assert!(
+                            contents.is_none_or(|bytes| file.contents.starts_with(bytes)),
+                            "seed {seed}"
+                        );
                         read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     });
                 });

@@ -32,9 +32,11 @@ impl Failure {
 pub struct Moved {
     /// The hash, if it was wanted and all blocks were moved.
     pub hash: Option<Output>,
-    /// The leaves of all blocks that were to be moved, if a BLAKE3 hash was wanted and the file went through the pipeline.
+    /// The leaves of all blocks that were to be moved, if a BLAKE3 hash was wanted and the file
+    /// went through the pipeline.
     pub leaves: Vec<LeafHash>,
-    /// Whether all blocks were moved that were to be; else the pipeline was stopped, and the leaves are those of the first ones, which were.
+    /// Whether all blocks were moved that were to be; else the pipeline was stopped, and the leaves
+    /// are those of the first ones, which were.
     pub whole: bool,
     /// Bytes written to the destination.
     pub written_bytes: u64,
@@ -43,7 +45,8 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// What a transfer without a target would have answered for a file that is in memory, and not empty.
+    /// What a transfer without a target would have answered for a file that is in memory, and not
+    /// empty.
     pub fn read(bytes: &[u8], block_bytes: u64) -> Self {
         let (mode, size_bytes) = (Mode::Hash, bytes.len() as u64);
         let mut tree = Tree::new(mode.clone(), size_bytes.div_ceil(block_bytes));
@@ -51,7 +54,13 @@ impl Moved {
             tree.put(n as u64, digest::leaf(&mode, block, n as u64 * block_bytes, size_bytes));
         }
         let leaves = tree.leaves();
-        Self { hash: Some(tree.output()), leaves, whole: true, written_bytes: 0, hole_bytes: size_bytes }
+        Self {
+            hash: Some(tree.output()),
+            leaves,
+            whole: true,
+            written_bytes: 0,
+            hole_bytes: size_bytes,
+        }
     }
 
     /// Bytes of the blocks that were moved or read: those of all that were not known before.

@@ -20,12 +20,14 @@ pub enum Direct {
     Never,
 }
 
-/// Files up to this size are copied by one worker with plain writes: the destination's direct writes would wait for each other, and a device request of less
-/// than this is not worth the detour.
+/// Files up to this size are copied by one worker with plain writes: the destination's direct
+/// writes would wait for each other, and a device request of less than this is not worth the
+/// detour.
 pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 
-/// How many blocks of one file are held in memory as a hash or as a bit each: 128 TiB in blocks of 1 MiB. Anybody can make a file of 8 EiB that is
-/// nothing but a hole, and it must cost no more than its own copy.
+/// How many blocks of one file are held in memory as a hash or as a bit each: 128 TiB in blocks of
+/// 1 MiB. Anybody can make a file of 8 EiB that is nothing but a hole, and it must cost no more
+/// than its own copy.
 pub const BLOCKS_MAX: u64 = 1 << 27;
 
 /// The road of small files.
@@ -58,19 +60,29 @@ impl Lane {
 }
 
 /// Chooses the source's lane and turns `O_DIRECT` on if it is direct.
-pub fn source_lane(direct: Direct, block_bytes: u64, file: &OwnedFd, size_bytes: u64) -> Result<Lane, Cause> {
-    // Reading from the device what memory holds already would be slower and, where it is dirty, wait for it.
-    let cached = || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > size_bytes / 2);
+pub fn source_lane(
+    direct: Direct,
+    block_bytes: u64,
+    file: &OwnedFd,
+    size_bytes: u64,
+) -> Result<Lane, Cause> {
+    // Reading from the device what memory holds already would be slower and, where it is dirty,
+    // wait for it.
+    let cached =
+        || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > size_bytes / 2);
     if direct == Direct::Auto && cached() {
         return Ok(Lane::buffered("already in the page cache"));
     }
     lane(direct, block_bytes, file)
 }
 
-/// Chooses the lane in which a small source is read, and turns `O_DIRECT` on if it is direct: then it is read together with its neighbours, which is a gain where
-/// `merges` makes one request of them, and the page cache is known not to have it. What cannot be asked about is read as ever, which tells what is wrong.
+/// Chooses the lane in which a small source is read, and turns `O_DIRECT` on if it is direct: then
+/// it is read together with its neighbours, which is a gain where `merges` makes one request of
+/// them, and the page cache is known not to have it. What cannot be asked about is read as ever,
+/// which tells what is wrong.
 pub fn small_source_lane(direct: Direct, merges: bool, file: &OwnedFd, size_bytes: u64) -> Lane {
-    let is_cold = || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes <= size_bytes / 2);
+    let is_cold =
+        || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes <= size_bytes / 2);
     let buffered = Lane { way: SMALL.read, align_bytes: 1 };
     if !merges || size_bytes == 0 || direct != Direct::Auto || !is_cold() {
         return buffered;
@@ -100,13 +112,16 @@ fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause>
     };
     match fs::set_direct(file, true) {
         Ok(()) => Ok(Lane { way: Way::Direct, align_bytes }),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused("the filesystem refuses O_DIRECT"),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            refused("the filesystem refuses O_DIRECT")
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Has `attempt` move data of `files` in their lanes, and once more through the page cache where a filesystem accepts `O_DIRECT` and refuses the I/O. What
-/// it answers comes with the lanes that were right.
+/// Has `attempt` move data of `files` in their lanes, and once more through the page cache where a
+/// filesystem accepts `O_DIRECT` and refuses the I/O. What it answers comes with the lanes that
+/// were right.
 pub fn or_buffered<T, const N: usize>(
     direct: Direct,
     files: [&OwnedFd; N],
@@ -117,7 +132,11 @@ pub fn or_buffered<T, const N: usize>(
         match attempt(&lanes) {
             Err(failure) if is_refusal(direct, &lanes, &failure) => {
                 for file in files {
-                    let failed = |cause: io::Error| Failure { op: failure.op, offset_bytes: 0, cause: cause.into() };
+                    let failed = |cause: io::Error| Failure {
+                        op: failure.op,
+                        offset_bytes: 0,
+                        cause: cause.into(),
+                    };
                     fs::set_direct(file, false).map_err(failed)?;
                 }
                 lanes = [Lane::buffered("direct I/O was accepted, then answered EINVAL"); N];
@@ -129,20 +148,34 @@ pub fn or_buffered<T, const N: usize>(
 
 /// Whether direct I/O is to be given up because of a failure.
 pub fn is_refusal(direct: Direct, lanes: &[Lane], failure: &Failure) -> bool {
-    let refused = matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
+    let refused =
+        matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
     refused && direct == Direct::Auto && lanes.iter().any(|lane| lane.is_direct())
 }
 
-/// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the filesystem tells of them truly. Their zeros have to be
-/// hashed all the same.
-pub fn data_blocks_of(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
+/// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the
+/// filesystem tells of them truly. Their zeros have to be hashed all the same.
+pub fn data_blocks_of(
+    file: &OwnedFd,
+    size_bytes: u64,
+    block_bytes: u64,
+) -> io::Result<Option<Vec<u64>>> {
     // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
     let has_holes = (fs::stat(file)?.st_blocks as u64) * 512 < size_bytes;
-    if has_holes && fs::holes_are_believed(file)? { data_blocks(file, size_bytes, block_bytes) } else { Ok(None) }
+    if has_holes && fs::holes_are_believed(file)? {
+        data_blocks(file, size_bytes, block_bytes)
+    } else {
+        Ok(None)
+    }
 }
 
-/// Which blocks of a file hold data, a bit a block; `None` if there are more than [`BLOCKS_MAX`]. A terabyte in blocks of 1 MiB takes 128 KiB.
-pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> io::Result<Option<Vec<u64>>> {
+/// Which blocks of a file hold data, a bit a block; `None` if there are more than [`BLOCKS_MAX`]. A
+/// terabyte in blocks of 1 MiB takes 128 KiB.
+pub fn data_blocks(
+    file: &OwnedFd,
+    size_bytes: u64,
+    block_bytes: u64,
+) -> io::Result<Option<Vec<u64>>> {
     let count = size_bytes.div_ceil(block_bytes);
     if count > BLOCKS_MAX {
         return Ok(None);

@@ -15,7 +15,8 @@ use crate::sys::fs;
 /// What a worker reads at once: it stays in the core's cache between read, hash and write.
 pub const STEP_BYTES: usize = 256 << 10;
 
-/// How much of each small file is asked for ahead: with 32 workers and all files of their batches at most 128 MiB.
+/// How much of each small file is asked for ahead: with 32 workers and all files of their batches
+/// at most 128 MiB.
 pub const READ_AHEAD_BYTES: u64 = 64 << 10;
 
 /// What is read together at most: any small file, and some 64 of the usual ones.
@@ -24,16 +25,19 @@ const TOGETHER_BYTES: usize = road::SMALL_BYTES_MAX as usize;
 /// What the buffers of files that are read together begin at.
 pub const TOGETHER_ALIGN_BYTES: u64 = 4096;
 
-/// So many operations are worth a submission. The thread itself carries fewer out, without waking another.
+/// So many operations are worth a submission. The thread itself carries fewer out, without waking
+/// another.
 pub(super) const TOGETHER_MIN: usize = 4;
 
 /// How many may read together at once: what keeps a device busy, or all cores.
 const READERS_MIN: usize = 8;
 
-/// Reads a file that said it has `size_bytes`, and hands each step with its offset to `take`. Answers with how many bytes there were: files in /proc and the
-/// like say 0 and are read until they end, and one that does not end where it said has changed.
+/// Reads a file that said it has `size_bytes`, and hands each step with its offset to `take`.
+/// Answers with how many bytes there were: files in /proc and the like say 0 and are read until
+/// they end, and one that does not end where it said has changed.
 ///
-/// `read` is pread(2) or stands for it; it gets the offset, and how many bytes are left as far as is known.
+/// `read` is pread(2) or stands for it; it gets the offset, and how many bytes are left as far as
+/// is known.
 pub fn read_whole(
     size_bytes: u64,
     buffer: &mut [u8],
@@ -52,7 +56,9 @@ pub fn read_whole(
         }
         take(&buffer[..count], offset_bytes)?;
         offset_bytes += count as u64;
-        if size_bytes != 0 && (offset_bytes > size_bytes || (offset_bytes == size_bytes && count < want)) {
+        if size_bytes != 0
+            && (offset_bytes > size_bytes || (offset_bytes == size_bytes && count < want))
+        {
             break;
         }
     }
@@ -119,11 +125,13 @@ struct Round<'a, T> {
 }
 
 impl Pipeline<'_> {
-    /// Hands each of `files` to `each`, in their order, and with its contents if `direct` says how to read it, always in the same way: as many of these as fit into 1 MiB are read
-    /// together, in one submission, so that neighbours on the device become one request there.
+    /// Hands each of `files` to `each`, in their order, and with its contents if `direct` says how
+    /// to read it, always in the same way: as many of these as fit into 1 MiB are read together, in
+    /// one submission, so that neighbours on the device become one request there.
     ///
-    /// A file that could not be read so comes without contents, and its descriptor without `O_DIRECT`: whoever reads it in another way finds out why. Blocks for
-    /// the reads, and for memory, so that `each` must not read together itself.
+    /// A file that could not be read so comes without contents, and its descriptor without
+    /// `O_DIRECT`: whoever reads it in another way finds out why. Blocks for the reads, and for
+    /// memory, so that `each` must not read together itself.
     pub fn read_together<T>(
         &self,
         files: Vec<T>,
@@ -168,11 +176,16 @@ impl Pipeline<'_> {
                     buffer
                 });
                 if let Some(memory) = memory {
-                    let len_bytes = small.size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
+                    let len_bytes =
+                        small.size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
                     if len_bytes > memory.len() {
                         break;
                     }
-                    round.reads.push(Op::read(Arc::clone(small.file), memory.split_to(len_bytes), 0));
+                    round.reads.push(Op::read(
+                        Arc::clone(small.file),
+                        memory.split_to(len_bytes),
+                        0,
+                    ));
                 }
             }
             round.files.extend(files.next());

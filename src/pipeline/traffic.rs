@@ -29,8 +29,8 @@ impl Pace {
         Self { bytes_per_s, next: Mutex::new(Instant::now()) }
     }
 
-    /// Takes a turn for `bytes`, and says when it comes. Never blocks. At 1 MiB a second, whoever asks for 256 KiB may read at once, and the next one in a
-    /// quarter of a second.
+    /// Takes a turn for `bytes`, and says when it comes. Never blocks. At 1 MiB a second, whoever
+    /// asks for 256 KiB may read at once, and the next one in a quarter of a second.
     pub fn turn(&self, bytes: u64) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = (*next).max(Instant::now());

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::Totals;
 
-/// What the movers of data count as they go, also of files that fail later. Reading it orders nothing.
+/// What the movers of data count as they go, also of files that fail later. Reading it orders
+/// nothing.
 #[derive(Debug, Default)]
 pub struct Meter {
     /// Bytes read, from sources and in verification.
     pub read_bytes: AtomicU64,
     /// Bytes that writes have answered for. They are not durable yet.
     pub written_bytes: AtomicU64,
-    /// Of the bytes of files that were found: those that are over, be they written, holes, cloned, compared or given up.
+    /// Of the bytes of files that were found: those that are over, be they written, holes, cloned,
+    /// compared or given up.
     pub handled_bytes: AtomicU64,
     /// Of the handled ones, those of big files that an earlier run had copied in part.
     pub kept_bytes: AtomicU64,
@@ -31,7 +33,8 @@ pub struct Meter {
 /// How long single reads and writes took.
 #[derive(Debug, Default)]
 pub struct Latencies {
-    /// Reads: of blocks from their queueing to their completion, of small files each pread(2), or all that are read together until the last has come.
+    /// Reads: of blocks from their queueing to their completion, of small files each pread(2), or
+    /// all that are read together until the last has come.
     pub reads: Histogram,
     /// Writes: of blocks in the same way, of small files each pwrite(2).
     pub writes: Histogram,
@@ -72,11 +75,13 @@ impl Meter {
     }
 }
 
-/// A histogram of durations with 16 steps to each power of two, so that what it tells is at most a sixteenth too long.
+/// A histogram of durations with 16 steps to each power of two, so that what it tells is at most a
+/// sixteenth too long.
 #[derive(Debug)]
 pub struct Histogram(Box<[AtomicU64]>);
 
-/// Of nanoseconds in 64 bits: 16 single ones, and 16 steps for each of the 60 powers from 2⁴ to 2⁶³.
+/// Of nanoseconds in 64 bits: 16 single ones, and 16 steps for each of the 60 powers from 2⁴ to
+/// 2⁶³.
 const STEPS: usize = 16 * 61;
 
 impl Default for Histogram {
@@ -110,7 +115,8 @@ impl Histogram {
     }
 }
 
-/// Where a duration is counted. 100 ns is 0b1100100: power 6, and 0b1001 after its first bit, so step 16 × 3 + 9 = 57.
+/// Where a duration is counted. 100 ns is 0b1100100: power 6, and 0b1001 after its first bit, so
+/// step 16 × 3 + 9 = 57.
 fn step(nanos: u64) -> usize {
     match nanos.checked_ilog2() {
         Some(power @ 4..) => 16 * (power as usize - 3) + (nanos >> (power - 4) & 15) as usize,
@@ -137,7 +143,10 @@ mod tests {
     fn every_duration_has_a_step_that_is_close_to_it() {
         for nanos in (0..10_000).chain([1 << 40, (1 << 40) + 1, u64::MAX - 1, u64::MAX]) {
             let longest = longest(step(nanos));
-            assert!(longest >= nanos && longest - nanos <= nanos / 16, "{nanos} is told as {longest}");
+            assert!(
+                longest >= nanos && longest - nanos <= nanos / 16,
+                "{nanos} is told as {longest}"
+            );
             assert!(step(nanos) < STEPS);
         }
     }

@@ -1,4 +1,5 @@
-//! What happened, as data. It knows no terminal: whoever runs a copy hands in a [`Sink`] and gets events.
+//! What happened, as data. It knows no terminal: whoever runs a copy hands in a [`Sink`] and gets
+//! events.
 
 mod meter;
 mod series;
@@ -130,7 +131,8 @@ pub struct Difference {
 /// In what a copy differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Bytes from the start of the range to just before its end, as exact as the blocks that were compared.
+    /// Bytes from the start of the range to just before its end, as exact as the blocks that were
+    /// compared.
     Bytes(Range<u64>),
     /// Nothing stands there.
     Missing,
@@ -160,18 +162,23 @@ impl fmt::Display for Difference {
         write!(f, "{}: ", shown(&self.path))?;
         match (&self.what, self.mended) {
             (What::Bytes(Range { start, end }), false) => write!(f, "{start}..{end} differs"),
-            (What::Bytes(Range { start, end }), true) => write!(f, "{start}..{end} differed, written again"),
+            (What::Bytes(Range { start, end }), true) => {
+                write!(f, "{start}..{end} differed, written again")
+            }
             (What::Missing, false) => f.write_str("missing"),
             (What::Missing, true) => f.write_str("missing, copied"),
             (What::Extra, _) => f.write_str("extra"),
             (What::Kind { is, was }, _) => write!(f, "is a {is}, was a {was}"),
-            (What::Link { to, source }, _) => write!(f, "leads to '{}', not to '{}'", shown(to), shown(source)),
+            (What::Link { to, source }, _) => {
+                write!(f, "leads to '{}', not to '{}'", shown(to), shown(source))
+            }
             (What::Device, _) => f.write_str("is another device"),
         }
     }
 }
 
-/// A regular file that stands under its final name, durable unless syncing was given up; or in a dry run one that would.
+/// A regular file that stands under its final name, durable unless syncing was given up; or in a
+/// dry run one that would.
 #[derive(Debug)]
 pub struct Copied {
     /// The source as the user would write it.
@@ -192,14 +199,17 @@ pub struct Copied {
     pub road: Road,
     /// Where the copy was read back from, if it was.
     pub proof: Option<Proof>,
-    /// From the beginning of the copy to its name; small files of one batch wait until all are durable. Zero if nothing was moved.
+    /// From the beginning of the copy to its name; small files of one batch wait until all are
+    /// durable. Zero if nothing was moved.
     pub elapsed: Duration,
 }
 
-/// Something other than the copy of a regular file that stands under its final name, or in a dry run would.
+/// Something other than the copy of a regular file that stands under its final name, or in a dry
+/// run would.
 #[derive(Debug)]
 pub struct Made {
-    /// What it is: `"directory"`, `"symbolic link"`, `"hard link"` (to the source), `"FIFO"` and so on, or `"attributes"` alone.
+    /// What it is: `"directory"`, `"symbolic link"`, `"hard link"` (to the source), `"FIFO"` and so
+    /// on, or `"attributes"` alone.
     pub kind: &'static str,
     /// The source as the user would write it.
     pub source: PathBuf,
@@ -272,14 +282,17 @@ pub enum Event {
     NoKernelAio(String),
 }
 
-/// Where events go. Called from many threads, also while locks of the copy are not held; it may block the caller.
+/// Where events go. Called from many threads, also while locks of the copy are not held; it may
+/// block the caller.
 pub trait Sink: Sync {
     /// Takes one event.
     fn event(&self, event: Event);
-    /// Whether [`Event::Copied`] and [`Event::Made`] are wanted; a copy saves itself the paths if not.
+    /// Whether [`Event::Copied`] and [`Event::Made`] are wanted; a copy saves itself the paths if
+    /// not.
     fn wants_files(&self) -> bool;
-    /// Whether the file at `path` may be replaced; it may block until somebody has answered, while other threads go on. `overridden_mode`
-    /// is that of a file whose mode forbids writing. An error counts as a failure of the file.
+    /// Whether the file at `path` may be replaced; it may block until somebody has answered, while
+    /// other threads go on. `overridden_mode` is that of a file whose mode forbids writing. An
+    /// error counts as a failure of the file.
     fn confirm(&self, _path: &Path, _overridden_mode: Option<u32>) -> io::Result<bool> {
         Ok(false)
     }
@@ -298,7 +311,8 @@ pub struct Totals {
     pub links: AtomicU64,
     /// What was left alone; see [`Skip`].
     pub skipped: AtomicU64,
-    /// Further names given to files, links and special files that were copied under their first name.
+    /// Further names given to files, links and special files that were copied under their first
+    /// name.
     pub hard_links: AtomicU64,
     /// FIFOs, sockets and devices made.
     pub specials: AtomicU64,
@@ -318,7 +332,8 @@ pub struct Totals {
     pub direct_bytes: AtomicU64,
     /// Files that were read back and are what was written.
     pub verified_files: AtomicU64,
-    /// Of them those that were read back from memory, since there is nothing else or the filesystem does not let go of its pages.
+    /// Of them those that were read back from memory, since there is nothing else or the filesystem
+    /// does not let go of its pages.
     pub verified_from_memory: AtomicU64,
     /// Bytes written again because they differed.
     pub rewritten_bytes: AtomicU64,
@@ -334,7 +349,8 @@ pub struct Totals {
     pub walked: AtomicBool,
     /// Bytes of the files that are to be copied, as far as they are known.
     pub found_bytes: AtomicU64,
-    /// Bytes of files whose data is durable and that have their names. Without syncs there are none.
+    /// Bytes of files whose data is durable and that have their names. Without syncs there are
+    /// none.
     pub durable_bytes: AtomicU64,
     /// Bytes of half-copied files that are durable and left for the next run.
     pub left_bytes: AtomicU64,
@@ -370,7 +386,8 @@ impl Totals {
 
     /// Adds to one of the sums.
     pub fn add(sum: &AtomicU64, count: u64) {
-        // Relaxed: the sums order nothing, and the last reading comes after the threads were joined.
+        // Relaxed: the sums order nothing, and the last reading comes after the threads were
+        // joined.
         sum.fetch_add(count, Ordering::Relaxed);
     }
 

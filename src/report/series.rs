@@ -17,7 +17,8 @@ pub struct Sample {
     pub depth: f64,
 }
 
-/// Samples at even distances. When there are too many, every second one goes, and from then on half as many are taken.
+/// Samples at even distances. When there are too many, every second one goes, and from then on half
+/// as many are taken.
 #[derive(Debug)]
 pub struct Series {
     samples: Vec<Sample>,
@@ -64,7 +65,10 @@ impl Series {
 
 fn merged(pair: &[Sample]) -> Sample {
     let last = pair[pair.len() - 1];
-    Sample { depth: pair.iter().map(|sample| sample.depth).sum::<f64>() / pair.len() as f64, ..last }
+    Sample {
+        depth: pair.iter().map(|sample| sample.depth).sum::<f64>() / pair.len() as f64,
+        ..last
+    }
 }
 
 #[cfg(test)]
@@ -75,11 +79,19 @@ mod tests {
     fn a_long_series_keeps_its_bounds_its_ends_and_its_averages() {
         for count in [1, 9, 10, 11, 1000, 12_345] {
             let mut series = Series::new(10);
-            let sample_at =
-                |n: u64| Sample { elapsed: Duration::from_secs(n), read_bytes: n * 3, depth: 4.0, ..Sample::default() };
+            let sample_at = |n: u64| Sample {
+                elapsed: Duration::from_secs(n),
+                read_bytes: n * 3,
+                depth: 4.0,
+                ..Sample::default()
+            };
             for n in 1..=count {
-                let sample =
-                    Sample { elapsed: Duration::from_secs(n), read_bytes: n * 3, depth: 4.0, ..Sample::default() };
+                let sample = Sample {
+                    elapsed: Duration::from_secs(n),
+                    read_bytes: n * 3,
+                    depth: 4.0,
+                    ..Sample::default()
+                };
                 series.push(sample);
                 assert!(series.samples().len() <= 10);
             }
@@ -92,7 +104,11 @@ mod tests {
             assert!(kept.last().unwrap().elapsed.as_secs() + step > count, "up to the end");
             series.end(sample_at(count + 1));
             let last = series.samples().last().unwrap();
-            assert_eq!((last.elapsed.as_secs(), last.read_bytes), (count + 1, (count + 1) * 3), "the end itself");
+            assert_eq!(
+                (last.elapsed.as_secs(), last.read_bytes),
+                (count + 1, (count + 1) * 3),
+                "the end itself"
+            );
         }
     }
 }

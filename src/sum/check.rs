@@ -1,4 +1,5 @@
-//! Checks manifests: each line's file is hashed, many at once, and the verdicts come in the order of the lines.
+//! Checks manifests: each line's file is hashed, many at once, and the verdicts come in the order
+//! of the lines.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,7 +21,8 @@ use crate::error::{Cause, Error, Result};
 use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
-/// Longer lines are malformed: room for a hash and a path of PATH_MAX bytes that are all escaped, with as much to spare.
+/// Longer lines are malformed: room for a hash and a path of PATH_MAX bytes that are all escaped,
+/// with as much to spare.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// What is to be checked.
@@ -95,9 +97,14 @@ struct Check<'a, F> {
     verdicts: Ordered<Told, F>,
 }
 
-/// Checks all manifests and blocks until the last verdict was told; `totals` says meanwhile how far it is. The error is for what kept it from beginning, or
-/// for a temporary file of the audit.
-pub fn check(plan: &Plan, options: &Options, listener: &dyn Listener, totals: &Totals) -> io::Result<()> {
+/// Checks all manifests and blocks until the last verdict was told; `totals` says meanwhile how far
+/// it is. The error is for what kept it from beginning, or for a temporary file of the audit.
+pub fn check(
+    plan: &Plan,
+    options: &Options,
+    listener: &dyn Listener,
+    totals: &Totals,
+) -> io::Result<()> {
     let mut audit = match plan.audit.as_deref().map(Audit::new).transpose() {
         Ok(audit) => audit,
         Err(error) => {
@@ -129,31 +136,44 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
     }
 
     /// Feeds all lines of a manifest; answers whether there was one that is well formed.
-    fn feed(&self, path: &Path, mut audit: Option<&mut Audit>, feeder: &mut Feeder<'_, Ticket>) -> Result<bool> {
+    fn feed(
+        &self,
+        path: &Path,
+        mut audit: Option<&mut Audit>,
+        feeder: &mut Feeder<'_, Ticket>,
+    ) -> Result<bool> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
         let mut reader: Box<dyn BufRead> = match is_stdin(path) {
             true if !self.plan.stdin_is_free => return Err(error("read", Cause::StdinInUse)),
             true => Box::new(BufReader::new(io::stdin())),
-            false => Box::new(BufReader::new(File::open(path).map_err(|cause| error("open", cause.into()))?)),
+            false => Box::new(BufReader::new(
+                File::open(path).map_err(|cause| error("open", cause.into()))?,
+            )),
         };
         let end = if self.plan.zero { 0 } else { b'\n' };
         let (mut well_formed, mut number) = (false, 0);
-        while let Some(read) = next_line(&mut reader, end).map_err(|cause| error("read", cause.into()))? {
+        while let Some(read) =
+            next_line(&mut reader, end).map_err(|cause| error("read", cause.into()))?
+        {
             number += 1;
             if self.listener.is_gone() {
                 return Ok(true);
             }
             // In coreutils' manifests a number sign begins a comment; b3sum has none.
-            let has_comments = self.plan.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
+            let has_comments =
+                self.plan.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
             match read {
                 Ok(line) if has_comments && line.starts_with(b"#") => {}
                 Ok(line) => match line::parse(&line, self.plan.algorithm, self.plan.zero) {
                     Ok(line) => {
                         well_formed = true;
-                        self.feed_line(line, audit.as_deref_mut(), feeder)
-                            .map_err(|cause| Error::new("write a temporary file for the audit of", path, cause))?;
+                        self.feed_line(line, audit.as_deref_mut(), feeder).map_err(|cause| {
+                            Error::new("write a temporary file for the audit of", path, cause)
+                        })?;
                     }
-                    Err(reason) => self.tell(feeder, Told::Malformed(path.to_owned(), number, reason)),
+                    Err(reason) => {
+                        self.tell(feeder, Told::Malformed(path.to_owned(), number, reason))
+                    }
                 },
                 Err(reason) => self.tell(feeder, Told::Malformed(path.to_owned(), number, reason)),
             }
@@ -169,7 +189,9 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
     ) -> io::Result<()> {
         let line::Line { algorithm, name, hash } = line;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name.clone()));
-        let refuse = |cause| Told::Checked(name.clone(), Verdict::Unreadable(Error::new("read", &path, cause)));
+        let refuse = |cause| {
+            Told::Checked(name.clone(), Verdict::Unreadable(Error::new("read", &path, cause)))
+        };
         let file = match audit {
             Some(audit) => match audit.relative(&path) {
                 Some(relative) => {
@@ -181,7 +203,10 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
                     return Ok(());
                 }
             },
-            None if is_stdin(&path) && self.plan.stdin_is_free && !self.plan.manifests.iter().any(|m| is_stdin(m)) => {
+            None if is_stdin(&path)
+                && self.plan.stdin_is_free
+                && !self.plan.manifests.iter().any(|m| is_stdin(m)) =>
+            {
                 Place::Stdin
             }
             None if is_stdin(&path) => {
@@ -203,9 +228,15 @@ impl<F: FnMut(Told) + Send> Done<Ticket> for Check<'_, F> {
         let verdict = match result {
             Ok(Hashed { output, way }) => {
                 self.listener.way(&file.path(), way);
-                if output.bytes(0, hash.len()) == hash { Verdict::Matches } else { Verdict::Differs }
+                if output.bytes(0, hash.len()) == hash {
+                    Verdict::Matches
+                } else {
+                    Verdict::Differs
+                }
             }
-            Err(error) if error.op == "open" && error.errno() == Some(libc::ENOENT) => Verdict::Missing(error),
+            Err(error) if error.op == "open" && error.errno() == Some(libc::ENOENT) => {
+                Verdict::Missing(error)
+            }
             Err(error) => Verdict::Unreadable(error),
         };
         self.verdicts.put(place, Told::Checked(name, verdict));
@@ -220,8 +251,12 @@ impl<F: FnMut(Told) + Send> Done<Ticket> for Check<'_, F> {
     }
 }
 
-/// The next line without its end, or that it is too long, in which case it was skipped; none at the end.
-fn next_line(reader: &mut impl BufRead, end: u8) -> io::Result<Option<std::result::Result<Vec<u8>, Malformed>>> {
+/// The next line without its end, or that it is too long, in which case it was skipped; none at the
+/// end.
+fn next_line(
+    reader: &mut impl BufRead,
+    end: u8,
+) -> io::Result<Option<std::result::Result<Vec<u8>, Malformed>>> {
     let mut line = Vec::new();
     reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(end, &mut line)?;
     if line.is_empty() {
@@ -250,15 +285,23 @@ struct Audit {
 impl Audit {
     fn new(path: &Path) -> Result<Self> {
         let error = |cause: io::Error| Error::new("audit", path, cause);
-        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|cause| error(cause.into()))?;
+        let flags =
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+            .map_err(|cause| error(cause.into()))?;
         let cwd = std::env::current_dir().map_err(error)?;
         let prefixes = [cwd.join(path), path.canonicalize().map_err(error)?];
-        Ok(Self { path: path.to_owned(), root: Arc::new(root), cwd, prefixes, listed: Sorter::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            root: Arc::new(root),
+            cwd,
+            prefixes,
+            listed: Sorter::default(),
+        })
     }
 
-    /// A name of a manifest, relative to the directory; none if it leads outside. What `..` means depends on the links before it,
-    /// so that no name may have it.
+    /// A name of a manifest, relative to the directory; none if it leads outside. What `..` means
+    /// depends on the links before it, so that no name may have it.
     fn relative(&self, name: &Path) -> Option<PathBuf> {
         if name.components().any(|part| part == Component::ParentDir) {
             return None;
@@ -287,11 +330,14 @@ impl Audit {
         });
         kept?;
         let identity = |path: &Path| path.metadata().map(|stat| (stat.dev(), stat.ino()));
-        let manifests: HashSet<_> = plan.manifests.iter().filter_map(|path| identity(path).ok()).collect();
+        let manifests: HashSet<_> =
+            plan.manifests.iter().filter_map(|path| identity(path).ok()).collect();
         let mut listed = self.listed.sorted().peekable();
         for record in found.sorted() {
             let (name, _) = record?;
-            let is_before = |listed: &io::Result<(Vec<u8>, Vec<u8>)>| listed.as_ref().is_ok_and(|(key, _)| *key < name);
+            let is_before = |listed: &io::Result<(Vec<u8>, Vec<u8>)>| {
+                listed.as_ref().is_ok_and(|(key, _)| *key < name)
+            };
             while listed.next_if(is_before).is_some() {}
             match listed.peek() {
                 Some(Ok((key, _))) if *key == name => continue,

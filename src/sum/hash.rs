@@ -1,6 +1,7 @@
 //! Hashes many files at once: small ones by workers, big ones block by block through the pipeline.
 //!
-//! Whoever feeds it hands in [`Item`]s; each comes back through `done` with its output or its error, in any order.
+//! Whoever feeds it hands in [`Item`]s; each comes back through `done` with its output or its
+//! error, in any order.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +22,9 @@ use crate::error::{Cause, Error, Result};
 use crate::pipeline::crew::{Crew, Work};
 use crate::pipeline::road::{self, Direct, Lane};
 use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
-use crate::pipeline::{EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer};
+use crate::pipeline::{
+    EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer,
+};
 use crate::report::{Totals, Way};
 use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::EntryKind;
@@ -74,11 +77,14 @@ impl Place {
         }
     }
 
-    /// Whether it has no offsets, and may keep its reader waiting. What cannot be looked at cannot be opened either, and that is told then.
+    /// Whether it has no offsets, and may keep its reader waiting. What cannot be looked at cannot
+    /// be opened either, and that is told then.
     fn is_stream(&self) -> bool {
         match self {
             Self::Stdin => true,
-            Self::Named(path) => path.metadata().is_ok_and(|stat| !stat.is_file() && !stat.is_dir()),
+            Self::Named(path) => {
+                path.metadata().is_ok_and(|stat| !stat.is_file() && !stat.is_dir())
+            }
             _ => false,
         }
     }
@@ -90,7 +96,8 @@ impl Place {
         }
     }
 
-    /// Opens what should be a regular file. A FIFO is not waited for, and the access time is left alone where that is allowed.
+    /// Opens what should be a regular file. A FIFO is not waited for, and the access time is left
+    /// alone where that is allowed.
     fn open_file(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match self {
@@ -98,7 +105,9 @@ impl Place {
             Self::Named(path) | Self::Listed(path) => {
                 match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
                     // Only a file's owner may read it without a trace.
-                    Err(rustix::io::Errno::PERM) => Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?),
+                    Err(rustix::io::Errno::PERM) => {
+                        Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+                    }
                     other => Ok(other?),
                 }
             }
@@ -133,7 +142,8 @@ pub trait Done<T>: Sync {
     fn done(&self, place: Place, ticket: T, result: Result<Hashed>);
     /// Kernel AIO is not to be had, for this reason; threads do its work.
     fn no_kernel_aio(&self, reason: &str);
-    /// A worker panicked, and some files will never be done. The panic gets out of [`run`] when the feeding is over.
+    /// A worker panicked, and some files will never be done. The panic gets out of [`run`] when the
+    /// feeding is over.
     fn panicked(&self);
 }
 
@@ -169,14 +179,15 @@ impl<T> Feeder<'_, T> {
     /// Hands out what was taken, without waiting for a batch to be full.
     pub fn flush(&mut self) {
         if !self.batch.is_empty() {
-            // Without workers, which only a panic ends early, nothing is left to be done; the panic gets out when they are joined.
+            // Without workers, which only a panic ends early, nothing is left to be done; the panic
+            // gets out when they are joined.
             drop(self.batches.send(std::mem::take(&mut self.batch)));
         }
     }
 }
 
-/// Hashes what `feed` pushes, and blocks until all of it is done; `totals` says meanwhile how far it is. The error is for what kept it from beginning: threads
-/// or descriptors.
+/// Hashes what `feed` pushes, and blocks until all of it is done; `totals` says meanwhile how far
+/// it is. The error is for what kept it from beginning: threads or descriptors.
 pub fn run<T: Send, R>(
     options: &Options,
     totals: &Totals,
@@ -186,7 +197,8 @@ pub fn run<T: Send, R>(
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
     let limits = Limits { queue_depth: options.queue_depth, block_bytes };
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
-    let pipeline = Pipeline::start(limits, EngineKind::Auto, traffic, |reason| done.no_kernel_aio(reason))?;
+    let pipeline =
+        Pipeline::start(limits, EngineKind::Auto, traffic, |reason| done.no_kernel_aio(reason))?;
     let (batches, inbox) = bounded(BATCHES_MAX);
     let (workers, batch_items) = shares(options);
     let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
@@ -201,8 +213,8 @@ pub fn run<T: Send, R>(
     })
 }
 
-/// As many workers as asked for, and how many files each may open at once: together not more than half of what the process may have. The other half is for
-/// directories.
+/// As many workers as asked for, and how many files each may open at once: together not more than
+/// half of what the process may have. The other half is for directories.
 fn shares(options: &Options) -> (usize, usize) {
     let half = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2);
     let half = usize::try_from(half).unwrap_or(usize::MAX);
@@ -257,10 +269,11 @@ impl<T> Opened<T> {
 }
 
 impl<T> Worker<'_, T> {
-    /// Opens all files, gives the big ones to the pipeline, and then reads the small ones, together or with their data asked for before: many neighbours are few
-    /// requests for the device.
+    /// Opens all files, gives the big ones to the pipeline, and then reads the small ones, together
+    /// or with their data asked for before: many neighbours are few requests for the device.
     fn hash_batch(&self, batch: Vec<Item<T>>, buffer: &mut [u8]) {
-        let (mut small, mut big, mut streams) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let (mut small, mut big, mut streams) =
+            (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for item in batch {
             if item.place.is_stream() {
                 streams.push(item);
@@ -272,13 +285,19 @@ impl<T> Worker<'_, T> {
                     Totals::add(&self.totals.met, 1);
                 }
                 Ok((file, stat)) => {
-                    let opened = Opened { item, file: Arc::new(file), stat, handled_bytes: Arc::default() };
+                    let opened =
+                        Opened { item, file: Arc::new(file), stat, handled_bytes: Arc::default() };
                     Totals::add(&self.totals.found_bytes, opened.size_bytes());
                     Totals::add(&self.totals.met, 1);
                     if road::is_small(self.options.direct, opened.size_bytes()) {
                         let Options { direct, .. } = *self.options;
                         let (file, size_bytes) = (&opened.file, opened.size_bytes());
-                        let lane = road::small_source_lane(direct, self.pipeline.merges(), file, size_bytes);
+                        let lane = road::small_source_lane(
+                            direct,
+                            self.pipeline.merges(),
+                            file,
+                            size_bytes,
+                        );
                         small.push((opened, lane));
                     } else {
                         let started = self.start_big(&opened);
@@ -287,7 +306,8 @@ impl<T> Worker<'_, T> {
                 }
             }
         }
-        // As they were made, which is how they lie on the device more often than how a directory lists them.
+        // As they were made, which is how they lie on the device more often than how a directory
+        // lists them.
         small.sort_unstable_by_key(|(opened, _)| opened.stat.st_ino);
         for (opened, lane) in &small {
             if !lane.is_direct() {
@@ -303,11 +323,13 @@ impl<T> Worker<'_, T> {
             let result = self.finish_big(&opened, started);
             self.over(opened, result);
         }
-        // Each is opened when the one before it has ended: whoever writes into two FIFOs may do so one after the other.
+        // Each is opened when the one before it has ended: whoever writes into two FIFOs may do so
+        // one after the other.
         for item in streams {
             let way = Way::Buffered("not a regular file");
             let result = self.hash_stream(&item, buffer).map(|output| Hashed { output, way });
-            // Nobody knows how much comes, so that nothing is known to be found before it has ended.
+            // Nobody knows how much comes, so that nothing is known to be found before it has
+            // ended.
             Totals::add(&self.totals.met, 1);
             Totals::add(&self.totals.files, result.is_ok().into());
             self.done.done(item.place, item.ticket, result);
@@ -331,7 +353,8 @@ impl<T> Worker<'_, T> {
     }
 
     fn start_in(&self, opened: &Opened<T>, lane: Lane) -> std::result::Result<Started, Failure> {
-        let (file, size_bytes, block_bytes) = (&opened.file, opened.size_bytes(), self.options.block_bytes);
+        let (file, size_bytes, block_bytes) =
+            (&opened.file, opened.size_bytes(), self.options.block_bytes);
         let data_blocks = road::data_blocks_of(file, size_bytes, block_bytes);
         let shape = Shape {
             size_bytes,
@@ -353,10 +376,16 @@ impl<T> Worker<'_, T> {
         Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
     }
 
-    fn finish_big(&self, opened: &Opened<T>, started: std::result::Result<(Started, Lane), Failure>) -> Result<Hashed> {
+    fn finish_big(
+        &self,
+        opened: &Opened<T>,
+        started: std::result::Result<(Started, Lane), Failure>,
+    ) -> Result<Hashed> {
         let read = started.and_then(|(started, lane)| {
             let mut started = Some(started);
-            road::or_buffered(self.options.direct, [&opened.file], [lane], |&[lane]| match started.take() {
+            road::or_buffered(self.options.direct, [&opened.file], [lane], |&[lane]| match started
+                .take()
+            {
                 Some(started) => started.wait(),
                 None => self.start_in(opened, lane)?.wait(),
             })
@@ -398,9 +427,13 @@ fn open(place: &Place) -> Result<(OwnedFd, Stat)> {
     let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok((file, stat)),
-        FileType::Directory => Err(error("read", io::Error::from_raw_os_error(libc::EISDIR).into())),
+        FileType::Directory => {
+            Err(error("read", io::Error::from_raw_os_error(libc::EISDIR).into()))
+        }
         kind => match EntryKind::of_mode(kind) {
-            EntryKind::Special(kind) if !matches!(place, Place::In(..)) => Err(error("read", Cause::NotRegular(kind))),
+            EntryKind::Special(kind) if !matches!(place, Place::In(..)) => {
+                Err(error("read", Cause::NotRegular(kind)))
+            }
             _ => Err(error("open", Cause::Swapped)),
         },
     }
@@ -409,7 +442,9 @@ fn open(place: &Place) -> Result<(OwnedFd, Stat)> {
 fn open_error(place: &Place, cause: io::Error) -> Error {
     match cause.raw_os_error() {
         // What open(2) says to a socket or a device without a driver.
-        Some(libc::ENXIO) => Error::new("open", place.path(), Cause::NotRegular("socket or device")),
+        Some(libc::ENXIO) => {
+            Error::new("open", place.path(), Cause::NotRegular("socket or device"))
+        }
         _ => Error::new("open", place.path(), cause),
     }
 }
@@ -418,7 +453,11 @@ fn open_error(place: &Place, cause: io::Error) -> Error {
 fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
     let now = fs::stat(&*opened.file).map_err(|cause| opened.error("stat", cause))?;
     let key = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-    if key(&now) == key(&opened.stat) { Ok(()) } else { Err(opened.error("read", Cause::ChangedWhileRead)) }
+    if key(&now) == key(&opened.stat) {
+        Ok(())
+    } else {
+        Err(opened.error("read", Cause::ChangedWhileRead))
+    }
 }
 
 /// How a small file is read that is direct.
@@ -426,7 +465,8 @@ fn direct<T>((opened, lane): &(Opened<T>, Lane)) -> Option<small::Direct<'_>> {
     lane.is_direct().then(|| small::Direct { file: &opened.file, size_bytes: opened.size_bytes() })
 }
 
-/// Hashes a small file: its contents, or what is read through the page cache from its start to its end.
+/// Hashes a small file: its contents, or what is read through the page cache from its start to its
+/// end.
 fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8]) -> Result<Output> {
     let mut hasher = opened.item.function.serial();
     if let Some(bytes) = contents {
@@ -435,8 +475,14 @@ fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8])
         return Ok(hasher.finish());
     }
     let read = |buffer: &mut [u8], offset_bytes, _| {
-        let read = rustix::io::retry_on_intr(|| rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes));
-        read.map_err(|cause| Failure { op: "read", offset_bytes, cause: io::Error::from(cause).into() })
+        let read = rustix::io::retry_on_intr(|| {
+            rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes)
+        });
+        read.map_err(|cause| Failure {
+            op: "read",
+            offset_bytes,
+            cause: io::Error::from(cause).into(),
+        })
     };
     let take = |bytes: &[u8], _| {
         hasher.update(bytes);

@@ -20,8 +20,9 @@ pub struct Style {
     pub names: bool,
 }
 
-/// A name as the algorithm's own tool prints it, and whether it had to be escaped: backslashes and line breaks are, and the line then
-/// begins with a backslash. `b3sum` prints U+FFFD for bytes that are not UTF-8, which no check accepts; the others print any byte.
+/// A name as the algorithm's own tool prints it, and whether it had to be escaped: backslashes and
+/// line breaks are, and the line then begins with a backslash. `b3sum` prints U+FFFD for bytes that
+/// are not UTF-8, which no check accepts; the others print any byte.
 pub fn escape(name: &[u8], algorithm: Algorithm) -> (Cow<'_, [u8]>, bool) {
     let name = match (algorithm, String::from_utf8_lossy(name)) {
         (Algorithm::Blake3, Cow::Owned(lossy)) => Cow::Owned(lossy.into_bytes()),
@@ -45,7 +46,8 @@ pub fn escape(name: &[u8], algorithm: Algorithm) -> (Cow<'_, [u8]>, bool) {
 /// An output, the first of its bytes that is wanted, and how many are.
 pub type Wanted<'a> = (&'a Output, u64, u64);
 
-/// The wanted bytes, which may be more than memory holds. What lies beyond the end of all outputs, 2^64 bytes, is none.
+/// The wanted bytes, which may be more than memory holds. What lies beyond the end of all outputs,
+/// 2^64 bytes, is none.
 fn chunks((output, seek_bytes, len_bytes): Wanted<'_>) -> impl Iterator<Item = Vec<u8>> + '_ {
     let end = seek_bytes.saturating_add(len_bytes);
     let starts = (seek_bytes..end).step_by(CHUNK_BYTES);
@@ -65,7 +67,8 @@ pub fn write(
     name: &[u8],
     wanted: Wanted<'_>,
 ) -> io::Result<()> {
-    let (name, escaped) = if style.zero { (Cow::Borrowed(name), false) } else { escape(name, algorithm) };
+    let (name, escaped) =
+        if style.zero { (Cow::Borrowed(name), false) } else { escape(name, algorithm) };
     if escaped && style.names {
         out.write_all(b"\\")?;
     }
@@ -84,15 +87,19 @@ pub fn write(
     out.write_all(if style.zero { b"\0" } else { b"\n" })
 }
 
-/// Whether a line with this name leads nobody to the file: `b3sum` prints a character of its own for bytes that are not UTF-8, and so does a line that is
-/// meant to be the same.
+/// Whether a line with this name leads nobody to the file: `b3sum` prints a character of its own
+/// for bytes that are not UTF-8, and so does a line that is meant to be the same.
 pub fn is_unprintable(algorithm: Algorithm, zero: bool, name: &[u8]) -> bool {
     algorithm == Algorithm::Blake3 && !zero && std::str::from_utf8(name).is_err()
 }
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[digit as usize])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[digit as usize]))
+        .collect()
 }
 
 fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
@@ -157,7 +164,8 @@ pub enum Malformed {
     Replacement,
 }
 
-/// Reads one line, without its end. Tags decide the algorithm unless one is `wanted`; without either it is BLAKE3.
+/// Reads one line, without its end. Tags decide the algorithm unless one is `wanted`; without
+/// either it is BLAKE3.
 pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line, Malformed> {
     let line = if zero { line } else { trim_carriage_returns(line) };
     if line.is_empty() {
@@ -169,7 +177,8 @@ pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line,
     };
     let (algorithm, digits, name) = match split_tagged(line) {
         Some(parts) => parts,
-        None => split_plain(line).map(|(digits, name)| (wanted.unwrap_or(Algorithm::Blake3), digits, name))?,
+        None => split_plain(line)
+            .map(|(digits, name)| (wanted.unwrap_or(Algorithm::Blake3), digits, name))?,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != algorithm) {
         return Err(Malformed::OtherAlgorithm { found: algorithm, wanted });
@@ -183,14 +192,19 @@ pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line,
     if name.contains(&0) {
         return Err(Malformed::Nul);
     }
-    // Several files can be behind this name, see b3sum's own rules. Names that need no escapes are exact.
-    if algorithm == Algorithm::Blake3 && !zero && name.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes()) {
+    // Several files can be behind this name, see b3sum's own rules. Names that need no escapes are
+    // exact.
+    if algorithm == Algorithm::Blake3
+        && !zero
+        && name.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes())
+    {
         return Err(Malformed::Replacement);
     }
     Ok(Line { algorithm, name, hash })
 }
 
-/// As `b3sum` does for manifests that passed through Windows; a carriage return that belongs to a name is escaped.
+/// As `b3sum` does for manifests that passed through Windows; a carriage return that belongs to a
+/// name is escaped.
 fn trim_carriage_returns(mut line: &[u8]) -> &[u8] {
     while let [rest @ .., b'\r'] = line {
         line = rest;
@@ -198,7 +212,8 @@ fn trim_carriage_returns(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// The name may hold `) = `, so that the line is split at the last one. No plain line begins with a tag, as no tag is made of digits.
+/// The name may hold `) = `, so that the line is split at the last one. No plain line begins with a
+/// tag, as no tag is made of digits.
 fn split_tagged(line: &[u8]) -> Option<(Algorithm, &[u8], &[u8])> {
     let (algorithm, rest) = Algorithm::ALL.into_iter().find_map(|algorithm| {
         let rest = line.strip_prefix(algorithm.tag().as_bytes())?;
@@ -275,7 +290,11 @@ mod tests {
                 } else {
                     assert_eq!(
                         read,
-                        Ok(Line { algorithm, name: name.into(), hash: vec![0xa5; algorithm.hash_bytes()] })
+                        Ok(Line {
+                            algorithm,
+                            name: name.into(),
+                            hash: vec![0xa5; algorithm.hash_bytes()]
+                        })
                     );
                 }
             }
@@ -295,7 +314,10 @@ mod tests {
     fn what_is_no_line_is_told_apart() {
         let zeros = "00".repeat(32);
         let read = |text: &str| parse(text.as_bytes(), None, false).map(|line| line.name);
-        let bad_hash = |algorithm: Algorithm| Malformed::Hash { algorithm, digits: 2 * algorithm.hash_bytes() };
+        let bad_hash = |algorithm: Algorithm| Malformed::Hash {
+            algorithm,
+            digits: 2 * algorithm.hash_bytes(),
+        };
         assert_eq!(read(""), Err(Malformed::Empty));
         assert_eq!(read("\r"), Err(Malformed::Empty));
         assert_eq!(read("\\"), Err(Malformed::Format));
@@ -313,6 +335,9 @@ mod tests {
         assert_eq!(read(&format!("{zeros}  a\\tb\r")), Ok(b"a\\tb".to_vec()));
         assert_eq!(read(&format!("{zeros} *x")), Ok(b"x".to_vec()));
         let tagged = format!("SHA256 (x) = {zeros}");
-        assert!(parse(tagged.as_bytes(), Some(Algorithm::Blake3), false).is_err(), "no weaker hash is slipped in");
+        assert!(
+            parse(tagged.as_bytes(), Some(Algorithm::Blake3), false).is_err(),
+            "no weaker hash is slipped in"
+        );
     }
 }

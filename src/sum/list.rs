@@ -1,4 +1,5 @@
-//! Hashes what the user names: files in the order of the operands, and what is in a directory sorted by path.
+//! Hashes what the user names: files in the order of the operands, and what is in a directory
+//! sorted by path.
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -32,9 +33,11 @@ pub struct Wanted {
     pub stdin_is_free: bool,
 }
 
-/// Who hears of the results. All but [`hashed`](Self::hashed) are called from many threads, in no order.
+/// Who hears of the results. All but [`hashed`](Self::hashed) are called from many threads, in no
+/// order.
 pub trait Listener: Sync {
-    /// A file's output, of which `len_bytes` from `seek_bytes` on are wanted; one call after the other, in the order of the list.
+    /// A file's output, of which `len_bytes` from `seek_bytes` on are wanted; one call after the
+    /// other, in the order of the list.
     fn hashed(&self, name: &[u8], output: &Output, seek_bytes: u64, len_bytes: u64);
     /// A file cannot be hashed, or a directory not be listed.
     fn failed(&self, error: Error);
@@ -65,8 +68,9 @@ struct List<'a, F> {
     sorted: Mutex<(Sorter, io::Result<()>)>,
 }
 
-/// Hashes all operands and blocks until the last was heard of; `totals` says meanwhile how far it is. The error is for what kept it from beginning, or for a
-/// temporary file that cannot be written or read.
+/// Hashes all operands and blocks until the last was heard of; `totals` says meanwhile how far it
+/// is. The error is for what kept it from beginning, or for a temporary file that cannot be written
+/// or read.
 pub fn list(
     operands: &[PathBuf],
     wanted: &Wanted,
@@ -79,7 +83,12 @@ pub fn list(
             listener.hashed(&name, &output, wanted.seek_bytes, wanted.len_bytes);
         }
     };
-    let list = List { wanted, listener, now: Ordered::new(leave), sorted: Mutex::new((Sorter::default(), Ok(()))) };
+    let list = List {
+        wanted,
+        listener,
+        now: Ordered::new(leave),
+        sorted: Mutex::new((Sorter::default(), Ok(()))),
+    };
     hash::run(options, totals, &list, |feeder| list.feed(operands, feeder))?;
     let (sorter, kept) = list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
     kept?;
@@ -128,7 +137,11 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
         walk::walk(root, &self.wanted.filter, &mut |met| match met {
             Met::File(dir, name) => {
                 let function = self.wanted.function.clone();
-                feeder.push(Item { place: Place::In(dir, name), function, ticket: Ticket::Sorted(number) });
+                feeder.push(Item {
+                    place: Place::In(dir, name),
+                    function,
+                    ticket: Ticket::Sorted(number),
+                });
             }
             Met::DirEnd => feeder.flush(),
             Met::Special(path, kind) => self.listener.skipped(&path, kind),

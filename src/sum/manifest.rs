@@ -9,7 +9,8 @@ use super::line::{self, Style};
 use super::sorter::Sorter;
 use crate::digest::{Hash, Output};
 
-/// Collects BLAKE3 hashes in any order and writes them as `b3sum`'s lines, sorted by the bytes of their paths.
+/// Collects BLAKE3 hashes in any order and writes them as `b3sum`'s lines, sorted by the bytes of
+/// their paths.
 #[derive(Default)]
 pub struct Manifest(Sorter);
 
@@ -19,7 +20,8 @@ impl Manifest {
         self.0.push(path.into_os_string().into_vec(), hash.to_vec())
     }
 
-    /// Writes all lines, and answers with how many of them lead nobody to their file, see [`line::is_unprintable`].
+    /// Writes all lines, and answers with how many of them lead nobody to their file, see
+    /// [`line::is_unprintable`].
     pub fn write(self, out: &mut impl Write) -> io::Result<u64> {
         let mut unprintable = 0;
         let style = Style { tag: false, zero: false, names: true };
@@ -27,7 +29,13 @@ impl Manifest {
             let (path, hash) = record?;
             let len_bytes = hash.len() as u64;
             unprintable += u64::from(line::is_unprintable(Algorithm::Blake3, style.zero, &path));
-            line::write(out, style, Algorithm::Blake3, &path, (&Output::Fixed(hash), 0, len_bytes))?;
+            line::write(
+                out,
+                style,
+                Algorithm::Blake3,
+                &path,
+                (&Output::Fixed(hash), 0, len_bytes),
+            )?;
         }
         Ok(unprintable)
     }

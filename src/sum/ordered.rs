@@ -33,7 +33,8 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next place. Blocks while too many wait; `before_waiting` has to see to it that all of them get their results.
+    /// The next place. Blocks while too many wait; `before_waiting` has to see to it that all of
+    /// them get their results.
     pub fn place(&self, before_waiting: impl FnOnce()) -> u64 {
         let mut state = self.lock();
         if state.slots.len() >= WINDOW {
@@ -77,7 +78,8 @@ mod tests {
     fn results_leave_in_order() {
         let mut seen = Vec::new();
         let ordered = Ordered::new(|place| seen.push(place));
-        let places: Vec<u64> = (0..100).map(|_| ordered.place(|| panic!("there is room"))).collect();
+        let places: Vec<u64> =
+            (0..100).map(|_| ordered.place(|| panic!("there is room"))).collect();
         for &place in places.iter().rev() {
             ordered.put(place, place);
         }
@@ -96,7 +98,8 @@ mod tests {
             let mut asked = false;
             let before_waiting = || {
                 asked = true;
-                scope.spawn(|| (0..WINDOW as u64).rev().for_each(|place| ordered.put(place, place)));
+                scope
+                    .spawn(|| (0..WINDOW as u64).rev().for_each(|place| ordered.put(place, place)));
             };
             assert_eq!(ordered.place(before_waiting), WINDOW as u64);
             assert!(asked);

@@ -91,8 +91,11 @@ mod tests {
             }
         }
         let got: Vec<Record> = sorter.sorted().collect::<io::Result<_>>().unwrap();
-        let mut want: Vec<Record> =
-            keys.iter().enumerate().map(|(n, key)| (key.as_bytes().to_vec(), vec![n as u8; n])).collect();
+        let mut want: Vec<Record> = keys
+            .iter()
+            .enumerate()
+            .map(|(n, key)| (key.as_bytes().to_vec(), vec![n as u8; n]))
+            .collect();
         want.sort_unstable();
         assert_eq!(got, want);
     }

@@ -1,6 +1,7 @@
 //! The walk through a directory whose files are hashed.
 //!
-//! Each directory is opened beneath its parent's descriptor and listed through it, as in a copy. Links are not followed.
+//! Each directory is opened beneath its parent's descriptor and listed through it, as in a copy.
+//! Links are not followed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -34,14 +35,16 @@ pub enum Met {
     Failed(Error),
 }
 
-/// Walks the directory that the user named, links on the way to it followed; blocks until all of it was met. What `filter` excludes is not
-/// met, and an excluded directory never opened.
+/// Walks the directory that the user named, links on the way to it followed; blocks until all of it
+/// was met. What `filter` excludes is not met, and an excluded directory never opened.
 pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut levels = Vec::new();
     match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
         Ok(file) => push(&mut levels, Dir { file, path: root.to_owned() }, meet),
-        Err(cause) => meet(Met::Failed(Error::new("open directory", root, std::io::Error::from(cause)))),
+        Err(cause) => {
+            meet(Met::Failed(Error::new("open directory", root, std::io::Error::from(cause))))
+        }
     }
     while let Some((dir, listing)) = levels.last_mut() {
         let listed = match listing.next_name() {
@@ -83,10 +86,18 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
     }
 }
 
-fn is_excluded(filter: &Filter, root: &Path, dir: &Dir, listed: &Listed, kind: FileType) -> Result<bool, Error> {
+fn is_excluded(
+    filter: &Filter,
+    root: &Path,
+    dir: &Dir,
+    listed: &Listed,
+    kind: FileType,
+) -> Result<bool, Error> {
     if filter.has_rules() {
         let folder = dir.path.strip_prefix(root).unwrap_or(&dir.path);
-        if filter.excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind == FileType::Directory) {
+        if filter
+            .excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind == FileType::Directory)
+        {
             return Ok(true);
         }
     }

@@ -1,4 +1,5 @@
-//! The kernel AIO interface as `include/uapi/linux/aio_abi.h` has it, and the system calls, one function each.
+//! The kernel AIO interface as `include/uapi/linux/aio_abi.h` has it, and the system calls, one
+//! function each.
 
 use std::io;
 use std::ptr;
@@ -74,8 +75,9 @@ pub fn io_destroy(id: ContextId) -> io::Result<()> {
 /// io_submit(2): how many of `iocbs` the kernel took.
 ///
 /// # Safety
-/// Each pointer must be valid for reads and writes during the call, and the memory that its iocb names must stay
-/// valid, and unaliased as the opcode demands, until its completion has been reaped.
+/// Each pointer must be valid for reads and writes during the call, and the memory that its iocb
+/// names must stay valid, and unaliased as the opcode demands, until its completion has been
+/// reaped.
 pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<usize> {
     // SAFETY: the caller vouches for the iocbs; the array itself lives through the call.
     check(unsafe { libc::syscall(libc::SYS_io_submit, id, iocbs.len(), iocbs.as_mut_ptr()) })
@@ -90,11 +92,19 @@ pub fn timespec(time: Option<Duration>) -> Option<libc::timespec> {
 }
 
 /// io_getevents(2): fills the start of `events` and says how many.
-pub fn io_getevents(id: ContextId, min: usize, events: &mut [IoEvent], timeout: Option<Duration>) -> io::Result<usize> {
+pub fn io_getevents(
+    id: ContextId,
+    min: usize,
+    events: &mut [IoEvent],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
     let timespec = timespec(timeout);
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the kernel writes at most `events.len()` events into a live slice, and reads a live timespec or none.
-    check(unsafe { libc::syscall(libc::SYS_io_getevents, id, min, events.len(), events.as_mut_ptr(), timespec) })
+    // SAFETY: the kernel writes at most `events.len()` events into a live slice, and reads a live
+    // timespec or none.
+    check(unsafe {
+        libc::syscall(libc::SYS_io_getevents, id, min, events.len(), events.as_mut_ptr(), timespec)
+    })
 }
 
 /// `struct __aio_sigset`: the signals that are blocked during the wait.
@@ -104,34 +114,46 @@ struct AioSigset {
     bytes: usize,
 }
 
-/// The kernel's own set is shorter than a C library's, which begins with it: a bit a signal, of which mips has 128 and all others 64.
-const SIGSET_BYTES: usize =
-    if cfg!(any(target_arch = "mips", target_arch = "mips64", target_arch = "mips32r6", target_arch = "mips64r6")) {
-        16
-    } else {
-        8
-    };
+/// The kernel's own set is shorter than a C library's, which begins with it: a bit a signal, of
+/// which mips has 128 and all others 64.
+const SIGSET_BYTES: usize = if cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips64",
+    target_arch = "mips32r6",
+    target_arch = "mips64r6"
+)) {
+    16
+} else {
+    8
+};
 
 const _: () = assert!(SIGSET_BYTES <= size_of::<libc::sigset_t>());
 
-/// The libc crate has no `SYS_io_pgetevents`. These are the numbers of `arch/*/entry/syscalls/*.tbl`; -1, which the kernel answers with ENOSYS, elsewhere.
-const SYS_IO_PGETEVENTS: libc::c_long = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
-    333
-} else if cfg!(target_arch = "x86") {
-    385
-} else if cfg!(target_arch = "arm") {
-    399
-} else if cfg!(target_arch = "powerpc64") {
-    388
-} else if cfg!(target_arch = "s390x") {
-    382
-} else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")) {
-    292
-} else {
-    -1
-};
+/// The libc crate has no `SYS_io_pgetevents`. These are the numbers of
+/// `arch/*/entry/syscalls/*.tbl`; -1, which the kernel answers with ENOSYS, elsewhere.
+const SYS_IO_PGETEVENTS: libc::c_long =
+    if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
+        333
+    } else if cfg!(target_arch = "x86") {
+        385
+    } else if cfg!(target_arch = "arm") {
+        399
+    } else if cfg!(target_arch = "powerpc64") {
+        388
+    } else if cfg!(target_arch = "s390x") {
+        382
+    } else if cfg!(any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "loongarch64"
+    )) {
+        292
+    } else {
+        -1
+    };
 
-/// io_pgetevents(2): the same with another signal mask for as long as it waits. Linux has it since 4.18, else ENOSYS.
+/// io_pgetevents(2): the same with another signal mask for as long as it waits. Linux has it since
+/// 4.18, else ENOSYS.
 pub fn io_pgetevents(
     id: ContextId,
     min: usize,
@@ -144,13 +166,17 @@ pub fn io_pgetevents(
     let sigset = AioSigset { mask, bytes: SIGSET_BYTES };
     let (room, events) = (events.len(), events.as_mut_ptr());
     // SAFETY: as with io_getevents; the set and what it points to are live, and are read only.
-    check(unsafe { libc::syscall(SYS_IO_PGETEVENTS, id, min, room, events, timespec, &raw const sigset) })
+    check(unsafe {
+        libc::syscall(SYS_IO_PGETEVENTS, id, min, room, events, timespec, &raw const sigset)
+    })
 }
 
-/// io_cancel(2) of the operation that was submitted from this iocb's address; the kernel reads its `key`.
-/// EINPROGRESS is the kernel's word for success: the event comes through the ring.
+/// io_cancel(2) of the operation that was submitted from this iocb's address; the kernel reads its
+/// `key`. EINPROGRESS is the kernel's word for success: the event comes through the ring.
 pub fn io_cancel(id: ContextId, iocb: &mut Iocb) -> io::Result<()> {
     let mut unused = IoEvent::default();
-    // SAFETY: the kernel reads a live iocb and, up to Linux 3.10, writes one event into a live variable.
-    check(unsafe { libc::syscall(libc::SYS_io_cancel, id, ptr::from_mut(iocb), &raw mut unused) }).map(drop)
+    // SAFETY: the kernel reads a live iocb and, up to Linux 3.10, writes one event into a live
+    // variable.
+    check(unsafe { libc::syscall(libc::SYS_io_cancel, id, ptr::from_mut(iocb), &raw mut unused) })
+        .map(drop)
 }

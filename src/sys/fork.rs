@@ -1,8 +1,10 @@
-//! Which process this is, asked without a system call: a forked child has to notice that it is one, at each use of what it inherited.
+//! Which process this is, asked without a system call: a forked child has to notice that it is one,
+//! at each use of what it inherited.
 //!
-//! A page under `MADV_WIPEONFORK` (madvise(2)) holds the process's number. The kernel gives a forked child zeros in its place, however it was
-//! forked, and the child takes the next number. A process id would cost a system call a look, and it may come again: a process that is the
-//! first of its PID namespace has the id 1, and so has its child that is the first of the next.
+//! A page under `MADV_WIPEONFORK` (madvise(2)) holds the process's number. The kernel gives a
+//! forked child zeros in its place, however it was forked, and the child takes the next number. A
+//! process id would cost a system call a look, and it may come again: a process that is the first
+//! of its PID namespace has the id 1, and so has its child that is the first of the next.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -15,7 +17,8 @@ static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// The last number that was taken, by this process or by those that it comes from.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Stands for the page where it cannot be had. It is no address of a page, and nobody looks behind it.
+/// Stands for the page where it cannot be had. It is no address of a page, and nobody looks behind
+/// it.
 fn no_page() -> *mut AtomicU64 {
     ptr::without_provenance_mut(align_of::<AtomicU64>())
 }
@@ -30,21 +33,26 @@ pub fn process_number() -> u64 {
     if page == no_page() {
         return std::process::id().into();
     }
-    // SAFETY: a page that was published is never unmapped; it is aligned, begins as zeros and is reached only as this atomic.
+    // SAFETY: a page that was published is never unmapped; it is aligned, begins as zeros and is
+    // reached only as this atomic.
     let number = unsafe { &*page };
     // Relaxed, here and below: nothing else is published with the number.
     match number.load(Ordering::Relaxed) {
         0 => {
-            // A fork copies `LAST` as it stands, so that the child's next number is one that no page had before the fork.
+            // A fork copies `LAST` as it stands, so that the child's next number is one that no
+            // page had before the fork.
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
             // Whoever comes second takes the number of the first.
-            number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|first| first, |_| next)
+            number
+                .compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed)
+                .map_or_else(|first| first, |_| next)
         }
         known => known,
     }
 }
 
-/// Makes the page that all threads use from now on. Without a lock: a fork would copy a lock that another thread holds.
+/// Makes the page that all threads use from now on. Without a lock: a fork would copy a lock that
+/// another thread holds.
 fn publish(made: *mut AtomicU64) -> *mut AtomicU64 {
     match PAGE.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => made,
@@ -71,7 +79,8 @@ fn make_page() -> *mut AtomicU64 {
     if page == libc::MAP_FAILED {
         return no_page();
     }
-    // SAFETY: the range is the mapping just made, and the advice changes only what a forked child finds in it.
+    // SAFETY: the range is the mapping just made, and the advice changes only what a forked child
+    // finds in it.
     if unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_WIPEONFORK) } == 0 {
         return page.cast();
     }
@@ -87,7 +96,9 @@ mod tests {
 
     #[test]
     fn all_threads_of_a_process_have_one_number() {
-        let numbers = [(); 8].map(|()| std::thread::spawn(process_number)).map(|thread| thread.join().unwrap());
+        let numbers = [(); 8]
+            .map(|()| std::thread::spawn(process_number))
+            .map(|thread| thread.join().unwrap());
         assert_eq!(numbers, [process_number(); 8]);
         assert_ne!(numbers[0], 0);
     }

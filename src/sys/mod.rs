@@ -1,7 +1,7 @@
 //! Everything that touches the kernel's memory contract: the only room with `unsafe` in it.
 //!
-//! What leaves this room is safe: owned buffers, a context that owns what it lent to the kernel, and system
-//! calls with checked results.
+//! What leaves this room is safe: owned buffers, a context that owns what it lent to the kernel,
+//! and system calls with checked results.
 #![allow(unsafe_code)]
 
 mod abi;

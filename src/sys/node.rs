@@ -1,4 +1,5 @@
-//! Metadata of an open file of any kind, read and set through its descriptor alone, so that no swapped name can lead astray.
+//! Metadata of an open file of any kind, read and set through its descriptor alone, so that no
+//! swapped name can lead astray.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -9,7 +10,8 @@ use rustix::io::Errno;
 
 use super::fs::Stat;
 
-/// What most values of extended attributes and lists of their names fit into; larger ones take a second call.
+/// What most values of extended attributes and lists of their names fit into; larger ones take a
+/// second call.
 const ATTRIBUTE_BYTES: usize = 512;
 
 /// An open file.
@@ -25,8 +27,9 @@ impl<'a> Node<'a> {
         Self { fd: file.as_fd(), path_only: false }
     }
 
-    /// A file that is open with `O_PATH`, as symbolic links and devices have to be. The calls that refuse such a descriptor get its
-    /// name in /proc, which leads to the file itself, also if that is a link; see proc_pid_fd(5).
+    /// A file that is open with `O_PATH`, as symbolic links and devices have to be. The calls that
+    /// refuse such a descriptor get its name in /proc, which leads to the file itself, also if that
+    /// is a link; see proc_pid_fd(5).
     pub fn path_only(file: &'a impl AsFd) -> Self {
         Self { fd: file.as_fd(), path_only: true }
     }
@@ -64,7 +67,10 @@ impl<'a> Node<'a> {
     pub fn set_times(self, stat: &Stat) -> io::Result<()> {
         let times = Timestamps {
             last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
-            last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+            last_modification: Timespec {
+                tv_sec: stat.st_mtime as _,
+                tv_nsec: stat.st_mtime_nsec as _,
+            },
         };
         match self.path_only {
             true => fs::utimensat(CWD, self.proc_path(), &times, AtFlags::empty()),
@@ -73,8 +79,8 @@ impl<'a> Node<'a> {
         .map_err(io::Error::from)
     }
 
-    /// The names of its extended attributes, without those that only the kernel's own tools may see; see listxattr(2). A filesystem
-    /// that has no attributes has no names.
+    /// The names of its extended attributes, without those that only the kernel's own tools may
+    /// see; see listxattr(2). A filesystem that has no attributes has no names.
     pub fn attributes(self) -> io::Result<Vec<CString>> {
         let list = growing(|buffer| match self.path_only {
             true => fs::listxattr(self.proc_path(), buffer),
@@ -82,10 +88,14 @@ impl<'a> Node<'a> {
         })?;
         let names = list.unwrap_or_default();
         let names = names.split_inclusive(|&byte| byte == 0);
-        Ok(names.filter_map(|name| CStr::from_bytes_with_nul(name).ok()).map(CStr::to_owned).collect())
+        Ok(names
+            .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+            .map(CStr::to_owned)
+            .collect())
     }
 
-    /// The value of an extended attribute; `None` where there is no such attribute, or none at all on this filesystem. See getxattr(2).
+    /// The value of an extended attribute; `None` where there is no such attribute, or none at all
+    /// on this filesystem. See getxattr(2).
     pub fn attribute(self, name: &CStr) -> io::Result<Option<Vec<u8>>> {
         growing(|buffer| match self.path_only {
             true => fs::getxattr(self.proc_path(), name, buffer),

@@ -10,7 +10,8 @@ pub use rustix::io::ReadWriteFlags;
 
 use super::buffer::{Buffer, SharedBuffer};
 
-/// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what `struct iovec` is to readv(2).
+/// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
+/// `struct iovec` is to readv(2).
 pub struct Part<B> {
     /// The buffer.
     pub buffer: B,
@@ -21,7 +22,8 @@ pub struct Part<B> {
 }
 
 impl<B: Deref<Target = [u8]>> Part<B> {
-    /// Bytes `range` of a buffer. A range that is not within the buffer makes the operation fail with EINVAL.
+    /// Bytes `range` of a buffer. A range that is not within the buffer makes the operation fail
+    /// with EINVAL.
     pub fn new(buffer: B, range: Range<usize>) -> Self {
         Self { buffer, start: range.start, end: range.end }
     }
@@ -50,7 +52,8 @@ pub const PARTS_MAX: usize = 1024;
 
 /// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
 pub enum OpKind {
-    /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond it.
+    /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond
+    /// it.
     Read(Part<Buffer>),
     /// Write from one buffer; see pwrite(2). A short count leaves the rest to be written.
     Write(Part<SharedBuffer>),
@@ -62,8 +65,9 @@ pub enum OpKind {
     Fsync,
     /// Data, and the metadata that is needed to find it, to the device; see fdatasync(2).
     Fdatasync,
-    /// Complete once when one of the events is there; see poll(2). The result is the set of ready events. The kernel's engine alone has it, since Linux
-    /// 4.19; elsewhere it is refused (EOPNOTSUPP).
+    /// Complete once when one of the events is there; see poll(2). The result is the set of ready
+    /// events. The kernel's engine alone has it, since Linux 4.19; elsewhere it is refused
+    /// (EOPNOTSUPP).
     Poll(PollFlags),
 }
 
@@ -79,11 +83,12 @@ impl OpKind {
     }
 }
 
-/// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only some I/O
-/// schedulers heed it.
+/// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
+/// some I/O schedulers heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else EPERM.
+    /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else
+    /// EPERM.
     RealTime(u8),
     /// The usual class, 0 (first) to 7, else EINVAL; 4 without a wish.
     BestEffort(u8),
@@ -92,8 +97,9 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// As the kernel has it: the class from bit 13 on, the level in the lowest three. None for a level above 7: the bits
-    /// between are hints of another meaning, so that the kernel would take an 8 for the very first level.
+    /// As the kernel has it: the class from bit 13 on, the level in the lowest three. None for a
+    /// level above 7: the bits between are hints of another meaning, so that the kernel would take
+    /// an 8 for the very first level.
     pub(super) fn bits(self) -> Option<i16> {
         let (class, level) = match self {
             Self::RealTime(level) => (1, level),
@@ -104,23 +110,26 @@ impl Priority {
     }
 }
 
-/// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it owns all that it touches. Making one never blocks.
+/// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it
+/// owns all that it touches. Making one never blocks.
 pub struct Op {
     /// What to do.
     pub kind: OpKind,
     /// The open file. The kernel takes its own reference, but the owner gets this one back.
     pub file: Arc<OwnedFd>,
-    /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have no places. 0 for syncs and polls, for which io_submit(2) refuses
-    /// others.
+    /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have
+    /// no places. 0 for syncs and polls, for which io_submit(2) refuses others.
     pub offset_bytes: u64,
     /// Whatever the submitter needs to know it again.
     pub tag: u64,
-    /// `RWF_*` of reads and writes; see preadv2(2). One that the kernel, or the file, does not know is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::aio::Posix).
+    /// `RWF_*` of reads and writes; see preadv2(2). One that the kernel, or the file, does not know
+    /// is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::aio::Posix).
     pub flags: ReadWriteFlags,
-    /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it is refused (EOPNOTSUPP).
+    /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it
+    /// is refused (EOPNOTSUPP).
     pub priority: Option<Priority>,
-    /// An eventfd(2) whose counter goes up by one when the operation is over, to join another loop. The kernel's engine alone
-    /// has it, elsewhere it is refused (EOPNOTSUPP).
+    /// An eventfd(2) whose counter goes up by one when the operation is over, to join another loop.
+    /// The kernel's engine alone has it, elsewhere it is refused (EOPNOTSUPP).
     pub eventfd: Option<Arc<OwnedFd>>,
 }
 
@@ -152,21 +161,25 @@ impl Op {
     }
 }
 
-/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of aio_return(3).
+/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
+/// aio_return(3).
 pub struct Done {
     /// The operation, with its buffer.
     pub op: Op,
-    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: what pread(2), pwrite(2) or fsync(2) would have said, EINVAL for a wrong
-    /// alignment with `O_DIRECT` among them, or why it was refused.
+    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: what pread(2),
+    /// pwrite(2) or fsync(2) would have said, EINVAL for a wrong alignment with `O_DIRECT` among
+    /// them, or why it was refused.
     pub result: io::Result<usize>,
 }
 
-/// What became of the operations that were queued when they were submitted: how many, and where they are now. See io_submit(2).
+/// What became of the operations that were queued when they were submitted: how many, and where
+/// they are now. See io_submit(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Submitted {
     /// The engine carries them out.
     pub accepted: usize,
-    /// They were refused, each with its own error, and come back through `reap` like those that are over.
+    /// They were refused, each with its own error, and come back through `reap` like those that are
+    /// over.
     pub refused: usize,
     /// They are still queued: there is no room until something has been reaped.
     pub waiting: usize,

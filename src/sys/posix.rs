@@ -1,12 +1,14 @@
-//! glibc's POSIX AIO (aio(7)): requests that own their buffer and their descriptor, and that never move.
+//! glibc's POSIX AIO (aio(7)): requests that own their buffer and their descriptor, and that never
+//! move.
 //!
-//! glibc's threads hold a pointer to each request's `aiocb` until it is over. So a request is one allocation, reached
-//! through a raw pointer, and freed only when `aio_error` has said that it is over and glibc's lock, under which it finishes a request,
-//! has been taken since: by then nothing in glibc looks at it any more. Whoever drops a request that is not over leaves it in a
-//! registry, which outlives it; whoever leaks one leaks its buffer, which is safe.
+//! glibc's threads hold a pointer to each request's `aiocb` until it is over. So a request is one
+//! allocation, reached through a raw pointer, and freed only when `aio_error` has said that it is
+//! over and glibc's lock, under which it finishes a request, has been taken since: by then nothing
+//! in glibc looks at it any more. Whoever drops a request that is not over leaves it in a registry,
+//! which outlives it; whoever leaks one leaks its buffer, which is safe.
 //!
-//! A forked child has the requests but not the threads, and glibc's lock as it stood. So nothing here asks glibc for anything in a child of
-//! a process that has.
+//! A forked child has the requests but not the threads, and glibc's lock as it stood. So nothing
+//! here asks glibc for anything in a child of a process that has.
 
 use std::io;
 use std::mem::offset_of;
@@ -21,13 +23,15 @@ use super::abi::timespec;
 use super::fork::process_number;
 use super::op::{Done, Op, OpKind};
 
-/// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of that length on the stack.
+/// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
+/// that length on the stack.
 pub const LIST_MAX: usize = 1024;
 
 /// `AIO_PRIO_DELTA_MAX`.
 const REQPRIO_MAX: i32 = 20;
 
-/// What is called when a request, or a list, is over, on a thread of its own; `SIGEV_THREAD` of sigevent(7).
+/// What is called when a request, or a list, is over, on a thread of its own; `SIGEV_THREAD` of
+/// sigevent(7).
 pub type Callback = Box<dyn FnOnce() + Send>;
 
 /// How somebody is told that a request, or a list, is over; see sigevent(7).
@@ -36,16 +40,17 @@ pub enum Notify {
     /// Not at all.
     #[default]
     None,
-    /// By a signal to the process, with `value` in its `si_value`. A number that is no signal is refused (EINVAL). Where the process may have
-    /// no more signals queued, glibc says EAGAIN of the request, though it was carried out.
+    /// By a signal to the process, with `value` in its `si_value`. A number that is no signal is
+    /// refused (EINVAL). Where the process may have no more signals queued, glibc says EAGAIN of
+    /// the request, though it was carried out.
     Signal {
         /// The signal, for example `SIGUSR1`.
         number: i32,
         /// What the handler finds in `siginfo_t`.
         value: usize,
     },
-    /// By a call on a thread that glibc makes for it. A panic in it is printed and ends there. Where no thread can be made, glibc says
-    /// nothing and there is no call.
+    /// By a call on a thread that glibc makes for it. A panic in it is printed and ends there.
+    /// Where no thread can be made, glibc says nothing and there is no call.
     Callback(Callback),
 }
 
@@ -93,11 +98,15 @@ struct Cell {
 /// The number of the process that asked glibc for something first, or 0.
 static OWNER: AtomicU64 = AtomicU64::new(0);
 
-/// Whether this is a forked child of the process that asked glibc for something first. Where nobody has, this process is the first.
+/// Whether this is a forked child of the process that asked glibc for something first. Where nobody
+/// has, this process is the first.
 pub(crate) fn in_forked_child() -> bool {
     let process = process_number();
-    // Relaxed: nothing else is published with the number. Threads of one process write the same; fork copies it before the child runs.
-    OWNER.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|owner| owner != process)
+    // Relaxed: nothing else is published with the number. Threads of one process write the same;
+    // fork copies it before the child runs.
+    OWNER
+        .compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed)
+        .is_err_and(|owner| owner != process)
 }
 
 fn assert_owner() {
@@ -106,13 +115,18 @@ fn assert_owner() {
 
 /// Why a forked child's requests are refused.
 fn no_threads() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "glibc has no threads for POSIX AIO in a forked child")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "glibc has no threads for POSIX AIO in a forked child",
+    )
 }
 
-/// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc keeps its address, so it stays where it is: what is moved is a pointer.
+/// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc
+/// keeps its address, so it stays where it is: what is moved is a pointer.
 pub struct Request(NonNull<Cell>);
 
-// SAFETY: the cell is reached by glibc through functions that any thread may call, and by the owner of the `Request`.
+// SAFETY: the cell is reached by glibc through functions that any thread may call, and by the owner
+// of the `Request`.
 unsafe impl Send for Request {}
 // SAFETY: `&Request` gives only the address of `control` to functions of glibc that lock.
 unsafe impl Sync for Request {}
@@ -126,8 +140,9 @@ unsafe impl Send for Orphan {}
 /// Requests that were dropped in progress. Each new request frees those that are over by then.
 static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
 
-/// How many dropped requests are still in progress, by aio_error(3); those that are over give their buffers back now. It waits for glibc's lock and for no request.
-/// In a forked child there are none.
+/// How many dropped requests are still in progress, by aio_error(3); those that are over give their
+/// buffers back now. It waits for glibc's lock and for no request. In a forked child there are
+/// none.
 pub fn orphans() -> usize {
     if in_forked_child() {
         return 0;
@@ -144,7 +159,8 @@ pub fn orphans() -> usize {
 }
 
 fn control(cell: NonNull<Cell>) -> *mut libc::aiocb {
-    // SAFETY: the cell is live until `free`, which takes the last pointer to it; no reference is made.
+    // SAFETY: the cell is live until `free`, which takes the last pointer to it; no reference is
+    // made.
     unsafe { &raw mut (*cell.as_ptr()).control }
 }
 
@@ -174,13 +190,15 @@ unsafe extern "C" {
     fn aio_init(init: *const AioInit);
 }
 
-/// Asks for at most `threads` threads, which without this are 20: aio_init(3). Only the first call before the first request of the
-/// process has an effect; with other C libraries than glibc there is none. Never blocks and never fails; glibc takes a number below 1 for 1.
+/// Asks for at most `threads` threads, which without this are 20: aio_init(3). Only the first call
+/// before the first request of the process has an effect; with other C libraries than glibc there
+/// is none. Never blocks and never fails; glibc takes a number below 1 for 1.
 pub fn set_threads(threads: usize) {
     #[cfg(target_env = "gnu")]
     if !in_forked_child() {
         let threads = libc::c_int::try_from(threads).unwrap_or(libc::c_int::MAX);
-        // `num` is how many requests are expected, 64 without this; the idle time, in seconds, is glibc's own.
+        // `num` is how many requests are expected, 64 without this; the idle time, in seconds, is
+        // glibc's own.
         let init = AioInit { threads, num: 64, unused: [0; 4], idle_s: 1, reserved: 0 };
         // SAFETY: glibc reads one live struct of its own layout, under its lock.
         unsafe { aio_init(&raw const init) }
@@ -191,12 +209,12 @@ pub fn set_threads(threads: usize) {
 
 /// Gives the memory back, and with it the operation. The request must be over.
 fn free(cell: NonNull<Cell>) -> Op {
-    // glibc before 2.34 answers aio_error without its lock, perhaps while a thread is still notifying. Each aio_cancel takes it; what it
-    // answers is known.
+    // glibc before 2.34 answers aio_error without its lock, perhaps while a thread is still
+    // notifying. Each aio_cancel takes it; what it answers is known.
     let over = cancel(fildes(cell), control(cell));
     debug_assert!(matches!(over, Ok(Cancelled::AllDone)), "aio_cancel of what is over: {over:?}");
-    // SAFETY: `aio_error` said that the request is over (or it never began), so glibc has forgotten it; the pointer
-    // came from a box and whoever calls this has given up the only other copy.
+    // SAFETY: `aio_error` said that the request is over (or it never began), so glibc has forgotten
+    // it; the pointer came from a box and whoever calls this has given up the only other copy.
     unsafe { Box::from_raw(cell.as_ptr()) }.op
 }
 
@@ -208,14 +226,16 @@ fn silent() -> libc::sigevent {
     event
 }
 
-/// Makes the sigevent(7), and the pointer that has to be freed if glibc never gets to use it. EINVAL for a number that is no signal, or one
-/// that glibc keeps to itself: it would say so only when the request is over, as if that had failed.
+/// Makes the sigevent(7), and the pointer that has to be freed if glibc never gets to use it.
+/// EINVAL for a number that is no signal, or one that glibc keeps to itself: it would say so only
+/// when the request is over, as if that had failed.
 fn sigevent(notify: Notify) -> io::Result<(libc::sigevent, Option<NonNull<Callback>>)> {
     let mut event = silent();
     match notify {
         Notify::None => Ok((event, None)),
         Notify::Signal { number, .. }
-            if !(1..32).contains(&number) && !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) =>
+            if !(1..32).contains(&number)
+                && !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) =>
         {
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         }
@@ -229,10 +249,14 @@ fn sigevent(notify: Notify) -> io::Result<(libc::sigevent, Option<NonNull<Callba
             let pointer = NonNull::from(Box::leak(Box::new(callback)));
             event.sigev_notify = libc::SIGEV_THREAD;
             event.sigev_value = libc::sigval { sival_ptr: pointer.as_ptr().cast() };
-            // `sigev_notify_function` is the first member of the union that the libc crate names by its thread id.
+            // `sigev_notify_function` is the first member of the union that the libc crate names by
+            // its thread id.
             const AT: usize = offset_of!(libc::sigevent, sigev_notify_thread_id);
-            const { assert!(AT.is_multiple_of(align_of::<usize>()) && AT + 2 * size_of::<usize>() <= 64) };
-            // SAFETY: the offset is within the struct, with room for the function and its attributes, which stay null.
+            const {
+                assert!(AT.is_multiple_of(align_of::<usize>()) && AT + 2 * size_of::<usize>() <= 64)
+            };
+            // SAFETY: the offset is within the struct, with room for the function and its
+            // attributes, which stay null.
             let function = unsafe { ptr::from_mut(&mut event).cast::<u8>().add(AT) };
             // SAFETY: as above; the place is aligned for a pointer.
             unsafe { function.cast::<extern "C" fn(libc::sigval)>().write(call) };
@@ -273,12 +297,14 @@ fn opcode(op: &Op) -> io::Result<libc::c_int> {
 }
 
 impl Request {
-    /// Hands an operation to glibc: aio_read(3), aio_write(3) or aio_fsync(3). It does not block, but it may wait for glibc's lock.
+    /// Hands an operation to glibc: aio_read(3), aio_write(3) or aio_fsync(3). It does not block,
+    /// but it may wait for glibc's lock.
     ///
-    /// `reqprio` lowers the request's priority, 0 to 20. The operation comes back with EINVAL for another one or for a range that is
-    /// not within the buffer, with EAGAIN when there is no memory or no thread, with EOPNOTSUPP for what POSIX has no
-    /// word for (vectors, polls, `RWF_*`, an eventfd), with EBADF from aio_fsync, and in a forked child of a process that has used
-    /// this. A bad descriptor of a read or write is told later, by [`status`](Self::status).
+    /// `reqprio` lowers the request's priority, 0 to 20. The operation comes back with EINVAL for
+    /// another one or for a range that is not within the buffer, with EAGAIN when there is no
+    /// memory or no thread, with EOPNOTSUPP for what POSIX has no word for (vectors, polls,
+    /// `RWF_*`, an eventfd), with EBADF from aio_fsync, and in a forked child of a process that has
+    /// used this. A bad descriptor of a read or write is told later, by [`status`](Self::status).
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn start(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Done> {
@@ -298,8 +324,9 @@ impl Request {
                 return Err(refused);
             }
         };
-        // SAFETY: the aiocb lives until `aio_error` says that the request is over, and owns the buffer that it names: an
-        // exclusive `Buffer` for a read, a `SharedBuffer` that nobody can change for a write; and its descriptor stays open.
+        // SAFETY: the aiocb lives until `aio_error` says that the request is over, and owns the
+        // buffer that it names: an exclusive `Buffer` for a read, a `SharedBuffer` that nobody can
+        // change for a write; and its descriptor stays open.
         let result = unsafe { start(control(cell)) };
         if result == 0 {
             return Ok(Self(cell));
@@ -358,8 +385,9 @@ impl Request {
         }
     }
 
-    /// Takes the result and the operation with its buffer: aio_return(3), once. In progress, the request comes back. Does not block. The result is that of
-    /// read(2), write(2) or fsync(2), or ECANCELED.
+    /// Takes the result and the operation with its buffer: aio_return(3), once. In progress, the
+    /// request comes back. Does not block. The result is that of read(2), write(2) or fsync(2), or
+    /// ECANCELED.
     ///
     /// # Panics
     /// In a forked child.
@@ -374,11 +402,13 @@ impl Request {
         };
         let cell = self.0;
         std::mem::forget(self);
-        let result = result.and_then(|count| usize::try_from(count).map_err(|_| io::Error::last_os_error()));
+        let result =
+            result.and_then(|count| usize::try_from(count).map_err(|_| io::Error::last_os_error()));
         Ok(Done { op: free(cell), result })
     }
 
-    /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and aio_return(3). From a silent pipe that is for ever.
+    /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and
+    /// aio_return(3). From a silent pipe that is for ever.
     ///
     /// # Panics
     /// In a forked child.
@@ -393,12 +423,13 @@ impl Request {
         }
     }
 
-    /// Asks for it to be cancelled: aio_cancel(3). Whatever the answer, the request still has to be finished. Does not block; of a descriptor that is
-    /// open, as this one is, no error is known.
+    /// Asks for it to be cancelled: aio_cancel(3). Whatever the answer, the request still has to be
+    /// finished. Does not block; of a descriptor that is open, as this one is, no error is known.
     ///
-    /// A fault of glibc (2.36 and those before): where all its threads are busy, so that none serves this descriptor yet, cancelling the
-    /// first of several requests on it leaves the others where no thread finds them, until they are cancelled too. [`cancel_all`] has no such
-    /// fault, and neither has a request with a descriptor to itself.
+    /// A fault of glibc (2.36 and those before): where all its threads are busy, so that none
+    /// serves this descriptor yet, cancelling the first of several requests on it leaves the others
+    /// where no thread finds them, until they are cancelled too. [`cancel_all`] has no such fault,
+    /// and neither has a request with a descriptor to itself.
     ///
     /// # Panics
     /// In a forked child.
@@ -409,8 +440,9 @@ impl Request {
 }
 
 impl Drop for Request {
-    /// Never blocks. What is in progress goes on to its end in the registry, see [`orphans`]: cancelling it here could strand the other
-    /// requests on its descriptor, see [`Request::cancel`].
+    /// Never blocks. What is in progress goes on to its end in the registry, see [`orphans`]:
+    /// cancelling it here could strand the other requests on its descriptor, see
+    /// [`Request::cancel`].
     fn drop(&mut self) {
         if in_forked_child() {
             // Whether it is over cannot be known here, so it is leaked.
@@ -458,8 +490,8 @@ fn cancel(fd: libc::c_int, control: *mut libc::aiocb) -> io::Result<Cancelled> {
     }
 }
 
-/// Asks for all requests on a descriptor to be cancelled: aio_cancel(3) without a request. Each still has to be finished. Does not block; of a descriptor that is open no
-/// error is known.
+/// Asks for all requests on a descriptor to be cancelled: aio_cancel(3) without a request. Each
+/// still has to be finished. Does not block; of a descriptor that is open no error is known.
 ///
 /// # Panics
 /// In a forked child of a process that has used POSIX AIO.
@@ -468,8 +500,8 @@ pub fn cancel_all(file: &OwnedFd) -> io::Result<Cancelled> {
     cancel(file.as_raw_fd(), ptr::null_mut())
 }
 
-/// Blocks until one of the requests is over, or the time is: aio_suspend(3). Of no requests at all it says at once that they are over. EINVAL for
-/// more than [`LIST_MAX`] requests.
+/// Blocks until one of the requests is over, or the time is: aio_suspend(3). Of no requests at all
+/// it says at once that they are over. EINVAL for more than [`LIST_MAX`] requests.
 ///
 /// # Panics
 /// In a forked child, where no request of the parent ever ends.
@@ -478,10 +510,12 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
     if requests.len() > LIST_MAX {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let list: Vec<*const libc::aiocb> = requests.iter().map(|request| control(request.0).cast_const()).collect();
+    let list: Vec<*const libc::aiocb> =
+        requests.iter().map(|request| control(request.0).cast_const()).collect();
     let timespec = timespec(timeout);
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: each pointer names a live aiocb, whose `Request` is borrowed through the call; the time is live or null.
+    // SAFETY: each pointer names a live aiocb, whose `Request` is borrowed through the call; the
+    // time is live or null.
     match unsafe { libc::aio_suspend(list.as_ptr(), list.len() as libc::c_int, timespec) } {
         0 => Ok(Suspended::Finished),
         _ => match io::Error::last_os_error() {
@@ -494,21 +528,25 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
 
 /// What became of a list; see lio_listio(3).
 pub struct Listed {
-    /// Place by place what was asked for: nothing for a place without an operation, a request that glibc has (one that failed at once
-    /// says so by its status), or an operation that was refused before.
+    /// Place by place what was asked for: nothing for a place without an operation, a request that
+    /// glibc has (one that failed at once says so by its status), or an operation that was refused
+    /// before.
     pub requests: Vec<Option<Result<Request, Done>>>,
-    /// EIO when some request was refused or has failed, EAGAIN when not all could be queued, EINTR when the waiting was interrupted, EINVAL for more
-    /// than [`LIST_MAX`] places or a number that is no signal.
+    /// EIO when some request was refused or has failed, EAGAIN when not all could be queued, EINTR
+    /// when the waiting was interrupted, EINVAL for more than [`LIST_MAX`] places or a number that
+    /// is no signal.
     pub outcome: io::Result<()>,
 }
 
-/// Reads, writes, and places without an operation, handed over at once, and then waited for until all are over: lio_listio(3) as with `LIO_WAIT`.
+/// Reads, writes, and places without an operation, handed over at once, and then waited for until
+/// all are over: lio_listio(3) as with `LIO_WAIT`.
 ///
-/// It is `LIO_NOWAIT` and aio_suspend(3), since glibc's `LIO_WAIT`, when a signal interrupts it, leaves pointers to its stack in the
-/// requests and follows them when they end.
+/// It is `LIO_NOWAIT` and aio_suspend(3), since glibc's `LIO_WAIT`, when a signal interrupts it,
+/// leaves pointers to its stack in the requests and follows them when they end.
 ///
-/// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in progress still. In a forked child of a process that has used
-/// POSIX AIO all are refused, here and below.
+/// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in
+/// progress still. In a forked child of a process that has used POSIX AIO all are refused, here and
+/// below.
 pub fn list_and_wait(ops: Vec<Option<Op>>) -> Listed {
     let mut listed = list_and_go(ops, Notify::None);
     for request in listed.requests.iter().flatten().flatten() {
@@ -532,7 +570,8 @@ pub fn list_and_wait(ops: Vec<Option<Op>>) -> Listed {
     listed
 }
 
-/// The same without the wait: lio_listio(3) with `LIO_NOWAIT`; `notify` is told when all are over. It does not block.
+/// The same without the wait: lio_listio(3) with `LIO_NOWAIT`; `notify` is told when all are over.
+/// It does not block.
 pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> Listed {
     let errno = io::Error::from_raw_os_error;
     let event = match ops.len() {
@@ -541,12 +580,16 @@ pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> Listed {
         _ => Err(errno(libc::EINVAL)),
     };
     let mut event = match event {
-        // glibc calls the callback also when nothing could be queued; without memory for that it never does, and the callback leaks.
+        // glibc calls the callback also when nothing could be queued; without memory for that it
+        // never does, and the callback leaks.
         Ok((event, _left_to_glibc)) => event,
         Err(error) => {
             let again = || error.raw_os_error().map_or_else(no_threads, errno);
             let refuse = |op| Err(Done { op, result: Err(again()) });
-            return Listed { requests: ops.into_iter().map(|op| op.map(refuse)).collect(), outcome: Err(again()) };
+            return Listed {
+                requests: ops.into_iter().map(|op| op.map(refuse)).collect(),
+                outcome: Err(again()),
+            };
         }
     };
     orphans();
@@ -563,8 +606,10 @@ pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> Listed {
     };
     let pointers: Vec<*mut libc::aiocb> = requests.iter().map(pointer).collect();
     let count = pointers.len() as libc::c_int;
-    // SAFETY: each pointer is null or names an aiocb that lives as `Request::start` says, from here on.
-    let result = unsafe { libc::lio_listio(libc::LIO_NOWAIT, pointers.as_ptr(), count, &raw mut event) };
+    // SAFETY: each pointer is null or names an aiocb that lives as `Request::start` says, from here
+    // on.
+    let result =
+        unsafe { libc::lio_listio(libc::LIO_NOWAIT, pointers.as_ptr(), count, &raw mut event) };
     let mut outcome = if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
     if outcome.is_ok() && requests.iter().flatten().any(Result::is_err) {
         outcome = Err(errno(libc::EIO));

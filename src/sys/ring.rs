@@ -1,7 +1,9 @@
-//! The completion ring that the kernel maps into the process, and its reading without a system call.
+//! The completion ring that the kernel maps into the process, and its reading without a system
+//! call.
 //!
-//! The layout is that of `struct aio_ring` in `fs/aio.c`, which has been stable since Linux 2.6 and which its magic and its feature
-//! words vouch for: eight words, then the events. There is one reader, the owner of the [`Ring`].
+//! The layout is that of `struct aio_ring` in `fs/aio.c`, which has been stable since Linux 2.6 and
+//! which its magic and its feature words vouch for: eight words, then the events. There is one
+//! reader, the owner of the [`Ring`].
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,21 +44,26 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// io_setup(2) for `capacity` operations. The mapping is kept from forked children (`MADV_DONTFORK`), who
-    /// would otherwise steal events by moving its head.
+    /// io_setup(2) for `capacity` operations. The mapping is kept from forked children
+    /// (`MADV_DONTFORK`), who would otherwise steal events by moving its head.
     pub fn new(capacity: u32) -> io::Result<Self> {
         let id = abi::io_setup(capacity)?;
         let mut ring = Self { id, nr: None, owner: process_number() };
-        // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy, and so
-        // longer than this borrow. It begins with the header; only `head` and `tail` change, and they are atomic.
+        // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy,
+        // and so longer than this borrow. It begins with the header; only `head` and `tail` change,
+        // and they are atomic.
         let header = unsafe { &*ring.header() };
-        let known = header.magic == MAGIC && header.incompat_features == 0 && header.header_bytes == HEADER_BYTES;
+        let known = header.magic == MAGIC
+            && header.incompat_features == 0
+            && header.header_bytes == HEADER_BYTES;
         if known && header.nr > 0 {
             let bytes = HEADER_BYTES as usize + header.nr as usize * size_of::<IoEvent>();
-            // SAFETY: the range is the ring's mapping, whose last page madvise(2) takes whole; the advice changes only what a forked child
-            // sees of it.
-            let advised = unsafe { libc::madvise(id as *mut libc::c_void, bytes, libc::MADV_DONTFORK) };
-            // Without it a child could reach the ring, though no code here lets it; the system call has no such danger.
+            // SAFETY: the range is the ring's mapping, whose last page madvise(2) takes whole; the
+            // advice changes only what a forked child sees of it.
+            let advised =
+                unsafe { libc::madvise(id as *mut libc::c_void, bytes, libc::MADV_DONTFORK) };
+            // Without it a child could reach the ring, though no code here lets it; the system call
+            // has no such danger.
             if advised == 0 {
                 ring.nr = Some(header.nr);
             }
@@ -92,7 +99,8 @@ impl Ring {
         abi::io_cancel(self.id, iocb)
     }
 
-    /// io_getevents(2), or with a mask io_pgetevents(2); it blocks until there are `min` events or `timeout` is over.
+    /// io_getevents(2), or with a mask io_pgetevents(2); it blocks until there are `min` events or
+    /// `timeout` is over.
     pub fn wait(
         &mut self,
         min: usize,
@@ -106,16 +114,17 @@ impl Ring {
         }
     }
 
-    /// Takes the events that are in the ring if there are at least `min`, without a system call. None if there are fewer or the ring
-    /// cannot be read, and then nothing is taken.
+    /// Takes the events that are in the ring if there are at least `min`, without a system call.
+    /// None if there are fewer or the ring cannot be read, and then nothing is taken.
     pub fn take(&mut self, min: usize, events: &mut [IoEvent]) -> Option<usize> {
         let nr = self.nr?;
         // SAFETY: as in `new`; the caller is the process that made the ring, see `assert_owner`.
         let header = unsafe { &*self.header() };
-        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that nobody is in it.
+        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that nobody
+        // is in it.
         let head = header.head.load(Ordering::Relaxed);
-        // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so that what is
-        // read below is what it wrote.
+        // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so
+        // that what is read below is what it wrote.
         let tail = header.tail.load(Ordering::Acquire);
         // Both are below `nr` and wrap there: head 380, tail 2, nr 383 are 5 events.
         let ready = if tail >= head { tail - head } else { nr - head + tail };
@@ -129,20 +138,21 @@ impl Ring {
             let at = (head as usize + index) % nr as usize;
             // SAFETY: `at` is below `nr`, the number of events in the mapping behind the header.
             let slot = unsafe { first.add(at) };
-            // SAFETY: the kernel has written this event and does not touch it again until `head` has passed it.
+            // SAFETY: the kernel has written this event and does not touch it again until `head`
+            // has passed it.
             *event = unsafe { slot.read() };
         }
         if count > 0 {
             let head = (head as usize + count) % nr as usize;
-            // Release: the events have been copied before the kernel may write over them. It reads `head` to see how many places
-            // are free, and an older value only makes it see fewer.
+            // Release: the events have been copied before the kernel may write over them. It reads
+            // `head` to see how many places are free, and an older value only makes it see fewer.
             header.head.store(head as u32, Ordering::Release);
         }
         Some(count)
     }
 
-    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a forked child nothing ever is: the context
-    /// is the parent's.
+    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a
+    /// forked child nothing ever is: the context is the parent's.
     pub fn destroy(&mut self) -> bool {
         self.owner != process_number() || abi::io_destroy(self.id).is_ok()
     }

@@ -8,7 +8,8 @@ use std::mem::MaybeUninit;
 pub fn is_ignored(signal: i32) -> io::Result<bool> {
     // SAFETY: all fields of a sigaction are numbers or pointers that may be null.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: without a new action the call only writes the old one, which is live and of the right type.
+    // SAFETY: without a new action the call only writes the old one, which is live and of the right
+    // type.
     match unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) } {
         0 => Ok(action.sa_sigaction == libc::SIG_IGN),
         _ => Err(io::Error::last_os_error()),
@@ -32,14 +33,17 @@ impl SignalMask {
     /// What the calling thread blocks now; see pthread_sigmask(3).
     pub fn of_this_thread() -> Self {
         let mut mask = Self::none();
-        // SAFETY: without a new set the call only writes the old one, which is live and of the right type; it cannot fail then.
+        // SAFETY: without a new set the call only writes the old one, which is live and of the
+        // right type; it cannot fail then.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask.0) };
         mask
     }
 
-    /// The same with one more signal blocked. EINVAL for a number that is no signal. The kernel lets SIGKILL and SIGSTOP through all the same.
+    /// The same with one more signal blocked. EINVAL for a number that is no signal. The kernel
+    /// lets SIGKILL and SIGSTOP through all the same.
     pub fn block(mut self, signal: i32) -> io::Result<Self> {
-        // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is answered with EINVAL.
+        // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is
+        // answered with EINVAL.
         match unsafe { libc::sigaddset(&raw mut self.0, signal) } {
             0 => Ok(self),
             _ => Err(io::Error::last_os_error()),
@@ -57,7 +61,8 @@ impl SignalMask {
 
     /// Whether a signal is blocked; no number that is no signal is.
     pub fn blocks(&self, signal: i32) -> bool {
-        // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is answered with EINVAL.
+        // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is
+        // answered with EINVAL.
         unsafe { libc::sigismember(&raw const self.0, signal) == 1 }
     }
 
@@ -81,11 +86,26 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri knows no signal sets")]
     fn a_mask_has_the_signals_that_were_put_in() {
         let mask = SignalMask::none().block(libc::SIGINT).unwrap().block(libc::SIGRTMAX()).unwrap();
-        assert!(mask.blocks(libc::SIGINT) && mask.blocks(libc::SIGRTMAX()) && !mask.blocks(libc::SIGTERM));
-        assert_eq!(format!("{:?}", mask.unblock(libc::SIGRTMAX()).unwrap()), format!("{{{}}}", libc::SIGINT));
+        assert!(
+            mask.blocks(libc::SIGINT)
+                && mask.blocks(libc::SIGRTMAX())
+                && !mask.blocks(libc::SIGTERM)
+        );
+        assert_eq!(
+            format!("{:?}", mask.unblock(libc::SIGRTMAX()).unwrap()),
+            format!("{{{}}}", libc::SIGINT)
+        );
         for number in [0, -1, 65, i32::MAX] {
-            assert_eq!(mask.block(number).unwrap_err().raw_os_error(), Some(libc::EINVAL), "{number}");
-            assert_eq!(mask.unblock(number).unwrap_err().raw_os_error(), Some(libc::EINVAL), "{number}");
+            assert_eq!(
+                mask.block(number).unwrap_err().raw_os_error(),
+                Some(libc::EINVAL),
+                "{number}"
+            );
+            assert_eq!(
+                mask.unblock(number).unwrap_err().raw_os_error(),
+                Some(libc::EINVAL),
+                "{number}"
+            );
             assert!(!mask.blocks(number));
         }
     }

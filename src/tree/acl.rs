@@ -12,8 +12,9 @@ const ENTRY_BYTES: usize = 8;
 const GROUP_OBJ: u16 = 0x04;
 const MASK: u16 = 0x10;
 
-/// What the ACL lets the owning group do, as the three bits of a mode. The mode of a file with an ACL has the mask in their place, which
-/// would give the group more than it had once the ACL is gone. Nothing for bytes that are no ACL.
+/// What the ACL lets the owning group do, as the three bits of a mode. The mode of a file with an
+/// ACL has the mask in their place, which would give the group more than it had once the ACL is
+/// gone. Nothing for bytes that are no ACL.
 pub fn group_bits(acl: &[u8]) -> u32 {
     let Some(entries) = acl.strip_prefix(&VERSION) else { return 0 };
     let find = |tag: u16| {
@@ -31,8 +32,9 @@ mod tests {
     #[test]
     fn the_group_gets_what_its_entry_and_the_mask_allow() {
         let acl = |entries: &[(u16, u16)]| {
-            let entry =
-                |&(tag, bits): &(u16, u16)| [tag.to_le_bytes(), bits.to_le_bytes(), [0xff; 2], [0xff; 2]].concat();
+            let entry = |&(tag, bits): &(u16, u16)| {
+                [tag.to_le_bytes(), bits.to_le_bytes(), [0xff; 2], [0xff; 2]].concat()
+            };
             [VERSION.to_vec(), entries.iter().flat_map(entry).collect()].concat()
         };
         assert_eq!(group_bits(&acl(&[(1, 6), (2, 7), (GROUP_OBJ, 4), (MASK, 7), (0x20, 0)])), 4);

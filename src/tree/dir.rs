@@ -59,12 +59,14 @@ pub enum Counterpart {
     Planned,
 }
 
-/// A directory of the source and its counterpart. Everything in them is reached through their two descriptors, which
-/// [`open`](Self::open) gives; they are closed and opened again as their number demands.
+/// A directory of the source and its counterpart. Everything in them is reached through their two
+/// descriptors, which [`open`](Self::open) gives; they are closed and opened again as their number
+/// demands.
 pub struct Dir {
     /// Whether the copy itself made the destination, so that nothing can stand in its way there.
     pub fresh: bool,
-    /// Whether the destination is only planned, which is `fresh` too: nothing may be looked up or made in the descriptor that stands for it.
+    /// Whether the destination is only planned, which is `fresh` too: nothing may be looked up or
+    /// made in the descriptor that stands for it.
     pub planned: bool,
     /// What the source had when it was opened.
     pub stat: Stat,
@@ -118,8 +120,8 @@ impl OpenDirs {
         Arc::new(Self { dirs_max: dirs_max.max(1), dirs: Mutex::default() })
     }
 
-    /// How many batches may wait for workers, so that their directories are still open by then: opening one again from far below the root
-    /// takes as many steps as it is deep.
+    /// How many batches may wait for workers, so that their directories are still open by then:
+    /// opening one again from far below the root takes as many steps as it is deep.
     pub fn batches_max(&self) -> usize {
         (self.dirs_max / 4).clamp(1, 64)
     }
@@ -135,7 +137,8 @@ impl OpenDirs {
             dirs.push_back(Arc::downgrade(dir));
             if dirs.len() > self.dirs_max { dirs.pop_front() } else { None }
         };
-        // No lock is held while descriptors are closed: the last hold on the directory may be this one.
+        // No lock is held while descriptors are closed: the last hold on the directory may be this
+        // one.
         if let Some(oldest) = oldest.as_ref().and_then(Weak::upgrade) {
             let closed = oldest.descriptors().take();
             drop(closed);
@@ -156,7 +159,8 @@ impl Dir {
         Self::make(source, target, Counterpart::Found, stat, place, None, open_dirs)
     }
 
-    /// A pair below `parent`, whose source answered `stat`, with one hold, the caller's; the parent is held for as long.
+    /// A pair below `parent`, whose source answered `stat`, with one hold, the caller's; the parent
+    /// is held for as long.
     pub fn child(
         parent: &Arc<Dir>,
         (source, source_name, followed): (OwnedFd, OsString, bool),
@@ -165,7 +169,15 @@ impl Dir {
         stat: Stat,
     ) -> io::Result<OpenDir> {
         let place = Place::Child { source_name, followed, target_name };
-        let child = Self::make(source, target, counterpart, stat, place, Some(Arc::clone(parent)), &parent.open_dirs)?;
+        let child = Self::make(
+            source,
+            target,
+            counterpart,
+            stat,
+            place,
+            Some(Arc::clone(parent)),
+            &parent.open_dirs,
+        )?;
         parent.hold();
         Ok(child)
     }
@@ -214,8 +226,8 @@ impl Dir {
         Some(OpenDir { dir: Arc::clone(self), source, target })
     }
 
-    /// Opens the directory, unless it is open: beneath the next directory above that is. What is found must be what was there the first
-    /// time.
+    /// Opens the directory, unless it is open: beneath the next directory above that is. What is
+    /// found must be what was there the first time.
     pub fn open(self: &Arc<Self>) -> Result<OpenDir> {
         let mut closed: Vec<&Arc<Dir>> = Vec::new();
         let mut dir = self;
@@ -239,8 +251,10 @@ impl Dir {
 
     fn open_again(self: &Arc<Self>, parent: Option<&OpenDir>) -> Result<OpenDir> {
         let nothing = OsStr::new("");
-        let source_error = |cause: Cause| Error::new("open directory", self.source_path(nothing), cause);
-        let target_error = |cause: Cause| Error::new("open directory", self.target_path(nothing), cause);
+        let source_error =
+            |cause: Cause| Error::new("open directory", self.source_path(nothing), cause);
+        let target_error =
+            |cause: Cause| Error::new("open directory", self.target_path(nothing), cause);
         let (source, target) = match (&self.place, parent) {
             (Place::Child { source_name, followed, target_name }, Some(parent)) => {
                 let open = if *followed { fs::open_dir_behind } else { fs::open_dir };
@@ -269,14 +283,16 @@ impl Dir {
         Ok(self.keep(source, target))
     }
 
-    /// Opens the directory above through this one's `..`, if it is closed: so a long way up costs one step a level, where opening each from
-    /// the root would cost the square. Where `..` is not what it was, nothing happens, and [`open`](Self::open) goes the long way.
+    /// Opens the directory above through this one's `..`, if it is closed: so a long way up costs
+    /// one step a level, where opening each from the root would cost the square. Where `..` is not
+    /// what it was, nothing happens, and [`open`](Self::open) goes the long way.
     pub fn open_parent(open: &OpenDir) {
         let Some(parent) = &open.dir.parent else { return };
         if parent.parent.is_none() || parent.if_open().is_some() {
             return;
         }
-        let target = if open.planned { open.target.try_clone() } else { fs::open_above(&open.target) };
+        let target =
+            if open.planned { open.target.try_clone() } else { fs::open_above(&open.target) };
         if let (Ok(source), Ok(target)) = (fs::open_above(&open.source), target)
             && Identity::of(&source, &target).is_ok_and(|found| found == parent.identity)
         {
@@ -337,7 +353,9 @@ impl Dir {
         let mut parts = Vec::new();
         let mut dir = Some(self);
         while let Some(here) = dir {
-            parts.extend(Some(part(&here.place)).filter(|part| here.parent.is_none() || *part != "."));
+            parts.extend(
+                Some(part(&here.place)).filter(|part| here.parent.is_none() || *part != "."),
+            );
             dir = here.parent.as_deref();
         }
         let mut path: PathBuf = parts.into_iter().rev().collect();
@@ -349,7 +367,8 @@ impl Dir {
 }
 
 impl Drop for Dir {
-    /// One after the other, since thousands of levels that drop each other would overflow the stack.
+    /// One after the other, since thousands of levels that drop each other would overflow the
+    /// stack.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
         while let Some(mut dir) = parent.and_then(Arc::into_inner) {
@@ -373,7 +392,8 @@ mod tests {
     }
 
     fn child(parent: &OpenDir, folder: &Path, name: &str) -> OpenDir {
-        let (source, target) = (parent.source_path(OsStr::new(name)), parent.target_path(OsStr::new(name)));
+        let (source, target) =
+            (parent.source_path(OsStr::new(name)), parent.target_path(OsStr::new(name)));
         assert!(source.starts_with(folder));
         let stat = fs::stat(open(&source)).unwrap();
         Dir::child(
@@ -398,7 +418,10 @@ mod tests {
         let b = child(&a, folder.path(), "b");
         let c = child(&b, folder.path(), "c");
         let [a, b] = [a, b].map(|open| Arc::clone(open.dir()));
-        assert!(a.if_open().is_none() && b.if_open().is_none() && c.dir().if_open().is_some(), "one is kept open");
+        assert!(
+            a.if_open().is_none() && b.if_open().is_none() && c.dir().if_open().is_some(),
+            "one is kept open"
+        );
         // The way up, and the way down from the root.
         Dir::open_parent(&c);
         assert!(b.if_open().is_some());
@@ -411,7 +434,10 @@ mod tests {
             create_dir(at("a/b")).unwrap();
             create_dir(at("a/b/c")).unwrap();
             let error = c.open().err().unwrap().to_string();
-            assert!(error.contains(text) && error.ends_with(&Cause::Swapped.to_string()), "{error}");
+            assert!(
+                error.contains(text) && error.ends_with(&Cause::Swapped.to_string()),
+                "{error}"
+            );
             assert!(b.open().is_err());
         }
     }
@@ -426,7 +452,10 @@ mod tests {
         let mut dir = root(folder.path(), &open_dirs);
         for _ in 0..100_000 {
             let same = |fd: &Arc<OwnedFd>| fd.try_clone().unwrap();
-            let names = ((same(&dir.source), OsString::from("x"), false), (same(&dir.target), OsString::from("x")));
+            let names = (
+                (same(&dir.source), OsString::from("x"), false),
+                (same(&dir.target), OsString::from("x")),
+            );
             dir = Dir::child(dir.dir(), names.0, names.1, Counterpart::Made, dir.stat).unwrap();
         }
         drop(dir);

@@ -1,4 +1,5 @@
-//! Which entries of a tree are copied: rules as rsync(1) reads them, first match wins, and bounds on the size of files.
+//! Which entries of a tree are copied: rules as rsync(1) reads them, first match wins, and bounds
+//! on the size of files.
 
 use super::glob::Glob;
 
@@ -44,7 +45,8 @@ impl Filter {
         Self { rules: Vec::new(), min_bytes, max_bytes }
     }
 
-    /// Adds a rule after the others. As in rsync, `- ` or `+ ` before the pattern overrules `include`, and a lone `!` forgets all rules so far.
+    /// Adds a rule after the others. As in rsync, `- ` or `+ ` before the pattern overrules
+    /// `include`, and a lone `!` forgets all rules so far.
     pub fn add(&mut self, pattern: &[u8], include: bool) {
         match pattern {
             b"!" => self.rules.clear(),
@@ -61,7 +63,10 @@ impl Filter {
 
     /// Whether the first rule that matches leaves `path`, relative to the operand's root, out.
     pub fn excludes(&self, path: &[u8], is_directory: bool) -> bool {
-        self.rules.iter().find(|rule| rule.matches(path, is_directory)).is_some_and(|rule| !rule.include)
+        self.rules
+            .iter()
+            .find(|rule| rule.matches(path, is_directory))
+            .is_some_and(|rule| !rule.include)
     }
 
     /// Whether there are bounds on sizes, for which a file is worth being looked at.
@@ -71,7 +76,8 @@ impl Filter {
 
     /// Whether a regular file of this size is left out.
     pub fn excludes_size(&self, size_bytes: u64) -> bool {
-        self.min_bytes.is_some_and(|min| size_bytes < min) || self.max_bytes.is_some_and(|max| size_bytes > max)
+        self.min_bytes.is_some_and(|min| size_bytes < min)
+            || self.max_bytes.is_some_and(|max| size_bytes > max)
     }
 }
 
@@ -120,16 +126,21 @@ impl Rule {
     }
 
     fn reaches(&self, glob: &Glob, path: &[u8]) -> bool {
-        let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let mut slashes =
+            path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         match self.reach {
             Reach::Whole => glob.matches(path),
-            Reach::Name => glob.matches(slashes.next_back().map_or(path, |slash| &path[slash + 1..])),
+            Reach::Name => {
+                glob.matches(slashes.next_back().map_or(path, |slash| &path[slash + 1..]))
+            }
             Reach::Last(count) => {
                 let components = slashes.clone().count() + 1;
                 let start = slashes.nth_back(count - 1).map_or(0, |slash| slash + 1);
                 components >= count && glob.matches(&path[start..])
             }
-            Reach::AfterAnySlash => glob.matches(path) || slashes.any(|slash| glob.matches(&path[slash + 1..])),
+            Reach::AfterAnySlash => {
+                glob.matches(path) || slashes.any(|slash| glob.matches(&path[slash + 1..]))
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The names in one directory, read as they are needed, or remembered so that the directory can be closed.
+//! The names in one directory, read as they are needed, or remembered so that the directory can be
+//! closed.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,14 +21,16 @@ pub struct Listed {
     pub ino: u64,
 }
 
-/// How much of a listing is remembered at most. It is read on from the directory afterwards, so that neither a million names in one
-/// directory nor thousands of full directories in each other take more memory than a few do.
+/// How much of a listing is remembered at most. It is read on from the directory afterwards, so
+/// that neither a million names in one directory nor thousands of full directories in each other
+/// take more memory than a few do.
 const REMEMBERED_BYTES_MAX: usize = 16 << 10;
 
 /// The names in an open directory, and how far they have been read.
 pub struct Listing {
     names: rustix::fs::Dir,
-    /// Behind the last name that was read: a number that the filesystem understands, see telldir(3).
+    /// Behind the last name that was read: a number that the filesystem understands, see
+    /// telldir(3).
     position: i64,
 }
 
@@ -57,7 +60,8 @@ impl Listing {
         }
     }
 
-    /// Closes the directory, and remembers the next names and where the others are. An error that ends the listing is met later, in its place.
+    /// Closes the directory, and remembers the next names and where the others are. An error that
+    /// ends the listing is met later, in its place.
     pub fn remember(mut self) -> Remembered {
         let mut names = Remembered::default();
         while let Some(listed) = self.next_name() {
@@ -82,7 +86,8 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// The names that are not remembered, once the others are used up, if there are any; from the same directory, which was opened again.
+    /// The names that are not remembered, once the others are used up, if there are any; from the
+    /// same directory, which was opened again.
     pub fn rest(&mut self, dir: impl AsFd) -> io::Result<Listing> {
         Listing::from(dir, self.rest.take().unwrap_or_default())
     }
@@ -107,7 +112,8 @@ impl Remembered {
     }
 
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (bytes, _) = self.bytes[self.position..].split_first_chunk().expect("a record is whole");
+        let (bytes, _) =
+            self.bytes[self.position..].split_first_chunk().expect("a record is whole");
         self.position += N;
         *bytes
     }
@@ -136,7 +142,11 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_what_was_listed_and_an_error_comes_last() {
-        let listed = |name: &[u8], ino| Listed { name: OsStr::from_bytes(name).to_owned(), kind: FileType::Fifo, ino };
+        let listed = |name: &[u8], ino| Listed {
+            name: OsStr::from_bytes(name).to_owned(),
+            kind: FileType::Fifo,
+            ino,
+        };
         let mut names = Remembered::default();
         for round in 0..2 {
             names.push(Ok(listed(b"\xff\n", u64::MAX)));
@@ -161,14 +171,20 @@ mod tests {
             found.extend(listing.next_name().map(|listed| listed.unwrap().name));
             let mut names = listing.remember();
             assert!(names.bytes.capacity() < 4 * REMEMBERED_BYTES_MAX);
-            found.extend(std::iter::from_fn(|| names.next_name()).map(|listed| listed.unwrap().name));
+            found.extend(
+                std::iter::from_fn(|| names.next_name()).map(|listed| listed.unwrap().name),
+            );
             if !names.has_rest() {
                 break;
             }
             listing = names.rest(&dir).unwrap();
             rounds += 1;
         }
-        assert!(rounds > 10 && found.len() == wanted.len(), "{rounds} rounds, {} names", found.len());
+        assert!(
+            rounds > 10 && found.len() == wanted.len(),
+            "{rounds} rounds, {} names",
+            found.len()
+        );
         assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
     }
 }

@@ -8,12 +8,14 @@ use super::walk::{Visitor, Walk};
 use crate::error::Error;
 use crate::sys::fs;
 
-/// Paths below an operand, each once and sorted by component, so that each directory is entered once.
+/// Paths below an operand, each once and sorted by component, so that each directory is entered
+/// once.
 #[derive(Clone, Debug, Default)]
 pub struct List(Vec<Vec<OsString>>);
 
 impl List {
-    /// Reads paths as they are written in a list: slashes at their beginning count for nothing. Those that go up with `..` come back beside it.
+    /// Reads paths as they are written in a list: slashes at their beginning count for nothing.
+    /// Those that go up with `..` come back beside it.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> (Self, Vec<PathBuf>) {
         let (mut list, mut refused) = (Vec::new(), Vec::new());
         for path in paths {
@@ -87,7 +89,9 @@ impl<V: Visitor> Walk<'_, V> {
         let level = self.levels.last()?;
         let stat = level.dir.open().and_then(|open| {
             fs::stat_at(&open.source, name)
-                .and_then(|stat| stat.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOENT)))
+                .and_then(|stat| {
+                    stat.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOENT))
+                })
                 .map_err(|cause| Error::new("stat", open.source_path(name), cause))
         });
         match stat {
@@ -109,10 +113,25 @@ mod tests {
 
     #[test]
     fn a_list_is_sorted_and_holds_nothing_twice_or_outside() {
-        let lines = ["b/c", "a//x", "/etc/passwd", "b", "a/./x", "../up", "b/../../up", "bc", "a-b", "./#odd", "a/x/"];
+        let lines = [
+            "b/c",
+            "a//x",
+            "/etc/passwd",
+            "b",
+            "a/./x",
+            "../up",
+            "b/../../up",
+            "bc",
+            "a-b",
+            "./#odd",
+            "a/x/",
+        ];
         let (list, refused) = List::new(lines.map(PathBuf::from));
         let paths: Vec<PathBuf> = list.0.iter().map(|path| path.iter().collect()).collect();
-        assert_eq!(paths, ["#odd", "a/x", "a-b", "b", "b/c", "bc", "etc/passwd"].map(PathBuf::from));
+        assert_eq!(
+            paths,
+            ["#odd", "a/x", "a-b", "b", "b/c", "bc", "etc/passwd"].map(PathBuf::from)
+        );
         assert_eq!(refused, ["../up", "b/../../up"].map(PathBuf::from));
         let (all, _) = List::new([PathBuf::from("x"), PathBuf::from("./")]);
         assert!(all.is_everything() && !list.is_everything());

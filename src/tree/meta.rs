@@ -1,7 +1,8 @@
 //! What is kept of a file besides its contents, set through open descriptors.
 //!
-//! The order is owner, extended attributes, ACLs, mode, times: a new owner takes away setuid, setgid and capabilities, an ACL changes the
-//! mode, and everything but the last changes no time that is kept.
+//! The order is owner, extended attributes, ACLs, mode, times: a new owner takes away setuid,
+//! setgid and capabilities, an ACL changes the mode, and everything but the last changes no time
+//! that is kept.
 
 use std::ffi::CStr;
 use std::io;
@@ -97,7 +98,8 @@ pub struct Metadata<'a> {
 }
 
 impl Keeper {
-    /// Asks what the process may, and what its umask is if that matters; to be called before there are threads that make files.
+    /// Asks what the process may, and what its umask is if that matters; to be called before there
+    /// are threads that make files.
     pub fn new(preserve: Preserve) -> Self {
         let umask = if preserve.mode { 0 } else { sys::fs::umask() };
         Self { preserve, privileged: rustix::process::geteuid().is_root(), umask }
@@ -108,8 +110,9 @@ impl Keeper {
         &self.preserve
     }
 
-    /// Sets all that is kept. What cannot be kept is told to `lost`, and does not stop the rest. A file whose owner could not be kept gets
-    /// no setuid and no setgid, and one whose ACL could not be kept gives its group no more than the ACL did.
+    /// Sets all that is kept. What cannot be kept is told to `lost`, and does not stop the rest. A
+    /// file whose owner could not be kept gets no setuid and no setgid, and one whose ACL could not
+    /// be kept gives its group no more than the ACL did.
     pub fn keep(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
         let Metadata { source, stat, target, .. } = *metadata;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -164,17 +167,27 @@ impl Keeper {
         }
     }
 
-    /// ACLs belong to the mode, also where xfs lists them once more under its own names; what else the system keeps is not for a copy, and
-    /// `security.evm` signs one inode of one filesystem.
+    /// ACLs belong to the mode, also where xfs lists them once more under its own names; what else
+    /// the system keeps is not for a copy, and `security.evm` signs one inode of one filesystem.
     fn wants(&self, name: &CStr) -> bool {
         match name.to_bytes() {
             b"security.selinux" => true,
             b"security.evm" => false,
-            name => self.preserve.xattr && !name.starts_with(b"system.") && !name.starts_with(b"trusted.SGI_ACL_"),
+            name => {
+                self.preserve.xattr
+                    && !name.starts_with(b"system.")
+                    && !name.starts_with(b"trusted.SGI_ACL_")
+            }
         }
     }
 
-    fn keep_mode(&self, metadata: &Metadata<'_>, is_dir: bool, owned: bool, lost: &mut dyn FnMut(Loss)) {
+    fn keep_mode(
+        &self,
+        metadata: &Metadata<'_>,
+        is_dir: bool,
+        owned: bool,
+        lost: &mut dyn FnMut(Loss),
+    ) {
         let Metadata { source, stat, target, existed } = *metadata;
         if !self.preserve.mode {
             if !existed {
@@ -183,7 +196,10 @@ impl Keeper {
             return;
         }
         let mut mode = stat.st_mode & 0o7777;
-        if mode & SET_ID_BITS != 0 && !owned && !target.stat().is_ok_and(|copy| same_owner(&copy, stat)) {
+        if mode & SET_ID_BITS != 0
+            && !owned
+            && !target.stat().is_ok_and(|copy| same_owner(&copy, stat))
+        {
             mode &= !SET_ID_BITS;
         }
         match source.attribute(acl::ACCESS) {
@@ -223,8 +239,15 @@ impl Keeper {
         }
     }
 
-    /// Sets an ACL, or removes the one that the copy inherited from its folder. False if the copy does not have the ACL now.
-    fn keep_acl(&self, which: &CStr, wanted: Option<&[u8]>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) -> bool {
+    /// Sets an ACL, or removes the one that the copy inherited from its folder. False if the copy
+    /// does not have the ACL now.
+    fn keep_acl(
+        &self,
+        which: &CStr,
+        wanted: Option<&[u8]>,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) -> bool {
         let done = match wanted {
             Some(acl) => target.set_attribute(which, acl),
             None => match target.attribute(which) {
@@ -247,7 +270,8 @@ fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
         if in_every_range(stat.st_atime) && in_every_range(stat.st_mtime) {
             return Ok(true);
         }
-        // The kernel sets what the filesystem cannot hold to the nearest time that it can, and says nothing.
+        // The kernel sets what the filesystem cannot hold to the nearest time that it can, and says
+        // nothing.
         let copy = target.stat()?;
         Ok((copy.st_atime, copy.st_mtime) == (stat.st_atime, stat.st_mtime))
     });

@@ -1,8 +1,9 @@
 //! The walker: it lists directories, opens pairs of them, and hands out the rest in batches.
 //!
-//! Each directory is opened beneath its parent's descriptor, so that neither a swapped link nor a path longer than PATH_MAX can lead
-//! it astray. It holds one batch a level and one listing a level, never a tree; of a deep tree only the last listings are open, and of the
-//! others a few names are remembered, and where the rest begins.
+//! Each directory is opened beneath its parent's descriptor, so that neither a swapped link nor a
+//! path longer than PATH_MAX can lead it astray. It holds one batch a level and one listing a
+//! level, never a tree; of a deep tree only the last listings are open, and of the others a few
+//! names are remembered, and where the rest begins.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use super::listed::List;
 use crate::error::{Cause, Error};
 use crate::sys::fs::{self, FileType};
 
-/// Entries that one worker takes at once: enough to wait together until they are durable, few enough to spread a directory over workers.
+/// Entries that one worker takes at once: enough to wait together until they are durable, few
+/// enough to spread a directory over workers.
 pub const BATCH_ENTRIES: usize = 64;
 
 /// What an entry is, as the listing said.
@@ -112,9 +114,15 @@ pub struct Batch {
 
 /// Who takes what the walker finds.
 pub trait Visitor {
-    /// Makes the counterpart of a directory, finds it or plans it. Without one, nothing of the directory is looked at.
-    fn counterpart(&self, parent: &OpenDir, target_name: &OsStr) -> Result<Option<Counterpart>, Error>;
-    /// Something stands in the destination that has no counterpart in the source. Called only where the [`Scope`] asks for it.
+    /// Makes the counterpart of a directory, finds it or plans it. Without one, nothing of the
+    /// directory is looked at.
+    fn counterpart(
+        &self,
+        parent: &OpenDir,
+        target_name: &OsStr,
+    ) -> Result<Option<Counterpart>, Error>;
+    /// Something stands in the destination that has no counterpart in the source. Called only where
+    /// the [`Scope`] asks for it.
     fn extra(&self, path: PathBuf);
     /// Takes a batch; it may block until there is room.
     fn batch(&self, batch: Batch);
@@ -124,7 +132,8 @@ pub trait Visitor {
     fn release(&self, dir: Arc<Dir>);
     /// Something cannot be listed or made.
     fn failed(&self, error: Error);
-    /// Whether the walk is to end early: then nothing is entered any more, and what is open is released.
+    /// Whether the walk is to end early: then nothing is entered any more, and what is open is
+    /// released.
     fn is_stopped(&self) -> bool;
 }
 
@@ -145,11 +154,15 @@ enum Names {
 impl Level {
     /// The next name; a listing that was broken off is opened again for it.
     fn next_name(&mut self) -> Option<Result<Listed, Error>> {
-        let list_error = |dir: &Dir, cause| Error::new("list directory", dir.source_path(OsStr::new("")), cause);
+        let list_error =
+            |dir: &Dir, cause| Error::new("list directory", dir.source_path(OsStr::new("")), cause);
         if let Names::Remembered(names) = &mut self.names
             && names.has_rest()
         {
-            let rest = self.dir.open().and_then(|dir| names.rest(&dir.source).map_err(|cause| list_error(&dir, cause)));
+            let rest = self
+                .dir
+                .open()
+                .and_then(|dir| names.rest(&dir.source).map_err(|cause| list_error(&dir, cause)));
             match rest {
                 Ok(listing) => self.names = Names::Open(listing),
                 Err(error) => {
@@ -167,17 +180,19 @@ impl Level {
 
     /// Closes the listing, if it is open.
     fn remember(&mut self) {
-        self.names = match std::mem::replace(&mut self.names, Names::Remembered(Remembered::default())) {
-            Names::Open(listing) => Names::Remembered(listing.remember()),
-            names => names,
-        };
+        self.names =
+            match std::mem::replace(&mut self.names, Names::Remembered(Remembered::default())) {
+                Names::Open(listing) => Names::Remembered(listing.remember()),
+                names => names,
+            };
     }
 }
 
 /// The directories from the operand down to the one that is being listed.
 pub(super) struct Walk<'a, V> {
     pub(super) levels: Vec<Level>,
-    /// The listings of so many of the first levels are closed, and what is left of them is remembered.
+    /// The listings of so many of the first levels are closed, and what is left of them is
+    /// remembered.
     remembered: usize,
     scope: &'a Scope<'a>,
     pub(super) visitor: &'a V,
@@ -198,7 +213,12 @@ struct Found<'a> {
 /// Walks the directory that `top` names in `parent`; blocks until all of it is handed out.
 pub fn walk(parent: &Arc<Dir>, top: &Entry, scope: &Scope<'_>, visitor: &impl Visitor) {
     let mut walk = Walk { levels: Vec::new(), remembered: 0, scope, visitor, path: Vec::new() };
-    let found = Found { name: &top.name, target_name: top.target_name(), ino: top.ino, followed: top.followed };
+    let found = Found {
+        name: &top.name,
+        target_name: top.target_name(),
+        ino: top.ino,
+        followed: top.followed,
+    };
     let list = scope.list.filter(|list| !list.is_everything());
     walk.descend(parent, found, list.is_none());
     if let Some(list) = list
@@ -244,29 +264,45 @@ impl<V: Visitor> Walk<'_, V> {
             self.descend(&dir, Found { name: &name, target_name: &name, ino, followed }, true);
             return true;
         }
-        level.batch.push(Entry { name, renamed: None, kind: EntryKind::of_mode(kind), ino, followed });
+        level.batch.push(Entry {
+            name,
+            renamed: None,
+            kind: EntryKind::of_mode(kind),
+            ino,
+            followed,
+        });
         if level.batch.len() == BATCH_ENTRIES {
             send(level, self.visitor);
         }
         false
     }
 
-    /// Enters a directory of the last level, but lists nothing in it. False if that failed or the directory is left out.
+    /// Enters a directory of the last level, but lists nothing in it. False if that failed or the
+    /// directory is left out.
     pub(super) fn enter_unlisted(&mut self, listed: Listed) -> bool {
         let Some((kind, followed)) = self.look_at(&listed) else { return false };
         let Some(level) = self.levels.last() else { return false };
         if kind != FileType::Directory {
             let cause = std::io::Error::from_raw_os_error(libc::ENOTDIR);
-            self.visitor.failed(Error::new("open directory", level.dir.source_path(&listed.name), cause));
+            self.visitor.failed(Error::new(
+                "open directory",
+                level.dir.source_path(&listed.name),
+                cause,
+            ));
             return false;
         }
         let (dir, depth) = (Arc::clone(&level.dir), self.levels.len());
         let ino = (!followed).then_some(listed.ino);
-        self.descend(&dir, Found { name: &listed.name, target_name: &listed.name, ino, followed }, false);
+        self.descend(
+            &dir,
+            Found { name: &listed.name, target_name: &listed.name, ino, followed },
+            false,
+        );
         self.levels.len() > depth
     }
 
-    /// What an entry of the last level is, and whether it is a link that is followed; nothing if it is left out or cannot be looked at.
+    /// What an entry of the last level is, and whether it is a link that is followed; nothing if it
+    /// is left out or cannot be looked at.
     fn look_at(&mut self, Listed { name, kind, .. }: &Listed) -> Option<(FileType, bool)> {
         let level = self.levels.last()?;
         let known = match kind {
@@ -288,8 +324,8 @@ impl<V: Visitor> Walk<'_, V> {
         if self.is_excluded(path_bytes, name, kind) { None } else { Some((kind, followed)) }
     }
 
-    /// Whether the filter leaves out `name` in the directory whose path is the first `path_bytes` of the present one. The path leads to
-    /// the name afterwards.
+    /// Whether the filter leaves out `name` in the directory whose path is the first `path_bytes`
+    /// of the present one. The path leads to the name afterwards.
     fn is_excluded(&mut self, path_bytes: usize, name: &OsStr, kind: FileType) -> bool {
         if !self.scope.filter.has_rules() {
             return false;
@@ -302,8 +338,8 @@ impl<V: Visitor> Walk<'_, V> {
         self.scope.filter.excludes(&self.path, kind == FileType::Directory)
     }
 
-    /// Tells what is in the destination alone of a directory that was just entered. It asks the source for each name instead of
-    /// remembering any.
+    /// Tells what is in the destination alone of a directory that was just entered. It asks the
+    /// source for each name instead of remembering any.
     fn tell_extra(&mut self, dir: &OpenDir) {
         let error = |cause| Error::new("list directory", dir.target_path(OsStr::new("")), cause);
         let mut listing = match Listing::of(&dir.target) {
@@ -312,9 +348,12 @@ impl<V: Visitor> Walk<'_, V> {
         };
         let path_bytes = self.path.len();
         while let Some(listed) = listing.next_name() {
-            let found = listed.and_then(|listed| Ok((fs::stat_at(&dir.source, &listed.name)?, listed)));
+            let found =
+                listed.and_then(|listed| Ok((fs::stat_at(&dir.source, &listed.name)?, listed)));
             match found {
-                Ok((None, Listed { name, kind, .. })) if !self.is_excluded(path_bytes, &name, kind) => {
+                Ok((None, Listed { name, kind, .. }))
+                    if !self.is_excluded(path_bytes, &name, kind) =>
+                {
                     self.visitor.extra(dir.target_path(&name));
                 }
                 Ok(_) => {}
@@ -327,14 +366,17 @@ impl<V: Visitor> Walk<'_, V> {
     /// Opens the pair of directories and puts its listing on top.
     fn descend(&mut self, parent: &Arc<Dir>, found: Found<'_>, is_listed: bool) {
         let top = self.levels.first().map(|level| &*level.dir);
-        let opened = parent.open().and_then(|parent| open_pair(&parent, found, top, self.scope, self.visitor));
+        let opened = parent
+            .open()
+            .and_then(|parent| open_pair(&parent, found, top, self.scope, self.visitor));
         let dir = match opened {
             Ok(Some(dir)) => dir,
             Ok(None) => return,
             Err(error) => return self.visitor.failed(error),
         };
         self.visitor.entered(&dir);
-        let is_elsewhere = self.scope.one_file_system && top.is_some() && dir.stat.st_dev != parent.stat.st_dev;
+        let is_elsewhere =
+            self.scope.one_file_system && top.is_some() && dir.stat.st_dev != parent.stat.st_dev;
         let is_listed = is_listed && !is_elsewhere;
         if is_listed && self.scope.extra && !dir.fresh {
             self.tell_extra(&dir);
@@ -351,7 +393,11 @@ impl<V: Visitor> Walk<'_, V> {
                 path_bytes: self.path.len(),
             }),
             Err(cause) => {
-                self.visitor.failed(Error::new("list directory", dir.source_path(OsStr::new("")), cause));
+                self.visitor.failed(Error::new(
+                    "list directory",
+                    dir.source_path(OsStr::new("")),
+                    cause,
+                ));
                 self.visitor.release(Arc::clone(dir.dir()));
             }
         }
@@ -397,7 +443,8 @@ fn send(level: &mut Level, visitor: &impl Visitor) {
     }
 }
 
-/// Opens the directory `name` of the source, also through a link, and its counterpart of the same name. The caller has one hold on the pair.
+/// Opens the directory `name` of the source, also through a link, and its counterpart of the same
+/// name. The caller has one hold on the pair.
 pub fn enter(
     parent: &Arc<Dir>,
     name: &OsStr,
@@ -408,8 +455,8 @@ pub fn enter(
     open_pair(&parent.open()?, found, None, scope, visitor)
 }
 
-/// Opens a directory of the source and its counterpart. `top` is the first pair of this walk: a source that
-/// leads back into the top's destination, as a bind mount can, would never end.
+/// Opens a directory of the source and its counterpart. `top` is the first pair of this walk: a
+/// source that leads back into the top's destination, as a bind mount can, would never end.
 fn open_pair(
     parent: &OpenDir,
     found: Found<'_>,
@@ -423,12 +470,15 @@ fn open_pair(
 
     let open = if followed { fs::open_dir_behind } else { fs::open_dir };
     let source = open(&parent.source, name).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOTDIR | libc::ELOOP) if !followed => source_error("open directory", Cause::Swapped),
+        Some(libc::ENOTDIR | libc::ELOOP) if !followed => {
+            source_error("open directory", Cause::Swapped)
+        }
         _ => source_error("open directory", error.into()),
     })?;
     let stat = fs::stat(&source).map_err(|error| source_error("stat", error.into()))?;
     if let Some(ino) = ino
-        && !fs::is_as_listed(&parent.source, &source, &stat, ino).map_err(|error| source_error("stat", error.into()))?
+        && !fs::is_as_listed(&parent.source, &source, &stat, ino)
+            .map_err(|error| source_error("stat", error.into()))?
     {
         return Err(source_error("open directory", Cause::Swapped));
     }
@@ -436,7 +486,10 @@ fn open_pair(
         && !top.planned
         && top.is_target(&stat)
     {
-        return Err(source_error("copy directory", Cause::IntoItself(top.source_path(OsStr::new("")))));
+        return Err(source_error(
+            "copy directory",
+            Cause::IntoItself(top.source_path(OsStr::new(""))),
+        ));
     }
     // Only through followed links can a directory stand below itself.
     let mut above = Some(parent.dir()).filter(|_| scope.follow == Follow::Always);
@@ -456,10 +509,21 @@ fn open_pair(
         _ => target_error("open directory", error.into()),
     })?;
     let found = counterpart == Counterpart::Found;
-    if found && fs::same_file(&stat, &fs::stat(&target).map_err(|error| target_error("stat", error.into()))?) {
+    if found
+        && fs::same_file(
+            &stat,
+            &fs::stat(&target).map_err(|error| target_error("stat", error.into()))?,
+        )
+    {
         return Err(target_error("copy directory to", Cause::SameFile));
     }
-    Dir::child(parent.dir(), (source, name.to_owned(), followed), (target, target_name.to_owned()), counterpart, stat)
-        .map(Some)
-        .map_err(|error| target_error("stat", error.into()))
+    Dir::child(
+        parent.dir(),
+        (source, name.to_owned(), followed),
+        (target, target_name.to_owned()),
+        counterpart,
+        stat,
+    )
+    .map(Some)
+    .map_err(|error| target_error("stat", error.into()))
 }

@@ -21,7 +21,8 @@ pub fn file_with(path: &Path, contents: &[u8]) -> Arc<OwnedFd> {
     shared(File::options().read(true).write(true).open(path).unwrap())
 }
 
-/// The same file past the page cache, and none of it there; through the page cache where the filesystem refuses.
+/// The same file past the page cache, and none of it there; through the page cache where the
+/// filesystem refuses.
 pub fn cold(path: &Path) -> Arc<OwnedFd> {
     let plain = File::open(path).unwrap();
     plain.sync_all().unwrap();

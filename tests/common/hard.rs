@@ -14,9 +14,17 @@ use super::{noise, set_times};
 pub const ACCESS: &str = "system.posix_acl_access";
 pub const DEFAULT: &str = "system.posix_acl_default";
 
-/// An ACL as the kernel takes it, from its permissions for the owner, user 1, the owning group, group 2, the mask and the others; see acl(5).
+/// An ACL as the kernel takes it, from its permissions for the owner, user 1, the owning group,
+/// group 2, the mask and the others; see acl(5).
 pub fn acl(bits: [u16; 6]) -> Vec<u8> {
-    let entries = [(0x01, u32::MAX), (0x02, 1), (0x04, u32::MAX), (0x08, 2), (0x10, u32::MAX), (0x20, u32::MAX)];
+    let entries = [
+        (0x01, u32::MAX),
+        (0x02, 1),
+        (0x04, u32::MAX),
+        (0x08, 2),
+        (0x10, u32::MAX),
+        (0x20, u32::MAX),
+    ];
     let mut bytes = 2u32.to_le_bytes().to_vec();
     for ((tag, id), bits) in entries.into_iter().zip(bits) {
         bytes.extend(u16::to_le_bytes(tag));
@@ -27,7 +35,8 @@ pub fn acl(bits: [u16; 6]) -> Vec<u8> {
 }
 
 pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).unwrap_or_else(|e| panic!("{path:?} {name}: {e}"));
+    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
+        .unwrap_or_else(|e| panic!("{path:?} {name}: {e}"));
 }
 
 pub fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
@@ -54,20 +63,27 @@ pub fn mknod(path: &Path, kind: FileType, device: u64) {
     rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o640), device).unwrap();
 }
 
-/// Everything of a hard tree that rsync can check. Needs root, and a filesystem with attributes and ACLs.
+/// Everything of a hard tree that rsync can check. Needs root, and a filesystem with attributes and
+/// ACLs.
 pub fn make_hard_tree(root: &Path) {
     let at = |name: &str| root.join(name);
     fs::create_dir(root).unwrap();
-    for name in ["modes", "times", "links", "links/a", "links/b", "attributes", "special", "names", "holes"] {
+    for name in
+        ["modes", "times", "links", "links/a", "links/b", "attributes", "special", "names", "holes"]
+    {
         fs::create_dir(at(name)).unwrap();
     }
-    for (n, mode) in [0o4755u32, 0o2755, 0o6711, 0o1644, 0o400, 0o000, 0o777].into_iter().enumerate() {
+    for (n, mode) in
+        [0o4755u32, 0o2755, 0o6711, 0o1644, 0o400, 0o000, 0o777].into_iter().enumerate()
+    {
         let path = at(&format!("modes/{mode:o}"));
         fs::write(&path, noise(1000 + n, n as u64)).unwrap();
         chown(&path, Some(n as u32), Some(100 + n as u32)).unwrap();
         set_mode(&path, mode);
     }
-    for (name, seconds) in [("before", -1_000_000_000), ("just-before", -1), ("far", 6_000_000_000), ("epoch", 0)] {
+    for (name, seconds) in
+        [("before", -1_000_000_000), ("just-before", -1), ("far", 6_000_000_000), ("epoch", 0)]
+    {
         fs::write(at("times").join(name), name).unwrap();
         symlink(name, at("times").join(format!("{name}-link"))).unwrap();
         set_link_times(&at("times").join(name), seconds, 123_456_789);
@@ -88,10 +104,21 @@ pub fn make_hard_tree(root: &Path) {
         set_xattr(&path, "trusted.special", name.as_bytes());
         set_link_times(&path, 1_000_000_000, 1);
     }
-    for name in [&b"\xff\xfe\n'\"\\"[..], b" ", b"-rf", b"\x01\x7f", &[b'n'; 255], &[0xe9; 255], b".hidden", b"*"] {
+    for name in [
+        &b"\xff\xfe\n'\"\\"[..],
+        b" ",
+        b"-rf",
+        b"\x01\x7f",
+        &[b'n'; 255],
+        &[0xe9; 255],
+        b".hidden",
+        b"*",
+    ] {
         fs::write(at("names").join(std::ffi::OsStr::from_bytes(name)), name).unwrap();
     }
-    for (name, data_at, len) in [("small", 40_960, 65_536), ("big", 5 << 20, 12 << 20), ("only", 0, 7 << 20)] {
+    for (name, data_at, len) in
+        [("small", 40_960, 65_536), ("big", 5 << 20, 12 << 20), ("only", 0, 7 << 20)]
+    {
         let file = fs::File::create(at("holes").join(name)).unwrap();
         file.set_len(len).unwrap();
         if data_at > 0 {
@@ -125,7 +152,8 @@ fn make_links(root: &Path) {
     mknod(&a.join("fifo"), FileType::Fifo, 0);
     for name in ["big", "symlink", "fifo"] {
         rustix::fs::linkat(CWD, a.join(name), CWD, b.join(name), AtFlags::empty()).unwrap();
-        rustix::fs::linkat(CWD, a.join(name), CWD, root.join("links").join(name), AtFlags::empty()).unwrap();
+        rustix::fs::linkat(CWD, a.join(name), CWD, root.join("links").join(name), AtFlags::empty())
+            .unwrap();
     }
     // One of its names is not part of the copy.
     fs::write(root.with_file_name("outside"), "x").unwrap();
@@ -170,13 +198,16 @@ fn open_dir(dir: &OwnedFd, name: &[u8]) -> OwnedFd {
     rustix::fs::openat(dir, name, flags, Mode::empty()).unwrap()
 }
 
-/// A chain of `levels` directories, each with a file before or after the next one in the listing, and a big one every 1,000 levels.
+/// A chain of `levels` directories, each with a file before or after the next one in the listing,
+/// and a big one every 1,000 levels.
 pub fn make_chain(root: &Path, levels: usize) {
     fs::create_dir(root).unwrap();
     let mut dir: OwnedFd = fs::File::open(root).unwrap().into();
     let make = OFlags::CREATE | OFlags::WRONLY;
     for level in 0..levels {
-        let file = rustix::fs::openat(&dir, format!("file-{level}"), make, Mode::from_raw_mode(0o640)).unwrap();
+        let file =
+            rustix::fs::openat(&dir, format!("file-{level}"), make, Mode::from_raw_mode(0o640))
+                .unwrap();
         let len = if level % 1000 == 999 { (2 << 20) + 7 } else { level };
         fs::File::from(file).write_all_at(&noise(len, level as u64), 0).unwrap();
         // Not writable when it is done, like a directory of a store.
@@ -203,12 +234,16 @@ pub fn describe_chain(root: &Path) -> Vec<String> {
                 b"." | b".." => {}
                 b"d" => next = Some(open_dir(&dir, b"d")),
                 name => {
-                    let file = rustix::fs::openat(&dir, name, OFlags::RDONLY, Mode::empty()).unwrap();
+                    let file =
+                        rustix::fs::openat(&dir, name, OFlags::RDONLY, Mode::empty()).unwrap();
                     let stat = rustix::fs::fstat(&file).unwrap();
                     let mut contents = Vec::new();
                     fs::File::from(file).read_to_end(&mut contents).unwrap();
                     let hash = blake3::hash(&contents);
-                    lines.push(format!("{name:?} {:o} {} {} {hash}", stat.st_mode, stat.st_size, stat.st_mtime));
+                    lines.push(format!(
+                        "{name:?} {:o} {} {} {hash}",
+                        stat.st_mode, stat.st_size, stat.st_mtime
+                    ));
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! What the tests of `--resume` share: a small tree, runs that are interrupted, and what has to be true after each.
+//! What the tests of `--resume` share: a small tree, runs that are interrupted, and what has to be
+//! true after each.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -38,7 +39,10 @@ pub fn resume(source: &Path, target: &Path) -> Command {
 
 /// What is in the folder of the destination besides it: journals.
 pub fn journals(folder: &Path) -> Vec<PathBuf> {
-    litter(folder).into_iter().filter(|path| path.to_string_lossy().contains(".aiocp-journal-")).collect()
+    litter(folder)
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains(".aiocp-journal-"))
+        .collect()
 }
 
 /// Every file that has its final name is whole.
@@ -50,7 +54,11 @@ pub fn no_file_is_partial(source: &Path, target: &Path) {
         let is_temporary = entry.file_name().to_string_lossy().starts_with(".aiocp-");
         if entry.file_type().is_file() && !is_temporary {
             let original = source.join(entry.path().strip_prefix(target).unwrap());
-            assert!(fs::read(entry.path()).unwrap() == fs::read(&original).unwrap(), "{:?} is partial", entry.path());
+            assert!(
+                fs::read(entry.path()).unwrap() == fs::read(&original).unwrap(),
+                "{:?} is partial",
+                entry.path()
+            );
         }
     }
 }
@@ -58,8 +66,11 @@ pub fn no_file_is_partial(source: &Path, target: &Path) {
 /// Names only what differs.
 pub fn are_identical(source: &Path, target: &Path) {
     let (wanted, found) = (describe(source), describe(target));
-    let differing: Vec<_> =
-        wanted.iter().chain(&found).filter(|(path, _)| wanted.get(*path) != found.get(*path)).collect();
+    let differing: Vec<_> = wanted
+        .iter()
+        .chain(&found)
+        .filter(|(path, _)| wanted.get(*path) != found.get(*path))
+        .collect();
     assert!(differing.is_empty(), "{differing:?}");
 }
 
@@ -101,11 +112,14 @@ pub fn signal_after(
     child.wait().unwrap()
 }
 
-/// Runs it slowly and kills it when a big file's temporary has more than so many bytes of data; that comes back.
+/// Runs it slowly and kills it when a big file's temporary has more than so many bytes of data;
+/// that comes back.
 pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> PathBuf {
-    let mut child = command.arg("--bwlimit=16M").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child =
+        command.arg("--bwlimit=16M").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     loop {
-        let half = litter(folder).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
+        let half =
+            litter(folder).into_iter().find(|path| !path.to_string_lossy().contains("journal"));
         if let Some(half) = half.filter(|half| data_bytes(half) > bytes) {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -116,7 +130,8 @@ pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> 
     }
 }
 
-/// Random moments of a run. How long one takes depends on what else the machine does, so that what is believed of it is mended all the time.
+/// Random moments of a run. How long one takes depends on what else the machine does, so that what
+/// is believed of it is mended all the time.
 pub struct Moments {
     pub random: fastrand::Rng,
     whole: Duration,
@@ -174,8 +189,8 @@ pub fn options() -> aiocp::copy::Options {
     }
 }
 
-/// A copy in this process that ends without removing its journal, as if it had been killed in the last moment; big files are cut short
-/// somewhere.
+/// A copy in this process that ends without removing its journal, as if it had been killed in the
+/// last moment; big files are cut short somewhere.
 pub fn leave_journal(source: &Path, target: &Path) -> PathBuf {
     use aiocp::copy::{Destination, Operands, Stop, copy};
     use aiocp::report::{Event, Sink, Totals};

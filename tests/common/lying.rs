@@ -1,6 +1,7 @@
-//! A disk that lies: an image file on a FUSE filesystem of the test's own, upon which a real filesystem is mounted through a loop
-//! device. What is written with a mark in it reaches the medium with one bit of the mark turned over, and nobody is told; the page
-//! cache above has the right byte.
+//! A disk that lies: an image file on a FUSE filesystem of the test's own, upon which a real
+//! filesystem is mounted through a loop device. What is written with a mark in it reaches the
+//! medium with one bit of the mark turned over, and nobody is told; the page cache above has the
+//! right byte.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -13,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 use tempfile::TempDir;
 
@@ -160,15 +162,19 @@ pub struct LyingDisk {
 }
 
 impl LyingDisk {
-    /// Makes and mounts one of `mib` MiB that says the truth until [`Lies::left`] is set. `None` without FUSE, which in CI may not be
-    /// left out.
+    /// Makes and mounts one of `mib` MiB that says the truth until [`Lies::left`] is set. `None`
+    /// without FUSE, which in CI may not be left out.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
         if !super::is_root("mounting filesystems") {
             return None;
         }
         if !PathBuf::from("/dev/fuse").exists() {
-            assert!(std::env::var_os("CI").is_none(), "there is no FUSE, and in CI it may not be left out");
-            std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n").unwrap();
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "there is no FUSE, and in CI it may not be left out"
+            );
+            std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n")
+                .unwrap();
             return None;
         }
         let folder = super::folder();
@@ -176,17 +182,24 @@ impl LyingDisk {
         for path in [&disk, &path] {
             std::fs::create_dir(path).unwrap();
         }
-        let image =
-            File::options().read(true).write(true).create(true).truncate(true).open(folder.path().join("medium"));
+        let image = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(folder.path().join("medium"));
         let (image, size_bytes) = (image.unwrap(), mib << 20);
         image.set_len(size_bytes).unwrap();
         let lies = Arc::new(Lies::default());
         let medium = Disk { image, size_bytes, lies: Arc::clone(&lies) };
         let session = fuser::spawn_mount(medium, &disk, &Config::default()).unwrap();
         let mounted = Self { path, lies, session: Some(session), _folder: folder };
-        let quiet: &[&str] = if kind == "ext4" { &["-q", "-F", "-E", "nodiscard"] } else { &["-q", "-f", "-K"] };
+        let quiet: &[&str] =
+            if kind == "ext4" { &["-q", "-F", "-E", "nodiscard"] } else { &["-q", "-f", "-K"] };
         super::must(Command::new(format!("mkfs.{kind}")).args(quiet).arg(disk.join("image")));
-        super::must(Command::new("mount").args(["-o", "loop"]).arg(disk.join("image")).arg(&mounted.path));
+        super::must(
+            Command::new("mount").args(["-o", "loop"]).arg(disk.join("image")).arg(&mounted.path),
+        );
         Some(mounted)
     }
 }

@@ -39,14 +39,20 @@ pub fn cold_file(path: &Path, mib: usize) {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
-/// A tool that the tests compare with, from the path or from where `.ci/run` installs what Debian lacks. Without it this says so aloud;
-/// in CI that is a failure.
+/// A tool that the tests compare with, from the path or from where `.ci/run` installs what Debian
+/// lacks. Without it this says so aloud; in CI that is a failure.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).chain([installed]).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .chain([installed])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing, and in CI it may not be left out");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{name} is missing, and in CI it may not be left out"
+        );
         std::io::stderr().write_all(format!("SKIPPED: {name} is missing\n").as_bytes()).unwrap();
     }
     found
@@ -54,7 +60,12 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 
 /// Runs it with `input` on its standard input.
 pub fn run_with(command: &mut Command, input: &[u8], code: i32) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
         // A command that does not read all of it closes the pipe, which is its right.
@@ -102,21 +113,24 @@ pub fn set_times(path: &Path, seconds: u64, nanos: u32) {
     file.set_times(fs::FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
 }
 
-/// A tree with what a default copy has to keep: sizes around every boundary, modes, times, links, holes, empty directories.
+/// A tree with what a default copy has to keep: sizes around every boundary, modes, times, links,
+/// holes, empty directories.
 pub fn make_tree(root: &Path) {
     fs::create_dir_all(root.join("nested/deeper/still")).unwrap();
     fs::create_dir(root.join("empty")).unwrap();
     fs::create_dir(root.join("many")).unwrap();
     const MIB: usize = 1 << 20;
-    for (n, len) in
-        [0, 1, 4095, 4096, 4097, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB + 5, 9 * MIB].into_iter().enumerate()
+    for (n, len) in [0, 1, 4095, 4096, 4097, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB + 5, 9 * MIB]
+        .into_iter()
+        .enumerate()
     {
         fs::write(root.join(format!("nested/size-{len}")), noise(len, n as u64)).unwrap();
     }
     for n in 0..300 {
         fs::write(root.join(format!("many/{n}")), noise(n * 7, n as u64)).unwrap();
     }
-    for (name, at, len) in [("hole-small", 40_960, 65_536), ("hole-big", 5 << 20, 12 << 20), ("hole-only", 0, 7 << 20)]
+    for (name, at, len) in
+        [("hole-small", 40_960, 65_536), ("hole-big", 5 << 20, 12 << 20), ("hole-only", 0, 7 << 20)]
     {
         let file = fs::File::create(root.join(name)).unwrap();
         file.set_len(len).unwrap();
@@ -144,7 +158,9 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
         let entry = entry.unwrap();
         let meta = entry.metadata().unwrap();
         let what = match meta.file_type() {
-            kind if kind.is_symlink() => format!("link to {:?}", fs::read_link(entry.path()).unwrap()),
+            kind if kind.is_symlink() => {
+                format!("link to {:?}", fs::read_link(entry.path()).unwrap())
+            }
             kind if kind.is_dir() => "directory".to_owned(),
             _ => format!("{} bytes {}", meta.len(), blake3::hash(&fs::read(entry.path()).unwrap())),
         };
@@ -157,7 +173,9 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
 /// The files below `root` whose names say that they are temporaries.
 pub fn litter(root: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().into_path());
-    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".aiocp-")).collect()
+    entries
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".aiocp-"))
+        .collect()
 }
 
 /// Checks a manifest line by line: sorted, whole, and each hash that of the file.
@@ -172,15 +190,22 @@ pub fn check_manifest(manifest: &str, root: &Path) {
         names.push(name);
     }
     assert!(names.is_sorted(), "the manifest is sorted by path");
-    let files = walkdir::WalkDir::new(root).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count();
+    let files = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter(|e| e.as_ref().unwrap().file_type().is_file())
+        .count();
     assert_eq!(names.len(), files, "every file is in the manifest");
 }
 
-/// Whether this process may do what `what` needs root for. Without the right it says so aloud; in CI that is a failure.
+/// Whether this process may do what `what` needs root for. Without the right it says so aloud; in
+/// CI that is a failure.
 pub fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        assert!(std::env::var_os("CI").is_none(), "{what} needs root, and in CI it may not be left out");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{what} needs root, and in CI it may not be left out"
+        );
         // Not eprintln!, which the test harness would keep to itself.
         std::io::stderr().write_all(format!("SKIPPED: {what} needs root\n").as_bytes()).unwrap();
     }
@@ -192,7 +217,10 @@ pub fn have(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
     let have = found.status.success();
     if !have {
-        assert!(std::env::var_os("CI").is_none(), "{program} is missing, and in CI it may not be left out");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{program} is missing, and in CI it may not be left out"
+        );
         std::io::stderr().write_all(format!("SKIPPED: {program} is missing\n").as_bytes()).unwrap();
     }
     have
@@ -224,7 +252,11 @@ impl Mounted {
         fs::create_dir(&path).unwrap();
         let mut mounted = Self { mounts: vec![path.clone()], path, _folder: folder };
         if matches!(kind, "tmpfs" | "ramfs") {
-            must(Command::new("mount").args(["-t", kind, "-o", &format!("size={mib}M"), kind]).arg(&mounted.path));
+            must(
+                Command::new("mount")
+                    .args(["-t", kind, "-o", &format!("size={mib}M"), kind])
+                    .arg(&mounted.path),
+            );
             return mounted;
         }
         let image = mounted._folder.path().join("image");
@@ -239,9 +271,18 @@ impl Mounted {
                 fs::create_dir(&path).unwrap();
                 path.display().to_string()
             };
-            let options = format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
+            let options = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                part("lower"),
+                part("upper"),
+                part("work")
+            );
             let merged = PathBuf::from(part("merged"));
-            must(Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&merged));
+            must(
+                Command::new("mount")
+                    .args(["-t", "overlay", "-o", &options, "overlay"])
+                    .arg(&merged),
+            );
             mounted.mounts.push(merged.clone());
             mounted.path = merged;
         }
@@ -250,7 +291,8 @@ impl Mounted {
 }
 
 impl Mounted {
-    /// What a power cut does, for ext4 and xfs: everything that is not on the device is gone, and nothing gets there any more.
+    /// What a power cut does, for ext4 and xfs: everything that is not on the device is gone, and
+    /// nothing gets there any more.
     pub fn cut_power(&self) {
         must(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.path));
     }
@@ -258,7 +300,12 @@ impl Mounted {
     /// Mounts it once more after a power cut.
     pub fn mount_again(&self) {
         unmount(&self.path);
-        must(Command::new("mount").args(["-o", "loop"]).arg(self._folder.path().join("image")).arg(&self.path));
+        must(
+            Command::new("mount")
+                .args(["-o", "loop"])
+                .arg(self._folder.path().join("image"))
+                .arg(&self.path),
+        );
     }
 }
 
@@ -273,7 +320,9 @@ impl Drop for Mounted {
 /// umount(8), which has to succeed unless something else failed before.
 pub fn unmount(mount: &Path) {
     let umount = || Command::new("umount").arg(mount).output();
-    let gone = |output: &std::io::Result<Output>| output.as_ref().is_ok_and(|output| output.status.success());
+    let gone = |output: &std::io::Result<Output>| {
+        output.as_ref().is_ok_and(|output| output.status.success())
+    };
     let mut output = umount();
     // The child of another test's thread holds what is open here until it calls exec: for a moment.
     for _ in 0..40 {

@@ -38,7 +38,11 @@ impl Place {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = aiocp();
-        command.current_dir(self.0.path()).args(args).env_remove("VERSION_CONTROL").env_remove("SIMPLE_BACKUP_SUFFIX");
+        command
+            .current_dir(self.0.path())
+            .args(args)
+            .env_remove("VERSION_CONTROL")
+            .env_remove("SIMPLE_BACKUP_SUFFIX");
         command
     }
 
@@ -59,8 +63,10 @@ impl Place {
 
     /// The names in a directory, sorted.
     pub fn list(&self, name: &str) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(self.at(name)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.at(name))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -75,12 +81,18 @@ impl Place {
 
     pub fn answered(&self, args: &[&str], answers: &str) -> Output {
         let mut command = self.command(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     }
 }
 
 pub fn fifo(path: &Path) {
-    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
 }

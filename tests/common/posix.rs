@@ -14,17 +14,20 @@ pub fn start(op: Op) -> Request {
     Request::start(op, Notify::None, 0).map_err(|done| done.result).expect("it is taken")
 }
 
-/// How many of this process's threads wait in read(2) for what `file` is open to, by whatever descriptor.
+/// How many of this process's threads wait in read(2) for what `file` is open to, by whatever
+/// descriptor.
 pub fn threads_reading(file: &OwnedFd) -> usize {
     let target = |fd: i32| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
     let wanted = target(file.as_raw_fd());
-    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path().join("syscall"));
+    let tasks =
+        fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path().join("syscall"));
     // A thread may be gone meanwhile, and one that runs has no numbers.
     let calls = tasks.filter_map(|path| fs::read_to_string(path).ok());
     let reads = calls.filter(|call| {
         let mut words = call.split_whitespace();
         let is_read = words.next().and_then(|number| number.parse().ok()) == Some(libc::SYS_read);
-        let fd = words.next().and_then(|fd| i32::from_str_radix(fd.trim_start_matches("0x"), 16).ok());
+        let fd =
+            words.next().and_then(|fd| i32::from_str_radix(fd.trim_start_matches("0x"), 16).ok());
         is_read && fd.and_then(target) == wanted
     });
     reads.count()
@@ -34,7 +37,11 @@ pub fn threads_reading(file: &OwnedFd) -> usize {
 pub fn until_reading(file: &OwnedFd, threads: usize) {
     let before = Instant::now();
     while threads_reading(file) != threads {
-        assert!(before.elapsed() < LONG.unwrap(), "{} of {threads} threads read", threads_reading(file));
+        assert!(
+            before.elapsed() < LONG.unwrap(),
+            "{} of {threads} threads read",
+            threads_reading(file)
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

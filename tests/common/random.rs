@@ -1,4 +1,5 @@
-//! Properties with a seed that is printed: `AIOCP_SEED=... cargo test ...` runs the same cases again, and `AIOCP_CASES=...` more of them.
+//! Properties with a seed that is printed: `AIOCP_SEED=... cargo test ...` runs the same cases
+//! again, and `AIOCP_CASES=...` more of them.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fmt::Debug;
@@ -9,7 +10,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestR
 /// The commands under test wait more than they compute, so that many cases run at once.
 const THREADS: u32 = 8;
 
-/// Checks a property with so many random cases, or AIOCP_CASES; a failing one is made as small as it gets, and shown.
+/// Checks a property with so many random cases, or AIOCP_CASES; a failing one is made as small as
+/// it gets, and shown.
 pub fn property<S: Strategy>(
     cases: u32,
     strategy: impl Fn() -> S + Sync,
@@ -24,8 +26,10 @@ pub fn property<S: Strategy>(
     });
     let cases = std::env::var("AIOCP_CASES").map_or(cases, |cases| cases.parse().unwrap());
     let run = &|thread: u32| {
-        let rng =
-            TestRng::from_seed(RngAlgorithm::ChaCha, blake3::hash(format!("{seed} {thread}").as_bytes()).as_bytes());
+        let rng = TestRng::from_seed(
+            RngAlgorithm::ChaCha,
+            blake3::hash(format!("{seed} {thread}").as_bytes()).as_bytes(),
+        );
         let config = Config {
             cases: cases.div_ceil(THREADS),
             failure_persistence: None,

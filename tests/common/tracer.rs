@@ -1,5 +1,6 @@
-//! Kills a command at a system call of its choice, counted over all of its threads. strace counts each thread's by itself, so that the first calls of a worker,
-//! which come after as many of the main thread's, are never the ones that it kills at.
+//! Kills a command at a system call of its choice, counted over all of its threads. strace counts
+//! each thread's by itself, so that the first calls of a worker, which come after as many of the
+//! main thread's, are never the ones that it kills at.
 #![allow(unsafe_code, reason = "nobody wraps ptrace(2)")]
 
 use std::io;
@@ -9,7 +10,8 @@ use std::process::Command;
 /// The low byte of a stop's signal with PTRACE_O_TRACESYSGOOD, see ptrace(2).
 const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
-/// Runs it until its `nth` system call of those in `calls` begins, which is not carried out any more. False if the command ended before.
+/// Runs it until its `nth` system call of those in `calls` begins, which is not carried out any
+/// more. False if the command ended before.
 pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool {
     let trace_me = || {
         // SAFETY: the request takes nothing and writes nothing.
@@ -21,7 +23,11 @@ pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool 
     // SAFETY: ptrace(2) and errno alone are used between fork and exec.
     unsafe { command.pre_exec(trace_me) };
     let leader = command.spawn().unwrap().id() as i32;
-    assert_eq!(wait(leader), (leader, stop_status(libc::SIGTRAP)), "it stops when it has become the command");
+    assert_eq!(
+        wait(leader),
+        (leader, stop_status(libc::SIGTRAP)),
+        "it stops when it has become the command"
+    );
     let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SETOPTIONS, leader, options as usize);
     go_on(leader, 0);
@@ -37,7 +43,8 @@ pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool 
         let is_event = status >> 16 != 0;
         match libc::WSTOPSIG(status) {
             SYSCALL_STOP => {
-                if entered_call(thread).is_some_and(|call| calls.contains(&(call as libc::c_long))) {
+                if entered_call(thread).is_some_and(|call| calls.contains(&(call as libc::c_long)))
+                {
                     count += 1;
                     if count == nth {
                         killed = true;
@@ -79,7 +86,8 @@ fn go_on(thread: i32, signal: i32) {
     request(libc::PTRACE_SYSCALL, thread, signal as usize);
 }
 
-/// The number of the call that a thread is about to make; nothing if it comes back from one, or is no more.
+/// The number of the call that a thread is about to make; nothing if it comes back from one, or is
+/// no more.
 fn entered_call(thread: i32) -> Option<u64> {
     // SAFETY: all of it is numbers, of which any bits are one.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };

@@ -1,4 +1,5 @@
-//! Manual pages: name, synopsis, description and options from the table of flags, the other sections as they are written in `man/`.
+//! Manual pages: name, synopsis, description and options from the table of flags, the other
+//! sections as they are written in `man/`.
 
 use std::io;
 
@@ -20,11 +21,14 @@ pub fn page(mut table: Command, sections: &str) -> String {
     page += &rendered(|page| man.render_name_section(page));
     page += &rendered(|page| man.render_synopsis_section(page));
     page += &rendered(|page| man.render_description_section(page));
-    let mut options =
-        rendered(|page| man.render_options_section(page)).replace("\\fI<", "\\fI").replace(">\\fR", "\\fR");
+    let mut options = rendered(|page| man.render_options_section(page))
+        .replace("\\fI<", "\\fI")
+        .replace(">\\fR", "\\fR");
     for heading in table.get_arguments().filter_map(Arg::get_help_heading) {
-        options = options.replace(&format!(".SH \"{}\"", heading.to_uppercase()), &format!(".SS \"{heading}\""));
-        options = options.replace(&format!(".SH {}\n", heading.to_uppercase()), &format!(".SS {heading}\n"));
+        options = options
+            .replace(&format!(".SH \"{}\"", heading.to_uppercase()), &format!(".SS \"{heading}\""));
+        options = options
+            .replace(&format!(".SH {}\n", heading.to_uppercase()), &format!(".SS {heading}\n"));
     }
     format!("{PREAMBLE}{}{sections}", page.replace(PREAMBLE, "") + &options.replace(PREAMBLE, ""))
 }
@@ -34,16 +38,21 @@ fn explained(arg: Arg) -> Arg {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut sentences: Vec<String> = help.split("\n\n").map(sentence).collect();
     let values = arg.get_possible_values();
-    let values = values.iter().filter(|value| !value.is_hide_set()).map(|value| match value.get_help() {
-        Some(help) => format!("{} ({help})", value.get_name()),
-        None => value.get_name().to_owned(),
-    });
+    let values =
+        values.iter().filter(|value| !value.is_hide_set()).map(|value| match value.get_help() {
+            Some(help) => format!("{} ({help})", value.get_name()),
+            None => value.get_name().to_owned(),
+        });
     // Some say it themselves.
     let is_said = arg.is_hide_possible_values_set();
-    if let ([name], true) = (arg.get_value_names().unwrap_or_default(), arg.get_action().takes_values() && !is_said) {
+    if let ([name], true) =
+        (arg.get_value_names().unwrap_or_default(), arg.get_action().takes_values() && !is_said)
+    {
         match values.collect::<Vec<_>>().as_slice() {
             [] => {}
-            [others @ .., last] => sentences.push(format!("{name} is {} or {last}.", others.join(", "))),
+            [others @ .., last] => {
+                sentences.push(format!("{name} is {} or {last}.", others.join(", ")))
+            }
         }
     }
     let aliases = arg.get_visible_short_aliases().unwrap_or_default();

@@ -54,7 +54,8 @@ impl Axis {
         let decimals = (-(step / unit).log10().floor()).max(0.0) as usize;
         let ticks = (0..=(seconds / step + 1e-9) as u32).map(|n| {
             let time = f64::from(n) * step;
-            let label = if n == 0 { "0".to_owned() } else { format!("{:.decimals$} {name}", time / unit) };
+            let label =
+                if n == 0 { "0".to_owned() } else { format!("{:.decimals$} {name}", time / unit) };
             (time / seconds, label)
         });
         Self { end: seconds, ticks: ticks.collect(), unit: String::new() }
@@ -73,8 +74,10 @@ fn round_step(step: f64) -> f64 {
 
 /// The next step that clocks and calendars know.
 fn time_step(step: f64) -> f64 {
-    const KNOWN: [f64; 15] =
-        [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0];
+    const KNOWN: [f64; 15] = [
+        1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0,
+        10_800.0,
+    ];
     const LONG: [f64; 3] = [21_600.0, 43_200.0, 86_400.0];
     match step {
         short if short <= 0.5 => round_step(short),
@@ -124,7 +127,10 @@ mod tests {
         ] {
             let axis = Axis::of_times(seconds);
             assert!(labels(&axis).starts_with(told), "{seconds}: {}", labels(&axis));
-            assert!(axis.ticks.iter().all(|(at, _)| (0.0..=1.000_001).contains(at)) && axis.ticks.len() <= 8);
+            assert!(
+                axis.ticks.iter().all(|(at, _)| (0.0..=1.000_001).contains(at))
+                    && axis.ticks.len() <= 8
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A chart over time. The lines are SVG that is stretched to the page's width; the words on the axes are HTML beside it, so that they keep their size.
+//! A chart over time. The lines are SVG that is stretched to the page's width; the words on the
+//! axes are HTML beside it, so that they keep their size.
 
 use std::fmt::Write;
 
@@ -71,7 +72,8 @@ impl Chart {
             self.lines.iter().rev().map(|line| format!("{} {}", line.name, line.figure)).collect();
         let grid = |(at, _): &(f64, String)| format!("M0 {:.0}H{SIDE}", (1.0 - at) * SIDE);
         let grid: String = self.values.ticks.iter().map(grid).collect();
-        let lines: String = self.lines.iter().map(|line| line.markup(self.times.end, self.values.end)).collect();
+        let lines: String =
+            self.lines.iter().map(|line| line.markup(self.times.end, self.values.end)).collect();
         format!(
             "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}: {}\">\
              <path class=\"grid\" d=\"{grid}\"/>{lines}</svg>\n",
@@ -81,7 +83,8 @@ impl Chart {
     }
 
     fn labels(&self) -> String {
-        let mut markup = format!("<div class=\"values\"><span class=\"unit\">{}</span>", self.values.unit);
+        let mut markup =
+            format!("<div class=\"values\"><span class=\"unit\">{}</span>", self.values.unit);
         for (at, label) in &self.values.ticks {
             _ = write!(markup, "<span style=\"bottom:{:.2}%\">{label}</span>", at * 100.0);
         }
@@ -93,12 +96,14 @@ impl Chart {
         markup
     }
 
-    /// Columns over the drawing, of which the one under the pointer shows its text, on the other side of the chart.
+    /// Columns over the drawing, of which the one under the pointer shows its text, on the other
+    /// side of the chart.
     fn moments(&self) -> String {
         let mut markup = "<div class=\"moments\" aria-hidden=\"true\">".to_owned();
         let mut begin = 0.0;
         for Moment { seconds, told } in &self.moments {
-            let class = if begin + seconds / 2.0 > self.times.end / 2.0 { " class=\"late\"" } else { "" };
+            let class =
+                if begin + seconds / 2.0 > self.times.end / 2.0 { " class=\"late\"" } else { "" };
             let (width, told) = (seconds / self.times.end * 100.0, escaped(told));
             _ = write!(markup, "<i{class} style=\"width:{width:.3}%\"><b>{told}</b></i>");
             begin += seconds;
@@ -128,7 +133,8 @@ impl Line {
     /// What is above the end of the axis is drawn there, outside of what is seen.
     fn markup(&self, seconds: f64, largest: f64) -> String {
         let mut path = String::new();
-        let (x, y) = (|time: f64| time / seconds * SIDE, |value: f64| (1.0 - value / largest) * SIDE);
+        let (x, y) =
+            (|time: f64| time / seconds * SIDE, |value: f64| (1.0 - value / largest) * SIDE);
         for (n, &(time, value)) in self.points.iter().enumerate() {
             _ = write!(path, "{}{:.1} {:.1}", if n == 0 { 'M' } else { 'L' }, x(time), y(value));
         }

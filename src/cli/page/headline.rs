@@ -22,23 +22,39 @@ fn verdict(page: &Page<'_>) -> Verdict {
             "Everything was copied and is durable",
             "all copied, durable, and proved where that was asked for",
         ),
-        (exit::DONE, Deed::Copy { durable: false }) => {
-            ("good", '✓', "Everything was copied", "all copied; that it is durable was not waited for")
+        (exit::DONE, Deed::Copy { durable: false }) => (
+            "good",
+            '✓',
+            "Everything was copied",
+            "all copied; that it is durable was not waited for",
+        ),
+        (exit::DONE, Deed::Compare) => {
+            ("good", '✓', "Both sides are the same", "no difference was found")
         }
-        (exit::DONE, Deed::Compare) => ("good", '✓', "Both sides are the same", "no difference was found"),
         (exit::DONE, Deed::Plan) => {
             ("good", '✓', "This is what would be done", "a dry run, in which nothing was touched")
         }
-        (exit::FAILED, Deed::Compare) => ("bad", '✕', "Not everything was compared", "something could not be read"),
-        (exit::FAILED, Deed::Plan) => {
-            ("bad", '✕', "Not everything would be copied", "a dry run, in which nothing was touched")
+        (exit::FAILED, Deed::Compare) => {
+            ("bad", '✕', "Not everything was compared", "something could not be read")
         }
-        (exit::FAILED, Deed::Copy { .. }) => {
-            ("bad", '✕', "Not everything was copied", "some file was not copied, or not with all its metadata")
-        }
-        (exit::DIFFERS, _) => {
-            ("bad", '✕', "There are differences", "the verification found a difference that is still there")
-        }
+        (exit::FAILED, Deed::Plan) => (
+            "bad",
+            '✕',
+            "Not everything would be copied",
+            "a dry run, in which nothing was touched",
+        ),
+        (exit::FAILED, Deed::Copy { .. }) => (
+            "bad",
+            '✕',
+            "Not everything was copied",
+            "some file was not copied, or not with all its metadata",
+        ),
+        (exit::DIFFERS, _) => (
+            "bad",
+            '✕',
+            "There are differences",
+            "the verification found a difference that is still there",
+        ),
         (code, _) => return ended_early(code),
     };
     Verdict { class, sign, title: title.to_owned(), meaning: meaning.to_owned() }
@@ -53,7 +69,10 @@ fn ended_early(code: u8) -> Verdict {
                 libc::SIGTERM => "SIGTERM".to_owned(),
                 _ => format!("signal {number}"),
             };
-            (format!("Interrupted by {signal}"), "what is finished is whole, and the rest was not begun")
+            (
+                format!("Interrupted by {signal}"),
+                "what is finished is whole, and the rest was not begun",
+            )
         }
         _ => (format!("Ended with exit code {code}"), "the run came to no regular end"),
     };
@@ -74,11 +93,19 @@ fn sentence(page: &Page<'_>) -> String {
     let on_average = |moved| rate(per_second(moved, page.elapsed));
     let moved = match page.deed {
         Deed::Copy { .. } => {
-            format!("{files} and {} written in {took}, {} on average.", bytes(written as f64), on_average(written))
+            format!(
+                "{files} and {} written in {took}, {} on average.",
+                bytes(written as f64),
+                on_average(written)
+            )
         }
         Deed::Compare => {
             let same = counted(of(&totals.verified_files), "file is", "files are");
-            format!("{same} the same; {} read in {took}, {} on average.", bytes(read as f64), on_average(read))
+            format!(
+                "{same} the same; {} read in {took}, {} on average.",
+                bytes(read as f64),
+                on_average(read)
+            )
         }
         Deed::Plan => format!(
             "{files} with {} would be copied; it took {took} to find out.",
@@ -98,13 +125,19 @@ fn besides(page: &Page<'_>) -> String {
             0 => String::new(),
             memory => format!(", {} of them from memory,", grouped(memory)),
         };
-        text += &format!(" {} read back{memory} and found as written.", counted(proved, "file was", "files were"));
+        text += &format!(
+            " {} read back{memory} and found as written.",
+            counted(proved, "file was", "files were")
+        );
     }
     if let skipped @ 1.. = of(&totals.skipped) {
         text += &format!(" {} left alone.", counted(skipped, "entry was", "entries were"));
     }
     if let earlier @ 1.. = of(&totals.resumed) {
-        text += &format!(" {} finished by an earlier run.", counted(earlier, "entry was", "entries were"));
+        text += &format!(
+            " {} finished by an earlier run.",
+            counted(earlier, "entry was", "entries were")
+        );
     }
     if let rewritten @ 1.. = of(&totals.rewritten_bytes) {
         text += &format!(" {} differed and were written again.", bytes(rewritten as f64));
@@ -142,12 +175,14 @@ fn tiles(page: &Page<'_>) -> String {
     let totals = page.totals;
     let exact = |number: u64| counted(number, "byte", "bytes");
     let (read, written) = (of(&totals.meter.read_bytes), of(&totals.written_bytes));
-    let (moved, way) = if page.deed == Deed::Compare { (read, "read") } else { (written, "written") };
+    let (moved, way) =
+        if page.deed == Deed::Compare { (read, "read") } else { (written, "written") };
     let (name, files) = match page.deed {
         Deed::Compare => ("files the same", of(&totals.verified_files)),
         _ => ("files", of(&totals.files)),
     };
-    let others = of(&totals.directories) + of(&totals.links) + of(&totals.hard_links) + of(&totals.specials);
+    let others =
+        of(&totals.directories) + of(&totals.links) + of(&totals.hard_links) + of(&totals.specials);
     let exact_seconds = match page.elapsed.as_secs() {
         0..60 => format!("{:.3} s", page.elapsed.as_secs_f64()),
         many => format!("{} s", grouped(many)),
@@ -160,7 +195,11 @@ fn tiles(page: &Page<'_>) -> String {
         ("on average", rate(per_second(moved, page.elapsed)), way.to_owned()),
     ];
     let tile = |(name, figure, more): (&str, String, String)| {
-        format!("<div><dt>{name}</dt><dd>{}</dd><dd class=\"more\">{}</dd></div>\n", escaped(&figure), escaped(&more))
+        format!(
+            "<div><dt>{name}</dt><dd>{}</dd><dd class=\"more\">{}</dd></div>\n",
+            escaped(&figure),
+            escaped(&more)
+        )
     };
     let mut markup: String = tiles.into_iter().map(tile).collect();
     markup += &failed_tile(page.failed, of(&totals.differences));
@@ -171,7 +210,10 @@ fn tiles(page: &Page<'_>) -> String {
 fn failed_tile(failed: u64, differences: u64) -> String {
     let differ = counted(differences, "difference", "differences");
     let (name, figure, more) = match (failed, differences) {
-        (0, 0) => return "<div><dt>failures</dt><dd>0</dd><dd class=\"more\">nothing failed</dd></div>\n".to_owned(),
+        (0, 0) => {
+            return "<div><dt>failures</dt><dd>0</dd><dd class=\"more\">nothing failed</dd></div>\n"
+                .to_owned();
+        }
         (0, _) => ("differences", differences, "not set right".to_owned()),
         (_, 0) => ("failures", failed, "what failed".to_owned()),
         _ => ("failures", failed, format!("and {differ}")),

@@ -7,7 +7,8 @@ use super::units::{duration, grouped, share};
 use crate::report::{Histogram, Latencies};
 
 /// What is told of each histogram.
-const QUANTILES: [(f64, &str); 5] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "max")];
+const QUANTILES: [(f64, &str); 5] =
+    [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "max")];
 
 /// The quantiles of one histogram that has any.
 struct Row {
@@ -30,7 +31,10 @@ pub(super) fn section(latencies: Option<&Latencies>) -> String {
     let rows: Vec<Row> = latencies
         .into_iter()
         .flat_map(|latencies| {
-            [Row::of("reads", "read", &latencies.reads), Row::of("writes", "written", &latencies.writes)]
+            [
+                Row::of("reads", "read", &latencies.reads),
+                Row::of("writes", "written", &latencies.writes),
+            ]
         })
         .flatten()
         .collect();
@@ -43,12 +47,14 @@ pub(super) fn section(latencies: Option<&Latencies>) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let heads: String = QUANTILES.iter().map(|(_, name)| format!("<th scope=\"col\">{name}</th>")).collect();
+    let heads: String =
+        QUANTILES.iter().map(|(_, name)| format!("<th scope=\"col\">{name}</th>")).collect();
     let mut markup = format!(
         "<table class=\"figures\">\n<thead><tr><td></td><th scope=\"col\">count</th>{heads}</tr></thead>\n<tbody>\n"
     );
     for row in rows {
-        let cells: String = row.quantiles.iter().map(|&time| format!("<td>{}</td>", duration(time))).collect();
+        let cells: String =
+            row.quantiles.iter().map(|&time| format!("<td>{}</td>", duration(time))).collect();
         let (name, count) = (row.name, grouped(row.count));
         _ = writeln!(markup, "<tr><th scope=\"row\">{name}</th><td>{count}</td>{cells}</tr>");
     }
@@ -78,10 +84,12 @@ impl Decades {
     }
 }
 
-/// Half of them lie to the left of where the bar begins; it gets thinner at p90 and p99, and ends with the longest.
+/// Half of them lie to the left of where the bar begins; it gets thinner at p90 and p99, and ends
+/// with the longest.
 fn picture(rows: &[Row]) -> String {
     let decades = Decades::around(rows);
-    let mut markup = "<div class=\"spread\" aria-hidden=\"true\">\n<div class=\"times\">".to_owned();
+    let mut markup =
+        "<div class=\"spread\" aria-hidden=\"true\">\n<div class=\"times\">".to_owned();
     for power in decades.first..=decades.last {
         let nanos = 10u64.saturating_pow(power);
         let place = decades.place(Duration::from_nanos(nanos));
@@ -93,9 +101,17 @@ fn picture(rows: &[Row]) -> String {
         let [p50, p90, p99, _, longest] = row.quantiles.map(|time| decades.place(time));
         _ = write!(markup, "\n<div class=\"range {}\">", row.flow);
         for (class, from, to) in [("all", p50, longest), ("most", p50, p99), ("body", p50, p90)] {
-            _ = write!(markup, "<i class=\"{class}\" style=\"left:{from:.2}%;width:{:.2}%\"></i>", to - from);
+            _ = write!(
+                markup,
+                "<i class=\"{class}\" style=\"left:{from:.2}%;width:{:.2}%\"></i>",
+                to - from
+            );
         }
-        _ = write!(markup, "<span class=\"name\" style=\"left:{p50:.2}%\">{}</span></div>", row.name);
+        _ = write!(
+            markup,
+            "<span class=\"name\" style=\"left:{p50:.2}%\">{}</span></div>",
+            row.name
+        );
     }
     markup.push_str("\n</div>\n");
     markup.push_str(

@@ -1,7 +1,9 @@
-//! The page of a run, for `--report`: one HTML file that asks for nothing else. It is made from data alone, and the same data makes the same page.
+//! The page of a run, for `--report`: one HTML file that asks for nothing else. It is made from
+//! data alone, and the same data makes the same page.
 //!
-//! Charts are drawn here and not in the browser, so that there is no script; what the pointer shows is there already, and the style sheet lets it be
-//! seen. Every text from outside goes through [`named`] or [`units::escaped`].
+//! Charts are drawn here and not in the browser, so that there is no script; what the pointer shows
+//! is there already, and the style sheet lets it be seen. Every text from outside goes through
+//! [`named`] or [`units::escaped`].
 
 mod axis;
 mod chart;
@@ -88,7 +90,8 @@ pub(super) fn render(page: &Page<'_>) -> String {
     )
 }
 
-/// A name from outside: on one line, and isolated so that it cannot turn the direction of what stands around it.
+/// A name from outside: on one line, and isolated so that it cannot turn the direction of what
+/// stands around it.
 fn named(name: impl AsRef<Path>) -> String {
     format!("<bdi>{}</bdi>", escaped(&shown(name)))
 }
@@ -116,7 +119,8 @@ fn bar(caption: &str, parts: &[(&str, u64)]) -> String {
 /// How what the files hold came to where it is.
 fn shares(totals: &Totals) -> String {
     let [written, direct, cloned, holes] =
-        [&totals.written_bytes, &totals.direct_bytes, &totals.cloned_bytes, &totals.hole_bytes].map(Totals::get);
+        [&totals.written_bytes, &totals.direct_bytes, &totals.cloned_bytes, &totals.hole_bytes]
+            .map(Totals::get);
     let mut content = String::new();
     if written > 0 {
         content += &bar(
@@ -125,7 +129,10 @@ fn shares(totals: &Totals) -> String {
         );
     }
     if cloned > 0 || holes > 0 {
-        content += &bar("Of all bytes of the files", &[("written", written), ("cloned", cloned), ("holes", holes)]);
+        content += &bar(
+            "Of all bytes of the files",
+            &[("written", written), ("cloned", cloned), ("holes", holes)],
+        );
     }
     if content.is_empty() {
         content.push_str("<p>No byte was written.</p>\n");
@@ -178,15 +185,22 @@ fn failures(page: &Page<'_>) -> String {
     match page.failed.saturating_sub(page.failures.len() as u64) {
         0 if content.is_empty() => content.push_str("<p>Nothing failed.</p>\n"),
         0 => {}
-        more if content.is_empty() => _ = writeln!(content, "<p>{}.</p>", counted(more, "failure", "failures")),
+        more if content.is_empty() => {
+            _ = writeln!(content, "<p>{}.</p>", counted(more, "failure", "failures"))
+        }
         more => _ = writeln!(content, "<p>And {} more.</p>", grouped(more)),
     }
     let differences = Totals::get(&page.totals.differences);
     if differences > 0 {
         let found = counted(differences, "difference was", "differences were");
-        _ = writeln!(content, "<p>{found} found between source and copy; standard output had them.</p>");
+        _ = writeln!(
+            content,
+            "<p>{found} found between source and copy; standard output had them.</p>"
+        );
     }
-    format!("<section class=\"card wide\" id=\"failures\">\n<h2>Failures</h2>\n{content}</section>\n")
+    format!(
+        "<section class=\"card wide\" id=\"failures\">\n<h2>Failures</h2>\n{content}</section>\n"
+    )
 }
 
 /// Every sum under the name that programs know it by.

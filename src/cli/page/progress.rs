@@ -64,7 +64,9 @@ impl Interval {
 /// The charts.
 pub(super) fn charts(page: &Page<'_>) -> String {
     let intervals = intervals(&steady(page.samples));
-    let nothing = |why| format!("<section class=\"card wide\">\n<h2>Throughput</h2>\n<p>{why}</p>\n</section>\n");
+    let nothing = |why| {
+        format!("<section class=\"card wide\">\n<h2>Throughput</h2>\n<p>{why}</p>\n</section>\n")
+    };
     let Some(Interval { end: last, .. }) = intervals.last() else {
         return nothing("The run was over before it could be looked at.");
     };
@@ -75,14 +77,16 @@ pub(super) fn charts(page: &Page<'_>) -> String {
     let seconds = last.elapsed.max(page.elapsed).as_secs_f64();
     [
         throughput(seconds, &flows, &intervals).markup("wide"),
-        sums(seconds, &flows, &intervals, Totals::get(&page.totals.verified_files) > 0).markup("half"),
+        sums(seconds, &flows, &intervals, Totals::get(&page.totals.verified_files) > 0)
+            .markup("half"),
         depth(seconds, &intervals),
     ]
     .concat()
 }
 
-/// The samples in the order of their times, of which no two are the same, and not too many. The last one is taken when the run ends, and may come so
-/// soon after the one before that a rate between them would mean nothing; then it takes its place.
+/// The samples in the order of their times, of which no two are the same, and not too many. The
+/// last one is taken when the run ends, and may come so soon after the one before that a rate
+/// between them would mean nothing; then it takes its place.
 fn steady(samples: &[Sample]) -> Vec<Sample> {
     let mut kept: Vec<Sample> = Vec::with_capacity(samples.len());
     for sample in samples {
@@ -92,9 +96,12 @@ fn steady(samples: &[Sample]) -> Vec<Sample> {
         }
     }
     let several = kept.len().div_ceil(INTERVALS_MAX).max(1);
-    let depth = |some: &[Sample]| some.iter().map(|sample| sample.depth).sum::<f64>() / some.len() as f64;
-    let mut few: Vec<Sample> =
-        kept.chunks(several).map(|some| Sample { depth: depth(some), ..some[some.len() - 1] }).collect();
+    let depth =
+        |some: &[Sample]| some.iter().map(|sample| sample.depth).sum::<f64>() / some.len() as f64;
+    let mut few: Vec<Sample> = kept
+        .chunks(several)
+        .map(|some| Sample { depth: depth(some), ..some[some.len() - 1] })
+        .collect();
     if let [.., before, last] = &*few {
         let usual = last.elapsed / few.len() as u32;
         if last.elapsed - before.elapsed < usual / 2 {
@@ -113,9 +120,11 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
-/// A line through the middles of the intervals, from the beginning of the first to the end of the last.
+/// A line through the middles of the intervals, from the beginning of the first to the end of the
+/// last.
 fn through_middles(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64)> {
-    let middles = intervals.iter().map(|i| (i.begin.elapsed.as_secs_f64() + i.seconds() / 2.0, value(i)));
+    let middles =
+        intervals.iter().map(|i| (i.begin.elapsed.as_secs_f64() + i.seconds() / 2.0, value(i)));
     let first = intervals.first().map(|i| (0.0, value(i)));
     let last = intervals.last().map(|i| (i.end.elapsed.as_secs_f64(), value(i)));
     first.into_iter().chain(middles).chain(last).collect()
@@ -123,7 +132,8 @@ fn through_middles(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> 
 
 /// One step an interval.
 fn in_steps(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64)> {
-    let step = |i: &Interval| [i.begin, i.end].map(|sample| (sample.elapsed.as_secs_f64(), value(i)));
+    let step =
+        |i: &Interval| [i.begin, i.end].map(|sample| (sample.elapsed.as_secs_f64(), value(i)));
     intervals.iter().flat_map(step).collect()
 }
 
@@ -137,7 +147,9 @@ fn throughput(seconds: f64, flows: &[&Flow], intervals: &[Interval]) -> Chart {
         Line { name: flow.name, figure: format!("up to {}", rate(peak(&points))), stroke, points }
     };
     let lines: Vec<Line> = flows.iter().map(line).collect();
-    let peak_of = |stroke| largest(lines.iter().filter(|line| line.stroke == stroke).map(|line| peak(&line.points)));
+    let peak_of = |stroke| {
+        largest(lines.iter().filter(|line| line.stroke == stroke).map(|line| peak(&line.points)))
+    };
     let (moved, durable) = (peak_of(Stroke::Line), peak_of(Stroke::Area));
     // A large file becomes durable all at once. If that were to fit, nothing else could be seen.
     let top = if moved > 0.0 { moved.max(durable.min(moved * 1.25)) } else { durable };
@@ -153,8 +165,11 @@ fn throughput(seconds: f64, flows: &[&Flow], intervals: &[Interval]) -> Chart {
         note.push_str(" What leaves the frame goes on above it.");
     }
     let told = |i: &Interval| {
-        let told: Vec<String> =
-            flows.iter().rev().map(|flow| format!("{} {}", flow.name, rate(i.rate(flow)))).collect();
+        let told: Vec<String> = flows
+            .iter()
+            .rev()
+            .map(|flow| format!("{} {}", flow.name, rate(i.rate(flow))))
+            .collect();
         i.moment(&told)
     };
     let moments = intervals.iter().map(told).collect();
@@ -169,7 +184,8 @@ fn peak(points: &[(f64, f64)]) -> f64 {
 fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], read_back: bool) -> Chart {
     let line = |flow: &&Flow| {
         let point = |i: &Interval| (i.end.elapsed.as_secs_f64(), (flow.sum)(&i.end) as f64);
-        let points: Vec<(f64, f64)> = [(0.0, 0.0)].into_iter().chain(intervals.iter().map(point)).collect();
+        let points: Vec<(f64, f64)> =
+            [(0.0, 0.0)].into_iter().chain(intervals.iter().map(point)).collect();
         Line { name: flow.name, figure: bytes(peak(&points)), stroke: flow.stroke(), points }
     };
     let lines: Vec<Line> = flows.iter().map(line).collect();
@@ -201,12 +217,14 @@ fn depth(seconds: f64, intervals: &[Interval]) -> String {
                 </section>\n"
             .to_owned();
     }
-    let (weighted, whole) =
-        intervals.iter().fold((0.0, 0.0), |(sum, time), i| (sum + i.end.depth * i.seconds(), time + i.seconds()));
+    let (weighted, whole) = intervals
+        .iter()
+        .fold((0.0, 0.0), |(sum, time), i| (sum + i.end.depth * i.seconds(), time + i.seconds()));
     let most_of = counted(most.round() as u64, "block", "blocks");
     let chart = Chart {
         title: "Queue depth",
-        note: "Blocks of big files being read or written; small files are not among them.".to_owned(),
+        note: "Blocks of big files being read or written; small files are not among them."
+            .to_owned(),
         times: Axis::of_times(seconds),
         values: Axis::of_counts(most, "blocks"),
         lines: vec![Line {
@@ -215,7 +233,10 @@ fn depth(seconds: f64, intervals: &[Interval]) -> String {
             stroke: Stroke::Line,
             points: through_middles(intervals, |i| i.end.depth),
         }],
-        moments: intervals.iter().map(|i| i.moment(&[format!("{:.1} in flight", i.end.depth)])).collect(),
+        moments: intervals
+            .iter()
+            .map(|i| i.moment(&[format!("{:.1} in flight", i.end.depth)]))
+            .collect(),
     };
     chart.markup("half")
 }

@@ -83,10 +83,16 @@ impl Run {
 
 fn slow(path: impl AsRef<OsStr>, seconds: u64) -> Slow {
     let road = Road { read: Way::Buffered("it is in the page cache"), write: Way::Direct };
-    Slow { path: path.as_ref().into(), size_bytes: 1 << 30, elapsed: Duration::from_secs(seconds), road }
+    Slow {
+        path: path.as_ref().into(),
+        size_bytes: 1 << 30,
+        elapsed: Duration::from_secs(seconds),
+        road,
+    }
 }
 
-/// Reads the page as a parser of XML would, void elements apart, and answers with its tags and its text. Panics where one is not closed.
+/// Reads the page as a parser of XML would, void elements apart, and answers with its tags and its
+/// text. Panics where one is not closed.
 fn parsed(page: &str) -> (Vec<String>, String) {
     const VOID: [&str; 1] = ["meta"];
     let (mut tags, mut text, mut open) = (Vec::new(), String::new(), Vec::new());
@@ -118,13 +124,17 @@ fn parsed(page: &str) -> (Vec<String>, String) {
 
 /// The characters that markup stands for.
 fn plain(markup: &str) -> String {
-    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("\u{a0}", " ")];
+    let entities =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("\u{a0}", " ")];
     let known = markup.matches('&').count();
     let found: usize = entities.iter().map(|(entity, _)| markup.matches(entity).count()).sum();
     let spaces = markup.matches('\u{a0}').count();
     assert_eq!(known, found - spaces + markup.matches("&amp;").count(), "{markup}");
     assert!(!markup.contains('>'), "{markup}");
-    entities.iter().fold(markup.to_owned(), |text, (entity, c)| text.replace(entity, c)).replace("&amp;", "&")
+    entities
+        .iter()
+        .fold(markup.to_owned(), |text, (entity, c)| text.replace(entity, c))
+        .replace("&amp;", "&")
 }
 
 /// What holds for each page; answers with its text.
@@ -135,18 +145,30 @@ fn checked(run: &Run) -> String {
         assert!(!page.contains(outside), "{outside}");
     }
     let words = || page.split(|c: char| !c.is_ascii_alphanumeric());
-    assert!(words().all(|word| !["NaN", "inf", "infinity"].contains(&word)), "every figure is a number");
+    assert!(
+        words().all(|word| !["NaN", "inf", "infinity"].contains(&word)),
+        "every figure is a number"
+    );
     assert!(!page.contains("width:-") && !page.contains(":-0"), "nothing is narrower than nothing");
     parsed(&page).1
 }
 
 #[test]
 fn whatever_happened_there_is_a_page_that_needs_nothing_else() {
-    let times =
-        [Duration::from_nanos(1), Duration::from_millis(300), Duration::from_secs(5), Duration::from_secs(432_000)];
+    let times = [
+        Duration::from_nanos(1),
+        Duration::from_millis(300),
+        Duration::from_secs(5),
+        Duration::from_secs(432_000),
+    ];
     for elapsed in times.into_iter().chain([Duration::MAX]) {
         for count in [1, 2, 121] {
-            for deed in [Deed::Copy { durable: true }, Deed::Copy { durable: false }, Deed::Compare, Deed::Plan] {
+            for deed in [
+                Deed::Copy { durable: true },
+                Deed::Copy { durable: false },
+                Deed::Compare,
+                Deed::Plan,
+            ] {
                 checked(&Run { deed, ..Run::full(elapsed, count) });
             }
         }
@@ -173,7 +195,10 @@ fn a_run_that_did_nothing_says_so() {
     }
     let samples = vec![Sample { elapsed: Duration::from_secs(1), ..Sample::default() }; 3];
     let text = checked(&Run { samples, latencies: Some(Latencies::default()), ..Run::empty() });
-    assert!(text.contains("No byte was read or written.") && text.contains("Nothing was read or written."));
+    assert!(
+        text.contains("No byte was read or written.")
+            && text.contains("Nothing was read or written.")
+    );
 }
 
 #[test]
@@ -229,7 +254,11 @@ fn no_name_leaves_its_element() {
         checked(&run);
         let (tags, text) = parsed(&run.page());
         assert_eq!(tags, harmless.0, "{told}: its characters are text");
-        assert_eq!(text.matches(told).count(), if name.contains(&0xff) { 2 } else { 3 }, "{told}: all of it is shown");
+        assert_eq!(
+            text.matches(told).count(),
+            if name.contains(&0xff) { 2 } else { 3 },
+            "{told}: all of it is shown"
+        );
     }
 }
 
@@ -239,7 +268,10 @@ fn a_large_file_that_becomes_durable_at_once_leaves_the_rest_to_be_seen() {
     run.samples.iter_mut().for_each(|sample| sample.durable_bytes = 0);
     run.samples[99].durable_bytes = run.samples[99].written_bytes;
     let text = checked(&run);
-    assert!(text.contains("durable up to 20.0 GB/s") && text.contains("What leaves the frame goes on above it."));
+    assert!(
+        text.contains("durable up to 20.0 GB/s")
+            && text.contains("What leaves the frame goes on above it.")
+    );
     assert!(text.contains("MB/s0100200300"), "the axis is that of the other lines");
 }
 
@@ -250,7 +282,10 @@ fn a_sample_on_the_heels_of_another_makes_no_peak() {
     let elapsed = last.elapsed + Duration::from_millis(1);
     run.samples.push(Sample { elapsed, written_bytes: last.written_bytes + 100_000_000, ..last });
     // Nor do two of one moment, or one from the past.
-    run.samples.extend([Sample { elapsed, ..Sample::default() }, Sample { depth: f64::NAN, ..Sample::default() }]);
+    run.samples.extend([
+        Sample { elapsed, ..Sample::default() },
+        Sample { depth: f64::NAN, ..Sample::default() },
+    ]);
     assert!(checked(&run).contains("written up to 300 MB/s"));
 }
 

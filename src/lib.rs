@@ -15,6 +15,7 @@
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
 //! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`]
 //!   the command line.
+//! - [`fs`] is the file system, by descriptor.
 //! - [`sys`] is the only room with `unsafe` in it.
 //!
 //! ```
@@ -52,6 +53,7 @@ pub mod cli;
 pub mod copy;
 pub mod digest;
 pub mod error;
+pub mod fs;
 pub mod pipeline;
 pub mod report;
 pub mod sum;

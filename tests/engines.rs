@@ -14,7 +14,7 @@ use aiocp::aio::{
     Buffer, Context, Done, Engine, Op, OpKind, Part, Pool, Posix, ReadWriteFlags, SharedBuffer,
     Threads,
 };
-use aiocp::sys::fs::{DirectIo, direct_io, set_direct};
+use aiocp::fs::{DirectIo, direct_io, set_direct};
 use common::aio::shared;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

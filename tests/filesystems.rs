@@ -195,7 +195,7 @@ fn direct_io_leaves_the_page_cache_alone() {
     file.sync_all().unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     run(aiocp().arg(&source).arg(&target), 0);
-    let cached = |file: &fs::File| aiocp::sys::fs::cached_bytes(file.as_fd(), len as u64);
+    let cached = |file: &fs::File| aiocp::fs::cached_bytes(file.as_fd(), len as u64);
     let (Some(read), Some(written)) = (cached(&file), cached(&fs::File::open(&target).unwrap()))
     else {
         return assert!(std::env::var_os("CI").is_none(), "CI needs a kernel with cachestat");

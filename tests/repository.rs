@@ -109,17 +109,18 @@ fn sources() -> Vec<(PathBuf, String)> {
 fn rooms_import_only_what_stands_below_them() {
     /// Each room and what it may import, as ARCHITECTURE.md has it. `sys` and `digest` stand at the
     /// bottom.
-    const MAY_IMPORT: [(&str, &[&str]); 10] = [
+    const MAY_IMPORT: [(&str, &[&str]); 11] = [
         ("error.rs", &[]),
         ("digest.rs", &[]),
         ("sys", &["error"]),
+        ("fs", &["error", "sys"]),
         ("aio", &["sys"]),
         ("report", &["error", "digest"]),
-        ("tree", &["error", "sys"]),
-        ("sum", &["digest", "error", "pipeline", "report", "sys", "tree"]),
-        ("pipeline", &["aio", "digest", "error", "report", "sys"]),
-        ("copy", &["digest", "error", "pipeline", "report", "sys", "tree"]),
-        ("cli", &["copy", "digest", "error", "report", "sum", "sys"]),
+        ("tree", &["error", "fs"]),
+        ("sum", &["digest", "error", "fs", "pipeline", "report", "tree"]),
+        ("pipeline", &["aio", "digest", "error", "fs", "report", "sys"]),
+        ("copy", &["digest", "error", "fs", "pipeline", "report", "tree"]),
+        ("cli", &["copy", "digest", "error", "fs", "report", "sum", "sys"]),
     ];
     let mut checked = 0;
     for (path, text) in sources() {

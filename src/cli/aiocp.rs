@@ -46,7 +46,7 @@ pub fn run() -> anyhow::Result<u8> {
     if let Err(what) = args.check(sources.len()) {
         usage::refuse("aiocp", what, None);
     }
-    crate::sys::fs::raise_open_files_limit();
+    crate::fs::raise_open_files_limit();
     let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) =
         &destination;
     let ends = (options.sync, args.selection.from0());

@@ -40,7 +40,7 @@ pub fn run() -> anyhow::Result<u8> {
     if args.paths.is_empty() {
         args.paths.push("-".into());
     }
-    crate::sys::fs::raise_open_files_limit();
+    crate::fs::raise_open_files_limit();
     if args.num_threads > 0 {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(args.num_threads.into());
         threads.build_global().context("cannot start threads")?;

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use crate::copy::Target;
 use crate::error::{Error, Result};
-use crate::sys::fs::{self, umask};
+use crate::fs::{self, umask};
 
 /// Where something goes when the copy is over.
 pub(super) struct Output {

@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::target::with_temporary_name;
-use crate::sys::fs;
+use crate::fs;
 
 /// How the names of backups are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +169,7 @@ fn keep_simple(
     temporary: Option<&OsStr>,
 ) -> io::Result<()> {
     let dir = dir.as_fd();
-    match with_temporary_name(dir, temporary, |temporary| {
+    match fs::with_temporary_name(dir, temporary, |temporary| {
         linkat(dir, name, dir, temporary, AtFlags::empty())
     }) {
         Ok(((), temporary)) => {

@@ -9,7 +9,7 @@ use super::file::Source;
 use super::worker::Run;
 use super::{Make, Reflink, Sparse};
 use crate::error::{Cause, Error, Result};
-use crate::sys::fs;
+use crate::fs;
 use crate::tree::{Entry, OpenDir};
 
 impl Run<'_> {

@@ -17,9 +17,9 @@ use super::verify::Broken;
 use super::worker::Run;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Stat};
 use crate::pipeline::{Failure, Moved, Progress, road};
 use crate::report::{Event, Proof, Totals, What};
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
 
 /// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's

@@ -10,8 +10,7 @@ use super::instead::Make;
 use super::record::Records;
 use super::worker::Run;
 use crate::error::Error;
-use crate::sys::Node;
-use crate::sys::fs::Stat;
+use crate::fs::{Node, Stat};
 use crate::tree::{Dir, Metadata, OpenDir};
 
 /// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync

@@ -14,8 +14,8 @@ use super::backup::{Backup, BackupNames};
 use super::instead::Make;
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Stat};
 use crate::report::{Event, Skip, Totals};
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Dir, Entry, EntryKind, OpenDir};
 
 /// What is done about a file that stands there.

@@ -10,16 +10,15 @@ use std::time::Instant;
 use super::instead::Make;
 use super::parts::Parts;
 use super::stream::Streaming;
-use super::target::Target;
 use super::worker::Run;
 use super::{Options, Sparse};
 use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Result};
+use crate::fs::Node;
+use crate::fs::{self, FileType, Stat, Target};
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
 use crate::report::{Road, Totals, Way};
-use crate::sys::Node;
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
 
 /// A source that was opened and found to be what was listed.

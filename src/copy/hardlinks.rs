@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::existing::Admitted;
 use crate::digest::Hash;
-use crate::sys::fs::Stat;
+use crate::fs::Stat;
 use crate::tree::Dir;
 
 /// Device and inode of a source.
@@ -178,7 +178,7 @@ impl HardLinks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::fs;
+    use crate::fs;
     use crate::tree::{Entry, EntryKind, OpenDirs};
     use std::fs::File;
 

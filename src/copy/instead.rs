@@ -8,12 +8,10 @@ use rustix::fs::{OFlags, symlinkat};
 
 use super::existing::{Admitted, Put, Spot};
 use super::file::Source;
-use super::target;
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Node, Stat};
 use crate::report::Totals;
-use crate::sys::Node;
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, Metadata, OpenDir};
 
 /// What is made of each entry that is not a directory.
@@ -47,13 +45,7 @@ impl Run<'_> {
             _ if self.options.dry_run => Some(Put::of(&entry)),
             Make::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
             _ => self.put(dir, &entry, "create hard link", |may_replace| {
-                target::publish_hard_link(
-                    &source,
-                    &dir.target,
-                    entry.target_name(),
-                    may_replace,
-                    None,
-                )
+                fs::publish_hard_link(&source, &dir.target, entry.target_name(), may_replace, None)
             })?,
         };
         if let Some(put) = put {
@@ -91,7 +83,7 @@ impl Run<'_> {
             Ok(())
         };
         self.put(dir, entry, "create symbolic link", |may_replace| {
-            target::publish_made(&dir.target, name, may_replace, None, make, prepare)
+            fs::publish_made(&dir.target, name, may_replace, None, make, prepare)
         })
     }
 

@@ -8,12 +8,10 @@ use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
 
 use super::existing::{Admitted, Put};
 use super::hardlinks::{Claim, Original};
-use super::target;
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Node, Stat};
 use crate::report::Totals;
-use crate::sys::Node;
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
 
 /// A source that is reached but never opened for reading.
@@ -155,7 +153,7 @@ impl Run<'_> {
         let op = if entry.kind == EntryKind::Link { "create link" } else { "create special file" };
         let temporary = self.temporary_name(entry);
         let put = self.put(dir, entry, op, |may_replace| {
-            target::publish_made(
+            fs::publish_made(
                 &dir.target,
                 entry.target_name(),
                 may_replace,

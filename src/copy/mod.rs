@@ -24,7 +24,6 @@ mod resume;
 mod rounds;
 mod stop;
 mod stream;
-mod target;
 mod verify;
 mod worker;
 
@@ -39,14 +38,15 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::fs;
 pub use crate::pipeline::EngineKind;
 use crate::pipeline::crew::Crew;
 pub use crate::pipeline::road::Direct;
 use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
 use crate::report::{self, Event, Sink, Totals, What};
-use crate::sys::fs;
 use crate::tree::{self, Counterpart, Keeper, OpenDirs};
 
+pub use crate::fs::Target;
 pub use crate::tree::{Filter, Follow, List, Preserve};
 pub use backup::{Backup, BackupNames};
 use existing::Made;
@@ -59,7 +59,6 @@ use queue::Queue;
 use resume::Journal;
 use rounds::Rounds;
 pub use stop::Stop;
-pub use target::Target;
 use worker::Run;
 
 /// What becomes of zeros.

@@ -16,8 +16,8 @@ use super::Options;
 use super::resume::{Bond, Place};
 use super::worker::Run;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, Stat};
 use crate::report::{Event, Skip};
-use crate::sys::fs::{self, Stat};
 use crate::tree::{self, Batch, Dir, Entry, EntryKind, Follow, List, OpenDir, OpenDirs, Visitor};
 
 /// How the destination is to be read.

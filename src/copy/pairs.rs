@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::worker::Run;
+use crate::fs::Stat;
 use crate::report::{Totals, What};
-use crate::sys::fs::Stat;
 use crate::tree::{Dir, Entry, OpenDir};
 
 /// Device and inode of a source and of its counterpart.

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use super::file::Source;
 use super::journal::{Begun, Reached, Record};
 use super::resume::{self, Half, Journal};
-use super::target::Target;
 use super::worker::Run;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Stat, Target};
 use crate::pipeline::road::Lane;
 use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Started, Transfer};
 use crate::report::Totals;
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::{Entry, OpenDir};
 
 /// How many parts there are to a journal interval: two are in the loop, and the record of one

@@ -8,8 +8,8 @@ use super::hardlinks::{Claim, Original};
 use super::instead::Make;
 use super::worker::{Outcome, Run};
 use crate::error::{Error, Result};
+use crate::fs::{self, Stat};
 use crate::report::{Road, Totals};
-use crate::sys::fs::{self, Stat};
 use crate::tree::{Counterpart, OpenDir};
 
 impl Run<'_> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::digest::{Hashing, LeafHash, Mode};
 use crate::error::Cause;
+use crate::fs;
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
 use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Started, Transfer};
 use crate::report::{Proof, Way};
-use crate::sys::fs;
 
 /// Reads files back.
 #[derive(Clone)]

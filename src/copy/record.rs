@@ -15,9 +15,8 @@ use super::resume::{Journal, Known};
 use super::worker::{Outcome, Run, Written};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, Node, Stat};
 use crate::report::{Road, Totals};
-use crate::sys::Node;
-use crate::sys::fs::{self, Stat};
 use crate::tree::{Dir, Entry, EntryKind, Metadata, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.

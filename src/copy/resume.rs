@@ -22,11 +22,9 @@ use super::journal::{
     State, Unusable, print,
 };
 use super::lookup::{Index, Window};
-use super::stream::write_all;
 use crate::digest::{Hash, LeafHash};
 use crate::error::{Cause, Error, Result};
-use crate::sys::Node;
-use crate::sys::fs::{self, FileType, Stat};
+use crate::fs::{self, FileType, Node, Stat};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -156,7 +154,7 @@ impl Journal {
         let file = File::from(file);
         file.write_all_at(&header, 0)?;
         file.sync_all()?;
-        sync_folder(&folder)?;
+        fs::sync_folder(&folder)?;
         let journal = Self::new(bond, place, folder, file, chain, HEADER_BYTES as u64);
         reserve(&journal.file, &mut journal.writer());
         Ok(journal)
@@ -381,9 +379,9 @@ impl Journal {
         let mut bytes = Vec::new();
         writer.chain.append(records, &mut bytes);
         let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
-        if let Err((_, cause)) =
-            write_all(&bytes, *end_bytes, |bytes, at| rustix::io::pwrite(&*self.file, bytes, at))
-        {
+        if let Err((_, cause)) = fs::write_all(&bytes, *end_bytes, |bytes, at| {
+            rustix::io::pwrite(&*self.file, bytes, at)
+        }) {
             *broken = true;
             return Err(Error::new("write the journal", self.path(), cause));
         }
@@ -422,7 +420,7 @@ impl Journal {
             true => unlink_leaving_times(&self.folder, &name)?,
             false => unlinkat(&self.folder, &name, AtFlags::empty())?,
         }
-        sync_folder(&self.folder)
+        fs::sync_folder(&self.folder)
     }
 
     /// Goes down from the destination by plain names alone, never through a link, to a temporary
@@ -605,13 +603,5 @@ fn lock_existing(folder: &Path, name: &OsStr) -> io::Result<Option<(OwnedFd, Own
         if stands(&folder, name, &file)? {
             return Ok(Some((folder, file)));
         }
-    }
-}
-
-/// fsync(2) of a folder, where there is such a thing.
-fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
-    match rustix::fs::fsync(folder) {
-        Err(Errno::INVAL) => Ok(()),
-        other => Ok(other?),
     }
 }

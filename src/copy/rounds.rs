@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::sys::fs;
+use crate::fs;
 
 /// With so much to be written in the whole system, some of it may be of others, who shall neither
 /// be made to write it now nor be waited for. Files that are so large that the copy's own come to

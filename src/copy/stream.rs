@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 
 use super::worker::Run;
 use crate::digest::Output;
+use crate::fs;
 use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Moved};
-use crate::sys::fs;
 
 /// What is done with a file of this size.
 #[derive(Clone, Copy)]
@@ -103,12 +103,12 @@ impl Stream<'_> {
             }
         {
             let at = offset_bytes + run.start as u64;
-            write_all(&bytes[run.clone()], at, |bytes, at| self.run.write(target, bytes, at))
+            fs::write_all(&bytes[run.clone()], at, |bytes, at| self.run.write(target, bytes, at))
                 .map_err(|(offset_bytes, cause)| Failure {
-                    op: "write",
-                    offset_bytes,
-                    cause: cause.into(),
-                })?;
+                op: "write",
+                offset_bytes,
+                cause: cause.into(),
+            })?;
             self.written_bytes += run.len() as u64;
             done = run.end;
         }
@@ -137,22 +137,4 @@ impl Stream<'_> {
             hole_bytes: size_bytes - written_bytes,
         })
     }
-}
-
-/// Calls `write`, which is pwrite(2) or stands for it, until all is written. The error says where.
-pub fn write_all(
-    bytes: &[u8],
-    offset_bytes: u64,
-    write: impl Fn(&[u8], u64) -> rustix::io::Result<usize>,
-) -> Result<(), (u64, io::Error)> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let at = offset_bytes + done as u64;
-        match rustix::io::retry_on_intr(|| write(&bytes[done..], at)) {
-            Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
-            Err(error) => return Err((at, error.into())),
-        }
-    }
-    Ok(())
 }

@@ -15,10 +15,10 @@ use super::readback::{Extent, Reader, Reading, Readings};
 use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Result};
+use crate::fs::Node;
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
-use crate::sys::Node;
 use crate::tree::{Entry, Metadata, OpenDir};
 
 /// How often bad ranges are written again without `--repair`.

@@ -21,15 +21,14 @@ use super::record::Records;
 use super::resume::Journal;
 use super::rounds::Rounds;
 use super::stop::Stop;
-use super::target;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Result};
+use crate::fs;
 use crate::pipeline::crew::Work;
 use crate::pipeline::road::Lane;
 use crate::pipeline::small::{Direct, READ_AHEAD_BYTES};
 use crate::pipeline::{Moved, Pipeline, Traffic, road};
 use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
-use crate::sys::fs;
 use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
 
 /// Everything that the workers share.
@@ -427,7 +426,7 @@ impl Run<'_> {
                 Some(Put { replaced: true, backup: None })
             }
             false => self.put(dir, entry, "link", |may_replace| {
-                target::publish_hard_link(
+                fs::publish_hard_link(
                     &file,
                     &dir.target,
                     entry.target_name(),
@@ -617,7 +616,7 @@ impl Run<'_> {
 }
 
 /// Device and inode of a file in the making, if they are needed.
-fn identity(target: &target::Target, needed: bool) -> io::Result<(u64, u64)> {
+fn identity(target: &fs::Target, needed: bool) -> io::Result<(u64, u64)> {
     if !needed {
         return Ok((0, 0));
     }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::Failure;
 use super::small::TOGETHER_ALIGN_BYTES;
 use crate::error::Cause;
+use crate::fs::{self, DirectIo};
 use crate::report::{Road, Way};
-use crate::sys::fs::{self, DirectIo};
 
 /// Whether `O_DIRECT` is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{Failure, Pipeline, road};
 use crate::aio::{Buffer, Done, Op, OpKind, Pool};
 use crate::error::Cause;
-use crate::sys::fs;
+use crate::fs;
 
 /// What a worker reads at once: it stays in the core's cache between read, hash and write.
 pub const STEP_BYTES: usize = 256 << 10;

@@ -19,6 +19,7 @@ use super::algorithm::Function;
 use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Result};
+use crate::fs::{self, FileType, Stat};
 use crate::pipeline::crew::{Crew, Work};
 use crate::pipeline::road::{self, Direct, Lane};
 use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
@@ -26,7 +27,6 @@ use crate::pipeline::{
     EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
-use crate::sys::fs::{self, FileType, Stat};
 use crate::tree::EntryKind;
 
 /// Files that one worker takes at once: their data is asked for before the first is read.

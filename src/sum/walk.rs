@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{Cause, Error};
-use crate::sys::fs::{self, FileType, Stat};
+use crate::fs::{self, FileType, Stat};
 use crate::tree::{EntryKind, Filter, Listed, Listing};
 
 /// A directory that is open while something in it is to be read.

@@ -7,9 +7,8 @@
 mod abi;
 mod buffer;
 mod context;
+pub mod file;
 mod fork;
-pub mod fs;
-mod node;
 mod op;
 pub mod posix;
 mod ring;
@@ -17,6 +16,5 @@ pub mod signal;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};
-pub use node::Node;
 pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use signal::SignalMask;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::fs::OFlags;
 
 use crate::error::{Cause, Error, Result};
-use crate::sys::fs::{self, Stat};
+use crate::fs::{self, Stat};
 
 /// How a directory is reached when it has to be opened again.
 pub enum Place {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::FileType;
 
-use crate::sys::fs;
+use crate::fs;
 
 /// A name as the directory listed it.
 #[derive(Debug, PartialEq, Eq)]

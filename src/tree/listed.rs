@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::list::Listed;
 use super::walk::{Visitor, Walk};
 use crate::error::Error;
-use crate::sys::fs;
+use crate::fs;
 
 /// Paths below an operand, each once and sorted by component, so that each directory is entered
 /// once.

@@ -9,8 +9,8 @@ use std::io;
 
 use super::acl;
 use crate::error::Cause;
-use crate::sys::fs::{FileType, Stat};
-use crate::sys::{self, Node};
+use crate::fs::{self, Node};
+use crate::fs::{FileType, Stat};
 
 const SET_ID_BITS: u32 = 0o6000;
 const GROUP_BITS_SHIFT: u32 = 3;
@@ -101,7 +101,7 @@ impl Keeper {
     /// Asks what the process may, and what its umask is if that matters; to be called before there
     /// are threads that make files.
     pub fn new(preserve: Preserve) -> Self {
-        let umask = if preserve.mode { 0 } else { sys::fs::umask() };
+        let umask = if preserve.mode { 0 } else { fs::umask() };
         Self { preserve, privileged: rustix::process::geteuid().is_root(), umask }
     }
 

@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::list::{Listed, Listing, Remembered};
 use super::listed::List;
 use crate::error::{Cause, Error};
-use crate::sys::fs::{self, FileType};
+use crate::fs::{self, FileType};
 
 /// Entries that one worker takes at once: enough to wait together until they are durable, few
 /// enough to spread a directory over workers.

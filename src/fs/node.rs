@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::fs::Stat;
+use super::Stat;
 
 /// What most values of extended attributes and lists of their names fit into; larger ones take a
 /// second call.

@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::sys::fs;
+use crate::fs;
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 

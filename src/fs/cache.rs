@@ -1,0 +1,40 @@
+//! How an open file goes through the page cache, or past it.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, OFlags};
+
+pub use crate::sys::file::cached_bytes;
+
+/// Turns `O_DIRECT` on or off for an open file: `open(O_CREAT | O_DIRECT)` may fail and leave the
+/// file behind.
+pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
+    let mut flags = fs::fcntl_getfl(file.as_fd())?;
+    flags.set(OFlags::DIRECT, on);
+    Ok(fs::fcntl_setfl(file, flags)?)
+}
+
+/// From now on reads of an open file leave its access time alone: `O_NOATIME`, see open(2). Only
+/// its owner may ask for that; whoever else reads leaves a trace, as with any reader, so that the
+/// answer decides nothing.
+pub fn leave_access_time(file: impl AsFd) {
+    if let Ok(flags) = fs::fcntl_getfl(file.as_fd()) {
+        let _asked = fs::fcntl_setfl(file, flags | OFlags::NOATIME);
+    }
+}
+
+/// Starts reading the first `len_bytes` into the page cache: posix_fadvise(2) with
+/// `POSIX_FADV_WILLNEED`. It does not wait, and a refusal costs speed alone, so its answer decides
+/// nothing.
+pub fn read_ahead(file: impl AsFd, len_bytes: u64) {
+    if let Some(len_bytes) = std::num::NonZeroU64::new(len_bytes) {
+        let _advice = fs::fadvise(file, 0, Some(len_bytes), fs::Advice::WillNeed);
+    }
+}
+
+/// Drops a file's clean pages from the page cache: posix_fadvise(2) with `POSIX_FADV_DONTNEED`.
+/// What came of it, only [`cached_bytes`] tells, so its answer decides nothing.
+pub fn drop_cache(file: impl AsFd) {
+    let _advice = fs::fadvise(file, 0, None, fs::Advice::DontNeed);
+}

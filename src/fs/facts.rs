@@ -1,0 +1,97 @@
+//! What is known of filesystems by their kind, and what they tell of themselves.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, AtFlags, StatxFlags};
+
+/// Block size below which no direct I/O is aligned on any filesystem that we know, when it does not
+/// say itself.
+pub const DIRECT_ALIGN_DEFAULT: u64 = 4096;
+
+/// What a filesystem makes of `O_DIRECT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectIo {
+    /// Direct, in multiples of so many bytes of offset, length and memory.
+    Aligned(u64),
+    /// Not for this file, or only pretended; the reason goes into the report.
+    Refused(&'static str),
+}
+
+const BTRFS_MAGIC: u64 = 0x9123_683e;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const EXT4_MAGIC: u64 = 0xef53;
+const XFS_MAGIC: u64 = 0x5846_5342;
+const F2FS_MAGIC: u64 = 0xf2f5_2010;
+
+/// Filesystems that are known to tell the truth about holes, also of data that is not on the device
+/// yet, and about inode numbers.
+const HONEST_FILESYSTEMS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
+
+/// The `f_type` of the filesystem that holds `file`; see fstatfs(2).
+fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
+    // The magic numbers are 32 bits wide in a field whose width and sign differ between machines.
+    Ok(fs::fstatfs(file)?.f_type as u32 as u64)
+}
+
+/// Whether a file's inode number is the one that its directory lists: not for the root of a btrfs
+/// subvolume, nor where a filesystem makes numbers up as it goes.
+pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
+    const BTRFS_SUBVOLUME_ROOT_INO: u64 = 256;
+    let magic = filesystem_magic(file)?;
+    let is_subvolume = magic == BTRFS_MAGIC && inode == BTRFS_SUBVOLUME_ROOT_INO;
+    Ok(HONEST_FILESYSTEMS.contains(&magic) && !is_subvolume)
+}
+
+/// Whether syncfs(2) on `file` writes everything, and tells of the errors since the descriptor was
+/// opened, which it does since Linux 5.8, and of those of the filesystem's own part of it, which it
+/// does since 5.17; and where the filesystem itself is on the device. FUSE and overlays answer for
+/// others.
+pub fn syncs_whole(file: impl AsFd) -> io::Result<bool> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Ok(version >= (5, 17)
+        && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
+}
+
+/// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing.
+pub fn direct_io(file: impl AsFd) -> io::Result<DirectIo> {
+    let magic = filesystem_magic(file.as_fd())?;
+    match magic {
+        // Both accept the flag and then use the page cache (btrfs for every inode that has
+        // checksums).
+        BTRFS_MAGIC => return Ok(DirectIo::Refused("btrfs buffers direct I/O")),
+        TMPFS_MAGIC => return Ok(DirectIo::Refused("tmpfs lives in the page cache")),
+        _ => {}
+    }
+    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
+    let known = statx.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    Ok(match (known, statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)) {
+        (true, 0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
+        (true, align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
+        // Before Linux 6.1 nobody sets the bit; these two are known to be direct.
+        (false, _) if matches!(magic, EXT4_MAGIC | XFS_MAGIC) => {
+            DirectIo::Aligned(DIRECT_ALIGN_DEFAULT)
+        }
+        (false, _) => DirectIo::Refused("the filesystem does not say whether it has direct I/O"),
+    })
+}
+
+/// Whether the filesystem is known to answer `SEEK_HOLE` truly for data that is not on the device
+/// yet.
+pub fn holes_are_believed(file: impl AsFd) -> io::Result<bool> {
+    Ok(HONEST_FILESYSTEMS.contains(&filesystem_magic(file)?))
+}
+
+/// Whether allocating ahead is a gain: on btrfs it turns compression off, on tmpfs it is the copy's
+/// own work.
+pub fn preallocation_helps(file: impl AsFd) -> io::Result<bool> {
+    Ok(!matches!(filesystem_magic(file)?, BTRFS_MAGIC | TMPFS_MAGIC))
+}
+
+/// Whether the filesystem is known to have no clones. One that does not answer is not known.
+pub fn never_clones(dir: impl AsFd) -> bool {
+    matches!(filesystem_magic(dir), Ok(EXT4_MAGIC | TMPFS_MAGIC))
+}

@@ -1,0 +1,34 @@
+//! Writing whole, syncing a folder, and closing with a look at the answer.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+pub use crate::sys::file::close;
+
+/// Calls `write`, which is pwrite(2) or stands for it, until all is written. The error says where.
+pub fn write_all(
+    bytes: &[u8],
+    offset_bytes: u64,
+    write: impl Fn(&[u8], u64) -> rustix::io::Result<usize>,
+) -> Result<(), (u64, io::Error)> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = offset_bytes + done as u64;
+        match rustix::io::retry_on_intr(|| write(&bytes[done..], at)) {
+            Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) => return Err((at, error.into())),
+        }
+    }
+    Ok(())
+}
+
+/// fsync(2) of a folder, where there is such a thing.
+pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fsync(folder) {
+        Err(Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}

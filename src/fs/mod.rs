@@ -1,0 +1,31 @@
+//! The file system calls that a copy stands on, checked and without `unsafe`: opening beneath a
+//! descriptor, metadata by descriptor, room, the page cache, and files in the making.
+
+mod cache;
+mod facts;
+mod io;
+mod node;
+mod open;
+mod process;
+mod publish;
+mod space;
+mod stat;
+
+pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
+pub use facts::{
+    DIRECT_ALIGN_DEFAULT, DirectIo, direct_io, holes_are_believed, never_clones,
+    preallocation_helps, syncs_whole,
+};
+pub use io::{close, sync_folder, write_all};
+pub use node::Node;
+pub use open::{
+    list, open_above, open_beneath, open_dir, open_dir_behind, open_folder, open_path,
+    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
+};
+pub use process::{open_files_limit, raise_open_files_limit, umask};
+pub use publish::{Target, publish_hard_link, publish_made, with_temporary_name};
+pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
+pub use stat::{
+    FileId, FileType, Stat, Timespec, ino_and_birth, is_as_listed, same_file, stat, stat_at,
+    stat_behind, stat_following,
+};

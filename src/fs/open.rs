@@ -1,0 +1,140 @@
+//! Opening by name, each relative to a directory's descriptor.
+//!
+//! A name is a single component: no link that is swapped in can lead out of the directory.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
+use rustix::io::Errno;
+
+/// Opens `name` in `dir`, never through a link and never outside of `dir`: openat2(2) with
+/// `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_MAGICLINKS`. Kernels and sandboxes
+/// without openat2 get openat(2) with `O_NOFOLLOW`, which is as safe for the single component that
+/// `name` is.
+pub fn open_beneath(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
+    static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Err(Errno::INVAL.into());
+    }
+    // openat2 takes next to no flags beside O_PATH.
+    let no_terminal = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | no_terminal;
+    if !NO_OPENAT2.load(Ordering::Relaxed) {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        // EAGAIN: a rename raced with the look-up and the kernel could not be sure, see openat2(2).
+        for _ in 0..64 {
+            match fs::openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::NOSYS) => {
+                    NO_OPENAT2.store(true, Ordering::Relaxed);
+                    break;
+                }
+                // A seccomp filter answers EPERM, but so does O_NOATIME on somebody else's file:
+                // openat tells.
+                Err(Errno::PERM) => break,
+                other => return Ok(other?),
+            }
+        }
+    }
+    Ok(fs::openat(dir.as_fd(), name, flags, Mode::empty())?)
+}
+
+/// Opens a file to be read: it never waits for a FIFO's writer, and it leaves the access time alone
+/// where it may.
+pub fn open_to_read(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    match open_beneath(dir.as_fd(), name, flags | OFlags::NOATIME) {
+        // Only a file's owner may read it without a trace.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => open_beneath(dir, name, flags),
+        other => other,
+    }
+}
+
+/// Opens a file to be read that a symbolic link leads to.
+pub fn open_to_read_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match fs::openat(dir.as_fd(), name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(fs::openat(dir, name, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// Opens a directory to be listed that a symbolic link leads to.
+pub fn open_dir_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a relative path beneath `root`, out of which neither `..` nor any link leads: openat2(2)
+/// with `RESOLVE_BENEATH`, EXDEV where something would. Without openat2 no link on the path is
+/// followed at all.
+pub fn open_path_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..64 {
+        match fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {
+            // A rename raced with the look-up and the kernel could not be sure.
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOSYS | Errno::PERM) => break,
+            other => return Ok(other?),
+        }
+    }
+    let mut parts = path.components().peekable();
+    let mut dir: Option<OwnedFd> = None;
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
+        let flags = if parts.peek().is_some() { OFlags::PATH | OFlags::DIRECTORY } else { flags };
+        dir = Some(match dir {
+            None => open_beneath(root.as_fd(), name, flags)?,
+            Some(dir) => open_beneath(dir, name, flags)?,
+        });
+    }
+    dir.ok_or_else(|| Errno::NOENT.into())
+}
+
+/// Opens a directory that is to be listed or written into.
+pub fn open_dir(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    open_beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Opens a folder by a path that the user wrote, which may lead through links.
+pub fn open_folder(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    Ok(fs::openat(fs::CWD, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens anything, also a symbolic link or a device, as a place whose metadata can be reached:
+/// `O_PATH`, which calls no driver and waits for nobody.
+pub fn open_path(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    open_beneath(dir, name, OFlags::PATH)
+}
+
+/// The same through a symbolic link.
+pub fn open_path_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the directory above. It may be any by now, so that the caller has to look whether it is
+/// the one that was meant.
+pub fn open_above(dir: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the names in a directory from a position on, 0 for all of them, leaving its access time
+/// alone where that is allowed.
+pub fn list(dir: impl AsFd, position: i64) -> io::Result<fs::Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let listing = match open_beneath(dir.as_fd(), OsStr::new("."), flags | OFlags::NOATIME) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            open_beneath(dir, OsStr::new("."), flags)?
+        }
+        other => other?,
+    };
+    if position != 0 {
+        fs::seek(&listing, SeekFrom::Start(position as u64))?;
+    }
+    Ok(fs::Dir::new(listing)?)
+}

@@ -1,0 +1,95 @@
+//! What stat(2) and statx(2) tell of a file, and whether two answers speak of one file.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, AtFlags, StatxFlags};
+use rustix::io::Errno;
+
+pub use rustix::fs::{FileType, Stat, Timespec};
+
+use super::facts::numbers_truly;
+
+/// fstat(2).
+pub fn stat(file: impl AsFd) -> io::Result<Stat> {
+    Ok(fs::fstat(file)?)
+}
+
+/// fstatat(2) with `AT_SYMLINK_NOFOLLOW`; `None` when there is nothing of that name.
+pub fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
+    match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// fstatat(2) of what a link leads to, which has to be there.
+pub fn stat_following(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
+    Ok(fs::statat(dir, name, AtFlags::empty())?)
+}
+
+/// fstatat(2) of what a link leads to; `None` when it leads nowhere.
+pub fn stat_behind(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
+    match fs::statat(dir, name, AtFlags::empty()) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What tells a file from all others as long as it lives: its device and inode number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file that answered so.
+    pub fn of(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// Whether two answers of stat speak of one file.
+pub fn same_file(one: &Stat, other: &Stat) -> bool {
+    FileId::of(one) == FileId::of(other)
+}
+
+/// What tells a file from all others of its filesystem, as long as it lives: its inode number, and
+/// its birth time where there is one. See statx(2).
+pub fn ino_and_birth(dir: impl AsFd, name: &OsStr, follow: bool) -> io::Result<[u8; 20]> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let statx = fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
+    let born = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let (seconds, nanos) =
+        if born { (statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec) } else { (0, 0) };
+    let mut bytes = [0; 20];
+    bytes[..8].copy_from_slice(&statx.stx_ino.to_le_bytes());
+    bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
+    bytes[16..].copy_from_slice(&nanos.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Whether an open file, whose answer to stat is given, is the one that its directory listed under
+/// the inode number `ino`.
+///
+/// Listings do not tell what is mounted over a name, nor the inode number of a btrfs subvolume's
+/// root, and some filesystems (overlays, FUSE) make up numbers as they go: a difference counts only
+/// where it proves that the name was exchanged.
+pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> io::Result<bool> {
+    if stat.st_ino == ino || !numbers_truly(file.as_fd(), stat.st_ino)? {
+        return Ok(true);
+    }
+    let (file, dir) = (mount(file)?, mount(dir)?);
+    // Kernels before 5.8 do not number mounts.
+    Ok(file.is_none() || file != dir)
+}
+
+/// The number of the mount that a file was reached through.
+fn mount(file: impl AsFd) -> io::Result<Option<u64>> {
+    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((statx.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id))
+}

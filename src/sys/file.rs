@@ -1,0 +1,52 @@
+//! Calls on an open file that no crate wraps as the copy needs them.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+/// How many of the first `size_bytes` of a file are in the page cache: cachestat(2), Linux 6.5.
+/// `None` where the kernel does not tell.
+pub fn cached_bytes(file: BorrowedFd<'_>, size_bytes: u64) -> Option<u64> {
+    #[repr(C)]
+    struct Range {
+        off: u64,
+        len: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct CacheStat {
+        cache: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    // The number is the same on every architecture but alpha.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let range = Range { off: 0, len: size_bytes };
+    let mut stat = CacheStat::default();
+    // SAFETY: the kernel reads one range and writes one result, both live and of the layout in
+    // linux/mman.h.
+    let result = unsafe {
+        libc::syscall(
+            SYS_CACHESTAT,
+            file.as_raw_fd(),
+            &raw const range,
+            &raw mut stat,
+            0 as libc::c_uint,
+        )
+    };
+    (result == 0).then(|| stat.cache * rustix::param::page_size() as u64)
+}
+
+/// Closes a descriptor and looks at the answer, which `Drop` cannot: a network filesystem may say
+/// only now that a write failed. After EINTR the descriptor is closed all the same, see close(2).
+pub fn close(file: OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor was owned, and ownership ends here.
+    match unsafe { libc::close(file.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
+    }
+}

@@ -19,7 +19,7 @@ use super::units;
 use super::watch::{Shown, Watch, Watched};
 use super::{exit, json, usage};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
-use crate::error::{Cause, Error, reason, shown};
+use crate::error::{Cause, Error, Operation, reason, shown};
 use crate::report::{Event, Series, Sink, Totals};
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
@@ -144,8 +144,9 @@ impl Run<'_> {
             Ok(resolved) => resolved,
             Err(error) => return Ok(self.refuse(error)),
         };
-        let outside =
-            outside.iter().map(|path| Error::new("copy", sources[0].join(path), Cause::LeadsUp));
+        let outside = outside
+            .iter()
+            .map(|path| Error::new(Operation::Copy, sources[0].join(path), Cause::LeadsUp));
         outside.map(Event::Failed).chain(refused).for_each(|event| self.tell(event));
         match copy::copy(&operands, self.options, self.printer, self.totals()) {
             Ok(ended) => Ok(Some((operands, ended))),

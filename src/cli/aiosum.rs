@@ -17,7 +17,7 @@ use super::watch::{Shown, Watch, Watched};
 use super::{exit, usage};
 use crate::copy::Filter;
 use crate::digest::{Mode, Output};
-use crate::error::{Error, shown};
+use crate::error::{Error, SpecialKind, shown};
 use crate::report::{Totals, Way};
 use crate::sum::check::{Plan, Told, Verdict, check};
 use crate::sum::line::{self, Style};
@@ -324,7 +324,7 @@ impl list::Listener for Printer {
         self.print_error(&error);
     }
 
-    fn skipped(&self, path: &Path, kind: &'static str) {
+    fn skipped(&self, path: &Path, kind: SpecialKind) {
         self.say(&format!(
             "skipped '{}': it is a {kind}, which has no contents to hash",
             shown(path)

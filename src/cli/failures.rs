@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::output::Output;
 use crate::copy::Operands;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::report::{Difference, What};
 
 /// So many failures are repeated in the end.
@@ -125,7 +125,7 @@ impl Failures {
             !nul && path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte))
         });
         if let Some(path) = unwritable {
-            return Err(Error::new("list as failed", path, Cause::LineBreak));
+            return Err(Error::new(Operation::ListAsFailed, path, Cause::LineBreak));
         }
         to.write(sync, |out| paths.iter().try_for_each(|path| write_line(out, path, nul)))
     }

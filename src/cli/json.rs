@@ -117,7 +117,7 @@ fn made(made: &Made) -> Object {
 }
 
 fn failed(event: &str, error: &Error) -> Object {
-    let object = Object::new(event).name("path", &error.path).with("operation", error.op);
+    let object = Object::new(event).name("path", &error.path).with("operation", error.op.words());
     let object = object
         .with_some("offset_bytes", error.offset_bytes)
         .with("reason", error.cause.to_string());

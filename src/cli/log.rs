@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::summary::count;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Operation, Result, shown};
 use crate::report::{Copied, Event, Made, Way};
 
 /// A file to which lines are added.
@@ -19,7 +19,7 @@ impl Log {
     /// Opens the file, and makes it if there is none. What stands in it stays.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::options().append(true).create(true).open(path);
-        let file = file.map_err(|cause| Error::new("open the log", path, cause))?;
+        let file = file.map_err(|cause| Error::new(Operation::OpenLog, path, cause))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -49,7 +49,7 @@ impl Log {
     }
 
     fn error(&self, cause: io::Error) -> Error {
-        Error::new("write the log", &self.path, cause)
+        Error::new(Operation::WriteLog, &self.path, cause)
     }
 }
 

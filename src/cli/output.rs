@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 
 use crate::copy::Target;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::fs::{self, umask};
 
 /// Where something goes when the copy is over.
@@ -36,10 +36,13 @@ impl Output {
         if path.as_os_str().as_bytes() == b"-" {
             return Ok(Self { what, to: To::Stdout });
         }
-        if let Some(to) = existing(path).map_err(|cause| Error::new("write", path, cause))? {
+        if let Some(to) =
+            existing(path).map_err(|cause| Error::new(Operation::Write, path, cause))?
+        {
             return Ok(Self { what, to });
         }
-        let refuse = |errno| Err(Error::new("write", path, io::Error::from_raw_os_error(errno)));
+        let refuse =
+            |errno| Err(Error::new(Operation::Write, path, io::Error::from_raw_os_error(errno)));
         if path.is_dir() || path.file_name().is_none() {
             return refuse(libc::EISDIR);
         }
@@ -72,14 +75,13 @@ impl Output {
             To::Stdout => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
                 let written = fill(&mut out).and_then(|()| out.flush());
-                written.map_err(|cause| Error::new("write to", "stdout", cause))
+                written.map_err(|cause| Error::new(Operation::WriteTo, "stdout", cause))
             }
             To::Into(path) => {
-                write_into(path, fill).map_err(|cause| Error::new("write", path, cause))
+                write_into(path, fill).map_err(|cause| Error::new(Operation::Write, path, cause))
             }
-            To::File(path) => {
-                write_file(path, sync, fill).map_err(|cause| Error::new("write", path, cause))
-            }
+            To::File(path) => write_file(path, sync, fill)
+                .map_err(|cause| Error::new(Operation::Write, path, cause)),
         }
     }
 }

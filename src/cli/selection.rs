@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args};
 
 use super::size;
 use crate::copy::{Filter, List};
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 
 /// What is left out of a tree: the same for copying and for hashing.
 #[derive(Debug, Args)]
@@ -131,13 +131,13 @@ enum Source<'a> {
 /// The lines of a list. Empty ones and comments, which begin with `#` or `;`, are left out; what
 /// ends in NUL has no comments, since programs write it.
 fn read_list(path: &Path, nul: bool) -> Result<Vec<Vec<u8>>> {
-    let error = |cause: io::Error| Error::new("read", path, cause);
+    let error = |cause: io::Error| Error::new(Operation::Read, path, cause);
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         io::stdin()
             .lock()
             .read_to_end(&mut bytes)
-            .map_err(|cause| Error::new("read", "stdin", cause))?;
+            .map_err(|cause| Error::new(Operation::Read, "stdin", cause))?;
     } else {
         bytes = std::fs::read(path).map_err(error)?;
     }

@@ -8,7 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::file::Source;
 use super::worker::Run;
 use super::{Make, Reflink, Sparse};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs;
 use crate::tree::{Entry, OpenDir};
 
@@ -21,7 +21,8 @@ impl Run<'_> {
         source: &Source,
         target: &OwnedFd,
     ) -> Result<bool> {
-        let error = |cause: Cause| Error::new("clone", dir.source_path(&entry.name), cause);
+        let error =
+            |cause: Cause| Error::new(Operation::Clone, dir.source_path(&entry.name), cause);
         if !self.may_clone(dir, source) {
             return Ok(false);
         }
@@ -35,7 +36,7 @@ impl Run<'_> {
                 Err(error(Cause::NoClone(cause)))
             }
             Err(cause) => self.start_afresh(dir, &cause, target).map(|()| false).map_err(|cause| {
-                Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+                Error::new(Operation::SetSize, dir.target_path(entry.target_name()), cause)
             }),
         }
     }

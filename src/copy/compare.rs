@@ -16,7 +16,7 @@ use super::readback::{Extent, Readings};
 use super::verify::Broken;
 use super::worker::Run;
 use crate::digest::LeafHash;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Stat};
 use crate::pipeline::{Failure, Moved, Progress, road};
 use crate::report::{Event, Proof, Totals, What};
@@ -61,7 +61,7 @@ impl Run<'_> {
     ) -> Result<Option<Counterpart>> {
         let path = parent.target_path(target_name);
         let stands = fs::stat_at(&*parent.target, target_name)
-            .map_err(|cause| Error::new("stat", &path, cause))?;
+            .map_err(|cause| Error::new(Operation::Stat, &path, cause))?;
         match stands.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Some(FileType::Directory) => Ok(Some(Counterpart::Found)),
             Some(kind) => {
@@ -157,7 +157,8 @@ impl Run<'_> {
             return Ok(Found::Done);
         }
         let stands = if dir.fresh { Ok(None) } else { fs::stat_at(&*dir.target, name) };
-        let Some(stands) = stands.map_err(|cause| Error::new("stat", path(), cause))? else {
+        let Some(stands) = stands.map_err(|cause| Error::new(Operation::Stat, path(), cause))?
+        else {
             if self.options.repair {
                 return Ok(Found::ToCopy(entry));
             }
@@ -183,8 +184,9 @@ impl Run<'_> {
     fn compare_unread(&self, dir: &OpenDir, entry: &Entry, stands: &Stat) -> Result<()> {
         let name = entry.target_name();
         let source_error =
-            |cause: io::Error| Error::new("read link", dir.source_path(&entry.name), cause);
-        let target_error = |cause: io::Error| Error::new("read link", dir.target_path(name), cause);
+            |cause: io::Error| Error::new(Operation::ReadLink, dir.source_path(&entry.name), cause);
+        let target_error =
+            |cause: io::Error| Error::new(Operation::ReadLink, dir.target_path(name), cause);
         if entry.kind == EntryKind::Link {
             let read = |dir: &OwnedFd, name: &OsStr| -> io::Result<PathBuf> {
                 use std::os::unix::ffi::OsStringExt;
@@ -200,7 +202,7 @@ impl Run<'_> {
         }
         let source = fs::stat_at(&*dir.source, &entry.name)
             .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
-            .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))?;
+            .map_err(|cause| Error::new(Operation::Stat, dir.source_path(&entry.name), cause))?;
         if source.st_rdev != stands.st_rdev {
             self.tell_difference(dir.target_path(name), What::Device, false);
         }
@@ -217,7 +219,7 @@ impl Run<'_> {
         let size_bytes = common_bytes(&source, &target);
         let known = self
             .common_holes(&source.file, &target.file, size_bytes)
-            .map_err(|cause| Error::new("seek in", dir.source_path(&entry.name), cause))?;
+            .map_err(|cause| Error::new(Operation::Seek, dir.source_path(&entry.name), cause))?;
         let (entry, pair) = match self.meet_pair(dir, entry, [&source.stat, &target.stat]) {
             Met::Compare(entry, pair) => (entry, pair),
             Met::Differs(entry, ranges) => {
@@ -259,10 +261,10 @@ impl Run<'_> {
             OFlags::RDONLY => fs::open_to_read(&*dir.target, name),
             access => fs::open_beneath(&*dir.target, name, access | OFlags::NONBLOCK),
         };
-        let file = opened.map_err(|cause| error("open", cause))?;
-        let stat = fs::stat(&file).map_err(|cause| error("stat", cause))?;
+        let file = opened.map_err(|cause| error(Operation::Open, cause))?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::new("open", dir.target_path(name), Cause::Swapped));
+            return Err(Error::new(Operation::Open, dir.target_path(name), Cause::Swapped));
         }
         Ok(Source::new(file, stat))
     }
@@ -284,8 +286,8 @@ impl Run<'_> {
             (&source, dir.source_path(&entry.name)),
             (&target, dir.target_path(entry.target_name())),
         ] {
-            if !file.is_unchanged().map_err(|cause| Error::new("stat", &path, cause))? {
-                return Err(changed("compare", path));
+            if !file.is_unchanged().map_err(|cause| Error::new(Operation::Stat, &path, cause))? {
+                return Err(changed(Operation::Compare, path));
             }
         }
         let (common_bytes, sizes) =
@@ -308,9 +310,9 @@ impl Run<'_> {
         let proof = self.repair(dir, &entry, (&source, &target), (wanted, found), ranges)?;
         if !source
             .is_unchanged()
-            .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))?
+            .map_err(|cause| Error::new(Operation::Stat, dir.source_path(&entry.name), cause))?
         {
-            return Err(changed("repair from", dir.source_path(&entry.name)));
+            return Err(changed(Operation::RepairFrom, dir.source_path(&entry.name)));
         }
         self.tell_same(dir, &entry, proof);
         Ok(None)
@@ -340,13 +342,13 @@ impl Run<'_> {
         if !is_same || open.stat.st_nlink > 1 {
             self.tell_ranges(dir, entry, &ranges, false);
             let cause = if is_same { Cause::ChangedWhileRead } else { Cause::Swapped };
-            return Err(Error::new("open", dir.target_path(entry.target_name()), cause));
+            return Err(Error::new(Operation::Open, dir.target_path(entry.target_name()), cause));
         }
         let (size_bytes, common_bytes) = (source.size_bytes(), common_bytes(source, target));
         let resized = size_bytes != target.size_bytes();
         if resized {
             fs::set_size(&*open.file, size_bytes).map_err(|cause| {
-                Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+                Error::new(Operation::SetSize, dir.target_path(entry.target_name()), cause)
             })?;
         }
         let block_bytes = self.options.block_bytes;
@@ -394,7 +396,7 @@ fn source_error(dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
 fn target_error(
     dir: &OpenDir,
     entry: &Entry,
-    Failure { op, offset_bytes, cause }: Failure,
+    Failure { op, offset_bytes, cause, .. }: Failure,
 ) -> Error {
     Error::new(op, dir.target_path(entry.target_name()), cause).at(offset_bytes)
 }

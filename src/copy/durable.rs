@@ -9,7 +9,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::instead::Make;
 use super::record::Records;
 use super::worker::Run;
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::fs::{Node, Stat};
 use crate::tree::{Dir, Metadata, OpenDir};
 
@@ -69,7 +69,7 @@ impl Run<'_> {
                 // is no more to be had.
                 Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
                     self.fail(Error::new(
-                        "fsync directory",
+                        Operation::FsyncDirectory,
                         dir.target_path(OsStr::new("")),
                         cause,
                     ));
@@ -79,7 +79,7 @@ impl Run<'_> {
             }
         }
         if let (Some(journal), Some(Err(cause))) = (journal, others.next()) {
-            self.fail(Error::new("fsync the journal", journal.path(), cause));
+            self.fail(Error::new(Operation::FsyncJournal, journal.path(), cause));
         }
         drop(others);
         self.append(records);
@@ -100,7 +100,7 @@ impl Run<'_> {
         let is_done = dirs.all(|dir| dir.devices()[1] == device)
             && self.rounds.sync(device).unwrap_or_else(|cause| {
                 // It may be of others, or of nothing that fsync looks at.
-                self.warn(Error::new("syncfs", first.target_path(OsStr::new("")), cause));
+                self.warn(Error::new(Operation::Syncfs, first.target_path(OsStr::new("")), cause));
                 false
             });
         if is_done { files.iter().map(|_| Ok(())).collect() } else { self.pipeline.sync(files) }
@@ -179,7 +179,7 @@ impl Run<'_> {
     fn leave_times(&self, dir: &OpenDir) {
         let Some(before) = self.times().get(&identity(dir)).copied() else { return };
         let set = Node::open(&dir.target).set_times(&before);
-        let error = |cause| Error::new("set the times of", dir.target_path(OsStr::new("")), cause);
+        let error = |cause| Error::new(Operation::SetTimes, dir.target_path(OsStr::new("")), cause);
         set.unwrap_or_else(|cause| self.warn(error(cause)));
     }
 

@@ -13,7 +13,7 @@ use super::Options;
 use super::backup::{Backup, BackupNames};
 use super::instead::Make;
 use super::worker::Run;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Stat};
 use crate::report::{Event, Skip, Totals};
 use crate::tree::{Dir, Entry, EntryKind, OpenDir};
@@ -182,7 +182,7 @@ impl Run<'_> {
         }
         let name = entry.target_name();
         let stands = fs::stat_at(&*dir.target, name)
-            .map_err(|cause| Error::new("stat", dir.target_path(name), cause))?;
+            .map_err(|cause| Error::new(Operation::Stat, dir.target_path(name), cause))?;
         let Some(stands) = stands else {
             return Ok(Some(Spot::free(self.options.existing.is_plain())));
         };
@@ -202,13 +202,14 @@ impl Run<'_> {
         let next =
             backup.next_name(&*dir.target, entry.target_name(), &|name| self.is_copy(dir, name));
         let (name, may_replace) = next.map_err(|cause| {
-            Error::new("make a backup of", dir.target_path(entry.target_name()), cause)
+            Error::new(Operation::MakeBackup, dir.target_path(entry.target_name()), cause)
         })?;
         // What stands there is an older backup, of which none is made. Where no data is copied, it
         // keeps its own.
         let stands = || fs::stat_at(&*dir.target, &name).map(|stands| stands.is_some());
         let occupied = self.options.make == Make::Attributes
-            && stands().map_err(|cause| Error::new("stat", dir.target_path(&name), cause))?;
+            && stands()
+                .map_err(|cause| Error::new(Operation::Stat, dir.target_path(&name), cause))?;
         entry.renamed = Some(name);
         Ok(Some(Spot { is_backup: true, occupied, ..Spot::free(may_replace) }))
     }
@@ -216,17 +217,18 @@ impl Run<'_> {
     /// The rules in cp's order.
     fn judge(&self, dir: &OpenDir, entry: &Entry, source: &Stat, stands: &Stat) -> Result<Verdict> {
         let existing = &self.options.existing;
-        let refuse =
-            |cause: Cause| Err(Error::new("replace", dir.target_path(entry.target_name()), cause));
+        let refuse = |cause: Cause| {
+            Err(Error::new(Operation::Replace, dir.target_path(entry.target_name()), cause))
+        };
         match existing.rule {
             OnExisting::Skip => return Ok(Verdict::Skip(Skip::Exists)),
             OnExisting::Refuse => return refuse(Cause::Exists),
             OnExisting::Replace | OnExisting::Ask => {}
         }
         let same = self.is_same_file(dir, entry, source, stands);
-        match same
-            .map_err(|cause| Error::new("compare", dir.target_path(entry.target_name()), cause))?
-        {
+        match same.map_err(|cause| {
+            Error::new(Operation::Compare, dir.target_path(entry.target_name()), cause)
+        })? {
             Same::Other => {}
             Same::Done => return Ok(Verdict::Skip(Skip::SameFile)),
             Same::BackUp => return Ok(Verdict::BackUp),
@@ -281,7 +283,9 @@ impl Run<'_> {
         let writable =
             is_link || accessat(&*dir.target, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
         let overridden = (!writable).then_some(stands.st_mode & 0o7777);
-        self.sink.confirm(&path, overridden).map_err(|cause| Error::new("ask about", path, cause))
+        self.sink
+            .confirm(&path, overridden)
+            .map_err(|cause| Error::new(Operation::AskAbout, path, cause))
     }
 
     /// Whether the backup would take the name of the source: `cp -b f~ f`.
@@ -290,7 +294,8 @@ impl Run<'_> {
         if backup.names == BackupNames::Numbered || entry.name != backup.simple_name(name) {
             return Ok(false);
         }
-        same_folder(dir).map_err(|cause| Error::new("compare", dir.target_path(name), cause))
+        same_folder(dir)
+            .map_err(|cause| Error::new(Operation::Compare, dir.target_path(name), cause))
     }
 
     fn is_same_file(
@@ -352,23 +357,25 @@ impl Run<'_> {
         &self,
         dir: &OpenDir,
         entry: &Admitted,
-        op: &'static str,
+        op: Operation,
         publish: impl FnOnce(bool) -> io::Result<()>,
     ) -> Result<Option<Put>> {
         let name = entry.target_name();
         let error = |op, cause: io::Error| Error::new(op, dir.target_path(name), cause);
         let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
         let occupied = entry.spot.occupied
-            || self.has_become_occupied(dir, entry).map_err(|cause| error("stat", cause))?;
+            || self
+                .has_become_occupied(dir, entry)
+                .map_err(|cause| error(Operation::Stat, cause))?;
         let backup = match &self.options.existing.backup {
             Some(backup) if occupied => {
-                let stands =
-                    fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
+                let stands = fs::stat_at(&*dir.target, name)
+                    .map_err(|cause| error(Operation::Stat, cause))?;
                 let temporary = self.temporary_name_of_backup(entry);
                 let kept = backup.keep(&*dir.target, name, temporary.as_deref(), &|name| {
                     self.is_copy(dir, name)
                 });
-                let kept = kept.map_err(|cause| error("make a backup of", cause))?;
+                let kept = kept.map_err(|cause| error(Operation::MakeBackup, cause))?;
                 // Only now: a run that was killed may have given this very file its backup's name
                 // already.
                 self.made.back_up(stands.as_ref());
@@ -387,7 +394,8 @@ impl Run<'_> {
             published => published.map_err(|cause| error(op, cause))?,
         }
         if self.could_be_overwritten(dir, name) {
-            let made = fs::stat_at(&*dir.target, name).map_err(|cause| error("stat", cause))?;
+            let made =
+                fs::stat_at(&*dir.target, name).map_err(|cause| error(Operation::Stat, cause))?;
             self.made.add(made.as_ref());
         }
         if self.options.make == Make::Nothing {
@@ -438,7 +446,7 @@ impl Run<'_> {
 }
 
 fn same_name(dir: &Dir, entry: &Entry) -> Error {
-    Error::new("copy", dir.source_path(&entry.name), Cause::SameName)
+    Error::new(Operation::Copy, dir.source_path(&entry.name), Cause::SameName)
 }
 
 /// Whether source and destination are in one directory.

@@ -13,11 +13,11 @@ use super::stream::Streaming;
 use super::worker::Run;
 use super::{Options, Sparse};
 use crate::digest::{Hashing, Mode};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
 use crate::fs::{self, FileType, Stat, Target};
 use crate::pipeline::road::{self, Lane};
-use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Transfer};
+use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Side, Transfer};
 use crate::report::{Road, Totals, Way};
 use crate::tree::{Entry, Metadata, OpenDir};
 
@@ -96,14 +96,16 @@ impl Run<'_> {
         let file = open(&dir.source, &entry.name).map_err(|cause| match cause.raw_os_error() {
             // The listing said that it is a file; a link is never followed, and a socket or a
             // device without a driver has nothing to read.
-            Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => error("open", Cause::Swapped),
-            _ => error("open", cause.into()),
+            Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => {
+                error(Operation::Open, Cause::Swapped)
+            }
+            _ => error(Operation::Open, cause.into()),
         })?;
-        let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
             || !self.is_as_listed(dir, entry, &file, &stat)?
         {
-            return Err(error("open", Cause::Swapped));
+            return Err(error(Operation::Open, Cause::Swapped));
         }
         Ok(Source::new(file, stat))
     }
@@ -118,7 +120,7 @@ impl Run<'_> {
     ) -> Result<bool> {
         let Some(ino) = entry.ino else { return Ok(true) };
         fs::is_as_listed(&dir.source, file, stat, ino)
-            .map_err(|cause| Error::new("stat", dir.source_path(&entry.name), cause))
+            .map_err(|cause| Error::new(Operation::Stat, dir.source_path(&entry.name), cause))
     }
 
     /// Lets `fill` put the data into a new destination, and gives it the source's metadata.
@@ -175,7 +177,7 @@ impl Run<'_> {
             Err(mut error) => {
                 if error.errno() == Some(libc::ENOSPC) {
                     error.cause = self.no_space(source, target.file()).map_err(|cause| {
-                        Error::new("stat", dir.target_path(entry.target_name()), cause)
+                        Error::new(Operation::Stat, dir.target_path(entry.target_name()), cause)
                     })?;
                 }
                 let worth = parts.as_ref().filter(|parts| parts.are_worth_keeping(&error));
@@ -206,8 +208,8 @@ impl Run<'_> {
     /// Throws a file in the making away, or leaves it for the next run.
     pub fn drop_target(&self, dir: &OpenDir, entry: &Entry, target: Target, stays: bool) {
         let (op, dropped) = match stays {
-            true => ("close the temporary of", target.leave()),
-            false => ("remove the temporary of", target.discard(&*dir.target)),
+            true => (Operation::CloseTemporary, target.leave()),
+            false => (Operation::RemoveTemporary, target.discard(&*dir.target)),
         };
         if let Err(cause) = dropped {
             self.fail(Error::new(op, dir.target_path(entry.target_name()), cause));
@@ -215,8 +217,9 @@ impl Run<'_> {
     }
 
     fn create_target(&self, dir: &OpenDir, entry: &Entry) -> Result<Target> {
-        Target::create(&*dir.target, self.temporary_name(entry).as_deref())
-            .map_err(|cause| Error::new("create", dir.target_path(entry.target_name()), cause))
+        Target::create(&*dir.target, self.temporary_name(entry).as_deref()).map_err(|cause| {
+            Error::new(Operation::Create, dir.target_path(entry.target_name()), cause)
+        })
     }
 
     /// Where the hash of a clone is read: what is to be proved by it must not be its own proof.
@@ -225,7 +228,7 @@ impl Run<'_> {
     }
 
     fn check_unchanged(&self, dir: &OpenDir, entry: &Entry, source: &Source) -> Result<()> {
-        let error = |cause: Cause| Error::new("copy", dir.source_path(&entry.name), cause);
+        let error = |cause: Cause| Error::new(Operation::Copy, dir.source_path(&entry.name), cause);
         match source.is_unchanged().map_err(|cause| error(cause.into()))? {
             true => Ok(()),
             false => Err(error(Cause::SourceChanged)),
@@ -309,11 +312,7 @@ impl Run<'_> {
                 };
                 let moved = self.move_big(&moving, parts.as_deref_mut())?;
                 let cut = cut(target.file(), size_bytes);
-                cut.map_err(|cause| Failure {
-                    op: "set the size of",
-                    offset_bytes: 0,
-                    cause: cause.into(),
-                })?;
+                cut.map_err(|cause| Failure::target(Operation::SetSize, 0, cause))?;
                 Ok(moved)
             })
             .map_err(error)?;
@@ -328,10 +327,11 @@ impl Run<'_> {
         size_bytes: u64,
     ) -> std::result::Result<[Lane; 2], Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
-        let failed = |op| move |cause| Failure { op, offset_bytes: 0, cause };
         Ok([
-            road::source_lane(direct, block_bytes, source, size_bytes).map_err(failed("read"))?,
-            road::target_lane(direct, block_bytes, target).map_err(failed("write"))?,
+            road::source_lane(direct, block_bytes, source, size_bytes)
+                .map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
+            road::target_lane(direct, block_bytes, target)
+                .map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ])
     }
 
@@ -340,18 +340,17 @@ impl Run<'_> {
         moving: &Moving<'_>,
         parts: Option<&mut Parts<'_>>,
     ) -> std::result::Result<Moved, Failure> {
-        let failed =
-            |op| move |cause: io::Error| Failure { op, offset_bytes: 0, cause: cause.into() };
+        let seek_error = |cause| Failure::source(Operation::Seek, 0, cause);
         let &Moving { source, read, target, from, to, sparse } = moving;
         if let Some(target) = target {
             self.allocate(target, source.size_bytes(), to, sparse)
-                .map_err(failed("allocate space for"))?;
+                .map_err(|cause| Failure::target(Operation::AllocateSpace, 0, cause))?;
         }
-        let shape = self.shape(source, from, to).map_err(failed("seek in"))?;
+        let shape = self.shape(source, from, to).map_err(seek_error)?;
         let transfer = |shape| Transfer {
-            source: Side { file: Arc::clone(read), direct: from.is_direct() },
+            source: Endpoint { file: Arc::clone(read), direct: from.is_direct() },
             target: target
-                .map(|target| Side { file: Arc::clone(target.file()), direct: to.is_direct() }),
+                .map(|target| Endpoint { file: Arc::clone(target.file()), direct: to.is_direct() }),
             shape,
             progress: Progress::Handled(Arc::clone(&source.handled_bytes)),
         };
@@ -361,7 +360,7 @@ impl Run<'_> {
                     transfer(shape.part(blocks))
                 })
             }
-            _ if sparse && self.is_vast(source).map_err(failed("seek in"))? => {
+            _ if sparse && self.is_vast(source).map_err(seek_error)? => {
                 self.move_stretches(read, &shape, transfer)
             }
             _ => self.pipeline.transfer(transfer(shape)),
@@ -370,11 +369,9 @@ impl Run<'_> {
 
     /// What is said of a failure in moving a file's data.
     pub fn data_error(&self, dir: &OpenDir, entry: &Entry, failure: Failure) -> Error {
-        let path = match failure.op {
-            "write" | "fsync" | "allocate space for" | "set the size of" => {
-                dir.target_path(entry.target_name())
-            }
-            _ => dir.source_path(&entry.name),
+        let path = match failure.side {
+            Side::Target => dir.target_path(entry.target_name()),
+            Side::Source => dir.source_path(&entry.name),
         };
         failure.of(path)
     }
@@ -391,11 +388,7 @@ impl Run<'_> {
         let (mut from, mut written_bytes) = (0, 0);
         while from < size_bytes {
             let data = fs::next_data(file, from);
-            let data = data.map_err(|cause| Failure {
-                op: "seek in",
-                offset_bytes: from,
-                cause: cause.into(),
-            })?;
+            let data = data.map_err(|cause| Failure::source(Operation::Seek, from, cause))?;
             let Some((start, end)) = data.filter(|&(start, _)| start < size_bytes) else { break };
             let blocks = start / block_bytes..end.min(size_bytes).div_ceil(block_bytes);
             from = blocks.end * block_bytes;

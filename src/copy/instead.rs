@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, symlinkat};
 use super::existing::{Admitted, Put, Spot};
 use super::file::Source;
 use super::worker::Run;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Node, Stat};
 use crate::report::Totals;
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -38,13 +38,14 @@ impl Run<'_> {
         let source_error =
             |op, cause: io::Error| Error::new(op, dir.source_path(&entry.name), cause);
         let open = if entry.followed { fs::open_path_behind } else { fs::open_path };
-        let source = open(&dir.source, &entry.name).map_err(|cause| source_error("open", cause))?;
-        let stat = fs::stat(&source).map_err(|cause| source_error("stat", cause))?;
+        let source =
+            open(&dir.source, &entry.name).map_err(|cause| source_error(Operation::Open, cause))?;
+        let stat = fs::stat(&source).map_err(|cause| source_error(Operation::Stat, cause))?;
         let Some(entry) = self.admit(dir, entry, &stat)? else { return Ok(()) };
         let put = match self.options.make {
             _ if self.options.dry_run => Some(Put::of(&entry)),
             Make::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
-            _ => self.put(dir, &entry, "create hard link", |may_replace| {
+            _ => self.put(dir, &entry, Operation::CreateHardLink, |may_replace| {
                 fs::publish_hard_link(&source, &dir.target, entry.target_name(), may_replace, None)
             })?,
         };
@@ -59,7 +60,8 @@ impl Run<'_> {
 
     fn link_to_path(&self, dir: &OpenDir, entry: &Admitted, source: &Stat) -> Result<Option<Put>> {
         let name = entry.target_name();
-        let error = |cause: Cause| Error::new("create symbolic link", dir.target_path(name), cause);
+        let error =
+            |cause: Cause| Error::new(Operation::CreateSymbolicLink, dir.target_path(name), cause);
         let path = dir.source_path(&entry.name);
         let in_working_directory = || {
             let here = rustix::fs::stat(c".").map_err(io::Error::from)?;
@@ -82,7 +84,7 @@ impl Run<'_> {
             );
             Ok(())
         };
-        self.put(dir, entry, "create symbolic link", |may_replace| {
+        self.put(dir, entry, Operation::CreateSymbolicLink, |may_replace| {
             fs::publish_made(&dir.target, name, may_replace, None, make, prepare)
         })
     }
@@ -102,10 +104,14 @@ impl Run<'_> {
                 Some(libc::EACCES | libc::EROFS | libc::ETXTBSY) => open(OFlags::RDONLY),
                 _ => Err(cause),
             })
-            .map_err(|cause| error("open", cause))?;
-        let stat = fs::stat(&file).map_err(|cause| error("stat", cause))?;
+            .map_err(|cause| error(Operation::Open, cause))?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::new("set attributes of", dir.target_path(name), Cause::Swapped));
+            return Err(Error::new(
+                Operation::SetAttributes,
+                dir.target_path(name),
+                Cause::Swapped,
+            ));
         }
         let (from, to) = (Node::open(&source.file), Node::open(&file));
         self.keep(
@@ -114,7 +120,7 @@ impl Run<'_> {
             &Metadata { source: from, stat: &source.stat, target: to, existed: true },
         );
         for synced in self.sync(dir, vec![Arc::new(file)]) {
-            synced.map_err(|cause| error("fsync", cause))?;
+            synced.map_err(|cause| error(Operation::Fsync, cause))?;
         }
         self.report_made("attributes", dir, entry, Put::of(entry));
         Ok(())

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
 use super::existing::{Admitted, Put};
 use super::hardlinks::{Claim, Original};
 use super::worker::Run;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Node, Stat};
 use crate::report::Totals;
 use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
@@ -101,14 +101,15 @@ impl Run<'_> {
         if let EntryKind::Special(kind) = entry.kind
             && !self.keeper.preserve().specials
         {
-            return Err(error("copy", Cause::Special(kind)));
+            return Err(error(Operation::Copy, Cause::Special(kind)));
         }
         let open = if entry.followed { fs::open_path_behind } else { fs::open_path };
-        let file = open(&dir.source, &entry.name).map_err(|cause| error("open", cause.into()))?;
-        let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
+        let file =
+            open(&dir.source, &entry.name).map_err(|cause| error(Operation::Open, cause.into()))?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
         let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
         if kind != entry.kind || !self.is_as_listed(dir, entry, &file, &stat)? {
-            return Err(error("open", Cause::Swapped));
+            return Err(error(Operation::Open, Cause::Swapped));
         }
         Ok(Unread { file, stat })
     }
@@ -123,10 +124,11 @@ impl Run<'_> {
         let source_error = |op, cause: Cause| Error::new(op, dir.source_path(&entry.name), cause);
         let stat = &source.stat;
         let recipe = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => Recipe::Link(
-                readlinkat(&source.file, c"", Vec::new())
-                    .map_err(|cause| source_error("read link", io::Error::from(cause).into()))?,
-            ),
+            FileType::Symlink => {
+                Recipe::Link(readlinkat(&source.file, c"", Vec::new()).map_err(|cause| {
+                    source_error(Operation::ReadLink, io::Error::from(cause).into())
+                })?)
+            }
             kind => Recipe::Special(kind, stat.st_rdev),
         };
         let make = |name: &OsStr| match &recipe {
@@ -150,7 +152,11 @@ impl Run<'_> {
             self.record_unnamed_link(dir, entry, [stat, &fs::stat(&made)?], kept, None);
             Ok(())
         };
-        let op = if entry.kind == EntryKind::Link { "create link" } else { "create special file" };
+        let op = if entry.kind == EntryKind::Link {
+            Operation::CreateLink
+        } else {
+            Operation::CreateSpecialFile
+        };
         let temporary = self.temporary_name(entry);
         let put = self.put(dir, entry, op, |may_replace| {
             fs::publish_made(

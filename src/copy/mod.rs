@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, Once};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::fs;
 pub use crate::pipeline::EngineKind;
 use crate::pipeline::crew::Crew;
@@ -410,7 +410,7 @@ impl Run<'_> {
             Ok(()) => Ok(Counterpart::Made),
             Err(Errno::EXIST) => Ok(Counterpart::Found),
             Err(cause) => Err(Error::new(
-                "create directory",
+                Operation::CreateDirectory,
                 parent.target_path(name),
                 io::Error::from(cause),
             )),

@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::Options;
 use super::resume::{Bond, Place};
 use super::worker::Run;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Stat};
 use crate::report::{Event, Skip};
 use crate::tree::{self, Batch, Dir, Entry, EntryKind, Follow, List, OpenDir, OpenDirs, Visitor};
@@ -124,22 +124,26 @@ impl Operands {
             Destination::Exact(path) => (path, false),
             Destination::Directory(path) => {
                 let stat = std::fs::metadata(path)
-                    .map_err(|cause| Error::new("copy into", path, cause))?;
+                    .map_err(|cause| Error::new(Operation::CopyInto, path, cause))?;
                 if !stat.is_dir() {
-                    return not_a_directory("copy into", path);
+                    return not_a_directory(Operation::CopyInto, path);
                 }
                 (path, true)
             }
             Destination::Either(path) => (path, path.is_dir()),
         };
         if target.as_os_str().is_empty() {
-            return Err(Error::new("create", target, io::Error::from_raw_os_error(libc::ENOENT)));
+            return Err(Error::new(
+                Operation::Create,
+                target,
+                io::Error::from_raw_os_error(libc::ENOENT),
+            ));
         }
         if !into && sources.len() > 1 {
-            return not_a_directory("copy several files into", target);
+            return not_a_directory(Operation::CopySeveralFilesInto, target);
         }
         if !into && options.parents {
-            return not_a_directory("copy with parents into", target);
+            return not_a_directory(Operation::CopyWithParentsInto, target);
         }
         let (mut pairs, mut refused, mut refused_sources) =
             (Vec::<Pair>::new(), Vec::new(), Vec::new());
@@ -244,7 +248,7 @@ impl Operands {
             for (folder, name) in stats {
                 let ino_and_birth = fs::open_folder(folder, OFlags::PATH)
                     .and_then(|open| fs::ino_and_birth(&open, name, pair.followed))
-                    .map_err(|cause| Error::new("stat", folder.join(name), cause))?;
+                    .map_err(|cause| Error::new(Operation::Stat, folder.join(name), cause))?;
                 binding.update(&ino_and_birth);
             }
             places = pair.places(pair.anchor());
@@ -261,7 +265,7 @@ impl Operands {
 /// A path without links, dots and double slashes.
 fn canonical(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    path.canonicalize().map_err(|cause| Error::new("resolve", path, cause))
+    path.canonicalize().map_err(|cause| Error::new(Operation::Resolve, path, cause))
 }
 
 impl Pair {
@@ -362,20 +366,20 @@ impl Pair {
         }
         let source_fd = source
             .open_folder()
-            .map_err(|cause| Error::new("open directory", &source.folder, cause))?;
+            .map_err(|cause| Error::new(Operation::OpenDirectory, &source.folder, cause))?;
         let target_fd = target
             .open_folder_to_sync()
-            .map_err(|cause| Error::new("open directory", &target.folder, cause))?;
+            .map_err(|cause| Error::new(Operation::OpenDirectory, &target.folder, cause))?;
         let (source_path, target_path) = (source.folder.clone(), target.folder);
         Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
-            .map_err(|cause| Error::new("stat", &source.folder, cause))
+            .map_err(|cause| Error::new(Operation::Stat, &source.folder, cause))
     }
 }
 
 fn resolve(source: &Path, target: &Path, into: bool, options: &Options) -> Result<Pair> {
     let missing = || io::Error::from_raw_os_error(libc::ENOENT);
-    let stat_error = |cause| Error::new("stat", source, cause);
-    let open_error = |cause: io::Error| Error::new("open", source, cause);
+    let stat_error = |cause| Error::new(Operation::Stat, source, cause);
+    let open_error = |cause: io::Error| Error::new(Operation::Open, source, cause);
     if source.as_os_str().is_empty() {
         return Err(stat_error(missing()));
     }
@@ -396,7 +400,7 @@ fn resolve(source: &Path, target: &Path, into: bool, options: &Options) -> Resul
     }
     if !is_dir && options.list.as_ref().is_some_and(List::has_names_below) {
         return Err(Error::new(
-            "copy from a list below",
+            Operation::CopyFromListBelow,
             source,
             io::Error::from_raw_os_error(libc::ENOTDIR),
         ));
@@ -425,7 +429,7 @@ impl Pair {
             match component {
                 Component::Normal(name) => names.push(name.to_owned()),
                 Component::ParentDir => {
-                    return Err(Error::new("copy with parents", source, Cause::LeadsUp));
+                    return Err(Error::new(Operation::CopyWithParents, source, Cause::LeadsUp));
                 }
                 Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
             }
@@ -454,7 +458,7 @@ impl Pair {
 /// The destination as a name in a folder. With `through`, a link is followed, as the user named it,
 /// and refused if it leads nowhere; otherwise the copy takes the place of the link itself.
 fn exact_target(target: &Path, source_is_dir: bool, through: bool) -> Result<Named> {
-    let error = |cause: io::Error| Error::new("create", target, cause);
+    let error = |cause: io::Error| Error::new(Operation::Create, target, cause);
     if ends_with_slash(target) && !source_is_dir {
         return Err(error(io::Error::from_raw_os_error(libc::ENOTDIR)));
     }
@@ -462,7 +466,7 @@ fn exact_target(target: &Path, source_is_dir: bool, through: bool) -> Result<Nam
     let followed = match is_link && through {
         true => target
             .canonicalize()
-            .map_err(|cause| Error::new("write through dangling link", target, cause))?,
+            .map_err(|cause| Error::new(Operation::WriteThroughDanglingLink, target, cause))?,
         false => target.to_owned(),
     };
     let (named, _) = split(&followed);
@@ -502,7 +506,7 @@ fn split(path: &Path) -> (Named, OsString) {
 /// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the destination
 /// to the root.
 fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
-    let error = |cause: Cause| Error::new("copy directory to", target.path(), cause);
+    let error = |cause: Cause| Error::new(Operation::CopyDirectoryTo, target.path(), cause);
     let io_error = |cause: io::Error| error(cause.into());
     let mut folder = target.open_folder().map_err(io_error)?;
     let existing = fs::stat_at(&folder, &target.name).map_err(io_error)?;

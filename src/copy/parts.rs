@@ -13,10 +13,10 @@ use super::journal::{Begun, Reached, Record};
 use super::resume::{self, Half, Journal};
 use super::worker::Run;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Stat, Target};
 use crate::pipeline::road::Lane;
-use crate::pipeline::{Failure, Moved, Progress, Shape, Side, Started, Transfer};
+use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Started, Transfer};
 use crate::report::Totals;
 use crate::tree::{Entry, OpenDir};
 
@@ -43,7 +43,7 @@ impl Parts<'_> {
     /// fsync nobody knows what is on the device.
     pub fn are_worth_keeping(&self, error: &Error) -> bool {
         !self.leaves.is_empty()
-            && error.op != "fsync"
+            && error.op != Operation::Fsync
             && !matches!(error.cause, Cause::SourceChanged)
     }
 
@@ -77,7 +77,7 @@ impl Parts<'_> {
             known: Vec::new(),
             blocks: Some(0..blocks),
         };
-        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
         Transfer { source, target: None, shape, progress: Progress::Nothing }
     }
 
@@ -117,12 +117,12 @@ impl Run<'_> {
             (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
         let hidden = journal.temporary_name(entry.target_name());
         let found = Target::find(&*dir.target, &hidden)
-            .map_err(|cause| error("open the temporary of", cause))?;
+            .map_err(|cause| error(Operation::OpenTemporary, cause))?;
         if let Some(Half { begun, leaves }) = journal.take_half(&name)
             && let Some(target) = &found
         {
             let stat = fs::stat(&**target.file())
-                .map_err(|cause| error("stat the temporary of", cause))?;
+                .map_err(|cause| error(Operation::StatTemporary, cause))?;
             let why_not = match () {
                 () if begun.source != state => {
                     Some("the source changed since it was begun; it is copied from the start")
@@ -146,8 +146,8 @@ impl Run<'_> {
         }
         drop(found);
         let target = Target::create_named(&*dir.target, Some(&hidden))
-            .map_err(|cause| error("create", cause))?;
-        let ino = fs::stat(&**target.file()).map_err(|cause| error("stat", cause))?.st_ino;
+            .map_err(|cause| error(Operation::Create, cause))?;
+        let ino = fs::stat(&**target.file()).map_err(|cause| error(Operation::Stat, cause))?.st_ino;
         let path = relative.into_os_string().into_encoded_bytes();
         let begun = Begun { name, source: state, ino, block_bytes, path };
         let parts = Parts { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
@@ -216,7 +216,7 @@ impl Run<'_> {
         proved_bytes: u64,
     ) -> Result<()> {
         fs::set_size(file, proved_bytes).map_err(|cause| {
-            Error::new("set the size of", dir.target_path(entry.target_name()), cause)
+            Error::new(Operation::SetSize, dir.target_path(entry.target_name()), cause)
         })
     }
 
@@ -247,10 +247,10 @@ impl Run<'_> {
             moved.hole_bytes += part.hole_bytes;
             let offset_bytes = parts.first() * parts.begun.block_bytes;
             if let Err(cause) = self.reach(file, parts, part.leaves) {
-                break Err(Failure { op: "fsync", offset_bytes, cause });
+                break Err(Failure::target(Operation::Fsync, offset_bytes, cause));
             }
             if !part.whole {
-                break Err(Failure { op: "copy", offset_bytes, cause: Cause::Interrupted });
+                break Err(Failure::source(Operation::Copy, offset_bytes, Cause::Interrupted));
             }
         };
         // The loop must have let go of the file before the caller does anything else with it.

@@ -7,7 +7,7 @@ use super::existing::{Admitted, Put};
 use super::hardlinks::{Claim, Original};
 use super::instead::Make;
 use super::worker::{Outcome, Run};
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::fs::{self, Stat};
 use crate::report::{Road, Totals};
 use crate::tree::{Counterpart, OpenDir};
@@ -17,7 +17,7 @@ impl Run<'_> {
     pub fn plan_dir(&self, parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
         let is_there = || {
             fs::stat_at(&*parent.target, name)
-                .map_err(|cause| Error::new("stat", parent.target_path(name), cause))
+                .map_err(|cause| Error::new(Operation::Stat, parent.target_path(name), cause))
         };
         let found = !parent.planned && is_there()?.is_some();
         Ok(if found { Counterpart::Found } else { Counterpart::Planned })

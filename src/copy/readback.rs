@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::digest::{Hashing, LeafHash, Mode};
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::fs;
 use crate::pipeline::road::{self, Lane};
 use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
-use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Started, Transfer};
+use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Started, Transfer};
 use crate::report::{Proof, Way};
 
 /// Reads files back.
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
             Ok(lane) => Ok(lane.is_direct()),
             // Whole blocks may be aligned all the same.
             Err(Cause::NoDirect(_)) => Ok(false),
-            Err(cause) => Err(Failure { op: "read back", offset_bytes: 0, cause }),
+            Err(cause) => Err(Failure::source(Operation::ReadBack, 0, cause)),
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         // A copy has its source's by now.
         fs::leave_access_time(file);
         let lane = road::target_lane(self.direct, self.block_bytes, file)
-            .map_err(|cause| Failure { op: "read back", offset_bytes: 0, cause })?;
+            .map_err(|cause| Failure::source(Operation::ReadBack, 0, cause))?;
         let under_way = self.start_in(file, &extent, lane)?;
         Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, under_way })
     }
@@ -153,8 +153,7 @@ impl<'a> Reader<'a> {
         extent: &Extent,
         lane: Lane,
     ) -> Result<UnderWay, Failure> {
-        let seek_error =
-            |cause: io::Error| Failure { op: "seek in", offset_bytes: 0, cause: cause.into() };
+        let seek_error = |cause: io::Error| Failure::source(Operation::Seek, 0, cause);
         let mut dropped = false;
         if !lane.is_direct() {
             dropped = drop_all(file, extent.size_bytes);
@@ -165,11 +164,7 @@ impl<'a> Reader<'a> {
                     .sync(vec![Arc::clone(file)])
                     .into_iter()
                     .collect::<io::Result<()>>();
-                synced.map_err(|cause| Failure {
-                    op: "fsync",
-                    offset_bytes: 0,
-                    cause: cause.into(),
-                })?;
+                synced.map_err(|cause| Failure::target(Operation::Fsync, 0, cause))?;
                 dropped = drop_all(file, extent.size_bytes);
             }
         }
@@ -188,7 +183,7 @@ impl<'a> Reader<'a> {
             known: extent.known.clone(),
             blocks: None,
         };
-        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
         let started = self.pipeline.start_transfer(Transfer {
             source,
             target: None,
@@ -221,8 +216,8 @@ impl Reading<'_> {
         });
         match read {
             Ok((read, _)) => Ok(read),
-            Err(Failure { op, offset_bytes, cause: Cause::SourceChanged }) => {
-                Err(Failure { op, offset_bytes, cause: Cause::ChangedWhileRead })
+            Err(failure) if matches!(failure.cause, Cause::SourceChanged) => {
+                Err(Failure { cause: Cause::ChangedWhileRead, ..failure })
             }
             Err(failure) => Err(failure),
         }

@@ -14,7 +14,7 @@ use super::queue::Single;
 use super::resume::{Journal, Known};
 use super::worker::{Outcome, Run, Written};
 use crate::digest::Hash;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Node, Stat};
 use crate::report::{Road, Totals};
 use crate::tree::{Dir, Entry, EntryKind, Metadata, OpenDir};
@@ -85,7 +85,7 @@ impl Run<'_> {
             // Removed already; the next run will see.
             Ok(None) => {}
             Err(cause) => {
-                self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause))
+                self.fail(Error::new(Operation::Stat, dir.target_path(entry.target_name()), cause))
             }
         }
     }
@@ -113,9 +113,11 @@ impl Run<'_> {
                         hash,
                     ));
                 }
-                Err(cause) => {
-                    self.fail(Error::new("stat", dir.target_path(entry.target_name()), cause))
-                }
+                Err(cause) => self.fail(Error::new(
+                    Operation::Stat,
+                    dir.target_path(entry.target_name()),
+                    cause,
+                )),
             }
         }
         self.append_unnamed(journal, records);
@@ -149,7 +151,7 @@ impl Run<'_> {
         if replaces
             && let Some(Err(cause)) = self.pipeline.sync(vec![Arc::clone(journal.file())]).pop()
         {
-            self.fail(Error::new("fsync the journal", journal.path(), cause));
+            self.fail(Error::new(Operation::FsyncJournal, journal.path(), cause));
         }
     }
 
@@ -176,7 +178,7 @@ impl Run<'_> {
     pub fn stat_to_record(&self, dir: &OpenDir, entry: &Entry) -> Option<Stat> {
         self.journal.as_ref()?;
         stat_source(dir, entry).unwrap_or_else(|cause| {
-            self.fail(Error::new("stat", dir.source_path(&entry.name), cause));
+            self.fail(Error::new(Operation::Stat, dir.source_path(&entry.name), cause));
             None
         })
     }
@@ -208,7 +210,9 @@ impl Run<'_> {
                 ));
                 records.files_bytes += FILE_BYTES;
             }
-            Err(cause) => self.fail(Error::new("stat", dir.target_path(OsStr::new("")), cause)),
+            Err(cause) => {
+                self.fail(Error::new(Operation::Stat, dir.target_path(OsStr::new("")), cause))
+            }
         }
     }
 
@@ -255,8 +259,9 @@ impl Run<'_> {
         entry: Entry,
         earlier: &mut Earlier,
     ) -> Option<Entry> {
-        let error =
-            |cause: io::Error| Error::new("resume", dir.target_path(entry.target_name()), cause);
+        let error = |cause: io::Error| {
+            Error::new(Operation::Resume, dir.target_path(entry.target_name()), cause)
+        };
         match earlier.known(dir, &entry).map_err(error) {
             Ok((Known::Nothing, _)) => Some(entry),
             Ok((Known::Changed(why), _)) => {
@@ -296,8 +301,9 @@ impl Run<'_> {
             entry.target_name(),
             if entry.followed { fs::open_path_behind } else { fs::open_path },
         );
-        let source_error = |cause: Cause| Error::new("open", dir.source_path(&entry.name), cause);
-        let target_error = |cause: Cause| Error::new("open", dir.target_path(name), cause);
+        let source_error =
+            |cause: Cause| Error::new(Operation::Open, dir.source_path(&entry.name), cause);
+        let target_error = |cause: Cause| Error::new(Operation::Open, dir.target_path(name), cause);
         let source = open(&dir.source, &entry.name).map_err(|cause| source_error(cause.into()))?;
         let is_file = entry.kind == EntryKind::File;
         let open = if is_file { fs::open_to_read } else { fs::open_path };
@@ -330,7 +336,7 @@ impl Run<'_> {
         // What is no file cannot be synced itself.
         let synced = self.sync(dir, vec![if is_file { target } else { Arc::clone(&dir.target) }]);
         let synced = synced.into_iter().collect::<io::Result<()>>();
-        synced.map_err(|cause| Error::new("fsync", dir.target_path(name), cause))?;
+        synced.map_err(|cause| Error::new(Operation::Fsync, dir.target_path(name), cause))?;
         self.record_alone(dir, entry, (&sides[0], kept), hash);
         Ok(kept)
     }
@@ -388,7 +394,7 @@ impl Run<'_> {
     /// Tells that something which was copied before is copied again.
     pub fn warn_not_resumed(&self, dir: &Dir, entry: &Entry, why: &'static str) {
         self.warn(Error::new(
-            "resume",
+            Operation::Resume,
             dir.target_path(entry.target_name()),
             Cause::NotResumed(why),
         ));

@@ -23,7 +23,7 @@ use super::journal::{
 };
 use super::lookup::{Index, Window};
 use crate::digest::{Hash, LeafHash};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Node, Stat};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
@@ -132,13 +132,13 @@ impl Journal {
             if let Some((place, folder, file)) = find(&bond)? {
                 let path = bond.path(place);
                 return Self::take_up(bond, place, folder, file)
-                    .map_err(|cause| Error::new("read the journal", path, cause));
+                    .map_err(|cause| Error::new(Operation::ReadJournal, path, cause));
             }
             if let Some((place, folder, file)) = make(&bond)? {
                 let path = bond.path(place);
                 let journal = Self::begin(bond, place, folder, file);
                 return Ok((
-                    journal.map_err(|cause| Error::new("write the journal", path, cause))?,
+                    journal.map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?,
                     None,
                 ));
             }
@@ -209,7 +209,7 @@ impl Journal {
                     journal,
                     torn.then(|| {
                         Error::new(
-                            "believe all of",
+                            Operation::BelieveAll,
                             path,
                             Cause::NotResumed(
                                 "it is torn or was changed; what is missing is copied again",
@@ -228,7 +228,7 @@ impl Journal {
         let name = bond.journal_name();
         unlinkat(&folder, &name, AtFlags::empty())?;
         let file = create(&folder, &name)?;
-        let warning = Error::new("resume from", path, Cause::NotResumed(why));
+        let warning = Error::new(Operation::ResumeFrom, path, Cause::NotResumed(why));
         Ok((Self::begin(bond, place, folder, file)?, Some(warning)))
     }
 
@@ -383,7 +383,7 @@ impl Journal {
             rustix::io::pwrite(&*self.file, bytes, at)
         }) {
             *broken = true;
-            return Err(Error::new("write the journal", self.path(), cause));
+            return Err(Error::new(Operation::WriteJournal, self.path(), cause));
         }
         *end_bytes += bytes.len() as u64;
         *unsynced_bytes += files_bytes;
@@ -408,10 +408,10 @@ impl Journal {
         for half in self.halves().values() {
             let path = Path::new(OsStr::from_bytes(&half.begun.path));
             self.remove_temporary(path, half.begun.ino).map_err(|cause| {
-                Error::new("remove the temporary of", self.bond.base.join(path), cause)
+                Error::new(Operation::RemoveTemporary, self.bond.base.join(path), cause)
             })?;
         }
-        self.unlink().map_err(|cause| Error::new("remove the journal", self.path(), cause))
+        self.unlink().map_err(|cause| Error::new(Operation::RemoveJournal, self.path(), cause))
     }
 
     fn unlink(&self) -> io::Result<()> {
@@ -517,7 +517,7 @@ fn reserve(file: &OwnedFd, writer: &mut Writer) {
 type Placed = (usize, OwnedFd, OwnedFd);
 
 fn in_use(path: PathBuf) -> Error {
-    Error::new("use the journal", path, Cause::JournalInUse)
+    Error::new(Operation::UseJournal, path, Cause::JournalInUse)
 }
 
 /// Opens and locks the journal that an earlier run left.
@@ -529,7 +529,7 @@ fn find(bond: &Bond) -> Result<Option<Placed>> {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                 return Err(in_use(bond.path(place)));
             }
-            Err(cause) => return Err(Error::new("open the journal", bond.path(place), cause)),
+            Err(cause) => return Err(Error::new(Operation::OpenJournal, bond.path(place), cause)),
         }
     }
     Ok(None)
@@ -548,7 +548,7 @@ fn make(bond: &Bond) -> Result<Option<Placed>> {
                 return Err(in_use(bond.path(place)));
             }
             Err(cause) => drop(refused.get_or_insert(Error::new(
-                "create the journal",
+                Operation::CreateJournal,
                 bond.path(place),
                 cause,
             ))),

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::worker::Run;
 use crate::digest::Output;
+use crate::error::Operation;
 use crate::fs;
 use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::small::read_whole;
@@ -68,10 +69,8 @@ impl Run<'_> {
         let begun = self.traffic.meter.start();
         let count =
             rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut *buffer, offset_bytes))
-                .map_err(|cause| Failure {
-                    op: "read",
-                    offset_bytes,
-                    cause: io::Error::from(cause).into(),
+                .map_err(|cause| {
+                    Failure::source(Operation::Read, offset_bytes, io::Error::from(cause))
                 })?;
         if count > 0 {
             self.traffic.meter.read(count as u64, begun);
@@ -104,10 +103,8 @@ impl Stream<'_> {
         {
             let at = offset_bytes + run.start as u64;
             fs::write_all(&bytes[run.clone()], at, |bytes, at| self.run.write(target, bytes, at))
-                .map_err(|(offset_bytes, cause)| Failure {
-                op: "write",
-                offset_bytes,
-                cause: cause.into(),
+                .map_err(|(offset_bytes, cause)| {
+                Failure::target(Operation::Write, offset_bytes, cause)
             })?;
             self.written_bytes += run.len() as u64;
             done = run.end;
@@ -121,11 +118,7 @@ impl Stream<'_> {
         if let Some(target) = target
             && written_bytes < size_bytes
         {
-            let failed = |cause: io::Error| Failure {
-                op: "write",
-                offset_bytes: size_bytes,
-                cause: cause.into(),
-            };
+            let failed = |cause: io::Error| Failure::target(Operation::Write, size_bytes, cause);
             fs::set_size(target, size_bytes).map_err(failed)?;
         }
         let hash = hasher.as_ref().map(Output::of);

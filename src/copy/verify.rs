@@ -14,10 +14,10 @@ use super::instead::Make;
 use super::readback::{Extent, Reader, Reading, Readings};
 use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
 use crate::pipeline::road::{self, Lane};
-use crate::pipeline::{Failure, Moved, Pipeline, Progress, Shape, Side, Transfer};
+use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
 use crate::tree::{Entry, Metadata, OpenDir};
 
@@ -96,7 +96,7 @@ impl Run<'_> {
         let reading = reading.and_then(Reading::finish);
         let (wanted, _) = reading.map_err(|failure| failure.of(dir.source_path(&entry.name)))?;
         if wanted.root() != filled.moved.root() {
-            return Err(source_error("copy", Cause::SourceChanged));
+            return Err(source_error(Operation::Copy, Cause::SourceChanged));
         }
         let bad = blocks::differing(&found.leaves, &wanted.leaves);
         self.mend(Broken {
@@ -134,7 +134,11 @@ impl Run<'_> {
             (broken.found, broken.wanted) = (again.leaves, written.leaves);
         }
         self.tell_ranges(dir, entry, &broken.ranges, false);
-        Err(Error::new("verify", dir.target_path(entry.target_name()), Cause::NotAsWritten))
+        Err(Error::new(
+            Operation::Verify,
+            dir.target_path(entry.target_name()),
+            Cause::NotAsWritten,
+        ))
     }
 
     /// Writes the blocks that differ, and gives the file its metadata again, since writing takes
@@ -148,7 +152,7 @@ impl Run<'_> {
         let moved = self.transfer_blocks((&source.file, target), &Extent { size_bytes, known });
         let moved = moved.map_err(|failure| self.data_error(dir, entry, failure))?;
         if broken.hash.is_some_and(|hash| moved.root() != Some(hash)) {
-            return Err(source_error("copy", Cause::SourceChanged));
+            return Err(source_error(Operation::Copy, Cause::SourceChanged));
         }
         Totals::add(&self.totals.rewritten_bytes, moved.written_bytes);
         let (from, to) = (Node::open(&source.file), Node::open(target));
@@ -161,7 +165,7 @@ impl Run<'_> {
         synced
             .into_iter()
             .collect::<io::Result<()>>()
-            .map_err(|cause| target_error("fsync", cause.into()))?;
+            .map_err(|cause| target_error(Operation::Fsync, cause.into()))?;
         Ok(moved)
     }
 
@@ -173,12 +177,13 @@ impl Run<'_> {
         extent: &Extent,
     ) -> std::result::Result<Moved, Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
-        let failed = |op| move |cause| Failure { op, offset_bytes: 0, cause };
         let lanes = [
-            road::target_lane(direct, block_bytes, source).map_err(failed("read"))?,
-            road::target_lane(direct, block_bytes, target).map_err(failed("write"))?,
+            road::target_lane(direct, block_bytes, source)
+                .map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
+            road::target_lane(direct, block_bytes, target)
+                .map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ];
-        let side = |file, lane: Lane| Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let side = |file, lane: Lane| Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
         let written = target;
         let (moved, _) = road::or_buffered(direct, [source, target], lanes, |&[from, to]| {
             let shape = Shape {
@@ -197,7 +202,7 @@ impl Run<'_> {
             let moved = self.pipeline.transfer(Transfer { source, target, shape, progress });
             // A direct write of the tail is rounded up, also if another block failed.
             cut(written, extent.size_bytes)
-                .map_err(|cause| failed("set the size of")(cause.into()))?;
+                .map_err(|cause| Failure::target(Operation::SetSize, 0, cause))?;
             moved
         })?;
         Ok(moved)
@@ -210,23 +215,19 @@ impl Run<'_> {
         dir: &OpenDir,
         entry: &Entry,
         size_bytes: u64,
-        Failure { op, offset_bytes, cause }: Failure,
+        failure: Failure,
     ) -> Error {
         let path = dir.target_path(entry.target_name());
-        match cause {
-            Cause::ChangedWhileRead => {
-                self.tell_ranges(
-                    dir,
-                    entry,
-                    std::slice::from_ref(&(offset_bytes..size_bytes)),
-                    false,
-                );
-                Error::new("verify", path, Cause::NotAsWritten).at(offset_bytes)
+        match failure {
+            Failure { offset_bytes, cause: Cause::ChangedWhileRead, .. } => {
+                let missing = offset_bytes..size_bytes;
+                self.tell_ranges(dir, entry, std::slice::from_ref(&missing), false);
+                Error::new(Operation::Verify, path, Cause::NotAsWritten).at(offset_bytes)
             }
-            cause => {
-                Failure { op: if op == "read" { "read back" } else { op }, offset_bytes, cause }
-                    .of(path)
+            Failure { op: Operation::Read, .. } => {
+                Failure { op: Operation::ReadBack, ..failure }.of(path)
             }
+            failure => failure.of(path),
         }
     }
 

@@ -22,7 +22,7 @@ use super::resume::Journal;
 use super::rounds::Rounds;
 use super::stop::Stop;
 use crate::digest::Hash;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs;
 use crate::pipeline::crew::Work;
 use crate::pipeline::road::Lane;
@@ -165,7 +165,7 @@ impl Run<'_> {
 
     /// Why a file is not copied once the run is to stop.
     pub fn interrupted(&self, dir: &Dir, entry: &Entry) -> Error {
-        Error::new("copy", dir.source_path(&entry.name), Cause::Interrupted)
+        Error::new(Operation::Copy, dir.source_path(&entry.name), Cause::Interrupted)
     }
 
     /// Gives a copy its source's metadata, and tells what could not be kept. True if nothing of it
@@ -401,7 +401,8 @@ impl Run<'_> {
             self.linked(dir, entry, Put::of(entry), original);
             return Ok(());
         }
-        let error = |cause: Cause| Error::new("link", dir.target_path(entry.target_name()), cause);
+        let error =
+            |cause: Cause| Error::new(Operation::Link, dir.target_path(entry.target_name()), cause);
         let io_error = |cause: io::Error| error(cause.into());
         let first = original.dir.open()?;
         let file = fs::open_path(&first.target, &original.name).map_err(io_error)?;
@@ -425,7 +426,7 @@ impl Run<'_> {
                 self.made.add_earlier(dir, &stat);
                 Some(Put { replaced: true, backup: None })
             }
-            false => self.put(dir, entry, "link", |may_replace| {
+            false => self.put(dir, entry, Operation::Link, |may_replace| {
                 fs::publish_hard_link(
                     &file,
                     &dir.target,
@@ -498,8 +499,11 @@ impl Run<'_> {
             match synced {
                 Ok(()) => durable.push(file),
                 Err(cause) => {
-                    let error =
-                        Error::new("fsync", dir.target_path(file.entry.target_name()), cause);
+                    let error = Error::new(
+                        Operation::Fsync,
+                        dir.target_path(file.entry.target_name()),
+                        cause,
+                    );
                     self.never_proved(file.filled.size_bytes);
                     self.reject(dir, file, error);
                 }
@@ -524,7 +528,7 @@ impl Run<'_> {
             Err(cause) => {
                 return self.give_up(
                     claim,
-                    Error::new("stat", dir.target_path(entry.target_name()), cause),
+                    Error::new(Operation::Stat, dir.target_path(entry.target_name()), cause),
                 );
             }
         };
@@ -532,7 +536,7 @@ impl Run<'_> {
         let publish = |may_replace| {
             target.publish(&*dir.target, entry.target_name(), may_replace, temporary.as_deref())
         };
-        match self.put(dir, &entry, "publish", publish) {
+        match self.put(dir, &entry, Operation::Publish, publish) {
             Ok(None) => self.pass_on(claim),
             Ok(Some(put)) => {
                 self.record(dir, &entry, (&source, kept), hash, records);

@@ -18,17 +18,17 @@ use super::engines::Engines;
 use super::job::{Flight, Job, Next, Step};
 use super::outcome::{Failure, Moved};
 use super::slab::Slab;
-use super::{Limits, Message, Progress, Side, Traffic, Transfer};
+use super::{Endpoint, Limits, Message, Progress, Traffic, Transfer};
 use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};
 use crate::digest::{self, Leaf, Mode};
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::report::Totals;
 
 /// A file in the loop.
 struct Entry {
     job: Job,
-    source: Side,
-    target: Option<Side>,
+    source: Endpoint,
+    target: Option<Endpoint>,
     progress: Progress,
     /// Bytes that were counted as progress.
     progress_bytes: u64,
@@ -166,7 +166,9 @@ impl Loop {
                 });
                 match self.make_pool() {
                     Ok(()) => self.reading.push_back(index),
-                    Err(error) => self.fail(index, "allocate buffers for", 0, error),
+                    Err(error) => {
+                        self.fail(index, Failure::target(Operation::AllocateBuffers, 0, error))
+                    }
                 }
                 self.end_if_over(index);
             }
@@ -359,11 +361,14 @@ impl Loop {
         let (job, block, offset_bytes) = (flight.job, flight.block, flight.offset_bytes);
         let step = match result {
             Ok(count) => flight.read(count),
-            Err(error) => return self.abandon(index, "read", error),
+            Err(error) => return self.abandon(index, Failure::source(Operation::Read, 0, error)),
         };
         match step {
             Step::Again(range) => return self.read(index, buffer, range),
-            Step::Stuck => return self.abandon(index, "read", Cause::SourceChanged),
+            Step::Stuck => {
+                return self
+                    .abandon(index, Failure::source(Operation::Read, 0, Cause::SourceChanged));
+            }
             Step::Whole => {}
         }
         let entry = self.jobs.get(job);
@@ -395,9 +400,10 @@ impl Loop {
             Ok(Step::Again(range)) => self.write(index, buffer, range),
             Ok(Step::Whole) => self.write_next(index, buffer),
             Ok(Step::Stuck) => {
-                self.abandon(index, "write", io::Error::from(io::ErrorKind::WriteZero))
+                let error = io::Error::from(io::ErrorKind::WriteZero);
+                self.abandon(index, Failure::target(Operation::Write, 0, error))
             }
-            Err(error) => self.abandon(index, "write", error),
+            Err(error) => self.abandon(index, Failure::target(Operation::Write, 0, error)),
         }
     }
 
@@ -420,16 +426,16 @@ impl Loop {
         self.end_if_over(job);
     }
 
-    /// A block that failed fails its file.
-    fn abandon(&mut self, index: usize, op: &'static str, cause: impl Into<Cause>) {
+    /// A block that failed fails its file, at the place where the block is.
+    fn abandon(&mut self, index: usize, failure: Failure) {
         let flight = self.flights.remove(index);
         self.jobs.get(flight.job).job.part_back();
-        self.fail(flight.job, op, flight.offset_bytes, cause);
+        self.fail(flight.job, Failure { offset_bytes: flight.offset_bytes, ..failure });
         self.end_if_over(flight.job);
     }
 
-    fn fail(&mut self, job: usize, op: &'static str, offset_bytes: u64, cause: impl Into<Cause>) {
-        self.jobs.get(job).job.fail(Failure { op, offset_bytes, cause: cause.into() });
+    fn fail(&mut self, job: usize, failure: Failure) {
+        self.jobs.get(job).job.fail(failure);
     }
 
     /// Sends the file's hasher out with the next block, if both are here.

@@ -432,7 +432,7 @@ pub fn next_data_run(bytes: &[u8], from: usize, grain_bytes: usize) -> Option<Ra
 mod tests {
     use super::*;
     use crate::digest;
-    use crate::error::Cause;
+    use crate::error::{Cause, Operation};
 
     fn shape(size_bytes: u64) -> Shape {
         Shape {
@@ -560,7 +560,7 @@ mod tests {
         }
         assert!(job.next().is_none() && !job.is_over());
         for offset_bytes in [7, 8, 9] {
-            job.fail(Failure { op: "read", offset_bytes, cause: Cause::SourceChanged });
+            job.fail(Failure::source(Operation::Read, offset_bytes, Cause::SourceChanged));
             job.part_back();
         }
         assert!(job.is_over());
@@ -599,7 +599,7 @@ mod tests {
                 if !(fails && block == 0) {
                     job.take_in_order(block, (buffer.freeze(), len));
                 } else {
-                    job.fail(Failure { op: "read", offset_bytes: 0, cause: Cause::SourceChanged });
+                    job.fail(Failure::source(Operation::Read, 0, Cause::SourceChanged));
                 }
                 job.part_back();
                 while let Some((mut hasher, (buffer, len))) = job.next_in_order() {

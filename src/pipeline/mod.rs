@@ -25,13 +25,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::aio::{Done, Op, OpKind, Waker, perform};
 use crate::digest::{Hashing, Leaf, Serial};
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::report::{Meter, Totals};
 pub use engines::EngineKind;
 use engines::{Engines, Polled, is_data, open_context};
 use event_loop::Loop;
 pub use job::Shape;
-pub use outcome::{Failure, Moved};
+pub use outcome::{Failure, Moved, Side};
 use small::{Memory, TOGETHER_MIN};
 pub use traffic::{Pace, Traffic};
 
@@ -46,7 +46,7 @@ pub struct Limits {
 
 /// One side of a transfer.
 #[derive(Clone)]
-pub struct Side {
+pub struct Endpoint {
     /// The open file.
     pub file: Arc<OwnedFd>,
     /// Whether it has `O_DIRECT`.
@@ -56,9 +56,9 @@ pub struct Side {
 /// A file to be moved.
 pub struct Transfer {
     /// Where it is read.
-    pub source: Side,
+    pub source: Endpoint,
     /// Where it is written; nowhere if it is only to be hashed.
-    pub target: Option<Side>,
+    pub target: Option<Endpoint>,
     /// What is moved.
     pub shape: Shape,
     /// What its blocks count as.
@@ -66,7 +66,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    fn sides(&self) -> impl Iterator<Item = &Side> {
+    fn sides(&self) -> impl Iterator<Item = &Endpoint> {
         [&self.source].into_iter().chain(&self.target)
     }
 }
@@ -105,18 +105,14 @@ impl Started {
     pub fn wait(self) -> Result<Moved, Failure> {
         match self.wait_for_some()? {
             moved if moved.whole => Ok(moved),
-            _ => Err(Failure { op: "copy", offset_bytes: 0, cause: Cause::Interrupted }),
+            _ => Err(Failure::source(Operation::Copy, 0, Cause::Interrupted)),
         }
     }
 
     /// Blocks until those blocks are over that were started, which are all unless the pipeline was
     /// stopped.
     pub fn wait_for_some(self) -> Result<Moved, Failure> {
-        self.0.recv().unwrap_or(Err(Failure {
-            op: "copy",
-            offset_bytes: 0,
-            cause: Cause::ThreadGone,
-        }))
+        self.0.recv().unwrap_or(Err(Failure::source(Operation::Copy, 0, Cause::ThreadGone)))
     }
 }
 
@@ -248,7 +244,7 @@ impl<'a> Pipeline<'a> {
         let (reply, answer) = bounded(1);
         let shape = &transfer.shape;
         if matches!(shape.hash, Hashing::Tree(_)) && shape.block_count() > road::BLOCKS_MAX {
-            let failure = Failure { op: "hash", offset_bytes: 0, cause: Cause::TooManyBlocks };
+            let failure = Failure::source(Operation::Hash, 0, Cause::TooManyBlocks);
             reply.send(Err(failure)).expect("the answer is waited for below");
         } else {
             if transfer.sides().any(|side| side.direct) {
@@ -389,7 +385,7 @@ mod tests {
         use std::io::Write;
         let mut source = tempfile::tempfile().unwrap();
         source.write_all(contents).unwrap();
-        let side = |file: std::fs::File| Side { file: Arc::new(file.into()), direct: false };
+        let side = |file: std::fs::File| Endpoint { file: Arc::new(file.into()), direct: false };
         let shape = Shape {
             size_bytes: contents.len() as u64,
             block_bytes: BLOCK_BYTES as u64,
@@ -466,7 +462,11 @@ mod tests {
             let failure = pipeline
                 .transfer(transfer(&contents, &target))
                 .expect_err("a hundred operations cannot all succeed");
-            assert!(["read", "write"].contains(&failure.op), "seed {seed}: {}", failure.op);
+            assert!(
+                [Operation::Read, Operation::Write].contains(&failure.op),
+                "seed {seed}: {}",
+                failure.op
+            );
             assert!(
                 failure.offset_bytes < contents.len() as u64
                     && failure.offset_bytes.is_multiple_of(BLOCK_BYTES as u64)
@@ -515,7 +515,7 @@ mod tests {
         // Kernel AIO serves these descriptors too, though it would do so itself.
         let direct = |transfer: Transfer| {
             let [source, target] = [Some(transfer.source), transfer.target]
-                .map(|side| side.map(|side| Side { direct: true, ..side }));
+                .map(|side| side.map(|side| Endpoint { direct: true, ..side }));
             Transfer { source: source.unwrap(), target, ..transfer }
         };
         for seed in 0..100u8 {

@@ -3,13 +3,24 @@
 use std::path::PathBuf;
 
 use crate::digest::{self, Hash, LeafHash, Mode, Output, Tree};
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Operation};
+
+/// Which of its two files a transfer failed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that is read.
+    Source,
+    /// The one that is written.
+    Target,
+}
 
 /// Why a file failed, without its path.
 #[derive(Debug)]
 pub struct Failure {
-    /// `"read"`, `"write"`, …
-    pub op: &'static str,
+    /// What could not be done.
+    pub op: Operation,
+    /// To which file.
+    pub side: Side,
     /// Where in the file, in bytes.
     pub offset_bytes: u64,
     /// The cause.
@@ -17,10 +28,20 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A failure on the file that is read.
+    pub fn source(op: Operation, offset_bytes: u64, cause: impl Into<Cause>) -> Self {
+        Self { op, side: Side::Source, offset_bytes, cause: cause.into() }
+    }
+
+    /// A failure on the file that is written.
+    pub fn target(op: Operation, offset_bytes: u64, cause: impl Into<Cause>) -> Self {
+        Self { op, side: Side::Target, offset_bytes, cause: cause.into() }
+    }
+
     /// The same as an error of the file at `path`, with its place if it has one.
     pub fn of(self, path: PathBuf) -> Error {
-        let Self { op, offset_bytes, cause } = self;
-        let of_all = matches!(op, "seek in" | "allocate space for" | "set the size of");
+        let Self { op, offset_bytes, cause, .. } = self;
+        let of_all = matches!(op, Operation::Seek | Operation::AllocateSpace | Operation::SetSize);
         let of_all = of_all || matches!(cause, Cause::NoDirect(_));
         let error = Error::new(op, path, cause);
         if of_all { error } else { error.at(offset_bytes) }

@@ -132,12 +132,11 @@ pub fn or_buffered<T, const N: usize>(
         match attempt(&lanes) {
             Err(failure) if is_refusal(direct, &lanes, &failure) => {
                 for file in files {
-                    let failed = |cause: io::Error| Failure {
-                        op: failure.op,
+                    fs::set_direct(file, false).map_err(|cause| Failure {
                         offset_bytes: 0,
                         cause: cause.into(),
-                    };
-                    fs::set_direct(file, false).map_err(failed)?;
+                        ..failure
+                    })?;
                 }
                 lanes = [Lane::buffered("direct I/O was accepted, then answered EINVAL"); N];
             }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Failure, Pipeline, road};
 use crate::aio::{Buffer, Done, Op, OpKind, Pool};
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::fs;
 
 /// What a worker reads at once: it stays in the core's cache between read, hash and write.
@@ -63,7 +63,7 @@ pub fn read_whole(
         }
     }
     if size_bytes != 0 && offset_bytes != size_bytes {
-        return Err(Failure { op: "read", offset_bytes, cause: Cause::SourceChanged });
+        return Err(Failure::source(Operation::Read, offset_bytes, Cause::SourceChanged));
     }
     Ok(offset_bytes)
 }

@@ -17,7 +17,7 @@ use super::ordered::Ordered;
 use super::sorter::Sorter;
 use super::walk::{self, Met};
 use crate::digest::Mode;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
@@ -144,16 +144,18 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
     ) -> Result<bool> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
         let mut reader: Box<dyn BufRead> = match is_stdin(path) {
-            true if !self.plan.stdin_is_free => return Err(error("read", Cause::StdinInUse)),
+            true if !self.plan.stdin_is_free => {
+                return Err(error(Operation::Read, Cause::StdinInUse));
+            }
             true => Box::new(BufReader::new(io::stdin())),
             false => Box::new(BufReader::new(
-                File::open(path).map_err(|cause| error("open", cause.into()))?,
+                File::open(path).map_err(|cause| error(Operation::Open, cause.into()))?,
             )),
         };
         let end = if self.plan.zero { 0 } else { b'\n' };
         let (mut well_formed, mut number) = (false, 0);
         while let Some(read) =
-            next_line(&mut reader, end).map_err(|cause| error("read", cause.into()))?
+            next_line(&mut reader, end).map_err(|cause| error(Operation::Read, cause.into()))?
         {
             number += 1;
             if self.listener.is_gone() {
@@ -168,7 +170,7 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
                     Ok(line) => {
                         well_formed = true;
                         self.feed_line(line, audit.as_deref_mut(), feeder).map_err(|cause| {
-                            Error::new("write a temporary file for the audit of", path, cause)
+                            Error::new(Operation::WriteAuditTemporary, path, cause)
                         })?;
                     }
                     Err(reason) => {
@@ -190,7 +192,10 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
         let line::Line { algorithm, name, hash } = line;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name.clone()));
         let refuse = |cause| {
-            Told::Checked(name.clone(), Verdict::Unreadable(Error::new("read", &path, cause)))
+            Told::Checked(
+                name.clone(),
+                Verdict::Unreadable(Error::new(Operation::Read, &path, cause)),
+            )
         };
         let file = match audit {
             Some(audit) => match audit.relative(&path) {
@@ -234,7 +239,7 @@ impl<F: FnMut(Told) + Send> Done<Ticket> for Check<'_, F> {
                     Verdict::Differs
                 }
             }
-            Err(error) if error.op == "open" && error.errno() == Some(libc::ENOENT) => {
+            Err(error) if error.op == Operation::Open && error.errno() == Some(libc::ENOENT) => {
                 Verdict::Missing(error)
             }
             Err(error) => Verdict::Unreadable(error),
@@ -284,7 +289,7 @@ struct Audit {
 
 impl Audit {
     fn new(path: &Path) -> Result<Self> {
-        let error = |cause: io::Error| Error::new("audit", path, cause);
+        let error = |cause: io::Error| Error::new(Operation::Audit, path, cause);
         let flags =
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, rustix::fs::Mode::empty())

@@ -18,13 +18,13 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::algorithm::Function;
 use super::walk::Dir;
 use crate::digest::Output;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
 use crate::pipeline::crew::{Crew, Work};
 use crate::pipeline::road::{self, Direct, Lane};
 use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
 use crate::pipeline::{
-    EngineKind, Failure, Limits, Pipeline, Progress, Shape, Side, Started, Traffic, Transfer,
+    Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape, Started, Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
 use crate::tree::EntryKind;
@@ -263,7 +263,7 @@ impl<T> Opened<T> {
         self.stat.st_size as u64
     }
 
-    fn error(&self, op: &'static str, cause: impl Into<Cause>) -> Error {
+    fn error(&self, op: Operation, cause: impl Into<Cause>) -> Error {
         Error::new(op, self.item.place.path(), cause)
     }
 }
@@ -348,7 +348,7 @@ impl<T> Worker<'_, T> {
     fn start_big(&self, opened: &Opened<T>) -> std::result::Result<(Started, Lane), Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
         let lane = road::source_lane(direct, block_bytes, &opened.file, opened.size_bytes());
-        let lane = lane.map_err(|cause| Failure { op: "read", offset_bytes: 0, cause })?;
+        let lane = lane.map_err(|cause| Failure::source(Operation::Read, 0, cause))?;
         Ok((self.start_in(opened, lane)?, lane))
     }
 
@@ -363,15 +363,11 @@ impl<T> Worker<'_, T> {
             write_align: 1,
             hash: opened.item.function.hashing(),
             sparse: false,
-            data_blocks: data_blocks.map_err(|cause| Failure {
-                op: "seek in",
-                offset_bytes: 0,
-                cause: cause.into(),
-            })?,
+            data_blocks: data_blocks.map_err(|cause| Failure::source(Operation::Seek, 0, cause))?,
             known: Vec::new(),
             blocks: None,
         };
-        let source = Side { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
         let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
         Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
     }
@@ -392,7 +388,7 @@ impl<T> Worker<'_, T> {
         });
         let (moved, [lane]) = read.map_err(|failure| read_error(opened, failure))?;
         check_unchanged(opened)?;
-        let output = moved.hash.ok_or_else(|| opened.error("read", Cause::ThreadGone))?;
+        let output = moved.hash.ok_or_else(|| opened.error(Operation::Read, Cause::ThreadGone))?;
         Ok(Hashed { output, way: lane.way })
     }
 
@@ -409,7 +405,7 @@ impl<T> Worker<'_, T> {
                     Totals::add(&self.totals.meter.handled_bytes, count as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(Error::new("read", item.place.path(), cause)),
+                Err(cause) => return Err(Error::new(Operation::Read, item.place.path(), cause)),
             }
         }
     }
@@ -419,22 +415,22 @@ fn open(place: &Place) -> Result<(OwnedFd, Stat)> {
     let error = |op, cause: Cause| Error::new(op, place.path(), cause);
     let file = place.open_file().map_err(|cause| match (place, cause.raw_os_error()) {
         // The listing said that it is a file, and a link is never followed.
-        (Place::In(..), Some(libc::ELOOP)) => error("open", Cause::Swapped),
+        (Place::In(..), Some(libc::ELOOP)) => error(Operation::Open, Cause::Swapped),
         // openat2 with RESOLVE_BENEATH says so.
-        (Place::Beneath(..), Some(libc::EXDEV)) => error("open", Cause::LeadsOutside),
+        (Place::Beneath(..), Some(libc::EXDEV)) => error(Operation::Open, Cause::LeadsOutside),
         _ => open_error(place, cause),
     })?;
-    let stat = fs::stat(&file).map_err(|cause| error("stat", cause.into()))?;
+    let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok((file, stat)),
         FileType::Directory => {
-            Err(error("read", io::Error::from_raw_os_error(libc::EISDIR).into()))
+            Err(error(Operation::Read, io::Error::from_raw_os_error(libc::EISDIR).into()))
         }
         kind => match EntryKind::of_mode(kind) {
             EntryKind::Special(kind) if !matches!(place, Place::In(..)) => {
-                Err(error("read", Cause::NotRegular(kind)))
+                Err(error(Operation::Read, Cause::NotRegular(kind)))
             }
-            _ => Err(error("open", Cause::Swapped)),
+            _ => Err(error(Operation::Open, Cause::Swapped)),
         },
     }
 }
@@ -442,21 +438,23 @@ fn open(place: &Place) -> Result<(OwnedFd, Stat)> {
 fn open_error(place: &Place, cause: io::Error) -> Error {
     match cause.raw_os_error() {
         // What open(2) says to a socket or a device without a driver.
-        Some(libc::ENXIO) => {
-            Error::new("open", place.path(), Cause::NotRegular("socket or device"))
-        }
-        _ => Error::new("open", place.path(), cause),
+        Some(libc::ENXIO) => Error::new(
+            Operation::Open,
+            place.path(),
+            Cause::NotRegular(SpecialKind::SocketOrDevice),
+        ),
+        _ => Error::new(Operation::Open, place.path(), cause),
     }
 }
 
 /// A hash of two states of a file would be of none.
 fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
-    let now = fs::stat(&*opened.file).map_err(|cause| opened.error("stat", cause))?;
+    let now = fs::stat(&*opened.file).map_err(|cause| opened.error(Operation::Stat, cause))?;
     let key = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     if key(&now) == key(&opened.stat) {
         Ok(())
     } else {
-        Err(opened.error("read", Cause::ChangedWhileRead))
+        Err(opened.error(Operation::Read, Cause::ChangedWhileRead))
     }
 }
 
@@ -478,11 +476,7 @@ fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8])
         let read = rustix::io::retry_on_intr(|| {
             rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes)
         });
-        read.map_err(|cause| Failure {
-            op: "read",
-            offset_bytes,
-            cause: io::Error::from(cause).into(),
-        })
+        read.map_err(|cause| Failure::source(Operation::Read, offset_bytes, io::Error::from(cause)))
     };
     let take = |bytes: &[u8], _| {
         hasher.update(bytes);

@@ -12,7 +12,7 @@ use super::ordered::Ordered;
 use super::sorter::Sorter;
 use super::walk::{self, Met};
 use crate::digest::Output;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
@@ -42,7 +42,7 @@ pub trait Listener: Sync {
     /// A file cannot be hashed, or a directory not be listed.
     fn failed(&self, error: Error);
     /// Something in a directory has no contents.
-    fn skipped(&self, path: &Path, kind: &'static str);
+    fn skipped(&self, path: &Path, kind: SpecialKind);
     /// The way that a file's data took.
     fn way(&self, path: &Path, way: Way);
     /// Kernel AIO is not to be had, for this reason; threads do its work.
@@ -110,7 +110,7 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
             let number = number as u64;
             let place = match is_stdin(path) {
                 true if !self.wanted.stdin_is_free => {
-                    self.listener.failed(Error::new("read", path, Cause::StdinInUse));
+                    self.listener.failed(Error::new(Operation::Read, path, Cause::StdinInUse));
                     continue;
                 }
                 true => Place::Stdin,
@@ -132,7 +132,7 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
     fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<'_, Ticket>) {
         if self.wanted.len_bytes > DIRECTORY_OUTPUT_BYTES_MAX {
             let cause = Cause::LongOutput(DIRECTORY_OUTPUT_BYTES_MAX);
-            return self.listener.failed(Error::new("hash directory", root, cause));
+            return self.listener.failed(Error::new(Operation::HashDirectory, root, cause));
         }
         walk::walk(root, &self.wanted.filter, &mut |met| match met {
             Met::File(dir, name) => {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Operation, SpecialKind};
 use crate::fs::{self, FileType, Stat};
 use crate::tree::{EntryKind, Filter, Listed, Listing};
 
@@ -30,7 +30,7 @@ pub enum Met {
     /// The end of a directory's listing.
     DirEnd,
     /// What has no contents that could be hashed, and what it is.
-    Special(PathBuf, &'static str),
+    Special(PathBuf, SpecialKind),
     /// What cannot be listed.
     Failed(Error),
 }
@@ -42,15 +42,17 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
     let mut levels = Vec::new();
     match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
         Ok(file) => push(&mut levels, Dir { file, path: root.to_owned() }, meet),
-        Err(cause) => {
-            meet(Met::Failed(Error::new("open directory", root, std::io::Error::from(cause))))
-        }
+        Err(cause) => meet(Met::Failed(Error::new(
+            Operation::OpenDirectory,
+            root,
+            std::io::Error::from(cause),
+        ))),
     }
     while let Some((dir, listing)) = levels.last_mut() {
         let listed = match listing.next_name() {
             Some(Ok(listed)) => listed,
             Some(Err(cause)) => {
-                meet(Met::Failed(Error::new("list directory", &dir.path, cause)));
+                meet(Met::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)));
                 continue;
             }
             None => {
@@ -116,7 +118,7 @@ fn kind(dir: &Dir, listed: &Listed) -> Result<FileType, Error> {
 }
 
 fn stat(dir: &Dir, listed: &Listed) -> Result<Stat, Error> {
-    let error = |cause| Error::new("stat", dir.path.join(&listed.name), cause);
+    let error = |cause| Error::new(Operation::Stat, dir.path.join(&listed.name), cause);
     let stat = fs::stat_at(&dir.file, &listed.name).map_err(error)?;
     stat.ok_or_else(|| error(std::io::Error::from_raw_os_error(libc::ENOENT)))
 }
@@ -125,7 +127,7 @@ fn stat(dir: &Dir, listed: &Listed) -> Result<Stat, Error> {
 fn push(levels: &mut Vec<(Arc<Dir>, Listing)>, dir: Dir, meet: &mut dyn FnMut(Met)) {
     match Listing::of(&dir.file) {
         Ok(listing) => levels.push((Arc::new(dir), listing)),
-        Err(cause) => meet(Met::Failed(Error::new("list directory", &dir.path, cause))),
+        Err(cause) => meet(Met::Failed(Error::new(Operation::ListDirectory, &dir.path, cause))),
     }
 }
 
@@ -134,8 +136,10 @@ fn descend(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
     match fs::open_dir(&parent.file, name) {
         Ok(file) => Ok(Dir { file, path }),
         Err(error) => Err(match error.raw_os_error() {
-            Some(libc::ENOTDIR | libc::ELOOP) => Error::new("open directory", path, Cause::Swapped),
-            _ => Error::new("open directory", path, error),
+            Some(libc::ENOTDIR | libc::ELOOP) => {
+                Error::new(Operation::OpenDirectory, path, Cause::Swapped)
+            }
+            _ => Error::new(Operation::OpenDirectory, path, error),
         }),
     }
 }

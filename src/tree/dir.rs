@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::OFlags;
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Stat};
 
 /// How a directory is reached when it has to be opened again.
@@ -252,9 +252,9 @@ impl Dir {
     fn open_again(self: &Arc<Self>, parent: Option<&OpenDir>) -> Result<OpenDir> {
         let nothing = OsStr::new("");
         let source_error =
-            |cause: Cause| Error::new("open directory", self.source_path(nothing), cause);
+            |cause: Cause| Error::new(Operation::OpenDirectory, self.source_path(nothing), cause);
         let target_error =
-            |cause: Cause| Error::new("open directory", self.target_path(nothing), cause);
+            |cause: Cause| Error::new(Operation::OpenDirectory, self.target_path(nothing), cause);
         let (source, target) = match (&self.place, parent) {
             (Place::Child { source_name, followed, target_name }, Some(parent)) => {
                 let open = if *followed { fs::open_dir_behind } else { fs::open_dir };

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::list::Listed;
 use super::walk::{Visitor, Walk};
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::fs;
 
 /// Paths below an operand, each once and sorted by component, so that each directory is entered
@@ -92,7 +92,7 @@ impl<V: Visitor> Walk<'_, V> {
                 .and_then(|stat| {
                     stat.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOENT))
                 })
-                .map_err(|cause| Error::new("stat", open.source_path(name), cause))
+                .map_err(|cause| Error::new(Operation::Stat, open.source_path(name), cause))
         });
         match stat {
             Ok(stat) => {

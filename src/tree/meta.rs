@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::io;
 
 use super::acl;
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::fs::{self, Node};
 use crate::fs::{FileType, Stat};
 
@@ -58,7 +58,7 @@ impl Default for Preserve {
 #[derive(Debug)]
 pub struct Loss {
     /// The verb that goes after "cannot", for example `"set owner of"`.
-    pub op: &'static str,
+    pub op: Operation,
     /// Why.
     pub cause: Cause,
     /// The source could not be asked; otherwise the destination could not be told.
@@ -68,11 +68,11 @@ pub struct Loss {
 }
 
 impl Loss {
-    fn new(op: &'static str, cause: impl Into<Cause>) -> Self {
+    fn new(op: Operation, cause: impl Into<Cause>) -> Self {
         Self { op, cause: cause.into(), at_source: false, forgivable: false }
     }
 
-    fn at_source(op: &'static str, cause: io::Error) -> Self {
+    fn at_source(op: Operation, cause: io::Error) -> Self {
         Self { op, cause: cause.into(), at_source: true, forgivable: false }
     }
 }
@@ -132,13 +132,13 @@ impl Keeper {
     fn keep_owner(&self, stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) -> bool {
         let Err(error) = target.set_owner(Some(stat.st_uid), stat.st_gid) else { return true };
         if !matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) {
-            lost(Loss::new("set owner of", error));
+            lost(Loss::new(Operation::SetOwner, error));
             return false;
         }
         // The group alone may still be one that this user may give.
         let group_kept = target.set_owner(None, stat.st_gid).is_ok();
         if self.privileged {
-            lost(Loss::new("set owner of", error));
+            lost(Loss::new(Operation::SetOwner, error));
         }
         group_kept && target.stat().is_ok_and(|copy| same_owner(&copy, stat))
     }
@@ -146,7 +146,7 @@ impl Keeper {
     fn keep_attributes(&self, source: Node<'_>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
         let names = match source.attributes() {
             Ok(names) => names,
-            Err(error) => return lost(Loss::at_source("list attributes of", error)),
+            Err(error) => return lost(Loss::at_source(Operation::ListAttributes, error)),
         };
         for name in names.iter().filter(|name| self.wants(name)) {
             let value = match source.attribute(name) {
@@ -155,14 +155,14 @@ impl Keeper {
                 Ok(None) => continue,
                 Err(cause) => {
                     let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);
-                    lost(Loss { at_source: true, ..Loss::new("read attribute of", cause) });
+                    lost(Loss { at_source: true, ..Loss::new(Operation::ReadAttribute, cause) });
                     continue;
                 }
             };
             if let Err(cause) = target.set_attribute(name, &value) {
                 let forgivable = !self.preserve.xattr_demanded && is_unsupported(&cause);
                 let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);
-                lost(Loss { forgivable, ..Loss::new("set attribute of", cause) });
+                lost(Loss { forgivable, ..Loss::new(Operation::SetAttribute, cause) });
             }
         }
     }
@@ -211,7 +211,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                lost(Loss::at_source("read ACL of", error));
+                lost(Loss::at_source(Operation::ReadAcl, error));
                 self.keep_acl(acl::ACCESS, None, target, lost);
                 mode &= !(0o7 << GROUP_BITS_SHIFT);
             }
@@ -219,11 +219,11 @@ impl Keeper {
         if is_dir {
             match source.attribute(acl::DEFAULT) {
                 Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
-                Err(error) => lost(Loss::at_source("read default ACL of", error)),
+                Err(error) => lost(Loss::at_source(Operation::ReadDefaultAcl, error)),
             }
         }
         if let Err(error) = target.set_mode(mode) {
-            lost(Loss::new("set mode of", error));
+            lost(Loss::new(Operation::SetMode, error));
         }
     }
 
@@ -235,7 +235,7 @@ impl Keeper {
         }
         let mode = if is_dir { 0o777 } else { 0o666 } & !self.umask;
         if let Err(error) = target.set_mode(mode) {
-            lost(Loss::new("set mode of", error));
+            lost(Loss::new(Operation::SetMode, error));
         }
     }
 
@@ -257,7 +257,7 @@ impl Keeper {
             },
         };
         let Err(error) = done else { return true };
-        let op = if which == acl::ACCESS { "set ACL of" } else { "set default ACL of" };
+        let op = if which == acl::ACCESS { Operation::SetAcl } else { Operation::SetDefaultAcl };
         let forgivable = !self.preserve.acls_demanded && is_unsupported(&error);
         lost(Loss { forgivable, ..Loss::new(op, error) });
         false
@@ -277,8 +277,8 @@ fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
     });
     match kept {
         Ok(true) => {}
-        Ok(false) => lost(Loss::new("set times of", Cause::TimeOutOfRange)),
-        Err(error) => lost(Loss::new("set times of", error)),
+        Ok(false) => lost(Loss::new(Operation::SetTimes, Cause::TimeOutOfRange)),
+        Err(error) => lost(Loss::new(Operation::SetTimes, error)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::dir::{Counterpart, Dir, OpenDir};
 use super::filter::Filter;
 use super::list::{Listed, Listing, Remembered};
 use super::listed::List;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Operation, SpecialKind};
 use crate::fs::{self, FileType};
 
 /// Entries that one worker takes at once: enough to wait together until they are durable, few
@@ -28,7 +28,7 @@ pub enum EntryKind {
     /// A symbolic link.
     Link,
     /// Anything else, by name.
-    Special(&'static str),
+    Special(SpecialKind),
 }
 
 impl EntryKind {
@@ -37,11 +37,11 @@ impl EntryKind {
         match kind {
             FileType::RegularFile => Self::File,
             FileType::Symlink => Self::Link,
-            FileType::Fifo => Self::Special("FIFO"),
-            FileType::Socket => Self::Special("socket"),
-            FileType::BlockDevice => Self::Special("block device"),
-            FileType::CharacterDevice => Self::Special("character device"),
-            _ => Self::Special("file of unknown kind"),
+            FileType::Fifo => Self::Special(SpecialKind::Fifo),
+            FileType::Socket => Self::Special(SpecialKind::Socket),
+            FileType::BlockDevice => Self::Special(SpecialKind::BlockDevice),
+            FileType::CharacterDevice => Self::Special(SpecialKind::CharacterDevice),
+            _ => Self::Special(SpecialKind::Unknown),
         }
     }
 
@@ -50,7 +50,7 @@ impl EntryKind {
         match self {
             Self::File => "file",
             Self::Link => "symbolic link",
-            Self::Special(name) => name,
+            Self::Special(kind) => kind.name(),
         }
     }
 }
@@ -154,8 +154,9 @@ enum Names {
 impl Level {
     /// The next name; a listing that was broken off is opened again for it.
     fn next_name(&mut self) -> Option<Result<Listed, Error>> {
-        let list_error =
-            |dir: &Dir, cause| Error::new("list directory", dir.source_path(OsStr::new("")), cause);
+        let list_error = |dir: &Dir, cause| {
+            Error::new(Operation::ListDirectory, dir.source_path(OsStr::new("")), cause)
+        };
         if let Names::Remembered(names) = &mut self.names
             && names.has_rest()
         {
@@ -285,7 +286,7 @@ impl<V: Visitor> Walk<'_, V> {
         if kind != FileType::Directory {
             let cause = std::io::Error::from_raw_os_error(libc::ENOTDIR);
             self.visitor.failed(Error::new(
-                "open directory",
+                Operation::OpenDirectory,
                 level.dir.source_path(&listed.name),
                 cause,
             ));
@@ -341,7 +342,8 @@ impl<V: Visitor> Walk<'_, V> {
     /// Tells what is in the destination alone of a directory that was just entered. It asks the
     /// source for each name instead of remembering any.
     fn tell_extra(&mut self, dir: &OpenDir) {
-        let error = |cause| Error::new("list directory", dir.target_path(OsStr::new("")), cause);
+        let error =
+            |cause| Error::new(Operation::ListDirectory, dir.target_path(OsStr::new("")), cause);
         let mut listing = match Listing::of(&dir.target) {
             Ok(listing) => listing,
             Err(cause) => return self.visitor.failed(error(cause)),
@@ -394,7 +396,7 @@ impl<V: Visitor> Walk<'_, V> {
             }),
             Err(cause) => {
                 self.visitor.failed(Error::new(
-                    "list directory",
+                    Operation::ListDirectory,
                     dir.source_path(OsStr::new("")),
                     cause,
                 ));
@@ -424,14 +426,15 @@ impl<V: Visitor> Walk<'_, V> {
 
 fn kind_behind(dir: &Arc<Dir>, name: &OsStr) -> Result<FileType, Error> {
     let stat = fs::stat_following(&dir.open()?.source, name);
-    let stat = stat.map_err(|cause| Error::new("follow link", dir.source_path(name), cause))?;
+    let stat =
+        stat.map_err(|cause| Error::new(Operation::FollowLink, dir.source_path(name), cause))?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
 fn kind_by_stat(dir: &Arc<Dir>, name: &OsStr) -> Result<FileType, Error> {
     let stat = fs::stat_at(&dir.open()?.source, name)
         .and_then(|stat| stat.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOENT)))
-        .map_err(|cause| Error::new("stat", dir.source_path(name), cause))?;
+        .map_err(|cause| Error::new(Operation::Stat, dir.source_path(name), cause))?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
@@ -471,23 +474,23 @@ fn open_pair(
     let open = if followed { fs::open_dir_behind } else { fs::open_dir };
     let source = open(&parent.source, name).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOTDIR | libc::ELOOP) if !followed => {
-            source_error("open directory", Cause::Swapped)
+            source_error(Operation::OpenDirectory, Cause::Swapped)
         }
-        _ => source_error("open directory", error.into()),
+        _ => source_error(Operation::OpenDirectory, error.into()),
     })?;
-    let stat = fs::stat(&source).map_err(|error| source_error("stat", error.into()))?;
+    let stat = fs::stat(&source).map_err(|error| source_error(Operation::Stat, error.into()))?;
     if let Some(ino) = ino
         && !fs::is_as_listed(&parent.source, &source, &stat, ino)
-            .map_err(|error| source_error("stat", error.into()))?
+            .map_err(|error| source_error(Operation::Stat, error.into()))?
     {
-        return Err(source_error("open directory", Cause::Swapped));
+        return Err(source_error(Operation::OpenDirectory, Cause::Swapped));
     }
     if let Some(top) = top
         && !top.planned
         && top.is_target(&stat)
     {
         return Err(source_error(
-            "copy directory",
+            Operation::CopyDirectory,
             Cause::IntoItself(top.source_path(OsStr::new(""))),
         ));
     }
@@ -495,7 +498,7 @@ fn open_pair(
     let mut above = Some(parent.dir()).filter(|_| scope.follow == Follow::Always);
     while let Some(dir) = above.filter(|dir| dir.parent().is_some()) {
         if fs::same_file(&dir.stat, &stat) {
-            return Err(source_error("copy directory", Cause::Cycle));
+            return Err(source_error(Operation::CopyDirectory, Cause::Cycle));
         }
         above = dir.parent();
     }
@@ -505,17 +508,19 @@ fn open_pair(
         Counterpart::Found | Counterpart::Made => fs::open_dir(&*parent.target, target_name),
     };
     let target = target.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOTDIR | libc::ELOOP) => target_error("create directory", Cause::FileInTheWay),
-        _ => target_error("open directory", error.into()),
+        Some(libc::ENOTDIR | libc::ELOOP) => {
+            target_error(Operation::CreateDirectory, Cause::FileInTheWay)
+        }
+        _ => target_error(Operation::OpenDirectory, error.into()),
     })?;
     let found = counterpart == Counterpart::Found;
     if found
         && fs::same_file(
             &stat,
-            &fs::stat(&target).map_err(|error| target_error("stat", error.into()))?,
+            &fs::stat(&target).map_err(|error| target_error(Operation::Stat, error.into()))?,
         )
     {
-        return Err(target_error("copy directory to", Cause::SameFile));
+        return Err(target_error(Operation::CopyDirectoryTo, Cause::SameFile));
     }
     Dir::child(
         parent.dir(),
@@ -525,5 +530,5 @@ fn open_pair(
         stat,
     )
     .map(Some)
-    .map_err(|error| target_error("stat", error.into()))
+    .map_err(|error| target_error(Operation::Stat, error.into()))
 }

@@ -3,11 +3,17 @@
 //! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one
 //! line that a person reads.
 
+mod operation;
+mod special;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+pub use operation::Operation;
+pub use special::SpecialKind;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -51,7 +57,7 @@ pub enum Cause {
     DirectoryInTheWay,
     /// A FIFO, socket or device stands where a file has to go.
     #[error("a {0} is not overwritten with a file")]
-    SpecialInTheWay(&'static str),
+    SpecialInTheWay(SpecialKind),
     /// Something stands there, and may not be replaced.
     #[error("it exists")]
     Exists,
@@ -80,10 +86,10 @@ pub enum Cause {
     FileInTheWay,
     /// A FIFO, socket or device, which a copy of contents cannot keep.
     #[error("it is a {0}, which is not copied")]
-    Special(&'static str),
+    Special(SpecialKind),
     /// Something that is no regular file where only one may be read.
     #[error("it is a {0}, and no regular file")]
-    NotRegular(&'static str),
+    NotRegular(SpecialKind),
     /// A name in a manifest leads out of the directory that is audited.
     #[error("it leads out of the audited directory")]
     LeadsOutside,
@@ -128,8 +134,8 @@ pub enum Cause {
 /// One failed operation on one path.
 #[derive(Debug)]
 pub struct Error {
-    /// The verb that goes after "cannot", for example `"open"`.
-    pub op: &'static str,
+    /// What could not be done.
+    pub op: Operation,
     /// The path as the user would write it.
     pub path: PathBuf,
     /// Where in the file, in bytes, if the operation has a place.
@@ -140,7 +146,7 @@ pub struct Error {
 
 impl Error {
     /// An error without an offset.
-    pub fn new(op: &'static str, path: impl Into<PathBuf>, cause: impl Into<Cause>) -> Self {
+    pub fn new(op: Operation, path: impl Into<PathBuf>, cause: impl Into<Cause>) -> Self {
         Self { op, path: path.into(), offset_bytes: None, cause: cause.into() }
     }
 
@@ -200,16 +206,22 @@ impl Error {
                 Some("the path is empty")
             }
             (Cause::Os(_), Some(libc::ENOENT))
-                if self.op == "create" || self.op.ends_with(" into") =>
+                if matches!(
+                    self.op,
+                    Operation::Create
+                        | Operation::CopyInto
+                        | Operation::CopySeveralFilesInto
+                        | Operation::CopyWithParentsInto
+                ) =>
             {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }
             (Cause::Os(_), Some(libc::ENOTDIR))
-                if self.op == "create" && ends_in_slash(&self.path) =>
+                if self.op == Operation::Create && ends_in_slash(&self.path) =>
             {
                 Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
             }
-            (Cause::SpecialInTheWay("FIFO" | "socket"), _) => {
+            (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {
                 Some("--remove-destination replaces it")
             }
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
@@ -280,11 +292,14 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri's strerror_r appends the number itself")]
     fn a_message_is_one_line_with_operation_path_and_reason() {
-        let error = Error::new("open", "a\nb", io::Error::from_raw_os_error(2));
+        let error = Error::new(Operation::Open, "a\nb", io::Error::from_raw_os_error(2));
         assert_eq!(error.to_string(), "cannot open 'a\\nb': No such file or directory");
-        let error =
-            Error::new("read", OsStr::from_bytes(b"x\xff"), io::Error::from_raw_os_error(5))
-                .at(4096);
+        let error = Error::new(
+            Operation::Read,
+            OsStr::from_bytes(b"x\xff"),
+            io::Error::from_raw_os_error(5),
+        )
+        .at(4096);
         assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
         assert_eq!(error.errno(), Some(5));
     }

@@ -57,7 +57,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('--no-mmap', '--no-mmap', [CompletionResultType]::ParameterName, 'Accepted for b3sum''s sake: nothing is mapped into memory')
             [CompletionResult]::new('-0', '-0', [CompletionResultType]::ParameterName, 'What these files hold ends in NUL instead of newline')
             [CompletionResult]::new('--from0', '--from0', [CompletionResultType]::ParameterName, 'What these files hold ends in NUL instead of newline')
-            [CompletionResult]::new('--debug', '--debug', [CompletionResultType]::ParameterName, 'Print each file''s road, and why')
+            [CompletionResult]::new('--debug', '--debug', [CompletionResultType]::ParameterName, 'Print each file''s route, and why')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')

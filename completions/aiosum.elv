@@ -54,7 +54,7 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand --no-mmap 'Accepted for b3sum''s sake: nothing is mapped into memory'
             cand -0 'What these files hold ends in NUL instead of newline'
             cand --from0 'What these files hold ends in NUL instead of newline'
-            cand --debug 'Print each file''s road, and why'
+            cand --debug 'Print each file''s route, and why'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'

@@ -8,7 +8,7 @@
 //!                                        (N in flight, one context)└─► hash    context)
 //! ```
 //!
-//! - [`copy`] is the way in: operands, options, and the road from there.
+//! - [`copy`] is the way in: operands, options, and the route from there.
 //! - [`pipeline`] moves and hashes blocks of big files, many in flight.
 //! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines
 //!   that carry them out.

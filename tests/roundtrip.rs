@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
-use aiocp::copy::{Destination, Direct, EngineKind, Operands, Options, Sparse, copy};
+use aiocp::copy::{Destination, DirectMode, EngineKind, Operands, Options, Sparse, copy};
 use aiocp::report::{Event, Sink, Totals};
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn file() -> impl Strategy<Value = Vec<(bool, usize)>> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let direct = prop_oneof![Just(Direct::Auto), Just(Direct::Never)];
+    let direct = prop_oneof![Just(DirectMode::Auto), Just(DirectMode::Never)];
     let sparse = prop_oneof![Just(Sparse::Auto), Just(Sparse::Always), Just(Sparse::Never)];
     let engine = prop_oneof![
         Just(EngineKind::Auto),

@@ -281,11 +281,11 @@ pub(super) enum Engine {
 }
 
 impl Direct {
-    pub(super) fn option(self) -> copy::Direct {
+    pub(super) fn option(self) -> copy::DirectMode {
         match self {
-            Direct::Auto => copy::Direct::Auto,
-            Direct::Always => copy::Direct::Always,
-            Direct::Never => copy::Direct::Never,
+            Direct::Auto => copy::DirectMode::Auto,
+            Direct::Always => copy::DirectMode::Always,
+            Direct::Never => copy::DirectMode::Never,
         }
     }
 }

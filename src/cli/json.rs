@@ -99,8 +99,8 @@ fn copied(file: &Copied) -> Object {
     let hash = file.hash.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string());
     object = object
         .with_some("blake3", hash)
-        .way("read", file.road.read)
-        .way("written", file.road.write);
+        .way("read", file.route.read)
+        .way("written", file.route.write);
     object.with("seconds", seconds(file.elapsed))
 }
 

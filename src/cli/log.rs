@@ -67,13 +67,13 @@ fn sentence(event: &Event) -> String {
 }
 
 fn copied(file: &Copied) -> String {
-    let verb = match file.road.write {
+    let verb = match file.route.write {
         Way::Linked => "linked",
         Way::Planned => "would copy",
         _ => "copied",
     };
     let mut line = format!("{verb} '{}' -> '{}'", shown(&file.source), shown(&file.target));
-    line += &format!(" ({}, {}", count(file.size_bytes, "byte", "bytes"), file.road);
+    line += &format!(" ({}, {}", count(file.size_bytes, "byte", "bytes"), file.route);
     line.extend(file.proof.map(|proof| format!(", {proof}")));
     line.extend(
         file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())),

@@ -139,7 +139,7 @@ impl<'a> Printer<'a> {
             return Ok(());
         }
         if self.seeing.dry_run {
-            let verb = if file.road.write == Way::Linked { "link" } else { "copy" };
+            let verb = if file.route.write == Way::Linked { "link" } else { "copy" };
             let (source, target) = (shown(&file.source), shown(&file.target));
             let what = format!(
                 "would {verb} '{source}' -> '{target}' ({})",
@@ -149,7 +149,7 @@ impl<'a> Printer<'a> {
         }
         if self.seeing.debug {
             let proof = file.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
-            self.err(&format!("{}: {}{proof}\n", shown(&file.target), file.road))?;
+            self.err(&format!("{}: {}{proof}\n", shown(&file.target), file.route))?;
         }
         if self.seeing.verbose {
             self.arrow(&file.source, &file.target, file.backup.as_deref())?;

@@ -30,7 +30,7 @@ pub(super) struct SeeingArgs {
 
     /// Add what happens to FILE, a line each
     ///
-    /// With the time, and what has no other place: each file with its road and its hash.
+    /// With the time, and what has no other place: each file with its route and its hash.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(super) log_file: Option<PathBuf>,
 

@@ -19,14 +19,14 @@ impl Slowest {
         let place = kept.partition_point(|slow| slow.elapsed >= file.elapsed);
         if place < KEPT_MAX && !file.elapsed.is_zero() {
             kept.truncate(KEPT_MAX - 1);
-            let Copied { target, size_bytes, elapsed, road, .. } = file;
+            let Copied { target, size_bytes, elapsed, route, .. } = file;
             kept.insert(
                 place,
                 Slow {
                     path: target.clone(),
                     size_bytes: *size_bytes,
                     elapsed: *elapsed,
-                    road: *road,
+                    route: *route,
                 },
             );
         }
@@ -43,7 +43,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::Road;
+    use crate::report::Route;
 
     #[test]
     fn the_twenty_slowest_stay_in_their_order() {
@@ -58,7 +58,7 @@ mod tests {
                 relative: "t".into(),
                 size_bytes: n,
                 hash: None,
-                road: Road::CLONED,
+                route: Route::CLONED,
                 proof: None,
                 elapsed: Duration::from_secs(n * 7 % 101),
             });

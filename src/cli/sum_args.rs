@@ -128,7 +128,7 @@ pub struct SumArgs {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
 
-    /// Print each file's road, and why
+    /// Print each file's route, and why
     ///
     /// Whether it was read directly or through the page cache.
     #[arg(long, help_heading = None)]

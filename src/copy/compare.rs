@@ -18,7 +18,7 @@ use super::worker::Run;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Stat};
-use crate::pipeline::{Failure, Moved, Progress, road};
+use crate::pipeline::{Failure, Moved, Progress, route};
 use crate::report::{Event, Proof, Totals, What};
 use crate::tree::{Counterpart, Entry, EntryKind, OpenDir};
 
@@ -243,7 +243,7 @@ impl Run<'_> {
         size_bytes: u64,
     ) -> io::Result<Vec<Option<LeafHash>>> {
         let block_bytes = self.options.block_bytes;
-        let data = |file| road::data_blocks_of(file, size_bytes, block_bytes);
+        let data = |file| route::data_blocks_of(file, size_bytes, block_bytes);
         let (Some(source), Some(target)) = (data(source)?, data(target)?) else {
             return Ok(Vec::new());
         };

@@ -16,9 +16,9 @@ use crate::digest::{Hashing, Mode};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
 use crate::fs::{self, FileType, Stat, Target};
-use crate::pipeline::road::{self, Lane};
+use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Side, Transfer};
-use crate::report::{Road, Totals, Way};
+use crate::report::{Route, Totals, Way};
 use crate::tree::{Entry, Metadata, OpenDir};
 
 /// A source that was opened and found to be what was listed.
@@ -58,7 +58,7 @@ pub struct Filled {
     pub moved: Moved,
     pub cloned_bytes: u64,
     pub size_bytes: u64,
-    pub road: Road,
+    pub route: Route,
     pub begun: Instant,
     /// What the source had when it was opened.
     pub source: Stat,
@@ -75,8 +75,8 @@ struct Moving<'a> {
     read: &'a Arc<OwnedFd>,
     /// What is written, unless it is a clone.
     target: Option<&'a Target>,
-    from: Lane,
-    to: Lane,
+    from: Access,
+    to: Access,
     sparse: bool,
 }
 
@@ -130,7 +130,7 @@ impl Run<'_> {
         entry: &Entry,
         source: &Source,
         (target, mut parts): (Target, Option<Parts<'_>>),
-        fill: impl FnOnce(&Target, Fill, Option<&mut Parts<'_>>) -> Result<(Moved, Road)>,
+        fill: impl FnOnce(&Target, Fill, Option<&mut Parts<'_>>) -> Result<(Moved, Route)>,
     ) -> Result<Filled> {
         let begun = Instant::now();
         let filled = self.clone_contents(dir, entry, source, target.file()).and_then(|cloned| {
@@ -141,16 +141,16 @@ impl Run<'_> {
                     false => None,
                 };
                 let moved = Moved { hash, ..Moved::default() };
-                (moved, size_bytes, Road::CLONED)
+                (moved, size_bytes, Route::CLONED)
             } else {
-                let (moved, road) = fill(&target, Fill::Copy, parts.as_mut())?;
-                (moved, 0, road)
+                let (moved, route) = fill(&target, Fill::Copy, parts.as_mut())?;
+                (moved, 0, route)
             };
             self.check_unchanged(dir, entry, source)?;
             Ok(filled)
         });
         match filled {
-            Ok((moved, cloned_bytes, road)) => {
+            Ok((moved, cloned_bytes, route)) => {
                 let (from, to) = (Node::open(&source.file), Node::open(target.file()));
                 let kept = self.keep(
                     dir,
@@ -167,7 +167,7 @@ impl Run<'_> {
                     moved,
                     cloned_bytes,
                     size_bytes,
-                    road,
+                    route,
                     begun,
                     source,
                     kept,
@@ -235,12 +235,12 @@ impl Run<'_> {
         }
     }
 
-    /// The lane in which a small source is read. What may be cloned need not be read at all.
-    pub fn small_lane(&self, dir: &OpenDir, source: &Source) -> Lane {
+    /// The access in which a small source is read. What may be cloned need not be read at all.
+    pub fn small_access(&self, dir: &OpenDir, source: &Source) -> Access {
         let Options { direct, make, .. } = self.options;
         let merges =
             self.pipeline.merges() && *make != Make::Attributes && !self.may_clone(dir, source);
-        road::small_source_lane(*direct, merges, &source.file, source.size_bytes())
+        route::small_source_access(*direct, merges, &source.file, source.size_bytes())
     }
 
     /// Copies a small file, whose `contents` may have been read already.
@@ -255,7 +255,7 @@ impl Run<'_> {
         let target = self.create_target(dir, entry)?;
         self.fill_target(dir, entry, source, (target, None), |target, fill, _| {
             if self.options.make == Make::Attributes {
-                return Ok((Moved::default(), road::SMALL));
+                return Ok((Moved::default(), route::SMALL));
             }
             let (from, to) = match fill {
                 Fill::Copy => (&source.file, Some(&**target.file())),
@@ -268,8 +268,8 @@ impl Run<'_> {
             };
             let moved = self.stream(from, to, how, contents, buffer);
             let moved = moved.map_err(|failure| self.data_error(dir, entry, failure))?;
-            let read = if contents.is_some() { Way::Direct } else { road::SMALL.read };
-            Ok((moved, Road { read, ..road::SMALL }))
+            let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
+            Ok((moved, Route { read, ..route::SMALL }))
         })
     }
 
@@ -290,18 +290,18 @@ impl Run<'_> {
         source: &Source,
         (target, fill): (&Target, Fill),
         mut parts: Option<&mut Parts<'_>>,
-    ) -> Result<(Moved, Road)> {
+    ) -> Result<(Moved, Route)> {
         let error = |failure| self.data_error(dir, entry, failure);
         let (size_bytes, sparse) = (source.size_bytes(), self.is_sparse(&source.stat));
         let read =
             if fill == Fill::Copy { &source.file } else { self.hashed_of_clone(source, target) };
-        let lanes = self.lanes(read, target.file(), size_bytes).map_err(error)?;
+        let accesses = self.accesses(read, target.file(), size_bytes).map_err(error)?;
         if let Some(parts) = &mut parts {
-            self.prove_parts(dir, entry, source, target.file(), lanes[1], parts)?;
+            self.prove_parts(dir, entry, source, target.file(), accesses[1], parts)?;
         }
         let files = [&**read, &**target.file()];
         let (moved, [from, to]) =
-            road::or_buffered(self.options.direct, files, lanes, |&[from, to]| {
+            route::or_buffered(self.options.direct, files, accesses, |&[from, to]| {
                 let moving = Moving {
                     source,
                     read,
@@ -316,21 +316,21 @@ impl Run<'_> {
                 Ok(moved)
             })
             .map_err(error)?;
-        Ok((moved, Road { read: from.way, write: to.way }))
+        Ok((moved, Route { read: from.way, write: to.way }))
     }
 
-    /// The lanes of source and destination.
-    fn lanes(
+    /// The accesses of source and destination.
+    fn accesses(
         &self,
         source: &OwnedFd,
         target: &OwnedFd,
         size_bytes: u64,
-    ) -> std::result::Result<[Lane; 2], Failure> {
+    ) -> std::result::Result<[Access; 2], Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
         Ok([
-            road::source_lane(direct, block_bytes, source, size_bytes)
+            route::source_access(direct, block_bytes, source, size_bytes)
                 .map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
-            road::target_lane(direct, block_bytes, target)
+            route::target_access(direct, block_bytes, target)
                 .map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ])
     }
@@ -412,7 +412,7 @@ impl Run<'_> {
     fn is_vast(&self, source: &Source) -> io::Result<bool> {
         let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
         Ok(!self.options.hash
-            && blocks > road::BLOCKS_MAX
+            && blocks > route::BLOCKS_MAX
             && fs::holes_are_believed(&*source.file)?)
     }
 
@@ -428,7 +428,13 @@ impl Run<'_> {
     /// Sets the size first, so that no write extends the file, and takes the space, so that a full
     /// disk is known before a byte is moved. The size is rounded up to what direct writes need; it
     /// is cut in the end.
-    fn allocate(&self, target: &Target, size_bytes: u64, to: Lane, sparse: bool) -> io::Result<()> {
+    fn allocate(
+        &self,
+        target: &Target,
+        size_bytes: u64,
+        to: Access,
+        sparse: bool,
+    ) -> io::Result<()> {
         let file = &**target.file();
         // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
         let rounded = size_bytes.next_multiple_of(to.align_bytes).min(i64::MAX as u64);
@@ -438,13 +444,13 @@ impl Run<'_> {
         fs::set_size(file, rounded)
     }
 
-    fn shape(&self, source: &Source, from: Lane, to: Lane) -> io::Result<Shape> {
+    fn shape(&self, source: &Source, from: Access, to: Access) -> io::Result<Shape> {
         let sparse = self.is_sparse(&source.stat);
         let size_bytes = source.stat.st_size as u64;
         let block_bytes = self.options.block_bytes;
         // Elsewhere everything is read, and the zeros that are found are left out all the same.
         let data_blocks = match sparse && fs::holes_are_believed(&*source.file)? {
-            true => road::data_blocks(&source.file, size_bytes, block_bytes)?,
+            true => route::data_blocks(&source.file, size_bytes, block_bytes)?,
             false => None,
         };
         Ok(Shape {

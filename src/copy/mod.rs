@@ -41,7 +41,7 @@ use crate::error::{Error, Operation, Result};
 use crate::fs;
 pub use crate::pipeline::EngineKind;
 use crate::pipeline::crew::Crew;
-pub use crate::pipeline::road::Direct;
+pub use crate::pipeline::route::DirectMode;
 use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
 use crate::report::{self, Event, Sink, Totals, What};
 use crate::tree::{self, Counterpart, Keeper, OpenDirs};
@@ -87,7 +87,7 @@ pub enum Reflink {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Direct I/O.
-    pub direct: Direct,
+    pub direct: DirectMode,
     /// Holes.
     pub sparse: Sparse,
     /// What becomes of files that stand in the destination.
@@ -143,7 +143,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            direct: Direct::Auto,
+            direct: DirectMode::Auto,
             sparse: Sparse::Auto,
             existing: Existing::default(),
             make: Make::Copy,

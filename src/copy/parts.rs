@@ -15,7 +15,7 @@ use super::worker::Run;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Tree};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Stat, Target};
-use crate::pipeline::road::Lane;
+use crate::pipeline::route::Access;
 use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Started, Transfer};
 use crate::report::Totals;
 use crate::tree::{Entry, OpenDir};
@@ -65,11 +65,17 @@ impl Parts<'_> {
     }
 
     /// How to read so many of the first blocks back, of a file that is to have `size_bytes`.
-    fn read_back(&self, file: &Arc<OwnedFd>, lane: Lane, size_bytes: u64, blocks: u64) -> Transfer {
+    fn read_back(
+        &self,
+        file: &Arc<OwnedFd>,
+        access: Access,
+        size_bytes: u64,
+        blocks: u64,
+    ) -> Transfer {
         let shape = Shape {
             size_bytes,
             block_bytes: self.begun.block_bytes,
-            read_align: lane.align_bytes,
+            read_align: access.align_bytes,
             write_align: 1,
             hash: Hashing::Tree(Mode::Hash),
             sparse: false,
@@ -77,7 +83,7 @@ impl Parts<'_> {
             known: Vec::new(),
             blocks: Some(0..blocks),
         };
-        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         Transfer { source, target: None, shape, progress: Progress::Nothing }
     }
 
@@ -163,7 +169,7 @@ impl Run<'_> {
         entry: &Entry,
         source: &Source,
         file: &Arc<OwnedFd>,
-        to: Lane,
+        to: Access,
         parts: &mut Parts<'_>,
     ) -> Result<()> {
         let mut claimed = std::mem::take(&mut parts.claimed);

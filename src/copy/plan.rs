@@ -9,7 +9,7 @@ use super::instead::Make;
 use super::worker::{Outcome, Run};
 use crate::error::{Error, Operation, Result};
 use crate::fs::{self, Stat};
-use crate::report::{Road, Totals};
+use crate::report::{Route, Totals};
 use crate::tree::{Counterpart, OpenDir};
 
 impl Run<'_> {
@@ -29,7 +29,7 @@ impl Run<'_> {
             if self.options.make == Make::Attributes { 0 } else { source.st_size as u64 };
         Totals::add(&self.totals.files, 1);
         Totals::add(&self.totals.planned_bytes, size_bytes);
-        self.tell(dir, entry, Put::of(entry), Outcome::unmoved(size_bytes, Road::PLANNED));
+        self.tell(dir, entry, Put::of(entry), Outcome::unmoved(size_bytes, Route::PLANNED));
         let (dir, name) = (dir.dir().clone(), entry.target_name().to_owned());
         self.keep_claim(claim, || Original {
             dir,

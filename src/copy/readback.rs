@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::digest::{Hashing, LeafHash, Mode};
 use crate::error::{Cause, Operation};
 use crate::fs;
-use crate::pipeline::road::{self, Lane};
-use crate::pipeline::small::{Direct, TOGETHER_ALIGN_BYTES};
+use crate::pipeline::route::{self, Access};
+use crate::pipeline::small::{DirectRead, TOGETHER_ALIGN_BYTES};
 use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Started, Transfer};
 use crate::report::{Proof, Way};
 
@@ -19,7 +19,7 @@ pub struct Reader<'a> {
     pub pipeline: &'a Pipeline<'a>,
     /// What the bytes count as.
     pub progress: Progress,
-    pub direct: road::Direct,
+    pub direct: route::DirectMode,
     pub block_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Reading<'a> {
     reader: Reader<'a>,
     file: Arc<OwnedFd>,
     extent: Extent,
-    lane: Lane,
+    access: Access,
     under_way: UnderWay,
 }
 
@@ -77,8 +77,8 @@ enum ReadBack<'a> {
 }
 
 impl Unread<'_> {
-    fn direct(&self) -> Option<Direct<'_>> {
-        let direct = Direct { file: &self.file, size_bytes: self.extent.size_bytes };
+    fn direct(&self) -> Option<DirectRead<'_>> {
+        let direct = DirectRead { file: &self.file, size_bytes: self.extent.size_bytes };
         matches!(self.way, Ok(ReadBack::Together)).then_some(direct)
     }
 
@@ -122,15 +122,15 @@ impl<'a> Readings<'a> {
 impl<'a> Reader<'a> {
     /// Whether a file is read direct with its neighbours; its descriptor has `O_DIRECT` then.
     fn goes_together(&self, file: &OwnedFd, extent: &Extent) -> Result<bool, Failure> {
-        let is_small = (1..=road::SMALL_BYTES_MAX).contains(&extent.size_bytes);
+        let is_small = (1..=route::SMALL_BYTES_MAX).contains(&extent.size_bytes);
         // What keeps to a rate is read block by block, and so is what need not be read whole.
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
             return Ok(false);
         }
         // A copy has its source's by now.
         fs::leave_access_time(file);
-        match road::target_lane(self.direct, TOGETHER_ALIGN_BYTES, file) {
-            Ok(lane) => Ok(lane.is_direct()),
+        match route::target_access(self.direct, TOGETHER_ALIGN_BYTES, file) {
+            Ok(access) => Ok(access.is_direct()),
             // Whole blocks may be aligned all the same.
             Err(Cause::NoDirect(_)) => Ok(false),
             Err(cause) => Err(Failure::source(Operation::ReadBack, 0, cause)),
@@ -141,21 +141,21 @@ impl<'a> Reader<'a> {
     pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
         // A copy has its source's by now.
         fs::leave_access_time(file);
-        let lane = road::target_lane(self.direct, self.block_bytes, file)
+        let access = route::target_access(self.direct, self.block_bytes, file)
             .map_err(|cause| Failure::source(Operation::ReadBack, 0, cause))?;
-        let under_way = self.start_in(file, &extent, lane)?;
-        Ok(Reading { reader: self, file: Arc::clone(file), extent, lane, under_way })
+        let under_way = self.start_in(file, &extent, access)?;
+        Ok(Reading { reader: self, file: Arc::clone(file), extent, access, under_way })
     }
 
     fn start_in(
         &self,
         file: &Arc<OwnedFd>,
         extent: &Extent,
-        lane: Lane,
+        access: Access,
     ) -> Result<UnderWay, Failure> {
         let seek_error = |cause: io::Error| Failure::source(Operation::Seek, 0, cause);
         let mut dropped = false;
-        if !lane.is_direct() {
+        if !access.is_direct() {
             dropped = drop_all(file, extent.size_bytes);
             if !dropped {
                 // What is not on the device yet cannot be dropped.
@@ -169,13 +169,13 @@ impl<'a> Reader<'a> {
             }
         }
         let data_blocks =
-            road::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
+            route::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
         let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
         let blank = extent.size_bytes == 0 || all_hole;
         let shape = Shape {
             size_bytes: extent.size_bytes,
             block_bytes: self.block_bytes,
-            read_align: lane.align_bytes,
+            read_align: access.align_bytes,
             write_align: 1,
             hash: Hashing::Tree(Mode::Hash),
             sparse: false,
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
             known: extent.known.clone(),
             blocks: None,
         };
-        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         let started = self.pipeline.start_transfer(Transfer {
             source,
             target: None,
@@ -197,15 +197,15 @@ impl<'a> Reader<'a> {
 impl Reading<'_> {
     /// Blocks until all is read, and says from where.
     pub fn finish(self) -> Result<(Moved, Proof), Failure> {
-        let Self { reader, file, extent, lane, under_way } = self;
+        let Self { reader, file, extent, access, under_way } = self;
         let mut started = Some(under_way);
-        let read = road::or_buffered(reader.direct, [&file], [lane], |&[lane]| {
+        let read = route::or_buffered(reader.direct, [&file], [access], |&[access]| {
             let UnderWay { dropped, blank, started } = match started.take() {
                 Some(under_way) => under_way,
-                None => reader.start_in(&file, &extent, lane)?,
+                None => reader.start_in(&file, &extent, access)?,
             };
             let moved = started.wait()?;
-            let proof = match lane.way {
+            let proof = match access.way {
                 Way::Buffered(reason) if !blank => {
                     buffered_proof(&file, extent.size_bytes, dropped, reason)
                 }

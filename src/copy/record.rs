@@ -16,7 +16,7 @@ use super::worker::{Outcome, Run, Written};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Node, Stat};
-use crate::report::{Road, Totals};
+use crate::report::{Route, Totals};
 use crate::tree::{Dir, Entry, EntryKind, Metadata, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.
@@ -385,7 +385,7 @@ impl Run<'_> {
                 dir,
                 &entry,
                 Put { replaced: true, backup: None },
-                Outcome { hash, ..Outcome::unmoved(size_bytes, Road::EARLIER) },
+                Outcome { hash, ..Outcome::unmoved(size_bytes, Route::EARLIER) },
             );
         }
         None

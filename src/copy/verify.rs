@@ -16,7 +16,7 @@ use super::worker::{Run, Written};
 use crate::digest::{Hash, Hashing, LeafHash, Mode};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
-use crate::pipeline::road::{self, Lane};
+use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
 use crate::report::{Difference, Event, Proof, Totals, What};
 use crate::tree::{Entry, Metadata, OpenDir};
@@ -177,15 +177,16 @@ impl Run<'_> {
         extent: &Extent,
     ) -> std::result::Result<Moved, Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
-        let lanes = [
-            road::target_lane(direct, block_bytes, source)
+        let accesses = [
+            route::target_access(direct, block_bytes, source)
                 .map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
-            road::target_lane(direct, block_bytes, target)
+            route::target_access(direct, block_bytes, target)
                 .map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ];
-        let side = |file, lane: Lane| Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
+        let side =
+            |file, access: Access| Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         let written = target;
-        let (moved, _) = road::or_buffered(direct, [source, target], lanes, |&[from, to]| {
+        let (moved, _) = route::or_buffered(direct, [source, target], accesses, |&[from, to]| {
             let shape = Shape {
                 size_bytes: extent.size_bytes,
                 block_bytes,

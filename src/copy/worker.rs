@@ -25,10 +25,10 @@ use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs;
 use crate::pipeline::crew::Work;
-use crate::pipeline::road::Lane;
-use crate::pipeline::small::{Direct, READ_AHEAD_BYTES};
-use crate::pipeline::{Moved, Pipeline, Traffic, road};
-use crate::report::{self, Copied, Event, Proof, Road, Sink, Totals, Way};
+use crate::pipeline::route::Access;
+use crate::pipeline::small::{DirectRead, READ_AHEAD_BYTES};
+use crate::pipeline::{Moved, Pipeline, Traffic, route};
+use crate::report::{self, Copied, Event, Proof, Route, Sink, Totals, Way};
 use crate::tree::{Batch, Dir, Entry, EntryKind, Follow, Keeper, Metadata, OpenDir, OpenDirs};
 
 /// Everything that the workers share.
@@ -75,13 +75,13 @@ struct Small {
     entry: Admitted,
     claim: Option<Claim>,
     source: Source,
-    lane: Lane,
+    access: Access,
 }
 
 impl Small {
-    fn direct(&self) -> Option<Direct<'_>> {
+    fn direct(&self) -> Option<DirectRead<'_>> {
         let Source { file, .. } = &self.source;
-        self.lane.is_direct().then(|| Direct { file, size_bytes: self.source.size_bytes() })
+        self.access.is_direct().then(|| DirectRead { file, size_bytes: self.source.size_bytes() })
     }
 }
 
@@ -96,15 +96,15 @@ pub struct Written {
 pub struct Outcome {
     pub size_bytes: u64,
     pub hash: Option<Hash>,
-    pub road: Road,
+    pub route: Route,
     pub proof: Option<Proof>,
     pub elapsed: Duration,
 }
 
 impl Outcome {
     /// Of one whose data stayed where it is.
-    pub fn unmoved(size_bytes: u64, road: Road) -> Self {
-        Self { size_bytes, hash: None, road, proof: None, elapsed: Duration::ZERO }
+    pub fn unmoved(size_bytes: u64, route: Route) -> Self {
+        Self { size_bytes, hash: None, route, proof: None, elapsed: Duration::ZERO }
     }
 }
 
@@ -258,8 +258,8 @@ impl Run<'_> {
             let size_bytes = source.size_bytes();
             Totals::add(&self.totals.found_bytes, size_bytes);
             if self.is_small(size_bytes) {
-                let lane = self.small_lane(dir, &source);
-                small.push(Small { entry, claim, source, lane });
+                let access = self.small_access(dir, &source);
+                small.push(Small { entry, claim, source, access });
             } else {
                 dir.hold();
                 let dir = Arc::clone(dir.dir());
@@ -270,8 +270,8 @@ impl Run<'_> {
         // As they were made, which is how they lie on the device more often than how a directory
         // lists them.
         small.sort_unstable_by_key(|small: &Small| small.source.stat.st_ino);
-        for Small { source, lane, .. } in &small {
-            if !lane.is_direct() {
+        for Small { source, access, .. } in &small {
+            if !access.is_direct() {
                 fs::read_ahead(&*source.file, source.size_bytes().min(READ_AHEAD_BYTES));
             }
         }
@@ -298,7 +298,7 @@ impl Run<'_> {
     }
 
     fn is_small(&self, size_bytes: u64) -> bool {
-        self.options.make == Make::Attributes || road::is_small(self.options.direct, size_bytes)
+        self.options.make == Make::Attributes || route::is_small(self.options.direct, size_bytes)
     }
 
     /// Opens a source and decides whether it is copied. Nothing if it is not, or if its attributes
@@ -453,7 +453,7 @@ impl Run<'_> {
                 dir,
                 entry,
                 put,
-                Outcome { hash, ..Outcome::unmoved(size_bytes, Road::LINKED) },
+                Outcome { hash, ..Outcome::unmoved(size_bytes, Route::LINKED) },
             );
         }
     }
@@ -520,7 +520,7 @@ impl Run<'_> {
 
     fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
         let Written { entry, claim, filled } = file;
-        let Filled { target, moved, cloned_bytes, size_bytes, road, begun, source, kept, .. } =
+        let Filled { target, moved, cloned_bytes, size_bytes, route, begun, source, kept, .. } =
             filled;
         let hash = moved.root();
         let identity = match identity(&target, claim.is_some()) {
@@ -547,7 +547,7 @@ impl Run<'_> {
                     &entry,
                     put,
                     &moved,
-                    Outcome { size_bytes, hash, road, proof, elapsed },
+                    Outcome { size_bytes, hash, route, proof, elapsed },
                 );
                 let dir = dir.dir().clone();
                 self.keep_claim(claim, || Original {
@@ -579,7 +579,7 @@ impl Run<'_> {
         if self.options.sync {
             Totals::add(&self.totals.durable_bytes, outcome.size_bytes);
         }
-        if outcome.road.write == Way::Direct {
+        if outcome.route.write == Way::Direct {
             Totals::add(&self.totals.direct_files, 1);
             Totals::add(&self.totals.direct_bytes, moved.written_bytes);
         }
@@ -592,7 +592,7 @@ impl Run<'_> {
                 (dir.target_path(entry.target_name()), self.relative(dir, entry.target_name()));
             let source = dir.source_path(&entry.name);
             let (replaced, backup) = (put.replaced, put.backup.map(|name| dir.target_path(&name)));
-            let Outcome { size_bytes, hash, road, proof, elapsed } = outcome;
+            let Outcome { size_bytes, hash, route, proof, elapsed } = outcome;
             self.sink.event(Event::Copied(Copied {
                 source,
                 target,
@@ -601,7 +601,7 @@ impl Run<'_> {
                 relative,
                 size_bytes,
                 hash,
-                road,
+                route,
                 proof,
                 elapsed,
             }));

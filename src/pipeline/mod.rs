@@ -10,7 +10,7 @@ mod engines;
 mod event_loop;
 pub mod job;
 mod outcome;
-pub mod road;
+pub mod route;
 mod slab;
 pub mod small;
 mod traffic;
@@ -243,7 +243,7 @@ impl<'a> Pipeline<'a> {
     pub fn start_transfer(&self, transfer: Transfer) -> Started {
         let (reply, answer) = bounded(1);
         let shape = &transfer.shape;
-        if matches!(shape.hash, Hashing::Tree(_)) && shape.block_count() > road::BLOCKS_MAX {
+        if matches!(shape.hash, Hashing::Tree(_)) && shape.block_count() > route::BLOCKS_MAX {
             let failure = Failure::source(Operation::Hash, 0, Cause::TooManyBlocks);
             reply.send(Err(failure)).expect("the answer is waited for below");
         } else {
@@ -613,9 +613,9 @@ mod tests {
             }
         }
 
-        fn direct(&self) -> Option<small::Direct<'_>> {
+        fn direct(&self) -> Option<small::DirectRead<'_>> {
             self.is_direct
-                .then_some(small::Direct { file: &self.file, size_bytes: self.size_bytes })
+                .then_some(small::DirectRead { file: &self.file, size_bytes: self.size_bytes })
         }
     }
 

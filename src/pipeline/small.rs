@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Failure, Pipeline, road};
+use super::{Failure, Pipeline, route};
 use crate::aio::{Buffer, Done, Op, OpKind, Pool};
 use crate::error::{Cause, Operation};
 use crate::fs;
@@ -20,7 +20,7 @@ pub const STEP_BYTES: usize = 256 << 10;
 pub const READ_AHEAD_BYTES: u64 = 64 << 10;
 
 /// What is read together at most: any small file, and some 64 of the usual ones.
-const TOGETHER_BYTES: usize = road::SMALL_BYTES_MAX as usize;
+const TOGETHER_BYTES: usize = route::SMALL_BYTES_MAX as usize;
 
 /// What the buffers of files that are read together begin at.
 pub const TOGETHER_ALIGN_BYTES: u64 = 4096;
@@ -69,10 +69,10 @@ pub fn read_whole(
 }
 
 /// A small file whose descriptor has `O_DIRECT`.
-pub struct Direct<'a> {
+pub struct DirectRead<'a> {
     /// The open file.
     pub file: &'a Arc<OwnedFd>,
-    /// At most [`road::SMALL_BYTES_MAX`], and not 0.
+    /// At most [`route::SMALL_BYTES_MAX`], and not 0.
     pub size_bytes: u64,
 }
 
@@ -135,7 +135,7 @@ impl Pipeline<'_> {
     pub fn read_together<T>(
         &self,
         files: Vec<T>,
-        direct: impl Fn(&T) -> Option<Direct<'_>>,
+        direct: impl Fn(&T) -> Option<DirectRead<'_>>,
         mut each: impl FnMut(T, Option<&[u8]>),
     ) {
         let mut files = files.into_iter().peekable();
@@ -163,7 +163,7 @@ impl Pipeline<'_> {
     fn next_round<T>(
         &self,
         files: &mut Peekable<impl Iterator<Item = T>>,
-        direct: impl Fn(&T) -> Option<Direct<'_>>,
+        direct: impl Fn(&T) -> Option<DirectRead<'_>>,
     ) -> Round<'_, T> {
         let mut round = Round { files: Vec::new(), reads: Vec::new(), turn: None };
         // Asked for once: with none to be had, nothing of the round is read direct.

@@ -35,16 +35,16 @@ pub enum Way {
     Earlier,
 }
 
-/// The road that a file's data took.
+/// The route that a file's data took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Road {
+pub struct Route {
     /// The source's side.
     pub read: Way,
     /// The destination's side.
     pub write: Way,
 }
 
-impl Road {
+impl Route {
     /// Cloned.
     pub const CLONED: Self = Self { read: Way::Cloned, write: Way::Cloned };
 
@@ -86,7 +86,7 @@ impl fmt::Display for Way {
     }
 }
 
-impl fmt::Display for Road {
+impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.read == self.write {
             write!(f, "{}", self.read)
@@ -196,7 +196,7 @@ pub struct Copied {
     /// The BLAKE3 hash, if it was asked for.
     pub hash: Option<Hash>,
     /// How the data went.
-    pub road: Road,
+    pub route: Route,
     /// Where the copy was read back from, if it was.
     pub proof: Option<Proof>,
     /// From the beginning of the copy to its name; small files of one batch wait until all are

@@ -21,7 +21,7 @@ use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
 use crate::pipeline::crew::{Crew, Work};
-use crate::pipeline::road::{self, Direct, Lane};
+use crate::pipeline::route::{self, Access, DirectMode};
 use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
 use crate::pipeline::{
     Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape, Started, Traffic, Transfer,
@@ -37,7 +37,7 @@ const BATCHES_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Direct I/O.
-    pub direct: Direct,
+    pub direct: DirectMode,
     /// Blocks in flight.
     pub queue_depth: usize,
     /// Bytes a block: a power of two, at least 4096.
@@ -48,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { direct: Direct::Auto, queue_depth: 32, block_bytes: 1 << 20, threads: 32 }
+        Self { direct: DirectMode::Auto, queue_depth: 32, block_bytes: 1 << 20, threads: 32 }
     }
 }
 
@@ -289,16 +289,16 @@ impl<T> Worker<'_, T> {
                         Opened { item, file: Arc::new(file), stat, handled_bytes: Arc::default() };
                     Totals::add(&self.totals.found_bytes, opened.size_bytes());
                     Totals::add(&self.totals.met, 1);
-                    if road::is_small(self.options.direct, opened.size_bytes()) {
+                    if route::is_small(self.options.direct, opened.size_bytes()) {
                         let Options { direct, .. } = *self.options;
                         let (file, size_bytes) = (&opened.file, opened.size_bytes());
-                        let lane = road::small_source_lane(
+                        let access = route::small_source_access(
                             direct,
                             self.pipeline.merges(),
                             file,
                             size_bytes,
                         );
-                        small.push((opened, lane));
+                        small.push((opened, access));
                     } else {
                         let started = self.start_big(&opened);
                         big.push((opened, started));
@@ -309,13 +309,13 @@ impl<T> Worker<'_, T> {
         // As they were made, which is how they lie on the device more often than how a directory
         // lists them.
         small.sort_unstable_by_key(|(opened, _)| opened.stat.st_ino);
-        for (opened, lane) in &small {
-            if !lane.is_direct() {
+        for (opened, access) in &small {
+            if !access.is_direct() {
                 fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
             }
         }
         self.pipeline.read_together(small, direct, |(opened, _), contents| {
-            let way = if contents.is_some() { Way::Direct } else { road::SMALL.read };
+            let way = if contents.is_some() { Way::Direct } else { route::SMALL.read };
             let result = hash_small(&opened, contents, buffer).map(|output| Hashed { output, way });
             self.over(opened, result);
         });
@@ -344,22 +344,26 @@ impl<T> Worker<'_, T> {
         self.done.done(opened.item.place, opened.item.ticket, result);
     }
 
-    /// Hands a file to the pipeline in the lane that suits it.
-    fn start_big(&self, opened: &Opened<T>) -> std::result::Result<(Started, Lane), Failure> {
+    /// Hands a file to the pipeline in the access that suits it.
+    fn start_big(&self, opened: &Opened<T>) -> std::result::Result<(Started, Access), Failure> {
         let Options { direct, block_bytes, .. } = *self.options;
-        let lane = road::source_lane(direct, block_bytes, &opened.file, opened.size_bytes());
-        let lane = lane.map_err(|cause| Failure::source(Operation::Read, 0, cause))?;
-        Ok((self.start_in(opened, lane)?, lane))
+        let access = route::source_access(direct, block_bytes, &opened.file, opened.size_bytes());
+        let access = access.map_err(|cause| Failure::source(Operation::Read, 0, cause))?;
+        Ok((self.start_in(opened, access)?, access))
     }
 
-    fn start_in(&self, opened: &Opened<T>, lane: Lane) -> std::result::Result<Started, Failure> {
+    fn start_in(
+        &self,
+        opened: &Opened<T>,
+        access: Access,
+    ) -> std::result::Result<Started, Failure> {
         let (file, size_bytes, block_bytes) =
             (&opened.file, opened.size_bytes(), self.options.block_bytes);
-        let data_blocks = road::data_blocks_of(file, size_bytes, block_bytes);
+        let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes);
         let shape = Shape {
             size_bytes,
             block_bytes,
-            read_align: lane.align_bytes,
+            read_align: access.align_bytes,
             write_align: 1,
             hash: opened.item.function.hashing(),
             sparse: false,
@@ -367,7 +371,7 @@ impl<T> Worker<'_, T> {
             known: Vec::new(),
             blocks: None,
         };
-        let source = Endpoint { file: Arc::clone(file), direct: lane.is_direct() };
+        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
         Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
     }
@@ -375,21 +379,21 @@ impl<T> Worker<'_, T> {
     fn finish_big(
         &self,
         opened: &Opened<T>,
-        started: std::result::Result<(Started, Lane), Failure>,
+        started: std::result::Result<(Started, Access), Failure>,
     ) -> Result<Hashed> {
-        let read = started.and_then(|(started, lane)| {
+        let read = started.and_then(|(started, access)| {
             let mut started = Some(started);
-            road::or_buffered(self.options.direct, [&opened.file], [lane], |&[lane]| match started
-                .take()
-            {
-                Some(started) => started.wait(),
-                None => self.start_in(opened, lane)?.wait(),
+            route::or_buffered(self.options.direct, [&opened.file], [access], |&[access]| {
+                match started.take() {
+                    Some(started) => started.wait(),
+                    None => self.start_in(opened, access)?.wait(),
+                }
             })
         });
-        let (moved, [lane]) = read.map_err(|failure| read_error(opened, failure))?;
+        let (moved, [access]) = read.map_err(|failure| read_error(opened, failure))?;
         check_unchanged(opened)?;
         let output = moved.hash.ok_or_else(|| opened.error(Operation::Read, Cause::ThreadGone))?;
-        Ok(Hashed { output, way: lane.way })
+        Ok(Hashed { output, way: access.way })
     }
 
     /// Reads what has no size and no offsets until it ends.
@@ -459,8 +463,10 @@ fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
 }
 
 /// How a small file is read that is direct.
-fn direct<T>((opened, lane): &(Opened<T>, Lane)) -> Option<small::Direct<'_>> {
-    lane.is_direct().then(|| small::Direct { file: &opened.file, size_bytes: opened.size_bytes() })
+fn direct<T>((opened, access): &(Opened<T>, Access)) -> Option<small::DirectRead<'_>> {
+    access
+        .is_direct()
+        .then(|| small::DirectRead { file: &opened.file, size_bytes: opened.size_bytes() })
 }
 
 /// Hashes a small file: its contents, or what is read through the page cache from its start to its

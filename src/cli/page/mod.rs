@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::shown;
-use crate::report::{Latencies, Road, Sample, Totals, Way};
+use crate::report::{Latencies, Route, Sample, Totals, Way};
 use units::{bytes, counted, duration, escaped, grouped, per_second, percent, rate, share};
 
 /// Its looks.
@@ -62,7 +62,7 @@ pub(super) struct Slow {
     pub(super) path: PathBuf,
     pub(super) size_bytes: u64,
     pub(super) elapsed: Duration,
-    pub(super) road: Road,
+    pub(super) route: Route,
 }
 
 /// The whole page.
@@ -149,8 +149,8 @@ fn shares(totals: &Totals) -> String {
 fn slowest(files: &[Slow]) -> String {
     let longest = files.iter().map(|file| file.elapsed).max().unwrap_or_default().as_secs_f64();
     let mut rows = String::new();
-    for Slow { path, size_bytes, elapsed, road } in files {
-        let moved = matches!(road.write, Way::Direct | Way::Buffered(_)) && !elapsed.is_zero();
+    for Slow { path, size_bytes, elapsed, route } in files {
+        let moved = matches!(route.write, Way::Direct | Way::Buffered(_)) && !elapsed.is_zero();
         _ = writeln!(
             rows,
             "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"time\">{}<i style=\"width:{:.1}%\"></i></td><td>{}</td><td class=\"road\">{}</td></tr>",
@@ -159,7 +159,7 @@ fn slowest(files: &[Slow]) -> String {
             duration(*elapsed),
             share(elapsed.as_secs_f64(), longest) * 100.0,
             if moved { rate(per_second(*size_bytes, *elapsed)) } else { "–".to_owned() },
-            escaped(&road.to_string()),
+            escaped(&route.to_string()),
         );
     }
     let content = if rows.is_empty() {

@@ -82,12 +82,12 @@ impl Run {
 }
 
 fn slow(path: impl AsRef<OsStr>, seconds: u64) -> Slow {
-    let road = Road { read: Way::Buffered("it is in the page cache"), write: Way::Direct };
+    let route = Route { read: Way::Buffered("it is in the page cache"), write: Way::Direct };
     Slow {
         path: path.as_ref().into(),
         size_bytes: 1 << 30,
         elapsed: Duration::from_secs(seconds),
-        road,
+        route,
     }
 }
 

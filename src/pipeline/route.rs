@@ -1,4 +1,4 @@
-//! Which road a file's data takes: the one place where that is decided.
+//! Which route a file's data takes: the one place where that is decided.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,11 +7,11 @@ use super::Failure;
 use super::small::TOGETHER_ALIGN_BYTES;
 use crate::error::Cause;
 use crate::fs::{self, DirectIo};
-use crate::report::{Road, Way};
+use crate::report::{Route, Way};
 
 /// Whether `O_DIRECT` is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direct {
+pub enum DirectMode {
     /// Where it is real and a gain.
     Auto,
     /// Or the file fails.
@@ -30,25 +30,25 @@ pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// than its own copy.
 pub const BLOCKS_MAX: u64 = 1 << 27;
 
-/// The road of small files.
-pub const SMALL: Road = Road::buffered("small file");
+/// The route of small files.
+pub const SMALL: Route = Route::buffered("small file");
 
 /// Whether a file of this size is one worker's job.
-pub fn is_small(direct: Direct, size_bytes: u64) -> bool {
+pub fn is_small(direct: DirectMode, size_bytes: u64) -> bool {
     // Files in /proc and the like say 0 and hold something: they cannot be planned in blocks.
-    size_bytes == 0 || (size_bytes <= SMALL_BYTES_MAX && direct != Direct::Always)
+    size_bytes == 0 || (size_bytes <= SMALL_BYTES_MAX && direct != DirectMode::Always)
 }
 
 /// One side's way, and the multiple that its offsets and lengths must keep to.
 #[derive(Clone, Copy, Debug)]
-pub struct Lane {
+pub struct Access {
     /// Direct or not.
     pub way: Way,
     /// 1 where the page cache serves any length.
     pub align_bytes: u64,
 }
 
-impl Lane {
+impl Access {
     const fn buffered(reason: &'static str) -> Self {
         Self { way: Way::Buffered(reason), align_bytes: 1 }
     }
@@ -59,49 +59,58 @@ impl Lane {
     }
 }
 
-/// Chooses the source's lane and turns `O_DIRECT` on if it is direct.
-pub fn source_lane(
-    direct: Direct,
+/// Chooses the source's access and turns `O_DIRECT` on if it is direct.
+pub fn source_access(
+    direct: DirectMode,
     block_bytes: u64,
     file: &OwnedFd,
     size_bytes: u64,
-) -> Result<Lane, Cause> {
+) -> Result<Access, Cause> {
     // Reading from the device what memory holds already would be slower and, where it is dirty,
     // wait for it.
     let cached =
         || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > size_bytes / 2);
-    if direct == Direct::Auto && cached() {
-        return Ok(Lane::buffered("already in the page cache"));
+    if direct == DirectMode::Auto && cached() {
+        return Ok(Access::buffered("already in the page cache"));
     }
-    lane(direct, block_bytes, file)
+    access(direct, block_bytes, file)
 }
 
-/// Chooses the lane in which a small source is read, and turns `O_DIRECT` on if it is direct: then
+/// Chooses the access in which a small source is read, and turns `O_DIRECT` on if it is direct: then
 /// it is read together with its neighbours, which is a gain where `merges` makes one request of
 /// them, and the page cache is known not to have it. What cannot be asked about is read as ever,
 /// which tells what is wrong.
-pub fn small_source_lane(direct: Direct, merges: bool, file: &OwnedFd, size_bytes: u64) -> Lane {
+pub fn small_source_access(
+    direct: DirectMode,
+    merges: bool,
+    file: &OwnedFd,
+    size_bytes: u64,
+) -> Access {
     let is_cold =
         || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes <= size_bytes / 2);
-    let buffered = Lane { way: SMALL.read, align_bytes: 1 };
-    if !merges || size_bytes == 0 || direct != Direct::Auto || !is_cold() {
+    let buffered = Access { way: SMALL.read, align_bytes: 1 };
+    if !merges || size_bytes == 0 || direct != DirectMode::Auto || !is_cold() {
         return buffered;
     }
-    lane(direct, TOGETHER_ALIGN_BYTES, file).unwrap_or(buffered)
+    access(direct, TOGETHER_ALIGN_BYTES, file).unwrap_or(buffered)
 }
 
-/// Chooses the destination's lane and turns `O_DIRECT` on if it is direct.
-pub fn target_lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause> {
-    lane(direct, block_bytes, file)
+/// Chooses the destination's access and turns `O_DIRECT` on if it is direct.
+pub fn target_access(
+    direct: DirectMode,
+    block_bytes: u64,
+    file: &OwnedFd,
+) -> Result<Access, Cause> {
+    access(direct, block_bytes, file)
 }
 
-fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause> {
+fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access, Cause> {
     let refused = |reason| match direct {
-        Direct::Always => Err(Cause::NoDirect(reason)),
-        _ => Ok(Lane::buffered(reason)),
+        DirectMode::Always => Err(Cause::NoDirect(reason)),
+        _ => Ok(Access::buffered(reason)),
     };
-    if direct == Direct::Never {
-        return Ok(Lane::buffered("--direct=never"));
+    if direct == DirectMode::Never {
+        return Ok(Access::buffered("--direct=never"));
     }
     let align_bytes = match fs::direct_io(file)? {
         DirectIo::Refused(reason) => return refused(reason),
@@ -111,7 +120,7 @@ fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause>
         DirectIo::Aligned(align_bytes) => align_bytes,
     };
     match fs::set_direct(file, true) {
-        Ok(()) => Ok(Lane { way: Way::Direct, align_bytes }),
+        Ok(()) => Ok(Access { way: Way::Direct, align_bytes }),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             refused("the filesystem refuses O_DIRECT")
         }
@@ -119,18 +128,18 @@ fn lane(direct: Direct, block_bytes: u64, file: &OwnedFd) -> Result<Lane, Cause>
     }
 }
 
-/// Has `attempt` move data of `files` in their lanes, and once more through the page cache where a
-/// filesystem accepts `O_DIRECT` and refuses the I/O. What it answers comes with the lanes that
+/// Has `attempt` move data of `files` in their accesses, and once more through the page cache where a
+/// filesystem accepts `O_DIRECT` and refuses the I/O. What it answers comes with the accesses that
 /// were right.
 pub fn or_buffered<T, const N: usize>(
-    direct: Direct,
+    direct: DirectMode,
     files: [&OwnedFd; N],
-    mut lanes: [Lane; N],
-    mut attempt: impl FnMut(&[Lane; N]) -> Result<T, Failure>,
-) -> Result<(T, [Lane; N]), Failure> {
+    mut accesses: [Access; N],
+    mut attempt: impl FnMut(&[Access; N]) -> Result<T, Failure>,
+) -> Result<(T, [Access; N]), Failure> {
     loop {
-        match attempt(&lanes) {
-            Err(failure) if is_refusal(direct, &lanes, &failure) => {
+        match attempt(&accesses) {
+            Err(failure) if is_refusal(direct, &accesses, &failure) => {
                 for file in files {
                     fs::set_direct(file, false).map_err(|cause| Failure {
                         offset_bytes: 0,
@@ -138,18 +147,18 @@ pub fn or_buffered<T, const N: usize>(
                         ..failure
                     })?;
                 }
-                lanes = [Lane::buffered("direct I/O was accepted, then answered EINVAL"); N];
+                accesses = [Access::buffered("direct I/O was accepted, then answered EINVAL"); N];
             }
-            result => return result.map(|moved| (moved, lanes)),
+            result => return result.map(|moved| (moved, accesses)),
         }
     }
 }
 
 /// Whether direct I/O is to be given up because of a failure.
-pub fn is_refusal(direct: Direct, lanes: &[Lane], failure: &Failure) -> bool {
+pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) -> bool {
     let refused =
         matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
-    refused && direct == Direct::Auto && lanes.iter().any(|lane| lane.is_direct())
+    refused && direct == DirectMode::Auto && accesses.iter().any(|access| access.is_direct())
 }
 
 /// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the

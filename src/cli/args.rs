@@ -16,7 +16,7 @@ use super::preserve::{self, Attribute};
 use super::seeing::SeeingArgs;
 use super::selection::SelectionArgs;
 use super::{help, size, usage};
-use crate::copy::{self, Destination, EngineKind, Filter, Follow, List, Make, Options};
+use crate::copy::{self, Action, Destination, EngineKind, Filter, Follow, List, Options};
 use crate::error::shown;
 
 /// Copy files and trees at the speed of the device, durable when it is done.
@@ -329,12 +329,12 @@ impl Args {
         ];
         Ok(Options {
             existing: self.existing.read(matches)?,
-            make: match () {
-                () if self.verify_only => Make::Nothing,
-                () if self.link => Make::HardLink,
-                () if self.symbolic_link => Make::SymbolicLink,
-                () if self.attributes_only => Make::Attributes,
-                () => Make::Copy,
+            action: match () {
+                () if self.verify_only => Action::Compare,
+                () if self.link => Action::HardLink,
+                () if self.symbolic_link => Action::SymbolicLink,
+                () if self.attributes_only => Action::Attributes,
+                () => Action::Copy,
             },
             follow: match last_of(matches, &links) {
                 Some("dereference") => Follow::Always,

@@ -1,15 +1,16 @@
 //! Files that are written when the copy is over, and appear whole like the files that were copied.
 
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 
-use crate::copy::Target;
 use crate::error::{Error, Operation, Result};
-use crate::fs::{self, umask};
+use crate::fs::{self, IfTaken, Target, umask};
 
 /// Where something goes when the copy is over.
 pub(super) struct Output {
@@ -132,7 +133,7 @@ fn write_file(
     sync: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = std::fs::File::open(folder_of(path))?;
+    let folder = Arc::new(OwnedFd::from(std::fs::File::open(folder_of(path))?));
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;
     let fill = || {
@@ -146,9 +147,9 @@ fn write_file(
         if sync { file.sync_all() } else { Ok(()) }
     };
     if let Err(error) = fill() {
-        target.discard(&folder)?;
+        target.discard()?;
         return Err(error);
     }
-    target.publish(&folder, name, true, None)?;
-    if sync { folder.sync_all() } else { Ok(()) }
+    target.publish(name, IfTaken::Replace, None)?;
+    if sync { fs::sync_folder(&folder) } else { Ok(()) }
 }

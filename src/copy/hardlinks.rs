@@ -10,13 +10,10 @@ use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::existing::Admitted;
+use super::names::Admitted;
 use crate::digest::Hash;
-use crate::fs::Stat;
+use crate::fs::{FileId, Stat};
 use crate::tree::Dir;
-
-/// Device and inode of a source.
-type Key = (u64, u64);
 
 /// The first name of a copy, which stands.
 pub struct Original {
@@ -24,8 +21,8 @@ pub struct Original {
     pub dir: Arc<Dir>,
     /// Its name there.
     pub name: OsString,
-    /// The copy's device and inode.
-    pub identity: (u64, u64),
+    /// The copy; nothing in a dry run.
+    pub id: Option<FileId>,
     /// The copy's size.
     pub size_bytes: u64,
     /// The hash of its contents, if there is one.
@@ -46,22 +43,39 @@ pub struct Waiting {
 /// [`HardLinks::failed`].
 #[must_use]
 pub struct Claim {
-    key: Key,
+    key: FileId,
     /// How many other names the source has.
     others: u64,
 }
 
+/// How the files of a directory can be met once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Under their names, which can be counted.
+    ByNames,
+    /// Also through symbolic links, of which there may be any number.
+    ByLinks,
+}
+
+/// Whether the copy may be made under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRole {
+    MayBeFirst,
+    /// An earlier run began or finished the copy under another name.
+    Further,
+}
+
 /// What to do with a name.
-pub enum Met {
+pub enum Turn {
     /// Copy the file, and tell what became of it if there is a claim.
     Copy(Admitted, Option<Claim>),
     /// Link it to this one.
     Link(Admitted, Arc<Original>),
     /// Nothing: it waits for the first name.
-    Waits,
+    Wait,
 }
 
-enum State {
+enum LinkState {
     /// The first name is yet to be met; how many others there are.
     Awaited(Vec<Waiting>, u64),
     Making(Vec<Waiting>),
@@ -73,60 +87,64 @@ enum State {
 
 /// The table of files with several names.
 #[derive(Default)]
-pub struct HardLinks(Mutex<HashMap<Key, State>>);
+pub struct HardLinks(Mutex<HashMap<FileId, LinkState>>);
 
 impl HardLinks {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, LinkState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name was met whose file answered `stat`. With `by_links`, symbolic links may lead to the
-    /// file as well, so that its names cannot be counted. Unless it `is_first`, another one has to
-    /// be the first name, and this one waits for it, or until [`unclaimed`](Self::unclaimed) gives
-    /// it up.
-    pub fn meet(
+    /// Takes the next step for a name whose file answered `stat`. A further name waits for the first
+    /// one, or until [`unclaimed`](Self::unclaimed) gives that up.
+    pub fn claim(
         &self,
         stat: &Stat,
-        by_links: bool,
-        is_first: bool,
+        reach: Reach,
+        role: NameRole,
         dir: &Arc<Dir>,
         entry: Admitted,
-    ) -> Met {
-        let others =
-            if by_links { u64::MAX } else { u64::from(stat.st_nlink as u32).saturating_sub(1) };
+    ) -> Turn {
+        let is_first = role == NameRole::MayBeFirst;
+        let others = match reach {
+            Reach::ByLinks => u64::MAX,
+            Reach::ByNames => u64::from(stat.st_nlink as u32).saturating_sub(1),
+        };
         if others == 0 {
-            return Met::Copy(entry, None);
+            return Turn::Copy(entry, None);
         }
-        let key = (stat.st_dev, stat.st_ino);
+        let key = FileId::of(stat);
         match self.lock().entry(key) {
             Slot::Vacant(slot) if is_first => {
-                slot.insert(State::Making(Vec::new()));
-                Met::Copy(entry, Some(Claim { key, others }))
+                slot.insert(LinkState::Making(Vec::new()));
+                Turn::Copy(entry, Some(Claim { key, others }))
             }
             Slot::Vacant(slot) => {
                 dir.hold();
-                slot.insert(State::Awaited(vec![Waiting { dir: Arc::clone(dir), entry }], others));
-                Met::Waits
+                slot.insert(LinkState::Awaited(
+                    vec![Waiting { dir: Arc::clone(dir), entry }],
+                    others,
+                ));
+                Turn::Wait
             }
             Slot::Occupied(mut slot) => match slot.get_mut() {
-                State::Awaited(waiting, _) if is_first => {
+                LinkState::Awaited(waiting, _) if is_first => {
                     let waiting = std::mem::take(waiting);
-                    slot.insert(State::Making(waiting));
-                    Met::Copy(entry, Some(Claim { key, others }))
+                    slot.insert(LinkState::Making(waiting));
+                    Turn::Copy(entry, Some(Claim { key, others }))
                 }
-                State::Making(waiting) | State::Awaited(waiting, _) => {
+                LinkState::Making(waiting) | LinkState::Awaited(waiting, _) => {
                     dir.hold();
                     waiting.push(Waiting { dir: Arc::clone(dir), entry });
-                    Met::Waits
+                    Turn::Wait
                 }
-                State::Made { original, others_left } => {
+                LinkState::Made { original, others_left } => {
                     let original = Arc::clone(original);
                     *others_left = others_left.saturating_sub(1);
                     // All names were seen, so that nobody will ask again.
                     if *others_left == 0 {
                         slot.remove();
                     }
-                    Met::Link(entry, original)
+                    Turn::Link(entry, original)
                 }
             },
         }
@@ -135,10 +153,10 @@ impl HardLinks {
     /// The first name stands. The caller links those that waited for it.
     pub fn made(&self, Claim { key, others }: Claim, original: &Arc<Original>) -> Vec<Waiting> {
         let mut table = self.lock();
-        let Some(State::Making(waiting)) = table.remove(&key) else { return Vec::new() };
+        let Some(LinkState::Making(waiting)) = table.remove(&key) else { return Vec::new() };
         let others_left = others.saturating_sub(waiting.len() as u64);
         if others_left > 0 {
-            table.insert(key, State::Made { original: Arc::clone(original), others_left });
+            table.insert(key, LinkState::Made { original: Arc::clone(original), others_left });
         }
         waiting
     }
@@ -147,7 +165,7 @@ impl HardLinks {
     /// to it.
     pub fn failed(&self, claim: Claim) -> Option<(Waiting, Claim)> {
         let mut table = self.lock();
-        if let Some(State::Making(waiting)) = table.get_mut(&claim.key)
+        if let Some(LinkState::Making(waiting)) = table.get_mut(&claim.key)
             && let Some(next) = waiting.pop()
         {
             let others = claim.others.saturating_sub(1);
@@ -156,19 +174,17 @@ impl HardLinks {
         table.remove(&claim.key);
         None
     }
-}
 
-impl HardLinks {
     /// Of each source whose first name was never met, the name that is to be the first instead. The
     /// caller sees to it.
     pub fn unclaimed(&self) -> Vec<(Waiting, Claim)> {
         let mut found = Vec::new();
         for (&key, state) in self.lock().iter_mut() {
-            if let State::Awaited(waiting, others) = state
+            if let LinkState::Awaited(waiting, others) = state
                 && let Some(next) = waiting.pop()
             {
                 found.push((next, Claim { key, others: *others }));
-                *state = State::Making(std::mem::take(waiting));
+                *state = LinkState::Making(std::mem::take(waiting));
             }
         }
         found
@@ -202,7 +218,7 @@ mod tests {
         Arc::new(Original {
             dir: Arc::clone(dir),
             name: "1".into(),
-            identity: (0, 0),
+            id: None,
             size_bytes: 0,
             hash: None,
             kept: true,
@@ -222,10 +238,15 @@ mod tests {
     fn names_wait_for_the_first_and_the_last_one_empties_the_table() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 4), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
+        let Turn::Copy(_, Some(claim)) =
+            table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry("1"))
+        else {
             panic!("the first is copied")
         };
-        assert!(matches!(table.meet(&stat, false, true, &dir, entry("2")), Met::Waits));
+        assert!(matches!(
+            table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry("2")),
+            Turn::Wait
+        ));
         let waiting = table.made(claim, &original(&dir));
         assert_eq!(
             waiting.iter().map(|waiting| waiting.entry.name.to_str().unwrap()).collect::<Vec<_>>(),
@@ -233,7 +254,10 @@ mod tests {
         );
         assert!(!dir.release(), "a name that waits holds its directory");
         for name in ["3", "4"] {
-            assert!(matches!(table.meet(&stat, false, true, &dir, entry(name)), Met::Link(..)));
+            assert!(matches!(
+                table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry(name)),
+                Turn::Link(..)
+            ));
         }
         assert!(table.lock().is_empty());
         assert!(dir.release(), "and a name that is linked at once does not");
@@ -243,11 +267,16 @@ mod tests {
     fn the_next_name_takes_over_from_one_that_failed() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 3), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
+        let Turn::Copy(_, Some(claim)) =
+            table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry("1"))
+        else {
             panic!("the first is copied")
         };
         for name in ["2", "3"] {
-            assert!(matches!(table.meet(&stat, false, true, &dir, entry(name)), Met::Waits));
+            assert!(matches!(
+                table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry(name)),
+                Turn::Wait
+            ));
         }
         let (_, claim) = table.failed(claim).unwrap();
         let (_, claim) = table.failed(claim).unwrap();
@@ -260,13 +289,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 4), HardLinks::default());
         for name in ["2", "3"] {
-            assert!(matches!(table.meet(&stat, false, false, &dir, entry(name)), Met::Waits));
+            assert!(matches!(
+                table.claim(&stat, Reach::ByNames, NameRole::Further, &dir, entry(name)),
+                Turn::Wait
+            ));
         }
-        let Met::Copy(first, Some(claim)) = table.meet(&stat, false, true, &dir, entry("1")) else {
+        let Turn::Copy(first, Some(claim)) =
+            table.claim(&stat, Reach::ByNames, NameRole::MayBeFirst, &dir, entry("1"))
+        else {
             panic!("the first is copied")
         };
         assert_eq!(first.name, "1");
-        assert!(matches!(table.meet(&stat, false, false, &dir, entry("4")), Met::Waits));
+        assert!(matches!(
+            table.claim(&stat, Reach::ByNames, NameRole::Further, &dir, entry("4")),
+            Turn::Wait
+        ));
         assert!(table.unclaimed().is_empty());
         assert_eq!(table.made(claim, &original(&dir)).len(), 3);
         assert!(table.lock().is_empty());
@@ -277,7 +314,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 3), HardLinks::default());
         for name in ["2", "3"] {
-            assert!(matches!(table.meet(&stat, false, false, &dir, entry(name)), Met::Waits));
+            assert!(matches!(
+                table.claim(&stat, Reach::ByNames, NameRole::Further, &dir, entry(name)),
+                Turn::Wait
+            ));
         }
         let (next, claim) = table.unclaimed().pop().unwrap();
         assert_eq!(next.entry.name, "3");
@@ -294,8 +334,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let table = HardLinks::default();
         assert!(matches!(
-            table.meet(&stat(folder.path(), 1), false, true, &dir(folder.path()), entry("1")),
-            Met::Copy(_, None)
+            table.claim(
+                &stat(folder.path(), 1),
+                Reach::ByNames,
+                NameRole::MayBeFirst,
+                &dir(folder.path()),
+                entry("1")
+            ),
+            Turn::Copy(_, None)
         ));
         assert!(table.lock().is_empty());
     }
@@ -304,12 +350,17 @@ mod tests {
     fn names_that_links_lead_to_are_never_all_seen() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, stat, table) = (dir(folder.path()), stat(folder.path(), 1), HardLinks::default());
-        let Met::Copy(_, Some(claim)) = table.meet(&stat, true, true, &dir, entry("1")) else {
+        let Turn::Copy(_, Some(claim)) =
+            table.claim(&stat, Reach::ByLinks, NameRole::MayBeFirst, &dir, entry("1"))
+        else {
             panic!("the first is copied")
         };
         assert!(table.made(claim, &original(&dir)).is_empty());
         for name in ["2", "3", "4"] {
-            assert!(matches!(table.meet(&stat, true, true, &dir, entry(name)), Met::Link(..)));
+            assert!(matches!(
+                table.claim(&stat, Reach::ByLinks, NameRole::MayBeFirst, &dir, entry(name)),
+                Turn::Link(..)
+            ));
         }
     }
 }

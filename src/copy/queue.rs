@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::existing::Admitted;
+use super::events::Counted;
 use super::hardlinks::Claim;
+use super::names::Admitted;
 use crate::tree::{Batch, Dir};
 
 /// Work for one worker.
@@ -25,15 +26,15 @@ pub struct Single {
     pub entry: Admitted,
     /// What others may wait for.
     pub claim: Option<Claim>,
-    /// What was counted as found.
-    pub found_bytes: u64,
+    /// What was found of it, if it was met as a file before.
+    pub counted: Option<Counted>,
 }
 
 /// So many batches wait before one more worker is woken for them.
 const BATCHES_MIN: usize = 4;
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     batches: VecDeque<Batch>,
     /// Big files: at most one batch a worker, since a worker takes these before the next batch.
     singles: VecDeque<Single>,
@@ -52,7 +53,7 @@ pub struct Queue {
     /// Batches that wait at most; then the walker does. It bounds names and open directories,
     /// whatever the tree's size.
     batches_max: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     work: Condvar,
     room: Condvar,
 }
@@ -85,7 +86,7 @@ impl Queue {
         Self { batches_max, state: Mutex::default(), work: Condvar::new(), room: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +105,7 @@ impl Queue {
     }
 
     /// Wakes one, if one sleeps, when it can have the lock.
-    fn wake_worker(&self, state: MutexGuard<'_, State>) {
+    fn wake_worker(&self, state: MutexGuard<'_, QueueState>) {
         let sleeps = state.idle > 0;
         drop(state);
         if sleeps {
@@ -112,7 +113,10 @@ impl Queue {
         }
     }
 
-    fn wait_for_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, QueueState>,
+    ) -> MutexGuard<'a, QueueState> {
         state.is_full = true;
         let mut state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.is_full = false;

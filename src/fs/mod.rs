@@ -10,6 +10,8 @@ mod process;
 mod publish;
 mod space;
 mod stat;
+mod target;
+mod temporary;
 
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
 pub use facts::{
@@ -23,9 +25,11 @@ pub use open::{
     open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
 };
 pub use process::{open_files_limit, raise_open_files_limit, umask};
-pub use publish::{Target, publish_hard_link, publish_made, with_temporary_name};
+pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
 pub use stat::{
     FileId, FileType, Stat, Timespec, ino_and_birth, is_as_listed, same_file, stat, stat_at,
     stat_behind, stat_following,
 };
+pub use target::{Leftover, Target};
+pub use temporary::{IfTaken, Temporary, Unpublished};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::outcome::{Failure, Moved};
+use super::route::Access;
 use crate::aio::SharedBuffer;
 use crate::digest::{Hashing, Leaf, LeafHash, Mode, Output, Serial, Tree};
 
@@ -40,6 +41,26 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// A file of so many bytes that is read whole and hashed with BLAKE3.
+    pub fn read(size_bytes: u64, block_bytes: u64, from: Access) -> Self {
+        Self {
+            size_bytes,
+            block_bytes,
+            read_align: from.align_bytes,
+            write_align: 1,
+            hash: Hashing::Tree(Mode::Hash),
+            sparse: false,
+            data_blocks: None,
+            known: Vec::new(),
+            blocks: None,
+        }
+    }
+
+    /// A file that is also written, zeros too.
+    pub fn write(size_bytes: u64, block_bytes: u64, from: Access, to: Access) -> Self {
+        Self { write_align: to.align_bytes, ..Self::read(size_bytes, block_bytes, from) }
+    }
+
     /// How many blocks there are; an empty file has one, which is empty.
     pub fn block_count(&self) -> u64 {
         self.size_bytes.div_ceil(self.block_bytes).max(1)

@@ -1,0 +1,194 @@
+//! A big file through the pipeline, whole or part by part.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::copy::entry::Source;
+use crate::copy::events::Copying;
+use crate::copy::options::Options;
+use crate::copy::resume::{Partial, Resume};
+use crate::digest::Hashing;
+use crate::error::{Operation, Result};
+use crate::fs::{self, Target};
+use crate::pipeline::route::{self, Access};
+use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
+use crate::report::Route;
+
+/// What moves big files.
+pub struct BigFiles<'a> {
+    pub options: &'a Options,
+    pub resume: &'a Resume<'a>,
+    pub pipeline: &'a Pipeline<'a>,
+}
+
+/// A big file that is to be moved.
+pub struct BigFile<'a> {
+    pub copying: Copying<'a>,
+    /// What is read: the source, or its clone.
+    pub read: &'a Arc<OwnedFd>,
+    pub target: &'a Target,
+    /// Whether the target is a clone, and has its data: it is only hashed then.
+    pub is_cloned: bool,
+}
+
+/// A big file with the accesses that were chosen for it.
+struct Moving<'a> {
+    file: &'a BigFile<'a>,
+    from: Access,
+    to: Access,
+    sparse: bool,
+}
+
+impl Moving<'_> {
+    fn source(&self) -> &Source {
+        self.file.copying.source
+    }
+
+    fn transfer(&self, shape: Shape) -> Transfer {
+        let BigFile { copying, read, target, is_cloned } = self.file;
+        let target = Endpoint { file: Arc::clone(target.file()), direct: self.to.is_direct() };
+        Transfer {
+            source: Endpoint { file: Arc::clone(read), direct: self.from.is_direct() },
+            target: (!is_cloned).then_some(target),
+            shape,
+            progress: Progress::Handled(Arc::clone(copying.counted.handled_bytes())),
+        }
+    }
+}
+
+impl BigFiles<'_> {
+    /// Moves a file's data, and says how it went. The target has its size then, and is not durable.
+    pub fn transfer(
+        &self,
+        file: &BigFile<'_>,
+        mut partial: Option<&mut Partial<'_>>,
+    ) -> Result<(Moved, Route)> {
+        let Copying { at, source, .. } = file.copying;
+        let error = |failure| at.data_error(failure);
+        let (size_bytes, target) = (source.size_bytes(), file.target.file());
+        let accesses = self.accesses(file.read, target, size_bytes).map_err(error)?;
+        if let Some(partial) = &mut partial {
+            self.resume.prove_partial(file.copying, target, accesses[1], partial)?;
+        }
+        let (direct, files) = (self.options.direct, [&**file.read, &**target]);
+        let sparse = self.options.is_sparse(&source.stat);
+        let moved = route::or_buffered(direct, files, accesses, |&[from, to]| {
+            let moving = Moving { file, from, to, sparse };
+            let moved = self.move_blocks(&moving, partial.as_deref_mut())?;
+            cut(target, size_bytes)
+                .map_err(|cause| Failure::target(Operation::SetSize, 0, cause))?;
+            Ok(moved)
+        });
+        let (moved, [from, to]) = moved.map_err(error)?;
+        Ok((moved, Route { read: from.way, write: to.way }))
+    }
+
+    /// The accesses of source and destination.
+    fn accesses(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        size_bytes: u64,
+    ) -> std::result::Result<[Access; 2], Failure> {
+        let Options { direct, block_bytes, .. } = *self.options;
+        let from = route::source_access(direct, block_bytes, source, size_bytes);
+        let to = route::target_access(direct, block_bytes, target);
+        Ok([
+            from.map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
+            to.map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
+        ])
+    }
+
+    fn move_blocks(
+        &self,
+        moving: &Moving<'_>,
+        partial: Option<&mut Partial<'_>>,
+    ) -> std::result::Result<Moved, Failure> {
+        let BigFile { target, is_cloned, .. } = moving.file;
+        let seek_error = |cause| Failure::source(Operation::Seek, 0, cause);
+        if !is_cloned {
+            allocate(moving)
+                .map_err(|cause| Failure::target(Operation::AllocateSpace, 0, cause))?;
+        }
+        let shape = self.shape(moving).map_err(seek_error)?;
+        match partial {
+            Some(partial) if !is_cloned => {
+                let part = |blocks| moving.transfer(shape.part(blocks));
+                self.resume.move_partial(target.file(), partial, shape.block_count(), part)
+            }
+            _ if moving.sparse && self.is_vast(moving.source()).map_err(seek_error)? => {
+                self.move_stretches(moving, &shape)
+            }
+            _ => self.pipeline.transfer(moving.transfer(shape)),
+        }
+    }
+
+    /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes
+    /// over none of the blocks in between.
+    fn move_stretches(
+        &self,
+        moving: &Moving<'_>,
+        shape: &Shape,
+    ) -> std::result::Result<Moved, Failure> {
+        let &Shape { size_bytes, block_bytes, .. } = shape;
+        let (mut from, mut written_bytes) = (0, 0);
+        while from < size_bytes {
+            let data = fs::next_data(moving.file.read, from)
+                .map_err(|cause| Failure::source(Operation::Seek, from, cause))?;
+            let Some((start, end)) = data.filter(|&(start, _)| start < size_bytes) else { break };
+            let blocks = start / block_bytes..end.min(size_bytes).div_ceil(block_bytes);
+            from = blocks.end * block_bytes;
+            let stretch = Shape { hash: Hashing::No, ..shape.part(blocks) };
+            let transfer = Transfer { progress: Progress::Nothing, ..moving.transfer(stretch) };
+            written_bytes += self.pipeline.transfer(transfer)?.written_bytes;
+        }
+        let hole_bytes = size_bytes - written_bytes;
+        Ok(Moved { whole: true, written_bytes, hole_bytes, ..Moved::default() })
+    }
+
+    /// Whether a file has more blocks than can be gone over one by one, and says truly where its
+    /// data is.
+    fn is_vast(&self, source: &Source) -> io::Result<bool> {
+        let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
+        Ok(!self.options.hash
+            && blocks > route::BLOCKS_MAX
+            && fs::holes_are_believed(&*source.file)?)
+    }
+
+    fn shape(&self, moving: &Moving<'_>) -> io::Result<Shape> {
+        let &Moving { from, to, sparse, .. } = moving;
+        let (source, block_bytes) = (moving.source(), self.options.block_bytes);
+        let size_bytes = source.size_bytes();
+        // Elsewhere everything is read, and the zeros that are found are left out all the same.
+        let data_blocks = match sparse && fs::holes_are_believed(&*source.file)? {
+            true => route::data_blocks(&source.file, size_bytes, block_bytes)?,
+            false => None,
+        };
+        let whole = Shape::write(size_bytes, block_bytes, from, to);
+        let shape = Shape { sparse, data_blocks, ..whole };
+        Ok(if self.options.hash { shape } else { Shape { hash: Hashing::No, ..shape } })
+    }
+}
+
+/// Sets the size first, so that no write extends the file, and takes the space, so that a full disk
+/// is known before a byte is moved. The size is rounded up to what direct writes need; it is cut in
+/// the end.
+fn allocate(moving: &Moving<'_>) -> io::Result<()> {
+    let file = &**moving.file.target.file();
+    // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
+    let size_bytes = moving.source().size_bytes();
+    let rounded = size_bytes.next_multiple_of(moving.to.align_bytes).min(i64::MAX as u64);
+    if !moving.sparse && fs::preallocation_helps(file)? {
+        return fs::preallocate(file, rounded);
+    }
+    fs::set_size(file, rounded)
+}
+
+/// Gives a file its exact size, after it was allocated in whole blocks.
+pub fn cut(file: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    match fs::stat(file)?.st_size as u64 {
+        now_bytes if now_bytes == size_bytes => Ok(()),
+        _ => fs::set_size(file, size_bytes),
+    }
+}

@@ -1,0 +1,89 @@
+//! Clones: a destination that shares its source's blocks.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::copy::entry::{At, Source};
+use crate::copy::options::{Action, Options, Reflink, Sparse};
+use crate::error::{Cause, Operation, Result};
+use crate::fs;
+use crate::tree::OpenDir;
+
+/// What makes clones, and remembers where none can be made.
+pub struct Clones<'a> {
+    options: &'a Options,
+    /// Devices of sources and destinations between which nothing is cloned.
+    unclonable: Mutex<HashSet<[u64; 2]>>,
+}
+
+impl<'a> Clones<'a> {
+    pub fn new(options: &'a Options) -> Self {
+        Self { options, unclonable: Mutex::default() }
+    }
+
+    /// Tries to clone a source into its empty destination; false if the data has to be moved.
+    pub fn try_clone(&self, at: At<'_>, source: &Source, target: &OwnedFd) -> Result<bool> {
+        let error = |cause: Cause| at.source_error(Operation::Clone, cause);
+        if !self.may_clone(at.dir, source) {
+            return Ok(false);
+        }
+        let cloned = fs::clone(&source.file, target);
+        match cloned.and_then(|()| Ok(fs::stat(target)?.st_size as u64)) {
+            Ok(cloned_bytes) if cloned_bytes == source.size_bytes() => Ok(true),
+            Ok(_) => Err(error(Cause::SourceChanged)),
+            Err(cause) if self.options.reflink == Reflink::Always => {
+                Err(error(Cause::NoClone(cause)))
+            }
+            Err(cause) => self
+                .start_afresh(at.dir, &cause, target)
+                .map(|()| false)
+                .map_err(|cause| at.target_error(Operation::SetSize, cause)),
+        }
+    }
+
+    /// Whether a clone is tried.
+    pub fn may_clone(&self, dir: &OpenDir, source: &Source) -> bool {
+        // What says that it is empty either is, or has contents that only reading shows, as in
+        // /proc.
+        let wanted = match self.options.reflink {
+            _ if self.options.action == Action::Attributes => false,
+            Reflink::Never => false,
+            Reflink::Auto => self.options.sparse == Sparse::Auto && source.size_bytes() > 0,
+            Reflink::Always => source.size_bytes() > 0,
+        };
+        wanted && !self.is_unclonable(dir)
+    }
+
+    /// A clone that failed on its way has left something behind, which a hole of the copy must not
+    /// show.
+    fn start_afresh(&self, dir: &OpenDir, cause: &io::Error, target: &OwnedFd) -> io::Result<()> {
+        match cause.raw_os_error() {
+            // Answered before anything is done: no such call here, or not between these two, nor
+            // between others like them.
+            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY) => {
+                self.unclonable().insert(dir.devices());
+                Ok(())
+            }
+            // Answered before anything is done, but only of these two files.
+            Some(libc::EINVAL) => Ok(()),
+            _ => fs::set_size(target, 0),
+        }
+    }
+
+    /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an
+    /// earlier file has shown, so that none need be tried.
+    fn is_unclonable(&self, dir: &OpenDir) -> bool {
+        if self.options.reflink != Reflink::Auto {
+            return false;
+        }
+        let mut unclonable = self.unclonable();
+        unclonable.contains(&dir.devices())
+            || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
+    }
+
+    fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {
+        self.unclonable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,279 @@
+//! One file from its opened source to the moment before its fsync.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::big::{BigFile, BigFiles};
+use super::clone::Clones;
+use super::small::{SmallFile, SmallFiles};
+use crate::copy::entry::{At, Source};
+use crate::copy::events::{Copying, Events};
+use crate::copy::metadata::MetadataCopier;
+use crate::copy::options::{Action, Options};
+use crate::copy::resume::{Partial, Resume};
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, Node, Stat, Target};
+use crate::pipeline::route::{self, Access};
+use crate::pipeline::{Moved, Pipeline, Traffic};
+use crate::report::{Route, Totals, Way};
+use crate::tree::{Metadata, OpenDir};
+
+/// A destination whose data and metadata are written, but not durable and without its name.
+pub struct Filled {
+    pub target: Target,
+    pub moved: Moved,
+    pub cloned_bytes: u64,
+    pub size_bytes: u64,
+    pub route: Route,
+    pub begun: Instant,
+    /// What the source answered when it was opened.
+    pub source: Stat,
+    /// Whether all of its metadata was kept.
+    pub kept: bool,
+    /// Whether it was copied part by part, into a temporary that the next run could find.
+    pub is_partial: bool,
+}
+
+/// What becomes of a file that does not get its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is thrown away.
+    Discard,
+    /// It stays for the next run.
+    Leave,
+}
+
+/// What a new file has got.
+struct Contents {
+    moved: Moved,
+    cloned_bytes: u64,
+    route: Route,
+}
+
+impl Contents {
+    /// Shared with the source, whose hash was read if that was wanted.
+    fn cloned(size_bytes: u64, hashed: Option<Moved>) -> Self {
+        let hash = hashed.and_then(|moved| moved.hash);
+        let moved = Moved { hash, ..Moved::default() };
+        Self { moved, cloned_bytes: size_bytes, route: Route::CLONED }
+    }
+}
+
+/// What fills new files.
+pub struct Data<'a> {
+    options: &'a Options,
+    events: &'a Events<'a>,
+    metadata: &'a MetadataCopier<'a>,
+    resume: &'a Resume<'a>,
+    pipeline: &'a Pipeline<'a>,
+    clones: Clones<'a>,
+    small: SmallFiles<'a>,
+    big: BigFiles<'a>,
+}
+
+impl<'a> Data<'a> {
+    pub fn new(
+        options: &'a Options,
+        events: &'a Events<'a>,
+        metadata: &'a MetadataCopier<'a>,
+        resume: &'a Resume<'a>,
+        pipeline: &'a Pipeline<'a>,
+        traffic: Traffic,
+    ) -> Self {
+        let clones = Clones::new(options);
+        let small = SmallFiles { traffic, stop: &options.stop };
+        let big = BigFiles { options, resume, pipeline };
+        Self { options, events, metadata, resume, pipeline, clones, small, big }
+    }
+
+    /// How a small source is read. What may be cloned need not be read at all.
+    pub fn small_access(&self, dir: &OpenDir, source: &Source) -> Access {
+        let Options { direct, action, .. } = *self.options;
+        let merges = self.pipeline.merges()
+            && action != Action::Attributes
+            && !self.clones.may_clone(dir, source);
+        route::small_source_access(direct, merges, &source.file, source.size_bytes())
+    }
+
+    /// Copies a small file, whose `contents` may have been read already.
+    pub fn copy_small(
+        &self,
+        copying: Copying<'_>,
+        contents: Option<&[u8]>,
+        buffer: &mut [u8],
+    ) -> Result<Filled> {
+        let begun = Instant::now();
+        let target = self.create_target(copying.at)?;
+        let filled = self.fill_small(copying, &target, contents, buffer);
+        self.complete(copying, target, None, begun, filled)
+    }
+
+    fn fill_small(
+        &self,
+        Copying { at, source, .. }: Copying<'_>,
+        target: &Target,
+        contents: Option<&[u8]>,
+        buffer: &mut [u8],
+    ) -> Result<Contents> {
+        if self.options.action == Action::Attributes {
+            let (moved, route) = (Moved::default(), route::SMALL);
+            return Ok(Contents { moved, cloned_bytes: 0, route });
+        }
+        let size_bytes = source.size_bytes();
+        let is_cloned = self.clones.try_clone(at, source, target.file())?;
+        if is_cloned && !self.options.hash {
+            return Ok(Contents::cloned(size_bytes, None));
+        }
+        let file = SmallFile {
+            source: self.to_read(source, target, is_cloned),
+            target: (!is_cloned).then_some(target.file()),
+            size_bytes,
+            contents,
+            hash: self.options.hash,
+            sparse: self.options.is_sparse(&source.stat),
+        };
+        let moved = self.small.transfer(&file, buffer).map_err(|failure| at.data_error(failure))?;
+        if is_cloned {
+            return Ok(Contents::cloned(size_bytes, Some(moved)));
+        }
+        let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
+        Ok(Contents { moved, cloned_bytes: 0, route: Route { read, ..route::SMALL } })
+    }
+
+    /// Copies a big file.
+    pub fn copy_big(&self, copying: Copying<'_>) -> Result<Filled> {
+        let begun = Instant::now();
+        let (target, mut partial) = match self.resume.begin_partial(copying.at, copying.source)? {
+            Some((target, partial)) => (target, Some(partial)),
+            None => (self.create_target(copying.at)?, None),
+        };
+        let filled = self.fill_big(copying, &target, partial.as_mut());
+        self.complete(copying, target, partial, begun, filled)
+    }
+
+    fn fill_big(
+        &self,
+        copying: Copying<'_>,
+        target: &Target,
+        partial: Option<&mut Partial<'_>>,
+    ) -> Result<Contents> {
+        let Copying { at, source, .. } = copying;
+        let is_cloned = self.clones.try_clone(at, source, target.file())?;
+        if is_cloned && !self.options.hash {
+            return Ok(Contents::cloned(source.size_bytes(), None));
+        }
+        let read = self.to_read(source, target, is_cloned);
+        let file = BigFile { copying, read, target, is_cloned };
+        let partial = partial.filter(|_| !is_cloned);
+        let (moved, route) = self.big.transfer(&file, partial)?;
+        Ok(match is_cloned {
+            true => Contents::cloned(source.size_bytes(), Some(moved)),
+            false => Contents { moved, cloned_bytes: 0, route },
+        })
+    }
+
+    /// What is read: of a clone itself, unless it is to be proved, since nothing is its own proof.
+    fn to_read<'f>(
+        &self,
+        source: &'f Source,
+        target: &'f Target,
+        is_cloned: bool,
+    ) -> &'f Arc<OwnedFd> {
+        if is_cloned && !self.options.verify { target.file() } else { &source.file }
+    }
+
+    /// Gives a file that has its data its source's metadata, or deals with one that has not.
+    fn complete(
+        &self,
+        copying: Copying<'_>,
+        target: Target,
+        partial: Option<Partial<'_>>,
+        begun: Instant,
+        filled: Result<Contents>,
+    ) -> Result<Filled> {
+        let Copying { at, source, .. } = copying;
+        let filled = filled.and_then(|contents| check_unchanged(at, source).map(|()| contents));
+        let Contents { moved, cloned_bytes, route } = match filled {
+            Ok(contents) => contents,
+            Err(error) => return Err(self.give_up(copying, target, partial, error)),
+        };
+        let (from, to) = (Node::open(&source.file), Node::open(target.file()));
+        let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: false };
+        let kept = self.metadata.copy(at, &metadata);
+        // What says 0 and holds something, as in /proc, is as large as what was read of it.
+        let size_bytes = if source.size_bytes() == 0 { moved.bytes() } else { source.size_bytes() };
+        let (is_partial, source) = (partial.is_some(), source.stat);
+        Ok(Filled {
+            target,
+            moved,
+            cloned_bytes,
+            size_bytes,
+            route,
+            begun,
+            source,
+            kept,
+            is_partial,
+        })
+    }
+
+    /// Throws away what cannot be completed, unless the next run can go on with it.
+    fn give_up(
+        &self,
+        Copying { at, source, .. }: Copying<'_>,
+        target: Target,
+        partial: Option<Partial<'_>>,
+        mut error: Error,
+    ) -> Error {
+        // Where the figures cannot be had, the error says without them that the disk is full.
+        if error.errno() == Some(libc::ENOSPC)
+            && let Ok(cause) = self.no_space(source, target.file())
+        {
+            error.cause = cause;
+        }
+        let worth = partial.filter(|partial| partial.is_worth_keeping(&error));
+        let left_bytes = worth.as_ref().map_or(0, |partial| partial.reached_bytes(source));
+        Totals::add(&self.events.totals.left_bytes, left_bytes);
+        self.end_target(at, target, if worth.is_some() { Fate::Leave } else { Fate::Discard });
+        error
+    }
+
+    /// What a full filesystem had, and what the file would have needed.
+    fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
+        let allocated_bytes = |stat: &Stat| (stat.st_blocks as u64) * 512;
+        let size_bytes = source.size_bytes();
+        let needed_bytes = if self.options.is_sparse(&source.stat) {
+            size_bytes.min(allocated_bytes(&source.stat))
+        } else {
+            size_bytes
+        };
+        let left_bytes = fs::free_bytes(target)? + allocated_bytes(&fs::stat(target)?);
+        Ok(Cause::NoSpace { needed_bytes, left_bytes })
+    }
+
+    /// Ends a file in the making that does not get its name.
+    pub fn end_target(&self, at: At<'_>, target: Target, fate: Fate) {
+        let (op, ended) = match fate {
+            Fate::Leave => (Operation::CloseTemporary, target.leave()),
+            Fate::Discard => (Operation::RemoveTemporary, target.discard()),
+        };
+        if let Err(cause) = ended {
+            self.events.fail(at.target_error(op, cause));
+        }
+    }
+
+    fn create_target(&self, at: At<'_>) -> Result<Target> {
+        let known = self.resume.temporary_name(at.entry);
+        Target::create(&at.dir.target, known.as_deref())
+            .map_err(|cause| at.target_error(Operation::Create, cause))
+    }
+}
+
+fn check_unchanged(at: At<'_>, source: &Source) -> Result<()> {
+    let error = |cause: Cause| at.source_error(Operation::Copy, cause);
+    match source.is_unchanged().map_err(|cause| error(cause.into()))? {
+        true => Ok(()),
+        false => Err(error(Cause::SourceChanged)),
+    }
+}

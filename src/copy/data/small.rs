@@ -1,0 +1,141 @@
+//! A small file from its start to its end, with plain writes by one worker.
+
+use std::os::fd::OwnedFd;
+
+use crate::copy::stop::Stop;
+use crate::digest::Output;
+use crate::error::Operation;
+use crate::fs;
+use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
+use crate::pipeline::small::read_whole;
+use crate::pipeline::{Failure, Moved, Traffic};
+
+/// What moves small files. What it reads and writes is counted and paced.
+pub struct SmallFiles<'a> {
+    pub traffic: Traffic,
+    pub stop: &'a Stop,
+}
+
+/// A small file that is to be moved.
+pub struct SmallFile<'a> {
+    pub source: &'a OwnedFd,
+    /// Where it is written; nowhere if it is only to be hashed.
+    pub target: Option<&'a OwnedFd>,
+    /// Its size when it was opened.
+    pub size_bytes: u64,
+    /// What it holds, if that was read already. Otherwise it is read through the page cache.
+    pub contents: Option<&'a [u8]>,
+    /// Whether it is hashed.
+    pub hash: bool,
+    /// Whether runs of zeros are left out.
+    pub sparse: bool,
+}
+
+/// A small file on its way from one to the other.
+struct Stream<'a> {
+    traffic: &'a Traffic,
+    target: Option<&'a OwnedFd>,
+    sparse: bool,
+    hasher: Option<blake3::Hasher>,
+    written_bytes: u64,
+}
+
+impl SmallFiles<'_> {
+    /// Moves a file, hashing on the way, in steps of the size of `buffer`.
+    pub fn transfer(&self, file: &SmallFile<'_>, buffer: &mut [u8]) -> Result<Moved, Failure> {
+        let mut stream = Stream {
+            traffic: &self.traffic,
+            target: file.target,
+            sparse: file.sparse,
+            hasher: file.hash.then(blake3::Hasher::new),
+            written_bytes: 0,
+        };
+        let read_bytes = match file.contents {
+            Some(bytes) => {
+                stream.take(bytes, 0)?;
+                bytes.len() as u64
+            }
+            None => {
+                let read = |buffer: &mut [u8], offset_bytes, left_bytes| {
+                    self.read(file.source, buffer, offset_bytes, left_bytes)
+                };
+                let take = |bytes: &[u8], offset_bytes| stream.take(bytes, offset_bytes);
+                read_whole(file.size_bytes, buffer, read, take)?
+            }
+        };
+        stream.end(read_bytes)
+    }
+
+    /// pread(2), when its turn has come; so many bytes are left as far as is known.
+    fn read(
+        &self,
+        source: &OwnedFd,
+        buffer: &mut [u8],
+        offset_bytes: u64,
+        left_bytes: u64,
+    ) -> Result<usize, Failure> {
+        if let Some(pace) = &self.traffic.pace {
+            self.stop.sleep_until(pace.turn(left_bytes.min(buffer.len() as u64)));
+        }
+        let begun = self.traffic.meter.start();
+        let read =
+            rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut *buffer, offset_bytes));
+        let count = read.map_err(|cause| {
+            Failure::source(Operation::Read, offset_bytes, std::io::Error::from(cause))
+        })?;
+        if count > 0 {
+            self.traffic.meter.read(count as u64, begun);
+        }
+        Ok(count)
+    }
+}
+
+impl Stream<'_> {
+    /// Hashes the next bytes, and writes what of them is to be written.
+    fn take(&mut self, bytes: &[u8], offset_bytes: u64) -> Result<(), Failure> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        let mut done = 0;
+        while let Some(target) = self.target
+            && let Some(run) = self.next_run(bytes, done)
+        {
+            let at = offset_bytes + run.start as u64;
+            fs::write_all(&bytes[run.clone()], at, |bytes, at| self.write(target, bytes, at))
+                .map_err(|(at, cause)| Failure::target(Operation::Write, at, cause))?;
+            self.written_bytes += run.len() as u64;
+            done = run.end;
+        }
+        Ok(())
+    }
+
+    /// The next bytes to be written.
+    fn next_run(&self, bytes: &[u8], done: usize) -> Option<std::ops::Range<usize>> {
+        match self.sparse {
+            true => next_data_run(bytes, done, ZERO_GRAIN_BYTES),
+            false => (done < bytes.len()).then_some(done..bytes.len()),
+        }
+    }
+
+    /// One pwrite(2).
+    fn write(&self, file: &OwnedFd, bytes: &[u8], offset_bytes: u64) -> rustix::io::Result<usize> {
+        let begun = self.traffic.meter.start();
+        let count = rustix::io::pwrite(file, bytes, offset_bytes)?;
+        self.traffic.meter.wrote(count as u64, begun);
+        Ok(count)
+    }
+
+    /// Gives the target its size if it ends with a hole.
+    fn end(self, size_bytes: u64) -> Result<Moved, Failure> {
+        let Self { target, hasher, written_bytes, .. } = self;
+        if let Some(target) = target
+            && written_bytes < size_bytes
+        {
+            fs::set_size(target, size_bytes)
+                .map_err(|cause| Failure::target(Operation::Write, size_bytes, cause))?;
+        }
+        let hash = hasher.as_ref().map(Output::of);
+        let hole_bytes = size_bytes - written_bytes;
+        Ok(Moved { hash, leaves: Vec::new(), whole: true, written_bytes, hole_bytes })
+    }
+}

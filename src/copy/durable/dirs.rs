@@ -1,0 +1,79 @@
+//! The end of a directory: its metadata, when all that is in it is done, and then its names.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::sync::{Durable, Unsynced};
+use crate::copy::options::Action;
+use crate::error::{Error, Operation};
+use crate::fs::{FileId, Node, Stat};
+use crate::tree::{Dir, Metadata, OpenDir};
+
+impl Durable<'_> {
+    /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
+    pub fn release(&self, mut dir: Arc<Dir>) {
+        while dir.release() {
+            let parent = dir.parent().map(Arc::clone);
+            match dir.open() {
+                Ok(open) => self.finish(&open),
+                Err(error) => self.events.fail(error),
+            }
+            match parent {
+                Some(parent) => dir = parent,
+                None => return,
+            }
+        }
+    }
+
+    /// Gives a directory its source's metadata, now that nothing more will change in it, and sees
+    /// that its names become durable.
+    fn finish(&self, dir: &OpenDir) {
+        // Its final mode may be one that does not let us look up from it.
+        Dir::open_parent(dir);
+        if self.options.dry_run {
+            return;
+        }
+        // One that was not gone through to its end is left as it is, but for the names in it.
+        let mut is_finished = !self.options.stop.is_requested();
+        // A comparison leaves directories as they are, unless it made them.
+        if self.options.action == Action::Compare && !dir.fresh {
+            self.leave_times(dir);
+        } else if is_finished && dir.parent().is_some() {
+            if self.resume.is_finished_dir(dir) {
+                return;
+            }
+            let (source, target) = (Node::open(&dir.source), Node::open(&dir.target));
+            let metadata = Metadata { source, stat: &dir.stat, target, existed: !dir.fresh };
+            is_finished = self.metadata.copy_dir(dir, &metadata);
+        }
+        if self.options.sync {
+            let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
+            self.sync_later(Unsynced { dir, target, is_finished });
+        }
+    }
+
+    /// Something missing is to be copied into a directory, which keeps the times that it had.
+    pub fn begin_mending(&self, dir: &Dir) {
+        // The folder that an operand goes into is the user's, and no part of the comparison; what
+        // was made has its source's.
+        if dir.parent().is_some() && !dir.fresh {
+            self.times().entry(FileId::of(&dir.target_stat)).or_insert(dir.target_stat);
+        }
+    }
+
+    /// Gives them back. Several operands may lead into one directory, so that they are remembered
+    /// to the end.
+    fn leave_times(&self, dir: &OpenDir) {
+        let before = self.times().get(&FileId::of(&dir.target_stat)).copied();
+        let Some(before) = before else { return };
+        if let Err(cause) = Node::open(&dir.target).set_times(&before) {
+            let path = dir.target_path(OsStr::new(""));
+            self.events.warn(Error::new(Operation::SetTimes, path, cause));
+        }
+    }
+
+    fn times(&self) -> MutexGuard<'_, HashMap<FileId, Stat>> {
+        self.times_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

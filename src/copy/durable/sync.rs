@@ -1,0 +1,185 @@
+//! Makes files durable, with the directories and the journal whose turn it is.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::syncfs::Filesystems;
+use crate::copy::events::Events;
+use crate::copy::metadata::MetadataCopier;
+use crate::copy::options::Options;
+use crate::copy::resume::{Due, Records, Resume};
+use crate::error::{Error, Operation};
+use crate::fs::{FileId, Stat};
+use crate::pipeline::Pipeline;
+use crate::tree::{Dir, OpenDir};
+
+/// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync
+/// is less work in all.
+const MANY: usize = 16;
+
+/// A directory whose names are not durable yet.
+pub(super) struct Unsynced {
+    pub dir: Arc<Dir>,
+    pub target: Arc<OwnedFd>,
+    /// Whether nothing more is to be done in it: all that is in it was gone through, and its
+    /// metadata was kept.
+    pub is_finished: bool,
+}
+
+/// What makes the run's work durable.
+pub struct Durable<'a> {
+    pub(super) options: &'a Options,
+    pub(super) events: &'a Events<'a>,
+    pub(super) metadata: &'a MetadataCopier<'a>,
+    pub(super) resume: &'a Resume<'a>,
+    pipeline: &'a Pipeline<'a>,
+    filesystems: Filesystems,
+    /// Finished directories, with the descriptors to sync them.
+    unsynced: Mutex<Vec<Unsynced>>,
+    /// How many of them may wait; the worker that adds one more carries them out.
+    unsynced_max: usize,
+    /// What the directories answered that a comparison mends.
+    pub(super) times_before: Mutex<HashMap<FileId, Stat>>,
+}
+
+impl<'a> Durable<'a> {
+    pub fn new(
+        options: &'a Options,
+        events: &'a Events<'a>,
+        metadata: &'a MetadataCopier<'a>,
+        resume: &'a Resume<'a>,
+        pipeline: &'a Pipeline<'a>,
+        unsynced_max: usize,
+    ) -> Self {
+        let (filesystems, unsynced) = (Filesystems::default(), Mutex::default());
+        let times_before = Mutex::default();
+        Self {
+            options,
+            events,
+            metadata,
+            resume,
+            pipeline,
+            filesystems,
+            unsynced,
+            unsynced_max,
+            times_before,
+        }
+    }
+
+    /// Takes note of a directory in which nothing was written yet.
+    pub fn begin(&self, dir: &OpenDir) {
+        if self.options.sync && !self.options.dry_run {
+            self.filesystems.begin(dir.devices()[1], &dir.target);
+        }
+    }
+
+    /// Makes files in a directory durable, and with them the directories that wait for it and the
+    /// journal, if it is time. Blocks until each has its answer, in the same order.
+    pub fn sync(&self, dir: &Dir, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        self.sync_with_dirs(Some(dir), files)
+    }
+
+    /// Makes one file in a directory durable.
+    pub fn sync_one(&self, dir: &Dir, file: Arc<OwnedFd>) -> io::Result<()> {
+        self.sync(dir, vec![file]).into_iter().collect()
+    }
+
+    /// Makes the names of all finished directories durable.
+    pub fn sync_all_dirs(&self) {
+        self.sync_with_dirs(None, Vec::new());
+    }
+
+    fn sync_with_dirs(&self, dir: Option<&Dir>, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
+        let count = files.len();
+        if !self.options.sync {
+            return files.iter().map(|_| Ok(())).collect();
+        }
+        let journal = self.resume.due(if count == 0 { Due::IfAny } else { Due::IfMuch });
+        let dirs = std::mem::take(&mut *self.unsynced());
+        let mut results = self.sync_files(dir, files, &dirs);
+        // Between the files and the records of what became durable with them.
+        let synced = journal.and_then(|journal| {
+            self.pipeline
+                .sync(vec![Arc::clone(journal.file())])
+                .pop()
+                .map(|synced| (journal, synced))
+        });
+        let mut records = Records::default();
+        for (dir, synced) in dirs.iter().zip(results.drain(count..)) {
+            self.end_dir(dir, synced, &mut records);
+        }
+        if let Some((journal, Err(cause))) = synced {
+            self.events.fail(Error::new(Operation::FsyncJournal, journal.path(), cause));
+        }
+        self.resume.append(records);
+        results
+    }
+
+    /// Syncs files, and then the directories that wait.
+    fn sync_files(
+        &self,
+        dir: Option<&Dir>,
+        mut files: Vec<Arc<OwnedFd>>,
+        dirs: &[Unsynced],
+    ) -> Vec<io::Result<()>> {
+        // Few files may be mounted from elsewhere, each by itself.
+        let at_once = files.is_empty() || files.len() >= MANY;
+        files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
+        let all = dir.into_iter().chain(dirs.iter().map(|unsynced| &*unsynced.dir));
+        if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) }
+    }
+
+    /// Makes files durable that are in these directories, or are these directories: many on one
+    /// filesystem by one call, others each by its own.
+    fn sync_at_once<'d>(
+        &self,
+        mut dirs: impl Iterator<Item = &'d Dir>,
+        files: Vec<Arc<OwnedFd>>,
+    ) -> Vec<io::Result<()>> {
+        let Some(first) = dirs.next().filter(|_| files.len() >= MANY) else {
+            return self.pipeline.sync(files);
+        };
+        let device = first.devices()[1];
+        let is_done = dirs.all(|dir| dir.devices()[1] == device)
+            && self.filesystems.sync(device).unwrap_or_else(|cause| {
+                // It may be of others, or of nothing that fsync looks at.
+                let path = first.target_path(OsStr::new(""));
+                self.events.warn(Error::new(Operation::Syncfs, path, cause));
+                false
+            });
+        if is_done { files.iter().map(|_| Ok(())).collect() } else { self.pipeline.sync(files) }
+    }
+
+    fn end_dir(&self, unsynced: &Unsynced, synced: io::Result<()>, records: &mut Records) {
+        let Unsynced { dir, target, is_finished } = unsynced;
+        match synced {
+            // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no
+            // more to be had.
+            Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
+                let path = dir.target_path(OsStr::new(""));
+                self.events.fail(Error::new(Operation::FsyncDirectory, path, cause));
+            }
+            _ if *is_finished => self.resume.record_dir(dir, target, records),
+            _ => {}
+        }
+    }
+
+    /// Has a directory's names made durable with the next files, or now if many wait.
+    pub(super) fn sync_later(&self, unsynced: Unsynced) {
+        let waiting = {
+            let mut all = self.unsynced();
+            all.push(unsynced);
+            all.len()
+        };
+        if waiting >= self.unsynced_max {
+            self.sync_all_dirs();
+        }
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Vec<Unsynced>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

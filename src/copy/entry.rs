@@ -1,0 +1,139 @@
+//! One entry on its way: where it is on both sides, how a failure of it is told, and its source.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileType, Stat};
+use crate::pipeline::{Failure, Side};
+use crate::tree::{Entry, OpenDir};
+
+/// An entry in the pair of open directories that it is copied between.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// The directories.
+    pub dir: &'a OpenDir,
+    /// The entry.
+    pub entry: &'a Entry,
+}
+
+impl<'a> At<'a> {
+    pub fn new(dir: &'a OpenDir, entry: &'a Entry) -> Self {
+        Self { dir, entry }
+    }
+
+    /// Its name in the destination.
+    pub fn target_name(self) -> &'a OsStr {
+        self.entry.target_name()
+    }
+
+    pub fn source_path(self) -> PathBuf {
+        self.dir.source_path(&self.entry.name)
+    }
+
+    pub fn target_path(self) -> PathBuf {
+        self.dir.target_path(self.entry.target_name())
+    }
+
+    pub fn source_error(self, op: Operation, cause: impl Into<Cause>) -> Error {
+        Error::new(op, self.source_path(), cause)
+    }
+
+    pub fn target_error(self, op: Operation, cause: impl Into<Cause>) -> Error {
+        Error::new(op, self.target_path(), cause)
+    }
+
+    /// A failure in moving the data, as an error of the file that it happened to.
+    pub fn data_error(self, failure: Failure) -> Error {
+        let path = match failure.side {
+            Side::Source => self.source_path(),
+            Side::Target => self.target_path(),
+        };
+        failure.of(path)
+    }
+
+    /// Why it is not copied once the run is to stop.
+    pub fn interrupted(self) -> Error {
+        self.source_error(Operation::Copy, Cause::Interrupted)
+    }
+
+    /// The source, if it is there: of what a link leads to if that is followed.
+    pub fn stat_source(self) -> io::Result<Option<Stat>> {
+        match self.entry.followed {
+            true => fs::stat_behind(&self.dir.source, &self.entry.name),
+            false => fs::stat_at(&self.dir.source, &self.entry.name),
+        }
+    }
+
+    /// What stands at its name in the destination.
+    pub fn stat_target(self) -> io::Result<Option<Stat>> {
+        fs::stat_at(&*self.dir.target, self.target_name())
+    }
+
+    /// Opens a regular file to be read, which has to be the one that was listed.
+    pub fn open_source(self) -> Result<Source> {
+        let error = |op, cause: Cause| self.source_error(op, cause);
+        let open = if self.entry.followed { fs::open_to_read_behind } else { fs::open_to_read };
+        let opened = open(&self.dir.source, &self.entry.name);
+        let file = opened.map_err(|cause| match cause.raw_os_error() {
+            // The listing said that it is a file; a link is never followed, and a socket or a
+            // device without a driver has nothing to read.
+            Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => {
+                error(Operation::Open, Cause::Swapped)
+            }
+            _ => error(Operation::Open, cause.into()),
+        })?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+            || !self.is_as_listed(&file, &stat)?
+        {
+            return Err(error(Operation::Open, Cause::Swapped));
+        }
+        Ok(Source::new(file, stat))
+    }
+
+    /// Opens a source as a place whose metadata can be reached, and which is never read.
+    pub fn open_source_path(self) -> io::Result<OwnedFd> {
+        let open = if self.entry.followed { fs::open_path_behind } else { fs::open_path };
+        open(&self.dir.source, &self.entry.name)
+    }
+
+    /// Whether an open file is the one that the listing named.
+    pub fn is_as_listed(self, file: &OwnedFd, stat: &Stat) -> Result<bool> {
+        let Some(ino) = self.entry.ino else { return Ok(true) };
+        fs::is_as_listed(&self.dir.source, file, stat, ino)
+            .map_err(|cause| self.source_error(Operation::Stat, cause))
+    }
+}
+
+/// A regular file that was opened to be read.
+pub struct Source {
+    pub file: Arc<OwnedFd>,
+    /// What it answered then.
+    pub stat: Stat,
+}
+
+impl Source {
+    pub fn new(file: OwnedFd, stat: Stat) -> Self {
+        Self { file: Arc::new(file), stat }
+    }
+
+    /// The file's size when it was opened.
+    pub fn size_bytes(&self) -> u64 {
+        self.stat.st_size as u64
+    }
+
+    /// Whether size, modification time and change time are what they were when it was opened. A
+    /// name more or less changes the last one too: the copy takes one from it where it replaces
+    /// what was a name of this file.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        let (now, then) = (fs::stat(&*self.file)?, &self.stat);
+        let written = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
+        let changed = |s: &Stat| (s.st_ctime, s.st_ctime_nsec);
+        Ok(written(&now) == written(then)
+            && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink))
+    }
+}

@@ -1,0 +1,8 @@
+//! Which name a copy gets, and what becomes of what has it.
+
+mod backup;
+mod made;
+mod place;
+mod rules;
+
+pub use place::{Admitted, Names, Spot};

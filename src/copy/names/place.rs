@@ -1,0 +1,329 @@
+//! Finds a name fit for a copy before any data of the source is read, and takes it when the copy is
+//! whole. What is to be replaced goes only in the moment in which the new file takes its name.
+
+use std::ffi::OsStr;
+use std::io;
+use std::ops::Deref;
+
+use super::made::MadeFiles;
+use super::rules::{self, Facts, Relation, Verdict, modified};
+use crate::copy::entry::At;
+use crate::copy::events::{Events, Published};
+use crate::copy::options::{Action, Backup, BackupNames, OnExisting, Options};
+use crate::copy::resume::Resume;
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileType, IfTaken, Stat, Unpublished};
+use crate::report::Skip;
+use crate::tree::{Dir, Entry, EntryKind, OpenDir};
+
+/// A name in the destination that was found fit for a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    /// Something stands there, and is to go.
+    pub occupied: bool,
+    if_taken: IfTaken,
+    /// It is the name of a backup, which is what the copy is to be.
+    pub is_backup: bool,
+}
+
+impl Spot {
+    fn free(if_taken: IfTaken) -> Self {
+        Self { occupied: false, if_taken, is_backup: false }
+    }
+}
+
+/// An entry that is to be copied, since its name is fit for it.
+#[derive(Debug)]
+pub struct Admitted {
+    entry: Entry,
+    /// The name.
+    pub spot: Spot,
+}
+
+impl Admitted {
+    /// An entry whose copy stands already. It may be replaced, and is nothing to make a backup of.
+    pub fn standing(entry: Entry) -> Self {
+        Self { entry, spot: Spot::free(IfTaken::Replace) }
+    }
+
+    /// What its publishing comes to where no backup is made.
+    pub fn planned(&self) -> Published {
+        Published { replaced: self.spot.occupied, backup: None }
+    }
+}
+
+#[cfg(test)]
+impl Admitted {
+    /// An entry of a directory that the copy itself made.
+    pub fn to_fresh(entry: Entry) -> Self {
+        Self { entry, spot: Spot::free(IfTaken::Refuse) }
+    }
+}
+
+impl Deref for Admitted {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+/// The names that copies get.
+pub struct Names<'a> {
+    options: &'a Options,
+    events: &'a Events<'a>,
+    resume: &'a Resume<'a>,
+    made: MadeFiles,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(options: &'a Options, events: &'a Events<'a>, resume: &'a Resume<'a>) -> Self {
+        Self { options, events, resume, made: MadeFiles::default() }
+    }
+
+    /// Lets an entry through whose source answered `source`, unless it is left out or its name is
+    /// not fit. `None` if it is to be left alone, which was told where that is worth a word. Blocks
+    /// for an answer where a question has to be asked.
+    pub fn admit(
+        &self,
+        dir: &OpenDir,
+        mut entry: Entry,
+        source: &Stat,
+    ) -> Result<Option<Admitted>> {
+        let size_bytes = source.st_size as u64;
+        if entry.kind == EntryKind::File && self.options.filter.excludes_size(size_bytes) {
+            return Ok(None);
+        }
+        let Some(spot) = self.find_spot(dir, &mut entry, source)? else { return Ok(None) };
+        if self.options.dry_run {
+            self.plan_name(At::new(dir, &entry))?;
+        }
+        Ok(Some(Admitted { entry, spot }))
+    }
+
+    fn find_spot(&self, dir: &OpenDir, entry: &mut Entry, source: &Stat) -> Result<Option<Spot>> {
+        if dir.fresh {
+            return Ok(Some(Spot::free(IfTaken::Refuse)));
+        }
+        let at = At::new(dir, entry);
+        let stands = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let Some(stands) = stands else {
+            let if_taken =
+                if self.options.existing.is_plain() { IfTaken::Replace } else { IfTaken::Refuse };
+            return Ok(Some(Spot::free(if_taken)));
+        };
+        match self.judge(at, source, &stands)? {
+            Verdict::Skip(why) => {
+                self.events.skip(at, why);
+                Ok(None)
+            }
+            Verdict::BackUp => self.find_backup_spot(dir, entry),
+            Verdict::Refuse(Cause::SameName) => Err(same_name(at)),
+            Verdict::Refuse(cause) => Err(at.target_error(Operation::Replace, cause)),
+            Verdict::Replace | Verdict::Ask => {
+                Ok(Some(Spot { occupied: true, ..Spot::free(IfTaken::Replace) }))
+            }
+        }
+    }
+
+    /// Lets a file be copied to the name of its own backup, and stay what it is.
+    fn find_backup_spot(&self, dir: &OpenDir, entry: &mut Entry) -> Result<Option<Spot>> {
+        let Some(backup) = &self.options.existing.backup else { return Ok(None) };
+        let at = At::new(dir, entry);
+        let is_kept = |name: &OsStr| self.is_copy(dir, name);
+        let next = backup.next_name(&*dir.target, at.target_name(), &is_kept);
+        let (name, if_taken) =
+            next.map_err(|cause| at.target_error(Operation::MakeBackup, cause))?;
+        // What stands there is an older backup, of which none is made. Where no data is copied, it
+        // keeps its own.
+        let occupied = match self.options.action {
+            Action::Attributes => fs::stat_at(&*dir.target, &name)
+                .map_err(|cause| Error::new(Operation::Stat, dir.target_path(&name), cause))?
+                .is_some(),
+            _ => false,
+        };
+        entry.renamed = Some(name);
+        Ok(Some(Spot { is_backup: true, occupied, ..Spot::free(if_taken) }))
+    }
+
+    /// Gathers the facts, and asks if they call for it.
+    fn judge(&self, at: At<'_>, source: &Stat, stands: &Stat) -> Result<Verdict> {
+        let existing = &self.options.existing;
+        let compare_error = |cause| at.target_error(Operation::Compare, cause);
+        let relation = match existing.rule {
+            // Where what stands there stays anyway, nothing more is asked about it.
+            OnExisting::Skip | OnExisting::Refuse => Relation::Strangers,
+            OnExisting::Replace | OnExisting::Ask => {
+                relation(at, source, stands).map_err(compare_error)?
+            }
+        };
+        let mut facts = Facts {
+            existing,
+            action: self.options.action,
+            kind: at.entry.kind,
+            is_followed: at.entry.followed,
+            source_modified: modified(source),
+            stands: FileType::from_raw_mode(stands.st_mode),
+            stands_names: u64::from(stands.st_nlink as u32),
+            stands_modified: modified(stands),
+            relation,
+            is_made: at.dir.parent().is_none() && self.made.has(stands),
+            is_own_backup: self.is_own_backup(at).map_err(compare_error)?,
+            answer: None,
+        };
+        let verdict = rules::judge(&facts);
+        if !matches!(verdict, Verdict::Ask) {
+            return Ok(verdict);
+        }
+        facts.answer = Some(self.ask(at, stands)?);
+        if facts.answer == Some(false) && self.options.stop.is_requested() {
+            return Err(at.interrupted());
+        }
+        Ok(rules::judge(&facts))
+    }
+
+    fn ask(&self, at: At<'_>, stands: &Stat) -> Result<bool> {
+        use rustix::fs::{Access, AtFlags, accessat};
+        let (target, name) = (&*at.dir.target, at.target_name());
+        let is_link = FileType::from_raw_mode(stands.st_mode) == FileType::Symlink;
+        let writable =
+            is_link || accessat(target, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        let overridden = (!writable).then_some(stands.st_mode & 0o7777);
+        let answer = self.events.confirm(&at.target_path(), overridden);
+        answer.map_err(|cause| at.target_error(Operation::AskAbout, cause))
+    }
+
+    /// Whether the backup would take the name of the source: `cp -b f~ f`.
+    fn is_own_backup(&self, at: At<'_>) -> io::Result<bool> {
+        let takes_it = |backup: &Backup| {
+            backup.names != BackupNames::Numbered
+                && at.entry.name == backup.simple_name(at.target_name())
+        };
+        Ok(self.options.existing.backup.as_ref().is_some_and(takes_it) && is_one_folder(at.dir)?)
+    }
+
+    /// Remembers the name that an operand's copy would take, and refuses it to a later one as if
+    /// the first stood there.
+    fn plan_name(&self, at: At<'_>) -> Result<()> {
+        let is_free = at.dir.parent().is_some() || self.made.plan(at.target_path());
+        if is_free || self.options.existing.keeps_all() { Ok(()) } else { Err(same_name(at)) }
+    }
+
+    /// Keeps what stands at the name if that was asked for, and lets `publish` give the copy its
+    /// name; it hears what to do if that is taken. `None` if something that must not be replaced
+    /// took the name in between, which was told.
+    pub fn publish(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        op: Operation,
+        publish: impl FnOnce(IfTaken) -> std::result::Result<(), Unpublished>,
+    ) -> Result<Option<Published>> {
+        let at = At::new(dir, entry);
+        let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
+        let replaced = entry.spot.occupied
+            || self
+                .needs_backup_now(dir, entry)
+                .map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let backup = match &self.options.existing.backup {
+            Some(backup) if replaced => Some(self.back_up(at, backup)?),
+            _ => None,
+        };
+        let if_taken = if replaced { IfTaken::Replace } else { entry.spot.if_taken };
+        if let Err(Unpublished { cause, left_behind }) = publish(if_taken) {
+            if let Some(cause) = left_behind {
+                self.events.fail(at.target_error(Operation::RemoveTemporary, cause));
+            }
+            let is_taken = cause.raw_os_error() == Some(libc::EEXIST);
+            if is_taken && self.options.existing.rule == OnExisting::Skip {
+                self.events.skip(at, Skip::Exists);
+                return Ok(None);
+            }
+            return Err(at.target_error(op, cause));
+        }
+        if self.could_be_overwritten(dir, at.target_name()) {
+            let made = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
+            made.iter().for_each(|made| self.made.add(made));
+        }
+        if self.options.action == Action::Compare {
+            self.events.replaced_what_differed(&at.target_path());
+        }
+        Ok(Some(Published { replaced, backup }))
+    }
+
+    /// Gives what stands at the name its backup's name as well.
+    fn back_up(&self, at: At<'_>, backup: &Backup) -> Result<std::ffi::OsString> {
+        let stands = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let temporary = self.resume.temporary_name_of_backup(at.entry);
+        let is_kept = |name: &OsStr| self.is_copy(at.dir, name);
+        let kept = backup.keep(&at.dir.target, at.target_name(), temporary.as_deref(), &is_kept);
+        let kept = kept.map_err(|cause| at.target_error(Operation::MakeBackup, cause))?;
+        // Only now: a run that was killed may have given this very file its backup's name already.
+        stands.iter().for_each(|stands| self.made.back_up(stands));
+        Ok(kept)
+    }
+
+    /// True if the name, free when judged, is now taken by something that needs a backup: by the
+    /// backup of another file, or, if the copy itself is a backup, by another copy.
+    fn needs_backup_now(&self, dir: &OpenDir, entry: &Admitted) -> io::Result<bool> {
+        let existing = &self.options.existing;
+        if existing.backup.is_none() || dir.fresh {
+            return Ok(false);
+        }
+        match entry.spot {
+            Spot { is_backup: true, .. } => self.is_copy(dir, entry.target_name()),
+            Spot { if_taken: IfTaken::Refuse, .. } => {
+                let stands = At::new(dir, entry).stat_target()?;
+                Ok(stands.is_some_and(|stands| {
+                    existing.replaces_all() || self.made.has_backed_up(&stands)
+                }))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Remembers a copy that an earlier run made, if it is an operand's.
+    pub fn add_earlier(&self, dir: &Dir, stat: &Stat) {
+        if dir.parent().is_none() {
+            self.made.add(stat);
+        }
+    }
+
+    /// Whether a copy is to be remembered.
+    fn could_be_overwritten(&self, dir: &Dir, name: &OsStr) -> bool {
+        dir.parent().is_none()
+            || self.options.existing.backup.as_ref().is_some_and(|backup| backup.may_be(name))
+    }
+
+    /// Whether what has a name is a copy, of this run or of the one that it goes on with, or a
+    /// backup of this run: no backup takes its place.
+    fn is_copy(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
+        let Some(stands) = fs::stat_at(&*dir.target, name)? else { return Ok(false) };
+        Ok(self.made.has(&stands)
+            || self.made.has_backed_up(&stands)
+            || self.resume.is_on_record(dir, name)?)
+    }
+}
+
+fn same_name(at: At<'_>) -> Error {
+    at.source_error(Operation::Copy, Cause::SameName)
+}
+
+/// Whether source and destination are in one directory.
+fn is_one_folder(dir: &OpenDir) -> io::Result<bool> {
+    Ok(fs::same_file(&fs::stat(&dir.source)?, &fs::stat(&dir.target)?))
+}
+
+/// What a source has to do with what stands at its copy's name.
+fn relation(at: At<'_>, source: &Stat, stands: &Stat) -> io::Result<Relation> {
+    if fs::same_file(source, stands) {
+        let is_one_name = at.entry.name == at.target_name() && is_one_folder(at.dir)?;
+        return Ok(if is_one_name { Relation::SameName } else { Relation::SameFile });
+    }
+    if FileType::from_raw_mode(source.st_mode) != FileType::Symlink {
+        return Ok(Relation::Strangers);
+    }
+    let behind = fs::stat_behind(&at.dir.source, &at.entry.name)?;
+    let leads_to_it = behind.is_some_and(|behind| fs::same_file(&behind, stands));
+    Ok(if leads_to_it { Relation::LeadsToIt } else { Relation::Strangers })
+}

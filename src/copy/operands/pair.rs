@@ -1,0 +1,199 @@
+//! One source and where it goes. What can be refused is refused here.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::paths::{Named, Through, ends_with_slash, exact_target, split};
+use crate::copy::options::Options;
+use crate::copy::resume::JournalPlace;
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, Stat};
+use crate::tree::{Follow, List};
+
+/// One source and where it goes.
+pub struct OperandPair {
+    pub source: Named,
+    pub target: Named,
+    /// Of what is copied: of what the source leads to where it is a link that is followed.
+    pub stat: Stat,
+    pub followed: bool,
+    /// The last folders of the source's path, which are made again below the destination.
+    pub parents: Vec<OsString>,
+}
+
+impl OperandPair {
+    /// The folder of the destination that is there before anything is copied.
+    pub fn anchor(&self) -> &Path {
+        let mut anchor = &*self.target.folder;
+        for _ in &self.parents {
+            anchor = anchor.parent().unwrap_or(anchor);
+        }
+        anchor
+    }
+
+    /// Where a journal may lie: beside the copy, so that it is no part of it; in it where that is
+    /// another filesystem, or where nothing may be made beside it.
+    pub fn places(&self, anchor: &Path) -> Vec<JournalPlace> {
+        let is_itself = self.target.name == ".";
+        let beside = JournalPlace { folder: anchor.to_owned(), is_copied: is_itself };
+        if !self.is_dir() || is_itself {
+            return vec![beside];
+        }
+        let inside = JournalPlace { folder: self.target.path(), is_copied: true };
+        let device = |path: &Path| {
+            std::fs::metadata(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+                .map(|stat| stat.dev())
+        };
+        match (device(&inside.folder), device(anchor)) {
+            (Ok(inside_device), Ok(beside_device)) if inside_device != beside_device => {
+                vec![inside, beside]
+            }
+            _ => vec![beside, inside],
+        }
+    }
+
+    pub fn is_dir(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+
+    /// Whether this is the source of `earlier` once more, as far as that matters: backups keep what
+    /// the second copy replaces.
+    pub fn is_again(&self, earlier: &Self, options: &Options) -> bool {
+        let stat_folder = |pair: &Self| pair.source.open_folder().and_then(fs::stat);
+        let same_folder = || match (stat_folder(self), stat_folder(earlier)) {
+            (Ok(one), Ok(other)) => fs::same_file(&one, &other),
+            // What cannot be opened any more will be told when it is copied.
+            _ => false,
+        };
+        fs::same_file(&self.stat, &earlier.stat)
+            && (self.is_dir()
+                || (options.existing.backup.is_none()
+                    && self.source.name == earlier.source.name
+                    && same_folder()))
+    }
+}
+
+/// How a destination names a copy.
+#[derive(Clone, Copy, Debug)]
+pub enum Naming<'a> {
+    /// It is a directory, and the copy has its source's name there.
+    Into(&'a Path),
+    /// It is the copy's own name.
+    As(&'a Path),
+}
+
+/// Looks at one source, and finds the name of its copy.
+pub fn resolve(source: &Path, naming: Naming<'_>, options: &Options) -> Result<OperandPair> {
+    let stat_error = |cause| Error::new(Operation::Stat, source, cause);
+    if source.as_os_str().is_empty() {
+        return Err(stat_error(not_found()));
+    }
+    let (from, last) = split(source);
+    let folder = from.open_folder().map_err(|cause| Error::new(Operation::Open, source, cause))?;
+    let mut stat = fs::stat_at(&folder, &from.name)
+        .and_then(|stat| stat.ok_or_else(not_found))
+        .map_err(stat_error)?;
+    let followed = options.follow != Follow::Never
+        && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if followed {
+        stat = fs::stat_following(&folder, &from.name).map_err(stat_error)?;
+    }
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::Directory {
+        refuse_what_needs_a_directory(source, options)?;
+    }
+    let (target, parents) = (Named::default(), Vec::new());
+    let mut pair = OperandPair { source: from, target, stat, followed, parents };
+    pair.target = match naming {
+        Naming::Into(target) if options.parents => return pair.with_parents(source, target),
+        Naming::Into(target) => Named { folder: target.to_owned(), name: last },
+        Naming::As(target) => {
+            let writes_through = kind == FileType::RegularFile && options.writes_through_links();
+            let through = if writes_through { Through::Links } else { Through::Nothing };
+            exact_target(target, kind, through)?
+        }
+    };
+    if pair.is_dir() {
+        refuse_own_inside(source, &pair.stat, &pair.target)?;
+    }
+    Ok(pair)
+}
+
+fn not_found() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOENT)
+}
+
+fn refuse_what_needs_a_directory(source: &Path, options: &Options) -> Result<()> {
+    let refuse = |op| Err(Error::new(op, source, io::Error::from_raw_os_error(libc::ENOTDIR)));
+    if ends_with_slash(source) {
+        return refuse(Operation::Open);
+    }
+    if options.list.as_ref().is_some_and(List::has_names_below) {
+        return refuse(Operation::CopyFromListBelow);
+    }
+    Ok(())
+}
+
+impl OperandPair {
+    /// The pair whose source keeps its folders below `target`.
+    fn with_parents(mut self, source: &Path, target: &Path) -> Result<Self> {
+        let mut names = Vec::new();
+        for component in source.components() {
+            match component {
+                Component::Normal(name) => names.push(name.to_owned()),
+                Component::ParentDir => {
+                    return Err(Error::new(Operation::CopyWithParents, source, Cause::LeadsUp));
+                }
+                Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            }
+        }
+        // The source is a root or a working directory: its contents go into the destination itself.
+        let name = names.pop().unwrap_or_else(|| ".".into());
+        let below: PathBuf = names.iter().collect();
+        if name != "." {
+            let root = if source.is_absolute() { "/" } else { "" };
+            // With a slash at its end, a link was followed.
+            self.followed |= self.source.name == ".";
+            self.source = Named { folder: Path::new(root).join(&below), name: name.clone() };
+        }
+        self.target = Named { folder: target.to_owned(), name };
+        if self.is_dir() {
+            refuse_own_inside(source, &self.stat, &self.target)?;
+        }
+        if !names.is_empty() {
+            self.target.folder.push(below);
+        }
+        self.parents = names;
+        Ok(self)
+    }
+}
+
+/// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the destination
+/// to the root.
+fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
+    let error = |cause: Cause| Error::new(Operation::CopyDirectoryTo, target.path(), cause);
+    let io_error = |cause: io::Error| error(cause.into());
+    let mut folder = target.open_folder().map_err(io_error)?;
+    let existing = fs::stat_at(&folder, &target.name).map_err(io_error)?;
+    if existing.is_some_and(|existing| fs::same_file(&existing, stat)) {
+        return Err(error(Cause::SameFile));
+    }
+    let mut here = fs::stat(&folder).map_err(io_error)?;
+    loop {
+        if fs::same_file(&here, stat) {
+            return Err(error(Cause::IntoItself(source.to_owned())));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        folder = rustix::fs::openat(&folder, c"..", flags, Mode::empty())
+            .map_err(|cause| io_error(cause.into()))?;
+        let above = fs::stat(&folder).map_err(io_error)?;
+        if fs::same_file(&above, &here) {
+            return Ok(());
+        }
+        here = above;
+    }
+}

@@ -1,0 +1,97 @@
+//! Walks through the operands, one after the other.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+
+use super::pair::OperandPair;
+use super::resolve::Operands;
+use crate::copy::work::{Services, Visit};
+use crate::error::{Error, Operation, Result};
+use crate::tree::{self, Batch, Dir, Entry, EntryKind, List, OpenDir, OpenDirs, Visitor};
+
+impl Operands {
+    /// Hands everything to the workers. An operand that goes where an earlier one went waits until
+    /// that is done, so that it finds there what cp would.
+    pub(in crate::copy) fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) {
+        let Services { options, events, queue, .. } = visit.services;
+        let mut begun = BTreeSet::new();
+        for pair in &self.pairs {
+            if options.stop.is_requested() {
+                return;
+            }
+            let path = pair.target.path();
+            let next = begun.range(path.clone()..).next();
+            let is_above = next.is_some_and(|known: &PathBuf| known.starts_with(&path));
+            if is_above || path.ancestors().any(|above| begun.contains(above)) {
+                queue.drain();
+            }
+            begun.insert(path);
+            if let Err(error) = pair.walk(visit, open_dirs) {
+                events.fail(error);
+            }
+        }
+    }
+}
+
+impl OperandPair {
+    fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) -> Result<()> {
+        let Services { options, durable, .. } = visit.services;
+        let scope = options.scope();
+        let root = self.open_root(open_dirs)?;
+        durable.begin(&root);
+        let mut dir = Arc::clone(root.dir());
+        drop(root);
+        for name in &self.parents {
+            let entered = tree::enter(&dir, name, &scope, visit);
+            durable.release(dir);
+            let Some(entered) = entered? else { return Ok(()) };
+            visit.entered(&entered);
+            dir = Arc::clone(entered.dir());
+        }
+        let entry = self.entry();
+        if self.is_dir() {
+            tree::walk(&dir, &entry, &scope, visit);
+        } else if !options.filter.excludes(self.source.name.as_bytes(), false)
+            && options.list.as_ref().is_none_or(List::is_everything)
+        {
+            dir.hold();
+            visit.batch(Batch { dir: Arc::clone(&dir), entries: vec![entry] });
+        }
+        durable.release(dir);
+        Ok(())
+    }
+
+    fn entry(&self) -> Entry {
+        let Self { source, target, stat, followed, .. } = self;
+        Entry {
+            name: source.name.clone(),
+            renamed: (source.name != target.name).then(|| target.name.clone()),
+            kind: EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode)),
+            ino: (!followed).then_some(stat.st_ino),
+            followed: *followed,
+        }
+    }
+
+    /// The pair of folders from which this operand is reached.
+    fn open_root(&self, open_dirs: &Arc<OpenDirs>) -> Result<OpenDir> {
+        let (mut source, mut target) = (self.source.clone(), self.target.clone());
+        for _ in &self.parents {
+            for named in [&mut source, &mut target] {
+                let above = named.folder.parent().map(Path::to_owned);
+                named.folder = above.unwrap_or_default();
+            }
+        }
+        let op = Operation::OpenDirectory;
+        let source_fd =
+            source.open_folder().map_err(|cause| Error::new(op, &source.folder, cause))?;
+        let target_fd =
+            target.open_folder_to_sync().map_err(|cause| Error::new(op, &target.folder, cause))?;
+        let (source_path, target_path) = (source.folder.clone(), target.folder);
+        Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
+            .map_err(|cause| Error::new(Operation::Stat, &source.folder, cause))
+    }
+}

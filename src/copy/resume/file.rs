@@ -1,0 +1,368 @@
+//! `--resume`: the journal as a file, and what it knows of a path.
+//!
+//! Something finished is recorded when its data is durable and it has its name. Should the record
+//! outlive a power cut and the name not, the comparison with what stands there tells, so that no
+//! record waits for a directory.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, unlinkat};
+
+use super::format::{
+    Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable, fingerprint,
+};
+use super::identity::JournalIdentity;
+use super::index::{Index, Window};
+use super::known::{self, Known, Sides, stat_key};
+use super::lock::{self, Placed, is_gone};
+use super::recovered::{Half, Recovered, index_of};
+use crate::digest::Hash;
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileType, Node, Stat};
+
+/// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
+/// way is to be recorded. It is room for 6,000 files.
+const RESERVE_BYTES: u64 = 1 << 20;
+
+/// Where the next record goes.
+struct Writer {
+    chain: Chain,
+    end_bytes: u64,
+    /// Up to where there is room on the device.
+    reserved_bytes: u64,
+    /// A record could not be written, so that nothing behind it would be believed.
+    broken: bool,
+    /// Bytes of finished files whose records are not durable.
+    unsynced_bytes: u64,
+}
+
+/// The journal of a run, locked for as long as it lives.
+pub struct Journal {
+    identity: JournalIdentity,
+    place: usize,
+    folder: OwnedFd,
+    file: Arc<OwnedFd>,
+    key: [u8; 32],
+    /// Where the records of what an earlier run finished are, by the first halves of the names'
+    /// prints.
+    finished: Index,
+    halves: Mutex<HashMap<Fingerprint, Half>>,
+    /// Under which name a source that may have several was begun or finished, by its state.
+    first_names: HashMap<StatKey, Fingerprint>,
+    writer: Mutex<Writer>,
+}
+
+impl Journal {
+    /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed
+    /// comes back beside it.
+    pub fn open(identity: JournalIdentity) -> Result<(Self, Option<Error>)> {
+        loop {
+            if let Some(placed) = lock::find(&identity)? {
+                let path = identity.path(placed.place);
+                return Self::take_up(identity, placed)
+                    .map_err(|cause| Error::new(Operation::ReadJournal, path, cause));
+            }
+            if let Some(placed) = lock::make(&identity)? {
+                let path = identity.path(placed.place);
+                let journal = Self::begin(identity, placed);
+                return Ok((
+                    journal.map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?,
+                    None,
+                ));
+            }
+            // Another run has made one between the two: it is looked at now, and not gone around by
+            // way of the next place.
+        }
+    }
+
+    fn begin(identity: JournalIdentity, placed: Placed) -> io::Result<Self> {
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())?;
+        let (chain, header) = Chain::begin(key, &identity.binding);
+        let journal = Self::new(identity, placed, chain);
+        let written = fs::write_all(&header, 0, |bytes, at| journal.write_at(bytes, at));
+        written.map_err(|(_, cause)| cause)?;
+        rustix::io::retry_on_intr(|| rustix::fs::fsync(&*journal.file))?;
+        fs::sync_folder(&journal.folder)?;
+        reserve(&journal.file, &mut journal.writer());
+        Ok(journal)
+    }
+
+    fn new(identity: JournalIdentity, placed: Placed, chain: Chain) -> Self {
+        let Placed { place, folder, file } = placed;
+        let key = chain.key();
+        let writer = Writer {
+            chain,
+            end_bytes: HEADER_BYTES as u64,
+            reserved_bytes: 0,
+            broken: false,
+            unsynced_bytes: 0,
+        };
+        Self {
+            identity,
+            place,
+            folder,
+            file: Arc::new(file),
+            key,
+            finished: Index::default(),
+            halves: Mutex::default(),
+            first_names: HashMap::new(),
+            writer: Mutex::new(writer),
+        }
+    }
+
+    /// Reads a journal that is locked. One that cannot be believed makes place for another.
+    fn take_up(identity: JournalIdentity, placed: Placed) -> io::Result<(Self, Option<Error>)> {
+        let stat = fs::stat(&placed.file)?;
+        let is_ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_nlink == 1
+            && stat.st_uid == rustix::process::geteuid().as_raw();
+        let file = File::from(placed.file.try_clone()?);
+        let mut header = Vec::new();
+        (&file).take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+        let path = identity.path(placed.place);
+        let not_resumed = |op, why| Error::new(op, &path, Cause::NotResumed(why));
+        let why = match Chain::open(&header, &identity.binding) {
+            Ok(chain) if is_ours => {
+                let mut journal = Self::new(identity, placed, chain);
+                let torn = journal.load(&file, stat.st_size as u64)?;
+                let why = "it is torn or was changed; what is missing is copied again";
+                let warning = torn.then(|| not_resumed(Operation::BelieveAll, why));
+                return Ok((journal, warning));
+            }
+            Ok(_) => "it may be somebody else's; everything is copied again",
+            Err(Unusable::Damaged) => "it is damaged; everything is copied again",
+            Err(Unusable::OtherVersion) => "another version wrote it; everything is copied again",
+            Err(Unusable::OtherTrees) => {
+                "it belongs to other trees or other options; everything is copied again"
+            }
+        };
+        let name = identity.journal_name();
+        unlinkat(&placed.folder, &name, AtFlags::empty())?;
+        let placed = Placed { file: lock::create(&placed.folder, &name)?, ..placed };
+        let warning = not_resumed(Operation::ResumeFrom, why);
+        Ok((Self::begin(identity, placed)?, Some(warning)))
+    }
+
+    /// Reads all records, and cuts off what cannot be believed. True if there was something to cut.
+    fn load(&mut self, file: &File, size_bytes: u64) -> io::Result<bool> {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
+        let mut recovered = Recovered::default();
+        while let Some(frame) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
+            for (place, record) in frame.records() {
+                recovered.add(writer.end_bytes + place, record);
+            }
+            writer.end_bytes += frame.len_bytes;
+        }
+        let torn = writer.end_bytes < size_bytes;
+        if torn {
+            file.set_len(writer.end_bytes)?;
+        }
+        self.finished = Index::new(recovered.finished);
+        self.halves = Mutex::new(recovered.halves);
+        self.first_names = recovered.first_names;
+        Ok(torn)
+    }
+
+    fn write_at(&self, bytes: &[u8], at_bytes: u64) -> rustix::io::Result<usize> {
+        rustix::io::pwrite(&*self.file, bytes, at_bytes)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn halves(&self) -> MutexGuard<'_, HashMap<Fingerprint, Half>> {
+        self.halves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a person would write its path.
+    pub fn path(&self) -> PathBuf {
+        self.identity.path(self.place)
+    }
+
+    /// The open journal, for a sync.
+    pub fn file(&self) -> &Arc<OwnedFd> {
+        &self.file
+    }
+
+    /// What stands for a path relative to the destination.
+    pub fn name(&self, relative: &Path) -> Fingerprint {
+        fingerprint(&self.key, &[relative.as_os_str().as_bytes()])
+    }
+
+    /// A record for something that is durable, and says whether all of its metadata was kept.
+    pub fn finished(
+        &self,
+        relative: &Path,
+        sides: Sides<'_>,
+        standing: Standing,
+        kept: bool,
+        hash: Option<Hash>,
+    ) -> Record {
+        let (source, target) = (stat_key(sides.source), stat_key(sides.target));
+        Record::Finished(Finished {
+            name: self.name(relative),
+            source,
+            target,
+            standing,
+            kept,
+            hash,
+        })
+    }
+
+    /// What a record says now that the two sides are these.
+    pub fn known(&self, record: &Finished, sides: Sides<'_>) -> Known {
+        known::judge(record, sides, self.halves().contains_key(&record.name))
+    }
+
+    /// The last record of a path, if there is one, for which neither side is looked at.
+    pub fn find(&self, relative: &Path, window: &mut Window) -> io::Result<Option<Finished>> {
+        let name = self.name(relative);
+        for at in self.finished.places(index_of(&name)) {
+            let (len, body) = window.at(&self.file, at)?.split_first_chunk().expect("four bytes");
+            if let Some(Record::Finished(record)) =
+                body.get(..u32::from_le_bytes(*len) as usize).and_then(Record::decode)
+                && record.name == name
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether no other name of this source is the one to be copied, to which the others are linked
+    /// then: a copy of another one would begin anew.
+    pub fn is_first_name(&self, relative: &Path, source: &Stat) -> bool {
+        let first = || self.first_names.get(&stat_key(source));
+        self.first_names.is_empty() || first().is_none_or(|first| *first == self.name(relative))
+    }
+
+    /// Takes what is known of a half-copied file.
+    pub fn take_half(&self, name: &Fingerprint) -> Option<Half> {
+        self.halves().remove(name)
+    }
+
+    /// The name of the temporary of a big file.
+    pub fn temporary_name(&self, name: &OsStr) -> OsString {
+        self.identity.temporary_name(name)
+    }
+
+    /// Writes records, and counts the bytes of the files that they speak of. Once it has failed
+    /// nothing more is written, and that is no second error.
+    pub fn append(&self, records: &[Record], files_bytes: u64) -> Result<()> {
+        let mut writer = self.writer();
+        if records.is_empty() || writer.broken {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        writer.chain.append(records, &mut bytes);
+        let Writer { end_bytes, unsynced_bytes, broken, .. } = &mut *writer;
+        let written = fs::write_all(&bytes, *end_bytes, |bytes, at| self.write_at(bytes, at));
+        if let Err((_, cause)) = written {
+            *broken = true;
+            return Err(Error::new(Operation::WriteJournal, self.path(), cause));
+        }
+        *end_bytes += bytes.len() as u64;
+        *unsynced_bytes += files_bytes;
+        reserve(&self.file, &mut writer);
+        Ok(())
+    }
+
+    /// Whether records of so many bytes of files wait for a sync that it is time for one, which the
+    /// caller does now.
+    pub fn is_due(&self, files_bytes: u64) -> bool {
+        let unsynced_bytes = &mut self.writer().unsynced_bytes;
+        let due = *unsynced_bytes >= files_bytes;
+        if due {
+            *unsynced_bytes = 0;
+        }
+        due
+    }
+
+    /// Removes the journal, after everything succeeded, and the temporaries that nobody asked for
+    /// because their sources are gone.
+    pub fn remove(self) -> Result<()> {
+        for half in self.halves().values() {
+            let path = Path::new(OsStr::from_bytes(&half.begun.path));
+            self.remove_temporary(path, half.begun.ino).map_err(|cause| {
+                Error::new(Operation::RemoveTemporary, self.identity.base.join(path), cause)
+            })?;
+        }
+        self.unlink().map_err(|cause| Error::new(Operation::RemoveJournal, self.path(), cause))
+    }
+
+    fn unlink(&self) -> io::Result<()> {
+        let name = self.identity.journal_name();
+        match self.identity.places[self.place].is_copied {
+            true => unlink_leaving_times(&self.folder, &name)?,
+            false => unlinkat(&self.folder, &name, AtFlags::empty())?,
+        }
+        fs::sync_folder(&self.folder)
+    }
+
+    /// Goes down from the destination by plain names alone, never through a link, to a temporary
+    /// with this inode number.
+    fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
+        let mut names = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name),
+                _ => return Ok(()),
+            }
+        }
+        let Some(last) = names.pop() else { return Ok(()) };
+        let mut folder = fs::open_folder(&self.identity.base, OFlags::RDONLY)?;
+        for name in names {
+            folder = match fs::open_dir(&folder, name) {
+                Ok(folder) => folder,
+                Err(cause) if is_gone(&cause) => return Ok(()),
+                Err(cause) => return Err(cause),
+            };
+        }
+        let name = self.temporary_name(last);
+        match fs::stat_at(&folder, &name)? {
+            Some(stat) if stat.st_ino == ino => unlink_leaving_times(&folder, &name),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Journal {
+    /// Gives the lock back also where a child that was forked this moment has the descriptor too.
+    /// Closing does it otherwise, so that the answer decides nothing.
+    fn drop(&mut self) {
+        let _closed_next = flock(&*self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Removes a name from a folder that has its source's times already.
+fn unlink_leaving_times(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let before = fs::stat(folder)?;
+    unlinkat(folder, name, AtFlags::empty())?;
+    match Node::open(folder).set_times(&before) {
+        // Who may not set the folder's times has not given it the source's either.
+        Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        other => other,
+    }
+}
+
+/// Sees that the next records have room. Where there is none left, they may still find some when
+/// they are written.
+fn reserve(file: &OwnedFd, writer: &mut Writer) {
+    let wanted_bytes = writer.end_bytes + RESERVE_BYTES;
+    if writer.reserved_bytes < wanted_bytes
+        && fs::reserve(file, wanted_bytes + RESERVE_BYTES).is_ok()
+    {
+        writer.reserved_bytes = wanted_bytes + RESERVE_BYTES;
+    }
+}

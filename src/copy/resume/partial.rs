@@ -1,0 +1,304 @@
+//! A big file under `--resume`: it is copied part by part into a temporary that has a name, and
+//! after each part the journal says how far it is durable. The next run reads that much back,
+//! compares, and goes on behind it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::file::Journal;
+use super::format::{Begun, Reached, Record};
+use super::known::stat_key;
+use super::recovered::Half;
+use super::session::Resume;
+use crate::copy::entry::{At, Source};
+use crate::copy::events::Copying;
+use crate::digest::{Leaf, LeafHash, Mode, Output, Tree};
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileType, Leftover, Stat, Target};
+use crate::pipeline::route::Access;
+use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Started, Transfer};
+use crate::report::Totals;
+
+/// How many parts there are to a journal interval: two are in the loop, and the record of one
+/// before them may not be durable.
+const PARTS_PER_INTERVAL: u64 = 4;
+
+/// Leaves in one record: 32 MiB, which is half of what a frame of the journal may have.
+const RECORD_LEAVES_MAX: usize = 1 << 20;
+
+/// How far a big file has come.
+pub struct Partial<'a> {
+    journal: &'a Journal,
+    begun: Begun,
+    /// What the journal says is durable, until that is proved.
+    claimed: Vec<LeafHash>,
+    /// The leaves of the first blocks, which are durable.
+    leaves: Vec<LeafHash>,
+    part_blocks: u64,
+}
+
+impl Partial<'_> {
+    /// Whether it would be a loss to throw the temporary away after this error. After a failed
+    /// fsync it is unknown what is on the device.
+    pub fn is_worth_keeping(&self, error: &Error) -> bool {
+        !self.leaves.is_empty()
+            && error.op != Operation::Fsync
+            && !matches!(error.cause, Cause::SourceChanged)
+    }
+
+    fn first(&self) -> u64 {
+        self.leaves.len() as u64
+    }
+
+    /// Bytes of the first blocks, which are durable.
+    pub fn reached_bytes(&self, source: &Source) -> u64 {
+        (self.first() * self.begun.block_bytes).min(source.size_bytes())
+    }
+
+    fn append(&self, record: Record) -> Result<()> {
+        self.journal.append(&[record], 0)
+    }
+
+    fn reached(&self, first_block: u64, leaves: Vec<LeafHash>) -> Record {
+        Record::Reached(Reached { name: self.begun.name, first_block, leaves })
+    }
+
+    /// How to read so many of the first blocks back, of a file that is to have `size_bytes`.
+    fn read_back(
+        &self,
+        file: &Arc<OwnedFd>,
+        access: Access,
+        size_bytes: u64,
+        blocks: u64,
+    ) -> Transfer {
+        let whole = Shape::read(size_bytes, self.begun.block_bytes, access);
+        let shape = Shape { blocks: Some(0..blocks), ..whole };
+        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
+        Transfer { source, target: None, shape, progress: Progress::Nothing }
+    }
+
+    /// Says anew how far the file has come, since what was said last is not so.
+    fn begin_again(&self) -> Result<()> {
+        self.append(Record::Begun(self.begun.clone()))?;
+        for (n, leaves) in self.leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
+            self.append(self.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a half-copied file is copied from the start.
+fn why_not(half: &Begun, now: &Begun, temporary: &Stat) -> Option<&'static str> {
+    match () {
+        () if half.source != now.source => {
+            Some("the source changed since it was begun; it is copied from the start")
+        }
+        () if !is_as_begun(temporary, half) => {
+            Some("its temporary was exchanged; it is copied from the start")
+        }
+        () if half.block_bytes != now.block_bytes => {
+            Some("the block size is another now; it is copied from the start")
+        }
+        () => None,
+    }
+}
+
+impl Resume<'_> {
+    /// The temporary of a big file: the one that an earlier run left, if it is still what the
+    /// journal says, or a new one. Nothing for a file that is no larger than what may be copied
+    /// again anyway.
+    pub fn begin_partial(
+        &self,
+        at: At<'_>,
+        source: &Source,
+    ) -> Result<Option<(Target, Partial<'_>)>> {
+        let Some(journal) = &self.journal else { return Ok(None) };
+        let (interval_bytes, block_bytes) =
+            (self.options.journal_interval_bytes, self.options.block_bytes);
+        if source.size_bytes() <= interval_bytes.max(block_bytes) {
+            return Ok(None);
+        }
+        let part_blocks =
+            (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
+        let relative = self.relative(at);
+        let name = journal.name(&relative);
+        let path = relative.into_os_string().into_encoded_bytes();
+        let begun = Begun { name, source: stat_key(&source.stat), ino: 0, block_bytes, path };
+        if let Some((target, Half { begun, leaves })) = self.find_half(at, journal, &begun)? {
+            let (claimed, leaves) = (leaves, Vec::new());
+            return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_blocks })));
+        }
+        let hidden = journal.temporary_name(at.target_name());
+        let target = Target::create_named(&at.dir.target, Some(&hidden))
+            .map_err(|cause| at.target_error(Operation::Create, cause))?;
+        let stat = fs::stat(&**target.file());
+        let ino = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?.st_ino;
+        let begun = Begun { ino, ..begun };
+        let partial =
+            Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
+        partial.append(Record::Begun(partial.begun.clone()))?;
+        Ok(Some((target, partial)))
+    }
+
+    /// What an earlier run left of a file that is to be begun now, if it can be gone on with.
+    fn find_half(
+        &self,
+        at: At<'_>,
+        journal: &Journal,
+        now: &Begun,
+    ) -> Result<Option<(Target, Half)>> {
+        let hidden = journal.temporary_name(at.target_name());
+        let found = Leftover::find(&at.dir.target, &hidden)
+            .map_err(|cause| at.target_error(Operation::OpenTemporary, cause))?;
+        let (Some(half), Some(found)) = (journal.take_half(&now.name), found) else {
+            return Ok(None);
+        };
+        let stat = fs::stat(&**found.file())
+            .map_err(|cause| at.target_error(Operation::StatTemporary, cause))?;
+        Ok(match why_not(&half.begun, now, &stat) {
+            None => Some((found.take_over(), half)),
+            Some(why) => {
+                self.warn_not_resumed(at, why);
+                None
+            }
+        })
+    }
+
+    /// Reads what the journal says is durable back from the temporary, and believes it up to the
+    /// first block that differs.
+    pub fn prove_partial(
+        &self,
+        copying: Copying<'_>,
+        file: &Arc<OwnedFd>,
+        access: Access,
+        partial: &mut Partial<'_>,
+    ) -> Result<()> {
+        let Copying { at, source, counted } = copying;
+        let size_bytes = source.size_bytes();
+        let mut claimed = std::mem::take(&mut partial.claimed);
+        // A process that may write the journal may have sealed any number of blocks.
+        claimed.truncate(size_bytes.div_ceil(partial.begun.block_bytes) as usize);
+        if claimed.is_empty() {
+            return forget_behind(at, file, 0);
+        }
+        let reading = partial.read_back(file, access, size_bytes, claimed.len() as u64);
+        let meter = &self.events.totals.meter;
+        let checking_bytes = (claimed.len() as u64 * partial.begun.block_bytes).min(size_bytes);
+        Totals::add(&meter.checking_bytes, checking_bytes);
+        let read = self.pipeline.transfer(reading);
+        Totals::take(&meter.checking_bytes, checking_bytes);
+        let found = match read {
+            Ok(moved) => moved.leaves,
+            Err(Failure { cause: Cause::Interrupted, .. }) => {
+                // The next run proves it.
+                partial.leaves = claimed;
+                return Err(at.interrupted());
+            }
+            Err(_) => Vec::new(),
+        };
+        let proved =
+            claimed.iter().zip(&found).take_while(|(claimed, found)| claimed == found).count();
+        partial.leaves = claimed;
+        if proved < partial.leaves.len() {
+            partial.leaves.truncate(proved);
+            self.warn_not_resumed(
+                at,
+                "a part of it is not what the journal says; it is copied again from there on",
+            );
+            partial.begin_again()?;
+        }
+        let earlier_bytes = partial.reached_bytes(source);
+        // In this order, so that no rate takes them for what was done just now.
+        Totals::add(&meter.kept_bytes, earlier_bytes);
+        Totals::add(counted.handled_bytes(), earlier_bytes);
+        Totals::add(&meter.handled_bytes, earlier_bytes);
+        forget_behind(at, file, earlier_bytes)
+    }
+
+    /// Moves the blocks that are not durable yet. `transfer` says how to move a range of blocks.
+    pub fn move_partial(
+        &self,
+        file: &Arc<OwnedFd>,
+        partial: &mut Partial<'_>,
+        block_count: u64,
+        transfer: impl Fn(Range<u64>) -> Transfer,
+    ) -> std::result::Result<Moved, Failure> {
+        let mut moved = Moved { whole: true, ..Moved::default() };
+        let mut started: VecDeque<Started> = VecDeque::new();
+        let mut next = partial.first();
+        let ended = loop {
+            while next < block_count && started.len() < 2 {
+                let end = (next + partial.part_blocks).min(block_count);
+                started.push_back(self.pipeline.start_transfer(transfer(next..end)));
+                next = end;
+            }
+            let Some(part) = started.pop_front() else { break Ok(()) };
+            let part = match part.wait_for_some() {
+                Ok(part) => part,
+                Err(failure) => break Err(failure),
+            };
+            moved.written_bytes += part.written_bytes;
+            moved.hole_bytes += part.hole_bytes;
+            let offset_bytes = partial.first() * partial.begun.block_bytes;
+            if let Err(cause) = self.reach(file, partial, part.leaves) {
+                break Err(Failure::target(Operation::Fsync, offset_bytes, cause));
+            }
+            if !part.whole {
+                break Err(Failure::source(Operation::Copy, offset_bytes, Cause::Interrupted));
+            }
+        };
+        // The loop must have let go of the file before the caller does anything else with it.
+        for part in started {
+            drop(part.wait_for_some());
+        }
+        ended?;
+        Ok(Moved { hash: Some(output(&partial.leaves)), leaves: partial.leaves.clone(), ..moved })
+    }
+
+    /// Makes the next blocks durable and has the journal say so. What it said before becomes
+    /// durable at the same time.
+    fn reach(
+        &self,
+        file: &Arc<OwnedFd>,
+        partial: &mut Partial<'_>,
+        leaves: Vec<LeafHash>,
+    ) -> std::result::Result<(), Cause> {
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        let files = vec![Arc::clone(file), Arc::clone(partial.journal.file())];
+        for result in self.pipeline.sync(files) {
+            result?;
+        }
+        let record = partial.reached(partial.first(), leaves.clone());
+        partial.leaves.extend(leaves);
+        // A journal that cannot be written costs the next run time, and this one a failure, but no
+        // data.
+        partial.append(record).unwrap_or_else(|error| self.events.fail(error));
+        Ok(())
+    }
+}
+
+/// What stands behind what was proved is not relied upon, not even as zeros.
+fn forget_behind(at: At<'_>, file: &OwnedFd, proved_bytes: u64) -> Result<()> {
+    fs::set_size(file, proved_bytes).map_err(|cause| at.target_error(Operation::SetSize, cause))
+}
+
+/// Merges the leaves of a file of several blocks.
+fn output(leaves: &[LeafHash]) -> Output {
+    let mut tree = Tree::new(Mode::Hash, leaves.len() as u64);
+    for (block, leaf) in leaves.iter().enumerate() {
+        tree.put(block as u64, Leaf::Inner(*leaf));
+    }
+    tree.output()
+}
+
+/// Whether a temporary can be the one that was begun.
+fn is_as_begun(stat: &Stat, begun: &Begun) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_ino == begun.ino
+        && stat.st_nlink == 1
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+}

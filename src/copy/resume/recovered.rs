@@ -1,0 +1,131 @@
+//! What the records of an earlier run come to, one after the other. Pure.
+
+use std::collections::HashMap;
+
+use super::format::{Begun, Fingerprint, Finished, Reached, Record, Standing, StatKey};
+use crate::digest::LeafHash;
+
+/// A big file of which a part is durable.
+#[derive(Debug)]
+pub struct Half {
+    /// What it was begun with.
+    pub begun: Begun,
+    /// The chaining values of its first blocks, which are durable.
+    pub leaves: Vec<LeafHash>,
+}
+
+/// What an earlier run left on record.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The keys of finished names, as [`index_of`] makes them, with the places of their records.
+    pub finished: Vec<(u64, u64)>,
+    /// Half-copied files by their names.
+    pub halves: HashMap<Fingerprint, Half>,
+    /// Under which name a source that may have several was begun or finished.
+    pub first_names: HashMap<StatKey, Fingerprint>,
+}
+
+impl Recovered {
+    /// Adds the next record, which stands at this place of the journal.
+    pub fn add(&mut self, at_bytes: u64, record: Record) {
+        match record {
+            Record::Finished(Finished { name, source, standing, .. }) => {
+                self.finished.push((index_of(&name), at_bytes));
+                if standing != Standing::Unnamed {
+                    self.halves.remove(&name);
+                }
+                match standing {
+                    Standing::Settled => {}
+                    Standing::Linked => drop(self.first_names.insert(source, name)),
+                    // It may be that it was to be linked to the first one.
+                    Standing::Unnamed => _ = self.first_names.entry(source).or_insert(name),
+                }
+            }
+            Record::Begun(begun) => {
+                self.first_names.insert(begun.source, begun.name);
+                self.halves.insert(begun.name, Half { begun, leaves: Vec::new() });
+            }
+            Record::Reached(Reached { name, first_block, leaves }) => {
+                // What does not follow on what is known belongs to nothing.
+                let half = self.halves.get_mut(&name);
+                let next = half.filter(|half| half.leaves.len() as u64 == first_block);
+                next.into_iter().for_each(|half| half.leaves.extend(&leaves));
+            }
+        }
+    }
+}
+
+/// The part of a name by which the index finds it.
+pub fn index_of(name: &Fingerprint) -> u64 {
+    u64::from_le_bytes(*name.first_chunk().expect("a fingerprint has 16 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::resume::format::STAT_KEY_BYTES;
+
+    const SOURCE: StatKey = [7; STAT_KEY_BYTES];
+
+    fn finished(name: u8, standing: Standing) -> Record {
+        let target = [8; STAT_KEY_BYTES];
+        let name = [name; 16];
+        Record::Finished(Finished {
+            name,
+            source: SOURCE,
+            target,
+            standing,
+            kept: true,
+            hash: None,
+        })
+    }
+
+    fn begun(name: u8) -> Record {
+        let (name, path) = ([name; 16], Vec::new());
+        Record::Begun(Begun { name, source: SOURCE, ino: 1, block_bytes: 4096, path })
+    }
+
+    fn reached(name: u8, first_block: u64, blocks: usize) -> Record {
+        Record::Reached(Reached { name: [name; 16], first_block, leaves: vec![[9; 32]; blocks] })
+    }
+
+    fn recovered(records: impl IntoIterator<Item = Record>) -> Recovered {
+        let mut recovered = Recovered::default();
+        (0..).zip(records).for_each(|(at, record)| recovered.add(at, record));
+        recovered
+    }
+
+    fn blocks(recovered: &Recovered, name: u8) -> Option<usize> {
+        recovered.halves.get(&[name; 16]).map(|half| half.leaves.len())
+    }
+
+    #[test]
+    fn a_half_copied_file_has_the_blocks_that_follow_each_other() {
+        let records = [begun(1), reached(1, 0, 2), reached(1, 3, 5), reached(1, 2, 1)];
+        assert_eq!(blocks(&recovered(records), 1), Some(3));
+        let again = [begun(1), reached(1, 0, 2), begun(1), reached(2, 0, 1)];
+        assert_eq!(blocks(&recovered(again), 1), Some(0), "begun anew it has none");
+    }
+
+    #[test]
+    fn a_finished_file_is_no_half_one_unless_it_may_have_no_name() {
+        for (standing, half) in
+            [(Standing::Settled, None), (Standing::Linked, None), (Standing::Unnamed, Some(2))]
+        {
+            let records = [begun(1), reached(1, 0, 2), finished(1, standing)];
+            let recovered = recovered(records);
+            assert_eq!(blocks(&recovered, 1), half, "{standing:?}");
+            assert_eq!(recovered.finished, [(index_of(&[1; 16]), 2)]);
+        }
+    }
+
+    #[test]
+    fn the_first_name_of_a_source_is_the_one_that_has_its_copy() {
+        let first = |records: Vec<Record>| recovered(records).first_names.get(&SOURCE).copied();
+        let (linked, unnamed) = (Standing::Linked, Standing::Unnamed);
+        assert_eq!(first(vec![finished(1, Standing::Settled)]), None);
+        assert_eq!(first(vec![finished(1, linked), finished(2, unnamed)]), Some([1; 16]));
+        assert_eq!(first(vec![finished(2, unnamed), finished(1, linked)]), Some([1; 16]));
+        assert_eq!(first(vec![finished(1, linked), begun(2)]), Some([2; 16]));
+    }
+}

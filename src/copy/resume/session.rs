@@ -1,0 +1,333 @@
+//! What a run records in its journal, and what it asks of it. Without `--resume` there is no
+//! journal: nothing is recorded, and nothing is known.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::file::Journal;
+use super::format::{Record, Standing};
+use super::identity::JournalIdentity;
+use super::index::Window;
+use super::known::{Known, Sides};
+use crate::copy::entry::At;
+use crate::copy::events::Events;
+use crate::copy::options::Options;
+use crate::digest::Hash;
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, Stat};
+use crate::pipeline::Pipeline;
+use crate::tree::{Dir, Entry, OpenDir};
+
+/// Records of small files that a power cut may cost, by the bytes of those files.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+/// What a file counts besides its bytes, so that the records of many empty ones become durable too.
+const FILE_BYTES: u64 = 4096;
+
+/// What a batch has to record.
+#[derive(Default)]
+pub struct Records {
+    records: Vec<Record>,
+    files_bytes: u64,
+}
+
+/// A durable file that is about to get its name.
+pub struct Unnamed<'a> {
+    pub at: At<'a>,
+    pub file: &'a OwnedFd,
+    /// What its source answered when it was opened.
+    pub source: &'a Stat,
+    /// Whether all of its metadata was kept.
+    pub kept: bool,
+    pub hash: Option<Hash>,
+    /// Whether it was copied part by part.
+    pub is_partial: bool,
+}
+
+/// When the journal is to be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// If there is much to lose.
+    IfMuch,
+    /// If there is anything to lose.
+    IfAny,
+}
+
+/// What the run has to do with its journal, if it has one.
+pub struct Resume<'a> {
+    pub(super) journal: Option<Journal>,
+    pub(super) options: &'a Options,
+    pub(super) events: &'a Events<'a>,
+    pub(super) pipeline: &'a Pipeline<'a>,
+}
+
+impl<'a> Resume<'a> {
+    /// Opens the journal of an interrupted run, or begins one. Without an identity there is none.
+    pub fn open(
+        identity: Option<JournalIdentity>,
+        options: &'a Options,
+        events: &'a Events<'a>,
+        pipeline: &'a Pipeline<'a>,
+    ) -> Result<Self> {
+        let opened = identity.map(Journal::open).transpose()?;
+        let journal = opened.map(|(journal, warning)| {
+            warning.into_iter().for_each(|warning| events.warn(warning));
+            journal
+        });
+        Ok(Self { journal, options, events, pipeline })
+    }
+
+    /// The journal, when the run has ended.
+    pub fn into_journal(self) -> Option<Journal> {
+        self.journal
+    }
+
+    /// Whether there is a journal.
+    pub fn is_on(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Adds what stands under its name now, and whether all of its metadata was kept.
+    pub fn record(
+        &self,
+        at: At<'_>,
+        source: &Stat,
+        kept: bool,
+        hash: Option<Hash>,
+        records: &mut Records,
+    ) {
+        let Some(journal) = &self.journal else { return };
+        match at.stat_target() {
+            Ok(Some(target)) => {
+                let has_others = source.st_nlink > 1 || self.options.follows_links(at.dir);
+                let standing = if has_others { Standing::Linked } else { Standing::Settled };
+                let sides = Sides { source, target: &target };
+                let record = journal.finished(&self.relative(at), sides, standing, kept, hash);
+                records.records.push(record);
+                records.files_bytes += FILE_BYTES + source.st_size as u64;
+            }
+            // Removed already; the next run will see.
+            Ok(None) => {}
+            Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
+        }
+    }
+
+    /// Records files where it would not do to copy them once more if the run is killed before it
+    /// can record that they have their names. So it is with big ones, and with all where the next
+    /// run would leave them alone as strangers, or make a backup of them.
+    pub fn record_unnamed<'f>(&self, files: impl Iterator<Item = Unnamed<'f>>) {
+        let Some(journal) = &self.journal else { return };
+        let mut records = Vec::new();
+        for Unnamed { at, file, source, kept, hash, is_partial } in files {
+            if !is_partial && self.options.existing.is_plain() {
+                continue;
+            }
+            match fs::stat(file) {
+                Ok(stat) => {
+                    let (relative, sides) = (self.relative(at), Sides { source, target: &stat });
+                    let standing = Standing::Unnamed;
+                    records.push(journal.finished(&relative, sides, standing, kept, hash));
+                }
+                Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
+            }
+        }
+        self.append_unnamed(journal, records);
+    }
+
+    /// Records a link or special file, or one more name of a file, that is about to get its name.
+    pub fn record_unnamed_link(
+        &self,
+        at: At<'_>,
+        sides: Sides<'_>,
+        kept: bool,
+        hash: Option<Hash>,
+    ) {
+        if let Some(journal) = &self.journal
+            && !self.options.existing.is_plain()
+        {
+            let relative = self.relative(at);
+            let record = journal.finished(&relative, sides, Standing::Unnamed, kept, hash);
+            self.append_unnamed(journal, vec![record]);
+        }
+    }
+
+    fn append_unnamed(&self, journal: &Journal, records: Vec<Record>) {
+        let replaces = !records.is_empty() && self.options.existing.backup.is_some();
+        self.append(Records { records, files_bytes: 0 });
+        // The new file would take the place of the old one's backup: not even a power cut may leave
+        // the name without the record.
+        if replaces
+            && let Some(Err(cause)) = self.pipeline.sync(vec![Arc::clone(journal.file())]).pop()
+        {
+            self.events.fail(Error::new(Operation::FsyncJournal, journal.path(), cause));
+        }
+    }
+
+    /// Records that an entry stands, and that not all of its metadata was kept. Killed before that
+    /// is tried again, the next run knows it by what stays the same.
+    pub fn record_loss(&self, at: At<'_>, sides: Sides<'_>, hash: Option<Hash>) {
+        if let Some(journal) = &self.journal {
+            let relative = self.relative(at);
+            let record = journal.finished(&relative, sides, Standing::Linked, false, hash);
+            self.append(Records { records: vec![record], files_bytes: 0 });
+        }
+    }
+
+    /// Records one entry by itself.
+    pub fn record_alone(&self, at: At<'_>, source: &Stat, kept: bool, hash: Option<Hash>) {
+        let mut records = Records::default();
+        self.record(at, source, kept, hash, &mut records);
+        self.append(records);
+    }
+
+    /// Adds a directory whose metadata and names are durable.
+    pub fn record_dir(&self, dir: &Dir, target: &OwnedFd, records: &mut Records) {
+        let (Some(journal), true) = (&self.journal, dir.parent().is_some()) else { return };
+        match fs::stat(target) {
+            Ok(stat) => {
+                let relative = self.events.relative(dir, OsStr::new(""));
+                let sides = Sides { source: &dir.stat, target: &stat };
+                let record = journal.finished(&relative, sides, Standing::Settled, true, None);
+                records.records.push(record);
+                records.files_bytes += FILE_BYTES;
+            }
+            Err(cause) => {
+                let path = dir.target_path(OsStr::new(""));
+                self.events.fail(Error::new(Operation::Stat, path, cause));
+            }
+        }
+    }
+
+    /// Writes to the journal. Where that fails the next run has more to do, and this one has
+    /// failed, but no file has.
+    pub fn append(&self, Records { records, files_bytes }: Records) {
+        if let Some(journal) = &self.journal {
+            let appended = journal.append(&records, files_bytes);
+            appended.unwrap_or_else(|error| self.events.fail(error));
+        }
+    }
+
+    /// The journal, if it is time to make it durable.
+    pub fn due(&self, due: Due) -> Option<&Journal> {
+        let bytes_max = match due {
+            Due::IfAny => 1,
+            Due::IfMuch => UNSYNCED_BYTES_MAX.min(self.options.journal_interval_bytes),
+        };
+        self.journal.as_ref().filter(|journal| journal.is_due(bytes_max))
+    }
+
+    /// Whether an entry is the one of its source's names to be copied.
+    pub fn is_first_name(&self, at: At<'_>, source: &Stat) -> bool {
+        let is_first = |journal: &Journal| journal.is_first_name(&self.relative(at), source);
+        self.journal.as_ref().is_none_or(is_first)
+    }
+
+    /// What the source of one more name of a copy answers, if that is to be recorded.
+    pub fn stat_to_record(&self, at: At<'_>) -> Option<Stat> {
+        self.journal.as_ref()?;
+        at.stat_source().unwrap_or_else(|cause| {
+            self.events.fail(at.source_error(Operation::Stat, cause));
+            None
+        })
+    }
+
+    /// Whether an earlier run finished this directory, and nothing has changed in it since.
+    pub fn is_finished_dir(&self, dir: &OpenDir) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let relative = self.events.relative(dir, OsStr::new(""));
+        let Ok(Some(record)) = journal.find(&relative, &mut Window::narrow()) else { return false };
+        let known = fs::stat(&*dir.target)
+            .map(|target| journal.known(&record, Sides { source: &dir.stat, target: &target }));
+        matches!(known, Ok(Known::Finished(_)))
+    }
+
+    /// Whether an earlier run finished a copy of this name.
+    pub fn is_on_record(&self, dir: &Dir, target_name: &OsStr) -> io::Result<bool> {
+        let Some(journal) = &self.journal else { return Ok(false) };
+        let relative = self.events.relative(dir, target_name);
+        Ok(journal.find(&relative, &mut Window::narrow())?.is_some())
+    }
+
+    /// For looking up the entries of a directory, if there is a journal.
+    pub fn earlier(&self, dir: &OpenDir) -> Option<Earlier<'_>> {
+        let journal = self.journal.as_ref()?;
+        let path = self.events.relative(dir, OsStr::new(""));
+        Some(Earlier { journal, window: Window::wide(), path })
+    }
+
+    /// Tells that something which was copied before is copied again.
+    pub fn warn_not_resumed(&self, at: At<'_>, why: &'static str) {
+        self.events.warn(at.target_error(Operation::Resume, Cause::NotResumed(why)));
+    }
+
+    /// The temporary name of an entry that the next run would find again, where there may be one.
+    pub fn temporary_name(&self, entry: &Entry) -> Option<OsString> {
+        self.journal.as_ref().map(|journal| journal.temporary_name(entry.target_name()))
+    }
+
+    /// The temporary name of the backup of what stands there, at the same time. No entry's own name
+    /// has a NUL.
+    pub fn temporary_name_of_backup(&self, entry: &Entry) -> Option<OsString> {
+        let mut name = entry.target_name().to_owned();
+        name.push("\0");
+        self.journal.as_ref().map(|journal| journal.temporary_name(&name))
+    }
+
+    pub(super) fn relative(&self, at: At<'_>) -> PathBuf {
+        self.events.relative(at.dir, at.target_name())
+    }
+}
+
+/// What is needed to look up one entry of a directory after the other.
+pub struct Earlier<'a> {
+    journal: &'a Journal,
+    window: Window,
+    /// The directory's, relative to the base.
+    path: PathBuf,
+}
+
+/// What an earlier run made of an entry.
+pub enum Found {
+    /// Nothing that can be relied upon.
+    Nothing,
+    /// It copied it, but that is no longer what stands there.
+    Changed(&'static str),
+    /// It finished it, and nothing has changed since.
+    Finished(Box<Completed>),
+}
+
+/// Something that an earlier run finished.
+pub struct Completed {
+    pub source: Stat,
+    pub target: Stat,
+    pub hash: Option<Hash>,
+    /// Whether all of its metadata was kept.
+    pub kept: bool,
+}
+
+impl Earlier<'_> {
+    /// What the journal says of an entry, and what both sides say to that.
+    pub fn find(&mut self, at: At<'_>) -> io::Result<Found> {
+        self.path.push(at.target_name());
+        let record = self.journal.find(&self.path, &mut self.window);
+        self.path.pop();
+        let Some(record) = record? else { return Ok(Found::Nothing) };
+        let target = at.stat_target()?;
+        let (Some(source), Some(target)) = (at.stat_source()?, target) else {
+            // What is gone is copied again, and needs no explanation.
+            return Ok(Found::Nothing);
+        };
+        let known = self.journal.known(&record, Sides { source: &source, target: &target });
+        let finished =
+            |hash, kept| Found::Finished(Box::new(Completed { source, target, hash, kept }));
+        Ok(match known {
+            Known::Nothing => Found::Nothing,
+            Known::Changed(why) => Found::Changed(why),
+            Known::Finished(hash) => finished(hash, true),
+            Known::FinishedWithLoss(hash) => finished(hash, false),
+        })
+    }
+}

@@ -1,0 +1,406 @@
+//! Comparing what stands in the destination with the source, both read from their devices, and
+//! mending it in place.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{OFlags, readlinkat};
+
+use super::blocks::{self, Resized};
+use super::mend::Broken;
+use super::pairs::{FilePair, NameCount, Other, PairTurn};
+use super::readback::{Extent, Readings};
+use super::service::Verify;
+use crate::copy::entry::{At, Source};
+use crate::copy::events::{Counted, InHand, Mended, Ranges};
+use crate::digest::LeafHash;
+use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileId, FileType, Stat};
+use crate::pipeline::{Failure, Moved, Progress, route};
+use crate::report::{Proof, What};
+use crate::tree::{Entry, EntryKind, OpenDir};
+
+/// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's
+/// hash, but equal on both sides if all leaves are.
+const COMMON_HOLE: LeafHash = [0; 32];
+
+/// A source and its counterpart, and what of both has to be compared.
+struct Comparison {
+    entry: Entry,
+    source: Source,
+    target: Source,
+    counted: Counted,
+    extent: Extent,
+    /// Other names wait for this one.
+    pair: Option<FilePair>,
+}
+
+/// What came of reading one of the two.
+type Read = std::result::Result<(Moved, Proof), Failure>;
+
+/// What is to be done about an entry.
+enum Step {
+    /// Its data is to be read.
+    Read(Box<Comparison>),
+    /// It is to be copied, since it is missing or has to be replaced.
+    Copy(Entry),
+    /// Another name of it is being compared.
+    Wait,
+    /// Nothing any more.
+    Done,
+}
+
+/// What is left to do of a batch.
+#[derive(Default)]
+pub struct ToCopy {
+    /// What is missing, or has to be replaced.
+    pub entries: Vec<Entry>,
+    /// Further names of it elsewhere.
+    pub others: Vec<Other>,
+}
+
+/// What stands where a directory has its counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Directory,
+    /// Something else, which was told.
+    InTheWay,
+    Nothing,
+}
+
+impl Verify<'_> {
+    /// Finds the counterpart of a directory.
+    pub fn find_dir(&self, parent: &OpenDir, target_name: &OsStr) -> Result<Standing> {
+        let path = || parent.target_path(target_name);
+        let stands = fs::stat_at(&*parent.target, target_name)
+            .map_err(|cause| Error::new(Operation::Stat, path(), cause))?;
+        Ok(match stands.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Some(FileType::Directory) => Standing::Directory,
+            Some(kind) => {
+                let what = What::Kind { is: kind_name(kind), was: "directory" };
+                self.events.differs(path(), what, Mended::No);
+                Standing::InTheWay
+            }
+            None => Standing::Nothing,
+        })
+    }
+
+    /// Compares the entries of a batch: all big files are being read before the first is waited
+    /// for, and the small ones of each side are read together.
+    pub fn compare_batch(&self, dir: &OpenDir, entries: Vec<Entry>) -> ToCopy {
+        let mut to_copy = ToCopy::default();
+        let mut in_hand = self.events.in_hand(entries.len());
+        let mut to_read = Vec::new();
+        for entry in entries {
+            if self.options.stop.is_requested() {
+                continue;
+            }
+            match self.begin(dir, entry) {
+                Ok(Step::Read(comparison)) => to_read.push(*comparison),
+                Ok(Step::Copy(entry)) => to_copy.entries.push(entry),
+                Ok(Step::Wait) => in_hand.pass_on(1),
+                Ok(Step::Done) => {}
+                Err(error) => self.events.fail(error),
+            }
+        }
+        self.compare(dir, to_read, &mut to_copy);
+        if !to_copy.entries.is_empty() {
+            self.durable.begin_mending(dir);
+        }
+        to_copy.others.iter().for_each(|other| self.durable.begin_mending(&other.dir));
+        // What is to be copied is met by the copy, and what waits when it is over.
+        in_hand.pass_on(to_copy.entries.len());
+        to_copy
+    }
+
+    /// Reads both sides of all, and ends each comparison.
+    fn compare(&self, dir: &OpenDir, mut all: Vec<Comparison>, to_copy: &mut ToCopy) {
+        // As their sources were made, which is how they lie on the device more often than how a
+        // directory lists them.
+        all.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
+        let (mut sources, mut targets) = (Readings::default(), Readings::default());
+        for Comparison { source, target, counted, extent, .. } in &all {
+            let handled = Progress::Handled(Arc::clone(counted.handled_bytes()));
+            let reader = self.reader(self.readers.source, handled);
+            sources.push(reader, &source.file, extent.clone());
+            let reader = self.reader(self.readers.target, Progress::Proved);
+            targets.push(reader, &target.file, extent.clone());
+        }
+        // Both are waited for, also if one fails: nothing is read any more when the files are
+        // closed.
+        let read = sources.finish().into_iter().zip(targets.finish());
+        for (comparison, (wanted, found)) in all.into_iter().zip(read) {
+            let pair = comparison.pair;
+            let to_replace = self.finish(dir, comparison, wanted, found);
+            let to_replace = to_replace.unwrap_or_else(|error| {
+                self.events.fail(error);
+                None
+            });
+            let (entry, ranges) = to_replace.unzip();
+            if let Some(pair) = pair {
+                to_copy.others.extend(self.end_pair(pair, ranges));
+            }
+            to_copy.entries.extend(entry);
+        }
+    }
+
+    fn begin(&self, dir: &OpenDir, entry: Entry) -> Result<Step> {
+        if let EntryKind::Special(_) = entry.kind
+            && !self.metadata.preserve().specials
+        {
+            return Ok(Step::Done);
+        }
+        let at = At::new(dir, &entry);
+        let source = match entry.kind {
+            EntryKind::File => Some(at.open_source()?),
+            _ => None,
+        };
+        // A file that the filter leaves out by its size is not missed.
+        let is_left_out = |source: &Source| self.options.filter.excludes_size(source.size_bytes());
+        if source.as_ref().is_some_and(is_left_out) {
+            return Ok(Step::Done);
+        }
+        let stands = if dir.fresh { Ok(None) } else { at.stat_target() };
+        let stands = stands.map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let Some(stands) = stands else {
+            if self.options.repair {
+                return Ok(Step::Copy(entry));
+            }
+            self.events.differs(at.target_path(), What::Missing, Mended::No);
+            return Ok(Step::Done);
+        };
+        let is = FileType::from_raw_mode(stands.st_mode);
+        if EntryKind::of_mode(is) != entry.kind || is == FileType::Directory {
+            let what = What::Kind { is: kind_name(is), was: entry.kind.name() };
+            self.events.differs(at.target_path(), what, Mended::No);
+            return Ok(Step::Done);
+        }
+        match source {
+            Some(source) => self.find_extent(dir, entry, source),
+            None => self.compare_unread(at, &stands).map(|()| Step::Done),
+        }
+    }
+
+    /// Compares links by where they lead, devices by their numbers.
+    fn compare_unread(&self, at: At<'_>, stands: &Stat) -> Result<()> {
+        let (dir, entry) = (at.dir, at.entry);
+        if entry.kind == EntryKind::Link {
+            let op = Operation::ReadLink;
+            let source = read_link(&dir.source, &entry.name);
+            let source = source.map_err(|cause| at.source_error(op, cause))?;
+            let to = read_link(&dir.target, at.target_name());
+            let to = to.map_err(|cause| at.target_error(op, cause))?;
+            if to.as_os_str() != source.as_os_str() {
+                self.events.differs(at.target_path(), What::Link { to, source }, Mended::No);
+            }
+            return Ok(());
+        }
+        let source = fs::stat_at(&*dir.source, &entry.name)
+            .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
+            .map_err(|cause| at.source_error(Operation::Stat, cause))?;
+        if source.st_rdev != stands.st_rdev {
+            self.events.differs(at.target_path(), What::Device, Mended::No);
+        }
+        Ok(())
+    }
+
+    fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<Step> {
+        let at = At::new(dir, &entry);
+        let target = open_target(at, OFlags::RDONLY)?;
+        if fs::same_file(&source.stat, &target.stat) {
+            return Ok(Step::Done);
+        }
+        // What one of them has more differs without being read, and what is a hole in both is the
+        // same.
+        let size_bytes = common_bytes(&source, &target);
+        let known = self
+            .common_holes(&source.file, &target.file, size_bytes)
+            .map_err(|cause| at.source_error(Operation::Seek, cause))?;
+        let (entry, pair) = match self.claim(dir, entry, &source.stat, &target.stat) {
+            PairTurn::Compare(entry, pair) => (entry, pair),
+            PairTurn::Differs(entry, ranges) => {
+                let path = dir.target_path(entry.target_name());
+                self.events.differs_until_replaced(path, ranges);
+                return Ok(Step::Copy(entry));
+            }
+            PairTurn::Waits => return Ok(Step::Wait),
+            PairTurn::Done => return Ok(Step::Done),
+        };
+        let extent = Extent { size_bytes, known };
+        let mut counted = self.events.found(source.size_bytes());
+        // Its counterpart is read now, and counted then.
+        counted.was_read_back();
+        let comparison = Comparison { entry, source, target, counted, extent, pair };
+        Ok(Step::Read(Box::new(comparison)))
+    }
+
+    /// Stand-ins for the leaves of the blocks that are holes in both files, so that their zeros are
+    /// not hashed.
+    fn common_holes(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        size_bytes: u64,
+    ) -> io::Result<Vec<Option<LeafHash>>> {
+        let block_bytes = self.options.block_bytes;
+        let data = |file| route::data_blocks_of(file, size_bytes, block_bytes);
+        let (Some(source), Some(target)) = (data(source)?, data(target)?) else {
+            return Ok(Vec::new());
+        };
+        let count = size_bytes.div_ceil(block_bytes);
+        let is_data =
+            |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;
+        let hole = |block| !is_data(&source, block) && !is_data(&target, block);
+        Ok((0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect())
+    }
+
+    /// What is to be done under a name whose source and counterpart answered so.
+    fn claim(&self, dir: &OpenDir, entry: Entry, source: &Stat, target: &Stat) -> PairTurn {
+        if source.st_nlink == 1 && !self.options.follows_links(dir) {
+            return PairTurn::Compare(entry, None);
+        }
+        let pair = FilePair { source: FileId::of(source), target: FileId::of(target) };
+        let names = if target.st_nlink > 1 { NameCount::Several } else { NameCount::One };
+        self.pairs.claim(pair, names, dir.dir(), entry)
+    }
+
+    /// Ends the comparison of two files. If they differ, the names that waited for it come back, to
+    /// be linked to a copy; those of the same, or where nothing is known, are done with.
+    fn end_pair(&self, pair: FilePair, differs: Option<Ranges>) -> Vec<Other> {
+        let others = self.pairs.end(pair, differs.clone());
+        if let Some(ranges) = differs {
+            for Other { dir, entry } in &others {
+                let path = dir.target_path(entry.target_name());
+                self.events.differs_until_replaced(path, ranges.clone());
+            }
+            return others;
+        }
+        let _met: InHand<'_> = self.events.in_hand(others.len());
+        others.into_iter().for_each(|other| self.durable.release(other.dir));
+        Vec::new()
+    }
+
+    /// Tells what came of it, or mends it. A copy that has to be replaced comes back with what
+    /// differs.
+    fn finish(
+        &self,
+        dir: &OpenDir,
+        comparison: Comparison,
+        wanted: Read,
+        found: Read,
+    ) -> Result<Option<(Entry, Ranges)>> {
+        let Comparison { entry, source, target, mut counted, .. } = comparison;
+        counted.count_rest();
+        let at = At::new(dir, &entry);
+        let (wanted, _) = wanted.map_err(|failure| failure.of(at.source_path()))?;
+        let (found, proof) = found.map_err(|Failure { op, offset_bytes, cause, .. }| {
+            at.target_error(op, cause).at(offset_bytes)
+        })?;
+        for (file, path) in [(&source, at.source_path()), (&target, at.target_path())] {
+            let is_unchanged = file.is_unchanged();
+            if !is_unchanged.map_err(|cause| Error::new(Operation::Stat, &path, cause))? {
+                return Err(Error::new(Operation::Compare, path, Cause::ChangedWhileRead));
+            }
+        }
+        let ranges = self.differing(&source, &target, &wanted, &found);
+        if ranges.is_empty() {
+            self.events.same(at.target_path(), proof);
+            return Ok(None);
+        }
+        if !self.options.repair {
+            self.events.differs_in(&at.target_path(), &ranges, Mended::No);
+            return Ok(None);
+        }
+        if target.stat.st_nlink > 1 {
+            self.events.differs_until_replaced(at.target_path(), ranges.clone());
+            return Ok(Some((entry, ranges)));
+        }
+        let read = ReadSides { source: &source, target: &target, wanted, found };
+        let proof = self.repair(at, read, ranges)?;
+        let is_unchanged = source.is_unchanged();
+        if !is_unchanged.map_err(|cause| at.source_error(Operation::Stat, cause))? {
+            return Err(at.source_error(Operation::RepairFrom, Cause::ChangedWhileRead));
+        }
+        self.events.same(at.target_path(), proof);
+        Ok(None)
+    }
+
+    /// Where two files differ; what one of them has more differs unread.
+    fn differing(&self, source: &Source, target: &Source, wanted: &Moved, found: &Moved) -> Ranges {
+        let common_bytes = common_bytes(source, target);
+        let bad = blocks::differing(&found.leaves, &wanted.leaves);
+        let mut ranges = blocks::ranges(&bad, common_bytes, self.options.block_bytes);
+        blocks::push(&mut ranges, common_bytes..source.size_bytes().max(target.size_bytes()));
+        ranges
+    }
+
+    /// Writes in place what differs, and gives the file the size of its source.
+    fn repair(&self, at: At<'_>, read: ReadSides<'_>, ranges: Ranges) -> Result<Proof> {
+        let ReadSides { source, target, wanted, found } = read;
+        // What differs is told, also where it cannot be mended.
+        let tell = || self.events.differs_in(&at.target_path(), &ranges, Mended::No);
+        let open = open_target(at, OFlags::RDWR).inspect_err(|_| tell())?;
+        // Another file may have been put there meanwhile, or this one got another name.
+        let is_same = fs::same_file(&open.stat, &target.stat);
+        if !is_same || open.stat.st_nlink > 1 {
+            tell();
+            let cause = if is_same { Cause::ChangedWhileRead } else { Cause::Swapped };
+            return Err(at.target_error(Operation::Open, cause));
+        }
+        let size_bytes = source.size_bytes();
+        if size_bytes != target.size_bytes() {
+            fs::set_size(&*open.file, size_bytes)
+                .map_err(|cause| at.target_error(Operation::SetSize, cause))?;
+        }
+        let grown = Resized { size_bytes, was_bytes: target.size_bytes() };
+        let block_bytes = self.options.block_bytes;
+        let bad = blocks::to_rewrite(&wanted.leaves, &found.leaves, grown, block_bytes);
+        let padded = |mut leaves: Vec<_>| {
+            leaves.resize(bad.len(), [0; 32]);
+            leaves
+        };
+        let hash = wanted.root().filter(|_| size_bytes <= target.size_bytes());
+        let (wanted, found) = (padded(wanted.leaves), padded(found.leaves));
+        let target = &open.file;
+        self.mend(Broken { at, source, target, size_bytes, hash, wanted, found, bad, ranges })
+    }
+}
+
+/// Both files of a comparison, and what was read of them.
+struct ReadSides<'a> {
+    source: &'a Source,
+    target: &'a Source,
+    wanted: Moved,
+    found: Moved,
+}
+
+fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {
+    let (target, name) = (&*at.dir.target, at.target_name());
+    let opened = match access {
+        OFlags::RDONLY => fs::open_to_read(target, name),
+        access => fs::open_beneath(target, name, access | OFlags::NONBLOCK),
+    };
+    let file = opened.map_err(|cause| at.target_error(Operation::Open, cause))?;
+    let stat = fs::stat(&file).map_err(|cause| at.target_error(Operation::Stat, cause))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(at.target_error(Operation::Open, Cause::Swapped));
+    }
+    Ok(Source::new(file, stat))
+}
+
+fn read_link(dir: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let contents = readlinkat(dir, name, Vec::new())?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(contents.into_bytes())))
+}
+
+fn common_bytes(source: &Source, target: &Source) -> u64 {
+    source.size_bytes().min(target.size_bytes())
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    if kind == FileType::Directory { "directory" } else { EntryKind::of_mode(kind).name() }
+}

@@ -1,0 +1,188 @@
+//! What a comparison does about files with several names: two that were compared under one pair of
+//! names need not be under another; and none is mended in place, since some of its names may be
+//! strangers, of SOURCE even, or those of a good copy of another file. It is copied anew, and its
+//! other names are linked to the copy. Pure.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::copy::events::Ranges;
+use crate::fs::FileId;
+use crate::tree::{Dir, Entry};
+
+/// A source and its counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FilePair {
+    pub source: FileId,
+    pub target: FileId,
+}
+
+/// A name whose files are being compared under another one. It counts as one hold on the directory.
+pub struct Other {
+    /// Where.
+    pub dir: Arc<Dir>,
+    /// What.
+    pub entry: Entry,
+}
+
+enum PairState {
+    Comparing(Vec<Other>),
+    /// They are the same, or it was told why that is not known.
+    Over,
+    Differs(Ranges),
+}
+
+/// How many names a copy has when it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameCount {
+    One,
+    Several,
+}
+
+/// What is to be done under a name.
+#[derive(Debug)]
+pub enum PairTurn {
+    /// Its files are to be compared, and others wait for it if they are such a pair.
+    Compare(Entry, Option<FilePair>),
+    /// They differ, and it is to be linked to a copy of the source.
+    Differs(Entry, Ranges),
+    /// Nothing before it is known of another name whether they differ.
+    Waits,
+    /// Nothing any more.
+    Done,
+}
+
+/// The files of which both have several names, and what came of comparing them.
+pub struct Pairs {
+    table: Mutex<HashMap<FilePair, PairState>>,
+    /// Whether further names wait for the comparison, since what differs is replaced.
+    repairs: bool,
+}
+
+impl Pairs {
+    pub fn new(repairs: bool) -> Self {
+        Self { table: Mutex::default(), repairs }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FilePair, PairState>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next step for a name. Once the first of two names was replaced, the other one is
+    /// the only one left of what they were, so that the count matters for the first alone. What is
+    /// compared ends with [`end`](Self::end).
+    pub fn claim(
+        &self,
+        pair: FilePair,
+        names: NameCount,
+        dir: &Arc<Dir>,
+        entry: Entry,
+    ) -> PairTurn {
+        match self.lock().entry(pair) {
+            Slot::Vacant(_) if names == NameCount::One => PairTurn::Compare(entry, None),
+            Slot::Vacant(slot) => {
+                slot.insert(PairState::Comparing(Vec::new()));
+                PairTurn::Compare(entry, Some(pair))
+            }
+            Slot::Occupied(mut slot) => match slot.get_mut() {
+                PairState::Differs(ranges) => PairTurn::Differs(entry, ranges.clone()),
+                PairState::Comparing(others) if self.repairs => {
+                    dir.hold();
+                    others.push(Other { dir: Arc::clone(dir), entry });
+                    PairTurn::Waits
+                }
+                PairState::Comparing(_) | PairState::Over => PairTurn::Done,
+            },
+        }
+    }
+
+    /// Two files were compared; the names come back that waited for it.
+    pub fn end(&self, pair: FilePair, differs: Option<Ranges>) -> Vec<Other> {
+        let state = differs.map_or(PairState::Over, PairState::Differs);
+        match self.lock().insert(pair, state) {
+            Some(PairState::Comparing(others)) => others,
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::fs::Stat;
+    use crate::tree::{EntryKind, OpenDirs};
+
+    struct Place {
+        folder: tempfile::TempDir,
+        dir: Arc<Dir>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let open = || File::open(folder.path()).unwrap().into();
+            let paths = (folder.path().to_owned(), folder.path().to_owned());
+            let root = Dir::root(open(), open(), paths, &OpenDirs::new(1)).unwrap();
+            let dir = Arc::clone(root.dir());
+            Self { folder, dir }
+        }
+
+        fn pair(&self) -> FilePair {
+            let stat = |name: &str| -> Stat {
+                crate::fs::stat(File::create(self.folder.path().join(name)).unwrap()).unwrap()
+            };
+            let (source, target) = (FileId::of(&stat("source")), FileId::of(&stat("target")));
+            FilePair { source, target }
+        }
+    }
+
+    fn entry(name: &str) -> Entry {
+        let kind = EntryKind::File;
+        Entry { name: name.into(), renamed: None, kind, ino: None, followed: false }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn in_a_repair_names_wait_and_are_replaced_with_the_first() {
+        let (place, pairs) = (Place::new(), Pairs::new(true));
+        let pair = place.pair();
+        let claim = |names, name| pairs.claim(pair, names, &place.dir, entry(name));
+        assert!(matches!(claim(NameCount::Several, "1"), PairTurn::Compare(_, Some(_))));
+        assert!(matches!(claim(NameCount::Several, "2"), PairTurn::Waits));
+        let ranges = vec![0..4096, 8192..8193];
+        let others = pairs.end(pair, Some(ranges.clone()));
+        assert_eq!(others.iter().map(|other| &other.entry.name).collect::<Vec<_>>(), ["2"]);
+        assert!(!place.dir.release(), "a name that waits holds its directory");
+        let PairTurn::Differs(_, known) = claim(NameCount::One, "3") else {
+            panic!("what is known of one name holds for all")
+        };
+        assert_eq!(known, ranges);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn a_pair_is_compared_once() {
+        let (place, pairs) = (Place::new(), Pairs::new(false));
+        let pair = place.pair();
+        let claim = |name| pairs.claim(pair, NameCount::Several, &place.dir, entry(name));
+        assert!(matches!(claim("1"), PairTurn::Compare(_, Some(_))));
+        assert!(matches!(claim("2"), PairTurn::Done), "no name waits where nothing is mended");
+        assert!(pairs.end(pair, None).is_empty());
+        assert!(matches!(claim("3"), PairTurn::Done));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn a_copy_with_one_name_is_remembered_by_nothing() {
+        let (place, pairs) = (Place::new(), Pairs::new(true));
+        let pair = place.pair();
+        for name in ["1", "2"] {
+            let turn = pairs.claim(pair, NameCount::One, &place.dir, entry(name));
+            assert!(matches!(turn, PairTurn::Compare(_, None)));
+        }
+        assert!(pairs.lock().is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+//! The end of files that are written: sync, prove, name, record, tell.
+
+use std::io;
+use std::sync::Arc;
+
+use super::services::Services;
+use crate::copy::data::{Fate, Filled};
+use crate::copy::entry::At;
+use crate::copy::events::{Counted, Outcome};
+use crate::copy::hardlinks::{Claim, Original};
+use crate::copy::names::Admitted;
+use crate::copy::resume::{Records, Unnamed};
+use crate::copy::verify::ToProve;
+use crate::error::{Cause, Error, Operation};
+use crate::fs::{self, FileId, Target};
+use crate::report::{Proof, Totals};
+use crate::tree::OpenDir;
+
+/// A file that is written, but without its name.
+pub(super) struct Written {
+    pub entry: Admitted,
+    pub claim: Option<Claim>,
+    pub filled: Filled,
+    pub counted: Counted,
+}
+
+impl Services<'_> {
+    /// Makes written files durable, proves them if that is wanted, and gives them their names. A
+    /// failed fsync is final for a file: the kernel has marked its pages clean, so that a second
+    /// one would find nothing wrong.
+    pub(super) fn finish(&self, dir: &OpenDir, written: Vec<Written>) {
+        let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
+        let synced = self.durable.sync(dir, files);
+        let mut durable = Vec::with_capacity(written.len());
+        for (file, synced) in written.into_iter().zip(synced) {
+            match synced {
+                Ok(()) => durable.push(file),
+                Err(cause) => {
+                    let at = At::new(dir, &file.entry);
+                    let error = at.target_error(Operation::Fsync, cause);
+                    self.reject(dir, file, error);
+                }
+            }
+        }
+        let proved = self.prove(dir, durable);
+        self.resume.record_unnamed(proved.iter().map(|(file, _)| unnamed(dir, file)));
+        let mut records = Records::default();
+        for (file, proof) in proved {
+            self.publish(dir, file, proof, &mut records);
+        }
+        self.resume.append(records);
+    }
+
+    /// What is not proved is thrown away and told; the others come back with their proofs.
+    fn prove(&self, dir: &OpenDir, mut files: Vec<Written>) -> Vec<(Written, Option<Proof>)> {
+        let to_prove = files.iter_mut().map(|file| {
+            let Written { entry, filled, counted, .. } = file;
+            ToProve { at: At::new(dir, entry), filled, counted }
+        });
+        let results = self.verify.prove(to_prove.collect());
+        let mut proved = Vec::with_capacity(files.len());
+        for (file, result) in files.into_iter().zip(results) {
+            match result {
+                Ok(proof) => proved.push((file, proof)),
+                Err(error) => self.reject(dir, file, error),
+            }
+        }
+        proved
+    }
+
+    fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
+        let Written { entry, claim, filled, counted: _counted } = file;
+        let at = At::new(dir, &entry);
+        let Filled { target, moved, cloned_bytes, size_bytes, route, begun, source, kept, .. } =
+            filled;
+        let hash = moved.root();
+        let id = match claim.as_ref().map(|_| file_id(&target)).transpose() {
+            Ok(id) => id,
+            Err(cause) => {
+                self.data.end_target(at, target, Fate::Discard);
+                return self.give_up(claim, at.target_error(Operation::Stat, cause));
+            }
+        };
+        let known = self.resume.temporary_name(&entry);
+        let published = self.names.publish(dir, &entry, Operation::Publish, |if_taken| {
+            target.publish(entry.target_name(), if_taken, known.as_deref())
+        });
+        match published {
+            Ok(None) => self.pass_on(claim),
+            Ok(Some(published)) => {
+                self.resume.record(at, &source, kept, hash, records);
+                Totals::add(&self.events.totals.cloned_bytes, cloned_bytes);
+                let elapsed = begun.elapsed();
+                let outcome = Outcome { size_bytes, hash, route, proof, elapsed };
+                self.events.moved(at, published, &moved, outcome);
+                let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
+                self.keep_claim(claim, || Original { dir, name, id, size_bytes, hash, kept });
+            }
+            Err(error) => self.give_up(claim, error),
+        }
+    }
+
+    /// Throws away a file that may not get its name. One that was merely interrupted stays for the
+    /// next run, if that can find it.
+    fn reject(&self, dir: &OpenDir, file: Written, error: Error) {
+        let Written { entry, claim, filled, counted: _counted } = file;
+        let stays = filled.is_partial && matches!(error.cause, Cause::Interrupted);
+        let left_bytes = if stays { filled.size_bytes } else { 0 };
+        Totals::add(&self.events.totals.left_bytes, left_bytes);
+        let fate = if stays { Fate::Leave } else { Fate::Discard };
+        self.data.end_target(At::new(dir, &entry), filled.target, fate);
+        self.give_up(claim, error);
+    }
+}
+
+fn unnamed<'a>(dir: &'a OpenDir, file: &'a Written) -> Unnamed<'a> {
+    let Filled { target, source, kept, moved, is_partial, .. } = &file.filled;
+    Unnamed {
+        at: At::new(dir, &file.entry),
+        file: target.file(),
+        source,
+        kept: *kept,
+        hash: moved.root(),
+        is_partial: *is_partial,
+    }
+}
+
+fn file_id(target: &Target) -> io::Result<FileId> {
+    fs::stat(&**target.file()).map(|stat| FileId::of(&stat))
+}

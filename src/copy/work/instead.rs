@@ -1,0 +1,117 @@
+//! What is made instead of a copy: a hard link, a symbolic link, or the attributes alone.
+
+use std::ffi::OsStr;
+use std::io;
+use std::sync::Arc;
+
+use rustix::fs::{OFlags, symlinkat};
+
+use super::services::Services;
+use crate::copy::entry::{At, Source};
+use crate::copy::events::Published;
+use crate::copy::names::{Admitted, Spot};
+use crate::copy::options::Action;
+use crate::error::{Cause, Operation, Result};
+use crate::fs::{self, Appearance, FileType, Node, Stat};
+use crate::report::Totals;
+use crate::tree::{Entry, Metadata, OpenDir};
+
+impl Services<'_> {
+    /// Makes a link to the source.
+    pub(super) fn link_instead(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
+        let at = At::new(dir, &entry);
+        let source =
+            at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
+        let stat = fs::stat(&source).map_err(|cause| at.source_error(Operation::Stat, cause))?;
+        let Some(entry) = self.names.admit(dir, entry, &stat)? else { return Ok(()) };
+        let published = match self.options.action {
+            _ if self.options.dry_run => Some(entry.planned()),
+            Action::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
+            _ => self.names.publish(dir, &entry, Operation::CreateHardLink, |if_taken| {
+                let (dir, name) = (&dir.target, entry.target_name());
+                let at = Appearance { dir, name, if_taken, known: None };
+                fs::publish_hard_link(&source, at)
+            })?,
+        };
+        if let Some(published) = published {
+            Totals::add(&self.events.totals.links, 1);
+            let is_symbolic = self.options.action == Action::SymbolicLink;
+            let kind = if is_symbolic { "symbolic link" } else { "hard link" };
+            self.events.made(kind, At::new(dir, &entry), published);
+        }
+        Ok(())
+    }
+
+    fn link_to_path(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &Stat,
+    ) -> Result<Option<Published>> {
+        let (at, op) = (At::new(dir, entry), Operation::CreateSymbolicLink);
+        let path = at.source_path();
+        let in_working_directory = || {
+            let here = rustix::fs::stat(c".").map_err(io::Error::from)?;
+            io::Result::Ok(fs::same_file(&fs::stat(&dir.target)?, &here))
+        };
+        let is_found = path.is_absolute()
+            || in_working_directory().map_err(|cause| at.target_error(op, cause))?;
+        if !is_found {
+            return Err(at.target_error(op, Cause::RelativeLink));
+        }
+        let make = |at: &OsStr| symlinkat(path.as_path(), &dir.target, at);
+        let prepare = |name: &OsStr| {
+            let made = fs::open_path(&dir.target, name)?;
+            // The times are the source's; all else is its own, as in cp.
+            let (own, mut stat) = (fs::stat(&made)?, *source);
+            (stat.st_mode, stat.st_uid, stat.st_gid) = (own.st_mode, own.st_uid, own.st_gid);
+            let node = Node::path_only(&made);
+            let metadata = Metadata { source: node, stat: &stat, target: node, existed: false };
+            self.metadata.copy(at, &metadata);
+            Ok(())
+        };
+        self.names.publish(dir, entry, op, |if_taken| {
+            let (dir, name) = (&dir.target, entry.target_name());
+            fs::publish_made(Appearance { dir, name, if_taken, known: None }, make, prepare)
+        })
+    }
+
+    /// Gives the attributes of the source to the file that stands at the name, if that is all there
+    /// is to do: it stays otherwise as it is.
+    pub(super) fn copy_attributes(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &Source,
+    ) -> Result<()> {
+        let at = At::new(dir, entry);
+        if self.options.dry_run {
+            self.events.made("attributes", at, entry.planned());
+            return Ok(());
+        }
+        let name = entry.target_name();
+        let open = |access| fs::open_beneath(&*dir.target, name, access | OFlags::NONBLOCK);
+        let opened = open(OFlags::WRONLY).or_else(|cause| match cause.raw_os_error() {
+            Some(libc::EACCES | libc::EROFS | libc::ETXTBSY) => open(OFlags::RDONLY),
+            _ => Err(cause),
+        });
+        let file = opened.map_err(|cause| at.target_error(Operation::Open, cause))?;
+        let stat = fs::stat(&file).map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(at.target_error(Operation::SetAttributes, Cause::Swapped));
+        }
+        let (from, to) = (Node::open(&source.file), Node::open(&file));
+        let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: true };
+        self.metadata.copy(at, &metadata);
+        let synced = self.durable.sync_one(dir, Arc::new(file));
+        synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;
+        self.events.made("attributes", at, entry.planned());
+        Ok(())
+    }
+
+    /// Whether the file at the name stays, and only gets attributes.
+    pub(super) fn keeps_data(&self, spot: Spot) -> bool {
+        let stays = spot.is_backup || !self.options.existing.replaces_links();
+        spot.occupied && self.options.action == Action::Attributes && stays
+    }
+}

@@ -1,0 +1,14 @@
+//! What the workers do with what the walker hands out.
+
+mod earlier;
+mod finish;
+mod instead;
+mod links;
+mod plan;
+mod services;
+mod special;
+mod visit;
+mod worker;
+
+pub use services::Services;
+pub use visit::Visit;

@@ -1,0 +1,188 @@
+//! Everything that is neither a file nor a directory: symbolic links, FIFOs, sockets and devices.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
+
+use super::services::Services;
+use crate::copy::entry::At;
+use crate::copy::events::Published;
+use crate::copy::hardlinks::{Claim, Original};
+use crate::copy::names::Admitted;
+use crate::copy::resume::Sides;
+use crate::error::{Cause, Operation, Result};
+use crate::fs::{self, Appearance, FileId, FileType, Node, Stat};
+use crate::report::Totals;
+use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
+
+/// A source that is reached but never opened for reading.
+struct UnreadSource {
+    file: OwnedFd,
+    stat: Stat,
+}
+
+/// A copy that has its name.
+struct MadeSpecial {
+    /// Nothing in a dry run.
+    id: Option<FileId>,
+    /// Whether all of its metadata was kept.
+    kept: bool,
+    published: Published,
+}
+
+/// What a link or special file is made from.
+enum Recipe {
+    Link(CString),
+    Special(FileType, u64),
+}
+
+impl Recipe {
+    fn of(at: At<'_>, source: &UnreadSource) -> Result<Self> {
+        match FileType::from_raw_mode(source.stat.st_mode) {
+            FileType::Symlink => readlinkat(&source.file, c"", Vec::new())
+                .map(Self::Link)
+                .map_err(|cause| at.source_error(Operation::ReadLink, io::Error::from(cause))),
+            kind => Ok(Self::Special(kind, source.stat.st_rdev)),
+        }
+    }
+
+    fn make(&self, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+        match self {
+            Self::Link(contents) => symlinkat(contents.as_c_str(), dir, name),
+            // No one else may open it until it has its owner and its mode.
+            Self::Special(kind, device) => {
+                mknodat(dir, name, *kind, Mode::RUSR | Mode::WUSR, *device)
+            }
+        }
+    }
+}
+
+impl Services<'_> {
+    /// Copies a link or special file that was just met.
+    pub(super) fn copy_special(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
+        let source = self.reach_source(At::new(dir, &entry))?;
+        if let Some(entry) = self.names.admit(dir, entry, &source.stat)?
+            && let Some((entry, claim)) = self.claim(dir, entry, &source.stat)
+        {
+            self.make_claimed_special(dir, entry, &source, claim);
+        }
+        Ok(())
+    }
+
+    /// Copies a link or special file for which others may wait.
+    pub(super) fn copy_claimed_special(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        claim: Option<Claim>,
+    ) {
+        match self.reach_source(At::new(dir, &entry)) {
+            Ok(source) => self.make_claimed_special(dir, entry, &source, claim),
+            Err(error) => self.give_up(claim, error),
+        }
+    }
+
+    fn make_claimed_special(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        source: &UnreadSource,
+        claim: Option<Claim>,
+    ) {
+        let made = match self.options.dry_run {
+            true => Ok(Some(MadeSpecial { id: None, kept: true, published: entry.planned() })),
+            false => self.make_special(dir, &entry, source),
+        };
+        match made {
+            Ok(None) => self.pass_on(claim),
+            Ok(Some(MadeSpecial { id, kept, published })) => {
+                self.events.made(entry.kind.name(), At::new(dir, &entry), published);
+                let totals = self.events.totals;
+                let is_link = entry.kind == EntryKind::Link;
+                Totals::add(if is_link { &totals.links } else { &totals.specials }, 1);
+                let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
+                let original = || Original { dir, name, id, size_bytes: 0, hash: None, kept };
+                self.keep_claim(claim, original);
+            }
+            Err(error) => self.give_up(claim, error),
+        }
+    }
+
+    fn reach_source(&self, at: At<'_>) -> Result<UnreadSource> {
+        if let EntryKind::Special(kind) = at.entry.kind
+            && !self.metadata.preserve().specials
+        {
+            return Err(at.source_error(Operation::Copy, Cause::Special(kind)));
+        }
+        let file =
+            at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
+        let stat = fs::stat(&file).map_err(|cause| at.source_error(Operation::Stat, cause))?;
+        let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
+        if kind != at.entry.kind || !at.is_as_listed(&file, &stat)? {
+            return Err(at.source_error(Operation::Open, Cause::Swapped));
+        }
+        Ok(UnreadSource { file, stat })
+    }
+
+    /// Makes the copy; nothing if something that stays took its name.
+    fn make_special(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &UnreadSource,
+    ) -> Result<Option<MadeSpecial>> {
+        let at = At::new(dir, entry);
+        let recipe = Recipe::of(at, source)?;
+        let (mut id, mut kept) = (None, false);
+        let prepare = |name: &OsStr| {
+            (id, kept) = self.prepare_special(at, source, name)?;
+            Ok(())
+        };
+        let op = match entry.kind {
+            EntryKind::Link => Operation::CreateLink,
+            _ => Operation::CreateSpecialFile,
+        };
+        let known = self.resume.temporary_name(entry);
+        let published = self.names.publish(dir, entry, op, |if_taken| {
+            let (dir, name) = (&dir.target, entry.target_name());
+            let appearance = Appearance { dir, name, if_taken, known: known.as_deref() };
+            fs::publish_made(appearance, |name| recipe.make(dir, name), prepare)
+        })?;
+        if published.is_some() {
+            self.resume.record_alone(at, &source.stat, kept, None);
+        }
+        Ok(published.map(|published| MadeSpecial { id, kept, published }))
+    }
+
+    /// Gives what was made its metadata under the name that it has at the moment.
+    fn prepare_special(
+        &self,
+        at: At<'_>,
+        source: &UnreadSource,
+        name: &OsStr,
+    ) -> io::Result<(Option<FileId>, bool)> {
+        let UnreadSource { file, stat } = source;
+        let made = fs::open_path(&at.dir.target, name)?;
+        let copy = fs::stat(&made)?;
+        // An attacker who exchanges names here must not get another file's owner and mode changed.
+        if !is_ours(&copy, stat) {
+            return Err(io::Error::other(Cause::Swapped));
+        }
+        let (from, to) = (Node::path_only(file), Node::path_only(&made));
+        let metadata = Metadata { source: from, stat, target: to, existed: false };
+        let kept = self.metadata.copy(at, &metadata);
+        let sides = Sides { source: stat, target: &fs::stat(&made)? };
+        self.resume.record_unnamed_link(at, sides, kept, None);
+        Ok((Some(FileId::of(&copy)), kept))
+    }
+}
+
+/// Whether what was found can be what was just made from `source`: of the same kind, and under no
+/// other name.
+fn is_ours(found: &Stat, source: &Stat) -> bool {
+    let kind = |stat: &Stat| FileType::from_raw_mode(stat.st_mode);
+    kind(found) == kind(source) && found.st_rdev == source.st_rdev && found.st_nlink == 1
+}

@@ -1,0 +1,100 @@
+//! What the walker finds on its way: directories to be made, and batches for the workers.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::plan::plan_dir;
+use super::services::Services;
+use crate::copy::events::Mended;
+use crate::copy::options::Action;
+use crate::copy::verify::Standing;
+use crate::error::{Error, Operation, Result};
+use crate::report::{Totals, What};
+use crate::tree::{Batch, Counterpart, Dir, OpenDir, Visitor};
+
+/// The walker's end of a run.
+pub struct Visit<'a> {
+    pub services: Services<'a>,
+}
+
+impl Visit<'_> {
+    /// Finds the counterpart of a directory, and makes one that is missing if everything is to be
+    /// mended.
+    fn find_counterpart(
+        &self,
+        parent: &OpenDir,
+        target_name: &OsStr,
+    ) -> Result<Option<Counterpart>> {
+        let Services { options, events, durable, verify, .. } = self.services;
+        match verify.find_dir(parent, target_name)? {
+            Standing::Directory => Ok(Some(Counterpart::Found)),
+            Standing::InTheWay => Ok(None),
+            Standing::Nothing if options.repair => {
+                durable.begin_mending(parent);
+                let made = make_dir(parent, target_name)?;
+                events.differs(parent.target_path(target_name), What::Missing, Mended::Yes);
+                Ok(Some(made))
+            }
+            Standing::Nothing => {
+                events.differs(parent.target_path(target_name), What::Missing, Mended::No);
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Visitor for Visit<'_> {
+    fn counterpart(&self, parent: &OpenDir, target_name: &OsStr) -> Result<Option<Counterpart>> {
+        if self.services.options.dry_run {
+            return plan_dir(parent, target_name).map(Some);
+        }
+        match self.services.options.action {
+            Action::Compare => self.find_counterpart(parent, target_name),
+            _ => make_dir(parent, target_name).map(Some),
+        }
+    }
+
+    fn extra(&self, path: PathBuf) {
+        self.services.events.differs(path, What::Extra, Mended::No);
+    }
+
+    fn batch(&self, batch: Batch) {
+        Totals::add(&self.services.events.totals.listed, batch.entries.len() as u64);
+        self.services.queue.push_batch(batch);
+    }
+
+    fn entered(&self, dir: &OpenDir) {
+        self.services.durable.begin(dir);
+        self.services.events.entered(dir);
+    }
+
+    fn release(&self, dir: Arc<Dir>) {
+        self.services.durable.release(dir);
+    }
+
+    fn failed(&self, error: Error) {
+        self.services.events.fail(error);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.services.options.stop.is_requested()
+    }
+}
+
+/// Makes a directory if there is none.
+fn make_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
+    // No one else may look in until it has its final mode.
+    match rustix::fs::mkdirat(&*parent.target, name, Mode::RWXU) {
+        Ok(()) => Ok(Counterpart::Made),
+        Err(Errno::EXIST) => Ok(Counterpart::Found),
+        Err(cause) => {
+            let path = parent.target_path(name);
+            Err(Error::new(Operation::CreateDirectory, path, io::Error::from(cause)))
+        }
+    }
+}

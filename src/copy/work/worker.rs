@@ -1,0 +1,234 @@
+//! What a worker does with its tasks: it opens the entries of a batch, and hands each to its kind.
+
+use std::sync::Arc;
+
+use super::finish::Written;
+use super::services::Services;
+use crate::copy::entry::{At, Source};
+use crate::copy::events::{Copying, Counted};
+use crate::copy::hardlinks::Claim;
+use crate::copy::names::Admitted;
+use crate::copy::options::Action;
+use crate::copy::queue::{Busy, Single, Task};
+use crate::copy::verify::{Other, ToCopy};
+use crate::error::Result;
+use crate::fs;
+use crate::pipeline::crew::Work;
+use crate::pipeline::route::Access;
+use crate::pipeline::small::{DirectRead, READ_AHEAD_BYTES};
+use crate::tree::{Batch, Entry, EntryKind, OpenDir};
+
+/// A small file that is opened, and how it is read.
+struct Small {
+    entry: Admitted,
+    claim: Option<Claim>,
+    source: Source,
+    counted: Counted,
+    access: Access,
+}
+
+impl Small {
+    fn direct(&self) -> Option<DirectRead<'_>> {
+        let Source { file, .. } = &self.source;
+        let size_bytes = self.source.size_bytes();
+        self.access.is_direct().then_some(DirectRead { file, size_bytes })
+    }
+}
+
+impl<'a> Work for Services<'a> {
+    type Task = (Task, Busy<'a>);
+
+    fn take(&self) -> Option<Self::Task> {
+        self.queue.pop()
+    }
+
+    fn carry_out(&self, (task, _busy): Self::Task, buffer: &mut [u8]) {
+        match task {
+            Task::Batch(batch) => self.carry_out_batch(batch, buffer),
+            Task::Single(single) => self.carry_out_single(single, buffer),
+        }
+    }
+}
+
+impl Services<'_> {
+    /// What is not begun when the run is to stop is only let go of, so that directories get their
+    /// last sync.
+    fn carry_out_batch(&self, Batch { dir, entries }: Batch, buffer: &mut [u8]) {
+        if !self.options.stop.is_requested() {
+            match dir.open() {
+                Ok(open) => self.work_on_batch(&open, entries, buffer),
+                Err(error) => {
+                    let _met = self.events.in_hand(entries.len());
+                    self.events.fail(error);
+                }
+            }
+        }
+        self.durable.release(dir);
+    }
+
+    fn carry_out_single(&self, single: Single, buffer: &mut [u8]) {
+        let Single { dir, entry, claim, counted } = single;
+        if self.options.stop.is_requested() {
+            counted.into_iter().for_each(Counted::left_undone);
+            self.pass_on(claim);
+        } else {
+            match dir.open() {
+                Ok(open) => self.copy_single(&open, entry, claim, counted, buffer),
+                Err(error) => {
+                    drop(counted);
+                    self.give_up(claim, error);
+                }
+            }
+        }
+        self.durable.release(dir);
+    }
+
+    /// All of a batch at once, unless the process may not have so many files open.
+    fn work_on_batch(&self, dir: &OpenDir, mut entries: Vec<Entry>, buffer: &mut [u8]) {
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(self.entries_max));
+            let to_copy = match self.options.action {
+                Action::Compare => self.verify.compare_batch(dir, entries),
+                _ => ToCopy { entries, others: Vec::new() },
+            };
+            self.copy_batch(dir, to_copy.entries, buffer);
+            for Other { dir, entry } in to_copy.others {
+                match dir.open() {
+                    Ok(open) => self.copy_batch(&open, vec![entry], buffer),
+                    Err(error) => {
+                        let _met = self.events.in_hand(1);
+                        self.events.fail(error);
+                    }
+                }
+                self.durable.release(dir);
+            }
+            entries = rest;
+        }
+    }
+
+    /// Opens all files of a batch before the first is read: the small ones are read together, or
+    /// their data asked for, so that many neighbours are few requests for the device, instead of
+    /// one after the other.
+    fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
+        let mut small = Vec::with_capacity(entries.len());
+        {
+            let _met = self.events.in_hand(entries.len());
+            let mut earlier = self.resume.earlier(dir);
+            for entry in entries {
+                if self.options.stop.is_requested() {
+                    continue;
+                }
+                let entry = match &mut earlier {
+                    Some(earlier) => self.unless_finished(dir, entry, earlier),
+                    None => Some(entry),
+                };
+                let begun = entry.map_or(Ok(()), |entry| self.begin(dir, entry, &mut small));
+                begun.unwrap_or_else(|error| self.events.fail(error));
+            }
+        }
+        // As they were made, which is how they lie on the device more often than how a directory
+        // lists them.
+        small.sort_unstable_by_key(|small: &Small| small.source.stat.st_ino);
+        for Small { source, access, .. } in &small {
+            if !access.is_direct() {
+                fs::read_ahead(&*source.file, source.size_bytes().min(READ_AHEAD_BYTES));
+            }
+        }
+        let mut written = Vec::with_capacity(small.len());
+        self.pipeline.read_together(small, Small::direct, |small, contents| {
+            written.extend(self.copy_small(dir, small, contents, buffer));
+        });
+        self.finish(dir, written);
+    }
+
+    /// Begins with one entry. A small file goes to the `small` ones, a big one back to the queue;
+    /// everything else is done at once.
+    fn begin(&self, dir: &OpenDir, entry: Entry, small: &mut Vec<Small>) -> Result<()> {
+        if matches!(self.options.action, Action::HardLink | Action::SymbolicLink) {
+            return self.link_instead(dir, entry);
+        }
+        if entry.kind != EntryKind::File {
+            return self.copy_special(dir, entry);
+        }
+        let source = At::new(dir, &entry).open_source()?;
+        let Some(entry) = self.names.admit(dir, entry, &source.stat)? else { return Ok(()) };
+        if self.keeps_data(entry.spot) {
+            return self.copy_attributes(dir, &entry, &source);
+        }
+        let Some((entry, claim)) = self.claim(dir, entry, &source.stat) else { return Ok(()) };
+        if self.options.dry_run {
+            self.plan_file(dir, &entry, claim, &source.stat);
+            return Ok(());
+        }
+        let counted = self.events.found(source.size_bytes());
+        if self.options.is_small(source.size_bytes()) {
+            let access = self.data.small_access(dir, &source);
+            small.push(Small { entry, claim, source, counted, access });
+        } else {
+            dir.hold();
+            let (dir, counted) = (Arc::clone(dir.dir()), Some(counted));
+            self.queue.push_single(Single { dir, entry, claim, counted });
+        }
+        Ok(())
+    }
+
+    fn copy_small(
+        &self,
+        dir: &OpenDir,
+        small: Small,
+        contents: Option<&[u8]>,
+        buffer: &mut [u8],
+    ) -> Option<Written> {
+        let Small { entry, claim, source, mut counted, .. } = small;
+        if self.options.stop.is_requested() {
+            counted.left_undone();
+            self.pass_on(claim);
+            return None;
+        }
+        let copying = Copying { at: At::new(dir, &entry), source: &source, counted: &counted };
+        let filled = self.data.copy_small(copying, contents, buffer);
+        counted.count_rest();
+        match filled {
+            Ok(filled) => Some(Written { entry, claim, filled, counted }),
+            Err(error) => {
+                drop(counted);
+                self.give_up(claim, error);
+                None
+            }
+        }
+    }
+
+    /// Copies a big file, or a name that waited for another one.
+    fn copy_single(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        claim: Option<Claim>,
+        counted: Option<Counted>,
+        buffer: &mut [u8],
+    ) {
+        if entry.kind != EntryKind::File {
+            return self.copy_claimed_special(dir, entry, claim);
+        }
+        // A name that waited for another one is met as a file only now.
+        let mut counted = counted.unwrap_or_else(|| self.events.found(0));
+        let at = At::new(dir, &entry);
+        let filled = at.open_source().and_then(|source| {
+            let size_bytes = source.size_bytes();
+            self.events.found_more(&mut counted, size_bytes);
+            let copying = Copying { at, source: &source, counted: &counted };
+            match self.options.is_small(size_bytes) {
+                true => self.data.copy_small(copying, None, buffer),
+                false => self.data.copy_big(copying),
+            }
+        });
+        counted.count_rest();
+        match filled {
+            Ok(filled) => self.finish(dir, vec![Written { entry, claim, filled, counted }]),
+            Err(error) => {
+                drop(counted);
+                self.give_up(claim, error);
+            }
+        }
+    }
+}

@@ -275,6 +275,27 @@ fn trees_are_sorted_and_the_same_from_run_to_run() {
 }
 
 #[test]
+fn a_file_whose_path_no_system_call_takes_is_hashed() {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let mut dir: std::os::fd::OwnedFd = fs::File::open(&tree).unwrap().into();
+    let name = "d".repeat(200);
+    for _ in 0..30 {
+        mkdirat(&dir, &name, Mode::RWXU).unwrap();
+        dir = openat(&dir, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    let file = openat(&dir, "deep", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+    fs::File::from(file).write_all(b"deep").unwrap();
+    let output = run(aiosum().current_dir(folder.path()).arg("tree"), 0);
+    let path = format!("tree/{}deep", format!("{name}/").repeat(30));
+    assert!(path.len() > libc::PATH_MAX as usize);
+    let sum = blake3::hash(b"deep").to_hex();
+    assert_eq!(stdout(&output), format!("{sum}  {path}\n"));
+}
+
+#[test]
 fn big_files_are_read_whole_on_every_road() {
     let mounted =
         is_root("mounting a filesystem that is direct").then(|| Mounted::new("ext4", 256));

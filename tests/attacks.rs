@@ -1,13 +1,13 @@
-//! Somebody who may write to the source's or the destination's folders exchanges names while they
-//! are copied. strace holds a system call of the copy up, so that the exchange happens in the one
-//! moment that matters.
+//! An attacker who may write to the source's or the destination's folders exchanges names while
+//! they are copied or hashed. strace holds a system call up, so that the exchange happens in the
+//! one moment that matters.
 
 mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::hard::{mknod, set_mode, set_xattr, xattr};
@@ -49,12 +49,35 @@ impl Stage {
         let inject = format!("inject={call}:{delay}={}", HELD_S * 1_000_000);
         let mut command =
             strace(&["-e", &format!("trace={call}"), "-e", &inject], &self.at("trace"));
-        command.args(args).args(["-T", "source", "target"]).current_dir(self.folder.path());
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.args(args).args(["-T", "source", "target"]);
+        self.attacked(command, || self.at(sign).symlink_metadata().is_ok(), attack)
+    }
+
+    /// Hashes `source` with each getdents64(2) held on exit, and attacks once the directory is
+    /// open.
+    fn sum(&self, attack: impl FnOnce()) -> Output {
+        let inject = format!("inject=getdents64:delay_exit={}", HELD_S * 1_000_000);
+        let trace = self.at("trace");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=openat,getdents64", "-e", &inject, "-o"]).arg(&trace);
+        command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).arg("source");
+        let is_open =
+            || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("\"source\", "));
+        self.attacked(command, is_open, attack)
+    }
+
+    /// Runs `command` in the folder, waits for `is_begun`, and attacks during the call after it.
+    fn attacked(
+        &self,
+        mut command: Command,
+        is_begun: impl Fn() -> bool,
+        attack: impl FnOnce(),
+    ) -> Output {
+        command.current_dir(self.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let begun = Instant::now();
-        while self.at(sign).symlink_metadata().is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{sign} never came");
+        while !is_begun() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the moment never came");
             std::thread::sleep(Duration::from_millis(5));
         }
         // The call that follows the sign is on its way.
@@ -160,6 +183,35 @@ fn names_exchanged_between_listing_and_opening_are_refused() {
         assert!(stage.at("target").join(name).symlink_metadata().is_err(), "{name} was copied");
     }
     stage.assert_secret_is_kept(&output);
+}
+
+#[test]
+fn names_exchanged_while_a_tree_is_hashed_are_refused() {
+    if !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::create_dir(stage.at("source/dir-link")).unwrap();
+    for name in ["dir-link/inside", "file-link", "kept"] {
+        fs::write(stage.at("source").join(name), "x").unwrap();
+    }
+    let output = stage.sum(|| {
+        let at = |name: &str| stage.at("source").join(name);
+        exchange(&at("dir-link"), |path| symlink("../elsewhere", path).unwrap());
+        exchange(&at("file-link"), |path| symlink("../elsewhere/secret", path).unwrap());
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = stderr(&output);
+    for name in ["dir-link", "file-link"] {
+        let line =
+            text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
+        assert!(
+            line.ends_with("it is no longer what the directory listing said"),
+            "{name}: {text}"
+        );
+    }
+    let sums = String::from_utf8_lossy(&output.stdout);
+    assert!(sums.ends_with("  source/kept\n") && sums.lines().count() == 1, "{sums}");
 }
 
 #[test]
@@ -317,8 +369,7 @@ fn a_source_that_grows_while_it_is_cloned_is_an_error() {
     let trace = mounted.path.join("trace");
     let inject = format!("inject=ioctl:delay_enter={}", HELD_S * 1_000_000);
     let mut command = strace(&["-e", "trace=ioctl", "-e", &inject], &trace);
-    let child =
-        command.arg(&source).arg(&target).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = command.arg(&source).arg(&target).stderr(Stdio::piped()).spawn().unwrap();
     wait_for_clone(child.id());
     fs::OpenOptions::new()
         .append(true)

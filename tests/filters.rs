@@ -87,17 +87,21 @@ fn an_excluded_directory_is_never_opened() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     tree(&at("d"), &["kept/x", "secret/y", "kept/secret/z"]);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=file,desc", "-o"]).arg(at("trace"));
-    strace.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["--exclude=secret/", "d", "to"]);
-    run(strace.current_dir(folder.path()), 0);
-    let trace = fs::read_to_string(at("trace")).unwrap();
-    assert!(
-        trace.lines().any(|line| line.contains("open") && line.contains("\"kept\"")),
-        "the trace shows names"
-    );
-    let touched: Vec<_> = trace.lines().filter(|line| line.contains("\"secret\"")).collect();
-    assert!(touched.is_empty(), "{touched:?}");
+    let programs =
+        [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")];
+    for (program, target) in programs.into_iter().zip([Some("to"), None]) {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=file,desc", "-o"]).arg(at("trace"));
+        strace.arg(program).args(["--exclude=secret/", "d"]).args(target);
+        run(strace.current_dir(folder.path()), 0);
+        let trace = fs::read_to_string(at("trace")).unwrap();
+        let touched: Vec<_> = trace.lines().filter(|line| line.contains("secret\"")).collect();
+        assert!(touched.is_empty(), "{touched:?}");
+        assert!(
+            trace.lines().any(|line| line.contains("open") && line.contains("\"kept\"")),
+            "the trace shows names"
+        );
+    }
     assert_eq!(paths(&at("to")), listed(&["kept", "kept/x"]));
 }
 

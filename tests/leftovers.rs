@@ -1,0 +1,131 @@
+//! A file in the making that does not get its name leaves nothing behind, whatever fails on the
+//! way: strace fails one system call after the other.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+
+/// What a filesystem without unnamed files answers, so that a temporary has a name.
+const NO_UNNAMED_FILES: &str = "inject=openat:error=EOPNOTSUPP:when=1";
+
+/// The hidden names of a folder.
+fn hidden(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.starts_with(".aiocp-")).collect()
+}
+
+/// Copies `new` over `old`, in a folder of their own, while system calls fail. The folder and what
+/// was said come back.
+fn copy_with(faults: &[&str], args: &[&str], code: i32) -> (tempfile::TempDir, String) {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("new"), "new").unwrap();
+    fs::write(at("old"), "old").unwrap();
+    let mut options =
+        vec!["-e", "trace=openat,linkat,renameat2,renameat,pwrite64,fstatfs,newfstatat,fstat"];
+    faults.iter().for_each(|fault| options.extend(["-e", fault]));
+    let mut command = strace(&options, &at("trace"));
+    let output = run(command.args(args).arg(at("new")).arg(at("old")), code);
+    (folder, stderr(&output))
+}
+
+#[test]
+fn a_backup_that_cannot_be_made_leaves_no_temporary() {
+    if !have_strace() {
+        return;
+    }
+    for control in ["--backup=simple", "--backup=numbered"] {
+        let faults = [NO_UNNAMED_FILES, "inject=linkat:error=EACCES"];
+        let (folder, said) = copy_with(&faults, &[control], 1);
+        assert!(said.contains("cannot make a backup of"), "{said}");
+        assert_eq!(hidden(folder.path()), [""; 0], "{control}");
+        assert_eq!(fs::read(folder.path().join("old")).unwrap(), b"old");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_as_one_also_where_its_figures_cannot_be_had() {
+    if !have_strace() {
+        return;
+    }
+    let faults =
+        [NO_UNNAMED_FILES, "inject=pwrite64:error=ENOSPC", "inject=fstatfs:error=EIO:when=2+"];
+    let (folder, said) = copy_with(&faults, &[], 1);
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(hidden(folder.path()), [""; 0]);
+}
+
+/// Each call between the making of the temporary and its name fails in turn.
+#[test]
+fn whatever_fails_before_a_file_has_its_name_no_temporary_stays() {
+    if !have_strace() {
+        return;
+    }
+    let (mut failed, mut whole) = (0, 0);
+    for call in ["fstat", "newfstatat", "fstatfs", "pwrite64", "linkat", "renameat2", "renameat"] {
+        for nth in 1..=6 {
+            let fault = format!("inject={call}:error=EIO:when={nth}");
+            for args in [&["-b"][..], &[]] {
+                let folder = folder();
+                let at = |name: &str| folder.path().join(name);
+                fs::create_dir(at("tree")).unwrap();
+                fs::write(at("tree/a"), "new").unwrap();
+                fs::hard_link(at("tree/a"), at("tree/b")).unwrap();
+                fs::create_dir(at("copy")).unwrap();
+                fs::write(at("copy/a"), "old").unwrap();
+                let options = ["-e", NO_UNNAMED_FILES, "-e", &fault];
+                let mut command = strace(&options, &at("trace"));
+                let output =
+                    command.args(args).arg("-T").arg(at("tree")).arg(at("copy")).output().unwrap();
+                let is_whole = output.status.success();
+                if is_whole { whole += 1 } else { failed += 1 }
+                assert_eq!(hidden(&at("copy")), [""; 0], "{fault}, {args:?}: {output:?}");
+                let contents = fs::read(at("copy/a")).unwrap();
+                let old = at("copy/a~");
+                let is_kept = contents == b"old" || contents == b"new";
+                assert!(is_kept, "{fault}, {args:?}: {contents:?}");
+                if args == ["-b"] && contents == b"new" {
+                    assert_eq!(fs::read(old).unwrap(), b"old", "{fault}");
+                }
+            }
+        }
+    }
+    assert!(failed >= 10 && whole >= 10, "{failed} copies failed, {whole} did not");
+}
+
+/// A name that is taken after it was found free stays, also where a rename cannot refuse it.
+#[test]
+fn n_replaces_nothing_where_there_are_neither_unnamed_files_nor_renames_that_refuse() {
+    if !have_strace() {
+        return;
+    }
+    for linkat in [None, Some("inject=linkat:error=EPERM")] {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("new"), "new").unwrap();
+        let renameat2 = "inject=renameat2:error=EINVAL:delay_enter=1500000";
+        let trace = "trace=openat,renameat2,renameat,linkat";
+        let mut options = vec!["-e", trace, "-e", NO_UNNAMED_FILES, "-e", renameat2];
+        linkat.iter().for_each(|fault| options.extend(["-e", fault]));
+        let mut command = strace(&options, &at("trace"));
+        command.arg("-n").arg(at("new")).arg(at("old"));
+        std::thread::scope(|scope| {
+            let copy = scope.spawn(|| run(&mut command, 0));
+            // Its temporary shows that it found the name free.
+            let begun = std::time::Instant::now();
+            while hidden(folder.path()).is_empty() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "no temporary is made");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            fs::write(at("old"), "precious").unwrap();
+            copy.join().unwrap();
+        });
+        assert_eq!(fs::read(at("old")).unwrap(), b"precious", "with {linkat:?}");
+        assert_eq!(hidden(folder.path()), [""; 0]);
+    }
+}

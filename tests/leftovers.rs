@@ -83,7 +83,11 @@ fn whatever_fails_before_a_file_has_its_name_no_temporary_stays() {
                 let output =
                     command.args(args).arg("-T").arg(at("tree")).arg(at("copy")).output().unwrap();
                 let is_whole = output.status.success();
-                if is_whole { whole += 1 } else { failed += 1 }
+                if is_whole {
+                    whole += 1
+                } else {
+                    failed += 1
+                }
                 assert_eq!(hidden(&at("copy")), [""; 0], "{fault}, {args:?}: {output:?}");
                 let contents = fs::read(at("copy/a")).unwrap();
                 let old = at("copy/a~");

@@ -94,8 +94,8 @@ impl HardLinks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next step for a name whose file answered `stat`. A further name waits for the first
-    /// one, or until [`unclaimed`](Self::unclaimed) gives that up.
+    /// Takes the next step for a name whose file answered `stat`. A further name waits for the
+    /// first one, or until [`unclaimed`](Self::unclaimed) gives that up.
     pub fn claim(
         &self,
         stat: &Stat,

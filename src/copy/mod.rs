@@ -1,5 +1,5 @@
-//! Copying: operands become pairs of open directories, a walker hands out their entries, workers copy
-//! the small ones, and one [pipeline](crate::pipeline) moves the blocks of the big ones.
+//! Copying: operands become pairs of open directories, a walker hands out their entries, workers
+//! copy the small ones, and one [pipeline](crate::pipeline) moves the blocks of the big ones.
 //!
 //! [`copy`] makes the services of a run. Each borrows only services made before it.
 

@@ -172,7 +172,8 @@ impl Error {
                 Some(match needed_bytes.checked_sub(left_bytes) {
                     Some(missing_bytes @ 1..) => {
                         format!(
-                            "the file needs {needed_bytes} bytes and {left_bytes} are left: {missing_bytes} are missing"
+                            "the file needs {needed_bytes} bytes and {left_bytes} are left: \
+                             {missing_bytes} are missing"
                         )
                     }
                     _ => format!("the file needs {needed_bytes} bytes, which other files took"),
@@ -196,7 +197,8 @@ impl Error {
                 Some("free some of your quota on the destination; quota shows it")
             }
             (Cause::Os(_), Some(libc::EROFS)) => Some(
-                "the filesystem is mounted read-only, or has become so after an error; findmnt -T shows it",
+                "the filesystem is mounted read-only, or has become so after an error; \
+                 findmnt -T shows it",
             ),
             (Cause::Os(_), Some(libc::EFBIG)) => {
                 Some("the filesystem, or ulimit -f, allows no file of this size")

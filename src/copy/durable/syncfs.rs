@@ -1,5 +1,5 @@
-//! Makes what many workers wrote durable at once: one syncfs(2) for all of it, instead of an fsync(2)
-//! for each file.
+//! Makes what many workers wrote durable at once: one syncfs(2) for all of it, instead of an
+//! fsync(2) for each file.
 //!
 //! A worker that comes while a round is under way waits for the next, which covers what was written
 //! before it began. One descriptor for each filesystem, open since before anything was written

@@ -1,4 +1,5 @@
-//! Writes the blocks of a copy again that differ, until they are right or that was done often enough.
+//! Writes the blocks of a copy again that differ, until they are right or that was done often
+//! enough.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;

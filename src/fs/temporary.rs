@@ -92,7 +92,7 @@ impl Temporary {
     /// Gives what has the name another one in the same directory. If that fails, it has neither.
     pub fn rename(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
         let renamed = match if_taken {
-            IfTaken::Replace => renameat(&self.dir, self.name(), &self.dir, name),
+            IfTaken::Replace => self.rename_over(name),
             IfTaken::Refuse => self.rename_unless_taken(name),
         };
         match renamed {
@@ -101,6 +101,15 @@ impl Temporary {
                 Ok(())
             }
             Err(cause) => Err(self.fail(cause.into())),
+        }
+    }
+
+    /// Kernels before 3.15 have no `renameat2`.
+    fn rename_over(&self, name: &OsStr) -> rustix::io::Result<()> {
+        let Self { dir, .. } = self;
+        match renameat_with(dir, self.name(), dir, name, RenameFlags::empty()) {
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(dir, self.name(), dir, name),
+            other => other,
         }
     }
 

@@ -25,6 +25,9 @@ install:
 
 uninstall:
 	set -e; for c in $(COMMANDS); do \
-		rm -f "$(DESTDIR)$(PREFIX)/bin/$$c" "$(SHARE)/man/man1/$$c.1" "$(SHARE)/bash-completion/completions/$$c" \
-			"$(SHARE)/zsh/site-functions/_$$c" "$(SHARE)/fish/vendor_completions.d/$$c.fish" "$(SHARE)/elvish/lib/$$c.elv"; \
+		rm -f "$(DESTDIR)$(PREFIX)/bin/$$c" "$(SHARE)/man/man1/$$c.1" \
+			"$(SHARE)/bash-completion/completions/$$c" \
+			"$(SHARE)/zsh/site-functions/_$$c" \
+			"$(SHARE)/fish/vendor_completions.d/$$c.fish" \
+			"$(SHARE)/elvish/lib/$$c.elv"; \
 	done

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Times what it costs to keep everything: aiocp -a against aiocp and against aiocp --no-preserve=all, on 30,000 small files.
+"""Times what keeping everything costs, on 30,000 small files: aiocp -a against aiocp and against
+aiocp --no-preserve=all.
 
     benches/fidelity.py [--dir DIR] [--rounds N]
 
-Needs root, for other owners, ACLs and dropped caches. It builds aiocp, makes the tree of benches/rivals.py in DIR (default: target/bench) with what a
-tree of a home or a server has: a tenth of the files with an extended attribute, a twentieth with an ACL, a twentieth with a second name, a fifth
-with another owner, one capability in a thousand. The three take turns, in an order that changes from round to round, each with a cold source and to
-durable; what is printed are medians, and the medians of each round's ratios.
+Needs root, for other owners, ACLs and dropped caches. The script builds aiocp and makes the tree of
+benches/rivals.py in DIR (default: target/bench), with the metadata of a home's or a server's tree:
+an extended attribute on a tenth of the files, an ACL on a twentieth, a second name for a twentieth,
+another owner for a fifth, and a capability on one in a thousand.
+
+The three alternate, in an order that changes from round to round. Each run begins with a cold
+source and ends when the copy is durable. The script prints medians, and the medians of each round's
+ratios.
 """
 
 import argparse
@@ -22,16 +27,23 @@ from pathlib import Path
 
 import rivals
 
-WAYS = {"everything (-a)": ["-a"], "default": [], "nothing (--no-preserve=all)": ["--no-preserve=all"]}
+WAYS = {
+    "everything (-a)": ["-a"],
+    "default": [],
+    "nothing (--no-preserve=all)": ["--no-preserve=all"],
+}
 
 
 def acl(*bits):
-    entries = [(0x01, 0xFFFFFFFF), (0x02, 1), (0x04, 0xFFFFFFFF), (0x10, 0xFFFFFFFF), (0x20, 0xFFFFFFFF)]
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, bit, who) for (tag, who), bit in zip(entries, bits))
+    any_id = 0xFFFFFFFF
+    entries = [(0x01, any_id), (0x02, 1), (0x04, any_id), (0x10, any_id), (0x20, any_id)]
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, bit, who) for (tag, who), bit in zip(entries, bits)
+    )
 
 
 def make_tree(root):
-    """The files' sizes are a log-normal law's, as in rivals.py; the seed is fixed, so that each run has the same tree."""
+    """Makes the tree of rivals.py and adds metadata. A fixed seed makes it the same each run."""
     if (root / "decorated").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -47,13 +59,17 @@ def make_tree(root):
         if rng.random() < 0.05:
             os.link(file, file.with_suffix(".again"))
         if rng.random() < 0.001:
-            os.setxattr(file, "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+            os.setxattr(
+                file, "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+            )
     (root / "decorated").write_text("")
     os.sync()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -74,9 +90,13 @@ def main():
         for n, way in enumerate(order):
             target = args.dir / f"copy-{round_}-{n}"
             rivals.cool(source, filler)
-            command = [str(rivals.REPO / "target/release/aiocp"), *WAYS[way], str(source), str(target)]
+            aiocp = str(rivals.REPO / "target/release/aiocp")
+            command = [aiocp, *WAYS[way], str(source), str(target)]
             times[way].append(rivals.run(command, target))
-            print(f"  {way}: {times[way][-1][0]:.2f} s, CPU {times[way][-1][1]:.2f} s", file=sys.stderr)
+            print(
+                f"  {way}: {times[way][-1][0]:.2f} s, CPU {times[way][-1][1]:.2f} s",
+                file=sys.stderr,
+            )
     for old in args.dir.glob("copy-*"):
         rivals.remove(old)
     print(f"30,000 small files, medians of {args.rounds}")

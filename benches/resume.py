@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Times aiocp --resume of a tree that is copied already against copying it, and what the journal costs a copy, on 30,000 small files.
+"""Times aiocp --resume of a finished tree against copying it, and the journal's cost to a copy, on
+30,000 small files.
 
     benches/resume.py [--dir DIR] [--rounds N] [--json FILE]
 
-It builds aiocp and makes the tree of benches/rivals.py in DIR (default: target/bench), with a FIFO in it besides. Without -a that is reported and not
-copied, so that each run ends with exit code 1 and leaves its journal, with all 30,000 files in it: the same command then finds everything finished.
-In each round the tree is copied without and with --resume, into new folders and in changing order, and the second copy is gone on with: once with
-dropped caches, for which this has to run as root, and once more with what that left in memory. What is printed are medians, and the medians of each
-round's ratios; going on is held against the faster of the round's two copies.
+The script builds aiocp and makes the tree of benches/rivals.py in DIR (default: target/bench), plus
+a FIFO. Without -a aiocp reports the FIFO and does not copy it. So each run ends with exit code 1
+and leaves its journal with all 30,000 files in it, and the same command then finds everything
+finished.
+
+Each round copies the tree without and with --resume, into new folders and in changing order. The
+second copy is then resumed twice: once with dropped caches, which needs root, and once more with
+what that run left in memory. The script prints medians, and the medians of each round's ratios. A
+resumed run is compared with the faster of the round's two copies.
 """
 
 import argparse
@@ -27,15 +32,21 @@ COPY, JOURNAL, COLD, WARM = "copy", "copy --resume", "resumed, cold", "resumed, 
 
 
 def run(command):
-    """Seconds of wall clock and of CPU. The FIFO is the one thing that may have failed."""
+    """The output, and the seconds of wall clock and of CPU. Only the FIFO may have failed."""
     before = os.times()
     start = time.monotonic()
     process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seconds = time.monotonic() - start
     after = os.times()
-    if process.returncode != 1 or "1 failure, named above" not in process.stderr or "FIFO" not in process.stderr:
+    if (
+        process.returncode != 1
+        or "1 failure, named above" not in process.stderr
+        or "FIFO" not in process.stderr
+    ):
         sys.exit(f"{command}: {process}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return process.stdout, (seconds, cpu)
 
 
@@ -49,7 +60,7 @@ def one_round(aiocp, source, targets, order, filler):
         if way == COLD:
             rivals.cool(source, filler)
         said, times[way] = run([aiocp, "--resume", "--stats", "-T", source, targets[JOURNAL]])
-        # Directories count too, and the file that says that the tree is made.
+        # The count includes directories and the file that marks the tree as made.
         figures = dict(re.findall(r"^([a-z ]+): +(\d+)", said, re.MULTILINE))
         if figures["written bytes"] != "0" or int(figures["finished earlier"]) <= rivals.TREE_FILES:
             sys.exit(f"something was copied again: {said}")
@@ -57,7 +68,9 @@ def one_round(aiocp, source, targets, order, filler):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -84,8 +97,7 @@ def main():
     for round_ in range(args.rounds):
         order = [COPY, JOURNAL]
         random.Random(round_).shuffle(order)
-        # What was removed a short time ago slows the making of inodes down, so that all copies stay
-        # until the end.
+        # Recently removed files slow the creation of inodes down, so all copies stay to the end.
         targets = {way: args.dir / f"copy-{round_}-{way == JOURNAL:d}" for way in order}
         for way, took in one_round(aiocp, source, targets, order, filler).items():
             times[way].append(took)
@@ -94,7 +106,9 @@ def main():
     print(f"30,000 small files, medians of {args.rounds}")
     print("| what | wall s | CPU s | wall, against the faster copy |\n| --- | --- | --- | --- |")
     rows = {}
-    copies = [min(pair) for pair in zip(*([took[0] for took in times[way]] for way in [COPY, JOURNAL]))]
+    copies = [
+        min(pair) for pair in zip(*([took[0] for took in times[way]] for way in [COPY, JOURNAL]))
+    ]
     for way, runs in times.items():
         wall, cpu = (statistics.median(took[n] for took in runs) for n in (0, 1))
         ratio = statistics.median(took[0] / copy for took, copy in zip(runs, copies))

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Times aiocp against cp, xcp, cpz and fcp until the copy is durable, and prints medians and ratios.
+"""Times aiocp against cp, xcp, cpz and fcp until the copy is durable; prints medians and ratios.
 
     benches/rivals.py [--dir DIR] [--rounds N] [--only big|tree] [--engines] [--json FILE]
 
 With --engines it compares aiocp's three engines with each other instead.
 
-It builds aiocp, installs the others from the registry into target/rivals, makes a file and a tree in DIR (default:
-target/bench; it has to be on the device to be measured, with 14 GB free) and alternates the tools, so that a noisy machine burdens
-all of them. aiocp hashes (--manifest) and syncs by itself; the others do not hash, and are followed by `sync -f`.
+The script builds aiocp, installs the others from the registry into target/rivals, and makes a file
+and a tree in DIR (default: target/bench). DIR has to be on the device under test, with 14 GB free.
+The tools alternate, so a noisy machine burdens all of them. aiocp hashes (--manifest) and syncs by
+itself; the others do not hash, and are followed by `sync -f`.
 
-A cold run is made cold: caches are dropped (root only; otherwise the source alone is evicted, which is said). Then an
-unrelated sparse file is read until it fills the page cache: memory that a virtual machine has given back to its host is slow to touch
-again, which would burden the tools that use the page cache, and flatter aiocp.
+Before a cold run the caches are dropped. That needs root; without it the script says so and evicts
+the source alone. Then an unrelated sparse file is read until it fills the page cache. Memory that a
+virtual machine has given back to its host is slow to touch again. Without this step that cost would
+burden the tools that use the page cache, and flatter aiocp.
 """
 
 import argparse
@@ -38,7 +40,9 @@ def build(with_rivals):
     root = REPO / "target" / "rivals"
     for name, version in RIVALS.items():
         if with_rivals and not (root / "bin" / name).exists():
-            subprocess.run(["cargo", "install", "--quiet", "--root", root, f"{name}@{version}"], check=True)
+            subprocess.run(
+                ["cargo", "install", "--quiet", "--root", root, f"{name}@{version}"], check=True
+            )
     return root / "bin"
 
 
@@ -52,7 +56,10 @@ def make_big(path, size=BIG_BYTES):
 
 
 def make_tree(root):
-    """30,000 files, 438 MB: sizes from a log-normal law, 30 files a directory, three levels. The seed is fixed."""
+    """Makes 30,000 files, 438 MB, with sizes from a log-normal law.
+
+    Directories hold 30 files each and go three levels deep. The seed is fixed.
+    """
     if (root / "done").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -84,7 +91,8 @@ def cool(source, filler):
         Path("/proc/sys/vm/drop_caches").write_text("3")
     else:
         evict(source)
-    free = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemFree"))) << 10
+    with open("/proc/meminfo") as lines:
+        free = int(next(line.split()[1] for line in lines if line.startswith("MemFree"))) << 10
     os.truncate(filler, max(free - (1 << 30), 1 << 20))
     with open(filler, "rb", buffering=0) as f:
         while f.read(1 << 20):
@@ -92,8 +100,12 @@ def cool(source, filler):
 
 
 def forget_deleted():
-    """Waits until ext4 takes the inodes of deleted files again. Without a journal it does not for a minute, and for five where their table's block has
-    changed since (RECENTCY_MIN and RECENTCY_DIRTY in the kernel's fs/ext4/ialloc.c); until then each new file makes it search through all of them."""
+    """Waits until ext4 reuses the inodes of deleted files.
+
+    Without a journal, ext4 leaves them alone for a minute, or for five if the inode table's block
+    has changed since (RECENTCY_MIN and RECENTCY_DIRTY in the kernel's fs/ext4/ialloc.c). Until
+    then each new file makes ext4 search through all of them.
+    """
     os.sync()
     time.sleep(RECENTLY_DELETED_S)
 
@@ -133,19 +145,25 @@ def measure(name, source, size, tools, args, filler):
             times[tool].append(run([*map(str, tools[tool]), str(source), str(target)], target))
             if not keep:
                 remove(target)
-            print(f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s", file=sys.stderr)
+            print(
+                f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s",
+                file=sys.stderr,
+            )
     for old in args.dir.glob("copy-*"):
         remove(old)
     rows = {}
     for tool, runs in times.items():
         wall = statistics.median(r[0] for r in runs)
         cpu = statistics.median(r[1] for r in runs)
-        rows[tool] = {"wall_s": round(wall, 2), "cpu_s_per_gb": round(cpu / size * 1e9, 2), "runs": runs}
+        rows[tool] = {
+            "wall_s": round(wall, 2),
+            "cpu_s_per_gb": round(cpu / size * 1e9, 2),
+            "runs": runs,
+        }
     print(f"\n{name} ({size / 1e9:.2f} GB), medians of {args.rounds}")
     print("| tool | wall s, durable | CPU s/GB | wall vs aiocp |\n| --- | --- | --- | --- |")
     for tool, row in rows.items():
-        # The ratio is taken round by round, so that a slow spell of the machine is in both of its
-        # sides.
+        # Ratios are taken round by round, so a slow spell of the machine burdens both sides.
         ratio = statistics.median(r[0] / a[0] for r, a in zip(row["runs"], rows["aiocp"]["runs"]))
         row["ratio"] = round(ratio, 2)
         print(f"| {tool} | {row['wall_s']:.2f} | {row['cpu_s_per_gb']:.2f} | {ratio:.2f} × |")
@@ -153,7 +171,9 @@ def measure(name, source, size, tools, args, filler):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, default=REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["big", "tree"])
@@ -177,7 +197,9 @@ def main():
     if args.engines:
         aiocp = tools["aiocp"]
         tools = {"aiocp": [*aiocp, "--engine=kernel"]}
-        tools |= {f"aiocp --engine={name}": [*aiocp, f"--engine={name}"] for name in ["posix", "threads"]}
+        tools |= {
+            f"aiocp --engine={name}": [*aiocp, f"--engine={name}"] for name in ["posix", "threads"]
+        }
     results = {}
     if args.only != "tree":
         make_big(args.dir / "big")
@@ -185,7 +207,9 @@ def main():
     if args.only != "big":
         make_tree(args.dir / "tree")
         size = sum(f.stat().st_size for f in (args.dir / "tree").rglob("*") if f.is_file())
-        results["tree"] = measure("30,000 small files", args.dir / "tree", size, tools, args, filler)
+        results["tree"] = measure(
+            "30,000 small files", args.dir / "tree", size, tools, args, filler
+        )
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
 

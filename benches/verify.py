@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Times aiocp --verify against the chains that do the same with other tools: copy, hash both sides, compare.
+"""Times aiocp --verify against the chains that do the same with other tools: copy, hash both sides,
+compare.
 
-    benches/verify.py [--dir DIR] [--rounds N] [--only big|tree] [--big-gib N] [--copiers cp,xcp,cpz,fcp] [--json FILE]
+    benches/verify.py [--dir DIR] [--rounds N] [--only big|tree] [--big-gib N]
+                      [--copiers cp,xcp,cpz,fcp] [--json FILE]
 
-The big file has 4 GiB, which the page cache keeps for the chain's second look at the source; with --big-gib it can have more than the memory.
+The big file has 4 GiB, which the page cache keeps for the chain's second look at the source. With
+--big-gib it can exceed the memory.
 
-A chain is a copy until it is durable, the hashes of the source by b3sum (from the page cache where the copy left it there), the eviction
-of the copy from the page cache, and the hashes of the copy by b3sum, which have to be the same. Many small files are given to as many b3sum
-at once as there are cores. The rest is as in rivals.py, which installs the tools.
+A chain copies until the copy is durable and hashes the source with b3sum, from the page cache where
+the copy left it there. It then evicts the copy from the page cache and hashes it with b3sum; both
+lists have to be the same. Many small files are shared among as many b3sum processes as there are
+cores. The rest is as in rivals.py, which installs the tools.
 """
 
 import argparse
@@ -27,10 +31,14 @@ B3SUM = "1.8.7"
 
 
 def b3sum(folder, binary):
-    """The lines of all files, sorted, by as many processes as there are cores."""
-    find = subprocess.Popen(["find", ".", "-type", "f", "-print0"], cwd=folder, stdout=subprocess.PIPE)
+    """The lines of all files, sorted, from one process a core."""
+    find = subprocess.Popen(
+        ["find", ".", "-type", "f", "-print0"], cwd=folder, stdout=subprocess.PIPE
+    )
     command = ["xargs", "-0", "-n", "512", "-P", str(os.cpu_count()), binary]
-    lines = subprocess.run(command, cwd=folder, stdin=find.stdout, stdout=subprocess.PIPE, check=True).stdout
+    lines = subprocess.run(
+        command, cwd=folder, stdin=find.stdout, stdout=subprocess.PIPE, check=True
+    ).stdout
     find.wait()
     return sorted(lines.splitlines())
 
@@ -42,7 +50,9 @@ def hashes(path, binary):
 
 
 def chain(copier, source, target, binary):
-    subprocess.run([*map(str, copier), str(source), str(target)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*map(str, copier), str(source), str(target)], check=True, stdout=subprocess.DEVNULL
+    )
     subprocess.run(["sync", "-f", target], check=True)
     wanted = hashes(source, binary)
     rivals.evict(target)
@@ -54,7 +64,9 @@ def run(tool, source, target, binary):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
     if tool[0] == "verify":
-        subprocess.run([*map(str, tool[1]), str(source), str(target)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*map(str, tool[1]), str(source), str(target)], check=True, stdout=subprocess.DEVNULL
+        )
     else:
         chain(tool[1], source, target, binary)
     seconds = time.monotonic() - start
@@ -78,13 +90,17 @@ def measure(name, source, tools, args, filler, binary):
             times[tool].append(run(tools[tool], source, target, binary))
             if not keep:
                 rivals.remove(target)
-            print(f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s", file=sys.stderr)
+            print(
+                f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s",
+                file=sys.stderr,
+            )
     for old in args.dir.glob("copy-*"):
         rivals.remove(old)
-    print(f"\n{name}, medians of {args.rounds}\n| chain | wall s | CPU s | wall vs aiocp |\n| --- | --- | --- | --- |")
+    print(f"\n{name}, medians of {args.rounds}")
+    print("| chain | wall s | CPU s | wall vs aiocp |\n| --- | --- | --- | --- |")
     rows = {}
     for tool, runs in times.items():
-        # Round by round, as in rivals.py.
+        # Ratios are taken round by round, as in rivals.py.
         ratio = statistics.median(r[0] / a[0] for r, a in zip(runs, times["aiocp --verify"]))
         wall, cpu = (statistics.median(r[n] for r in runs) for n in range(2))
         rows[tool] = {"wall_s": wall, "cpu_s": cpu, "ratio": ratio, "runs": runs}
@@ -93,7 +109,9 @@ def measure(name, source, tools, args, filler, binary):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["big", "tree"])
@@ -120,10 +138,14 @@ def main():
     if args.only != "tree":
         big = args.dir / "big"
         rivals.make_big(big, args.big_gib << 30)
-        results["big"] = measure(f"one file of {args.big_gib} GiB", big, tools, args, filler, bin_ / "b3sum")
+        results["big"] = measure(
+            f"one file of {args.big_gib} GiB", big, tools, args, filler, bin_ / "b3sum"
+        )
     if args.only != "big":
         rivals.make_tree(args.dir / "tree")
-        results["tree"] = measure("30,000 small files", args.dir / "tree", tools, args, filler, bin_ / "b3sum")
+        results["tree"] = measure(
+            "30,000 small files", args.dir / "tree", tools, args, filler, bin_ / "b3sum"
+        )
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
 

@@ -128,9 +128,10 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
     let write_only = shared(File::options().write(true).open(&path).unwrap());
     let request = start(read(&write_only, &pool, 0));
     assert_eq!(suspend(&[&request], LONG).unwrap(), Suspended::Finished);
-    assert!(
-        matches!(request.status(), Status::Failed(error) if error.raw_os_error() == Some(libc::EBADF))
-    );
+    assert!(matches!(
+        request.status(),
+        Status::Failed(error) if error.raw_os_error() == Some(libc::EBADF)
+    ));
     assert_eq!(errno(&request.wait()), Some(libc::EBADF));
     let (_reader, writer) = pipe();
     assert_eq!(errno(&start(Op::new(writer, OpKind::Fsync)).wait()), Some(libc::EINVAL));

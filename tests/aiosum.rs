@@ -560,7 +560,8 @@ fn a_line_that_nobody_can_check_is_warned_of() {
     for flags in [&["--zero"][..], &["--no-names"], &["--algorithm=md5"]] {
         assert_eq!(said(aiosum().args(flags).arg("from")), "", "{flags:?}");
     }
-    let warning = "aiocp: warning: 1 name in the manifest has bytes that b3sum does not print; a check will not find them\n";
+    let warning = "aiocp: warning: 1 name in the manifest has bytes that b3sum does not print; \
+                   a check will not find them\n";
     assert_eq!(said(aiocp().args(["--manifest=m", "from", "to"])), warning);
     assert_eq!(said(aiocp().args(["from", "two"])), "");
 }

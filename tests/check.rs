@@ -47,7 +47,8 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
         stdout(&output),
         "c: OK\nb: FAILED\nnone: FAILED (No such file or directory)\na: OK\n"
     );
-    let warnings = "aiosum: WARNING: 1 listed file could not be read\naiosum: WARNING: 1 computed checksum did NOT match\n";
+    let warnings = "aiosum: WARNING: 1 listed file could not be read\n\
+                    aiosum: WARNING: 1 computed checksum did NOT match\n";
     assert_eq!(stderr(&output), warnings);
     let output = check(root, &["--quiet"], mixed.as_bytes(), 1);
     assert_eq!(stdout(&output), "b: FAILED\nnone: FAILED (No such file or directory)\n");
@@ -173,7 +174,8 @@ fn malformed_lines_are_each_named_and_fail() {
         let output = check(root, &[], manifest.as_bytes(), 1);
         assert_eq!(stdout(&output), "a: OK\nb: OK\nc: OK\na: OK\n");
         let said = format!(
-            "aiosum: cannot read line 4 of '-': {reason}\naiosum: WARNING: 1 line is improperly formatted\n"
+            "aiosum: cannot read line 4 of '-': {reason}\n\
+             aiosum: WARNING: 1 line is improperly formatted\n"
         );
         assert_eq!(stderr(&output), said);
         let output = check(root, &["--status"], manifest.as_bytes(), 1);
@@ -243,7 +245,8 @@ fn a_check_reads_regular_files_alone_and_waits_for_nothing() {
         "fifo: FAILED (it is a FIFO, and no regular file)\n\
          /dev/zero: FAILED (it is a character device, and no regular file)\n\
          /dev/stdin: FAILED (it is a FIFO, and no regular file)\n\
-         dir: FAILED (Is a directory)\nlink: OK\n{above}: OK\n{absolute}: OK\na/b: FAILED (Not a directory)\n"
+         dir: FAILED (Is a directory)\nlink: OK\n{above}: OK\n{absolute}: OK\n\
+         a/b: FAILED (Not a directory)\n"
     );
     assert_eq!(stdout(&output), want);
 }
@@ -280,8 +283,10 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
     fs::write(root.join("b.new"), "").unwrap();
     let output =
         check(folder.path(), &["--audit", "tree", "-"], line(b"a", "tree/a").as_bytes(), 1);
-    let want = "tree/a: OK\ntree/b: FAILED (no manifest names it)\ntree/b.new: FAILED (no manifest names it)\n\
-                tree/c: FAILED (no manifest names it)\ntree/sub/deep/x: FAILED (no manifest names it)\n\
+    let want = "tree/a: OK\ntree/b: FAILED (no manifest names it)\n\
+                tree/b.new: FAILED (no manifest names it)\n\
+                tree/c: FAILED (no manifest names it)\n\
+                tree/sub/deep/x: FAILED (no manifest names it)\n\
                 \\tree/sub/new\\nname: FAILED (no manifest names it)\n";
     assert_eq!(stdout(&output), want);
     assert_eq!(stderr(&output), "aiosum: WARNING: 5 files are in no manifest\n");
@@ -325,7 +330,9 @@ proptest! {
         let zero = flags.contains(&"--zero");
         let list = |names: &[&[u8]]| {
             let names = names.iter().map(|name| OsStr::from_bytes(name));
-            run(aiosum().current_dir(root).args(["--algorithm", algorithm]).args(flags).args(names), 0).stdout
+            let mut command = aiosum();
+            command.current_dir(root).args(["--algorithm", algorithm]).args(flags).args(names);
+            run(&mut command, 0).stdout
         };
         let original = list(&names);
         let mut mutated = original.clone();
@@ -347,7 +354,8 @@ proptest! {
         prop_assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         prop_assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
         // Every OK speaks of a file that was really hashed to what its line says.
-        let oks = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b": OK"));
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let oks = lines.filter_map(|line| line.strip_suffix(b": OK"));
         for ok in oks {
             let name = match ok.strip_prefix(b"\\") {
                 Some(escaped) => {
@@ -370,6 +378,7 @@ proptest! {
         }
         let output = command.arg("sums").output().unwrap();
         prop_assert_eq!(output.status.code(), Some(1));
-        prop_assert!(!output.stdout.split(|byte| *byte == b'\n').any(|line| line.ends_with(b": OK")), "{:?}", output);
+        let mut lines = output.stdout.split(|byte| *byte == b'\n');
+        prop_assert!(!lines.any(|line| line.ends_with(b": OK")), "{:?}", output);
     }
 }

@@ -118,7 +118,8 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
         ),
         (
             &["--verify-only", "-u", "a", "b"],
-            "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
+            "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', \
+             '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
             "'aiocp --help' shows how it is used",
         ),
         (

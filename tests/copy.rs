@@ -99,7 +99,8 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
         (&["file", "dir", "file"], "cannot copy several files into 'file': Not a directory"),
         (
             &["file", "dir", "none"],
-            "cannot copy several files into 'none': No such file or directory\naiocp: hint: the folder",
+            "cannot copy several files into 'none': No such file or directory\n\
+             aiocp: hint: the folder",
         ),
         (&["-t", "file", "dir"], "cannot copy into 'file': Not a directory"),
         (&["-t", "none", "dir"], "cannot copy into 'none': No such file or directory"),
@@ -120,7 +121,8 @@ fn every_refusal_is_one_line_with_operation_path_and_reason() {
         ),
         (
             &["dir", "file"],
-            "cannot create directory 'file': a non-directory cannot be overwritten with a directory",
+            "cannot create directory 'file': \
+             a non-directory cannot be overwritten with a directory",
         ),
         (
             &["dir", "blocked"],

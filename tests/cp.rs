@@ -60,7 +60,7 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
     }),
     // cp gives them to a copy that belongs to somebody else, as what stands there may.
     ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
-        let bits = |node: &Node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o6000 != 0);
+        let bits = |node: &Node| node.has_bits(0o6000);
         let mut all = case.source.iter().chain(&case.target);
         // Folders on the way to what is copied are made again too.
         let copies = case.copies(bits) || (case.option("--parents") && case.has(bits));
@@ -96,7 +96,7 @@ const DIFFERENCES: [(&str, Then, Meets); 20] = [
     ("leaves no folders", Out, |case, said| case.option("--parents") && !said.is_empty()),
     // cp leaves these three bits of what stands there.
     ("the whole mode of its source", NoSpecialBits, |case, _| {
-        case.stands(|node| matches!(node, Node::File { mode, .. } | Node::Dir { mode } if mode & 0o7000 != 0))
+        case.stands(|node| node.has_bits(0o7000))
     }),
     // cp has removed the old one by then.
     ("A file that fails leaves the old one", Out, |case, said| {
@@ -170,6 +170,13 @@ enum Node {
     /// One more name of the file that comes so many files earlier, or a new one if there is none.
     Hard(usize),
     Fifo,
+}
+
+impl Node {
+    /// Whether it is a file or directory whose mode has any of `bits`.
+    fn has_bits(&self, bits: u32) -> bool {
+        matches!(self, Node::File { mode, .. } | Node::Dir { mode } if mode & bits != 0)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -373,14 +380,17 @@ fn path() -> impl Strategy<Value = PathBuf> {
     prop::collection::vec(names, 1..4).prop_map(|names| names.into_iter().collect())
 }
 
+/// Where symbolic links lead.
+const LINKS: [&str; 10] =
+    ["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"];
+
 fn node() -> impl Strategy<Value = Node> {
     let mode = || select(&[0o644, 0o600, 0o755, 0o444, 0o4755, 0o2711, 0o1777][..]);
     let contents = select(&["", "one", "two", "three\n"][..]);
-    let link = select(
-        &["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"][..],
-    );
+    let link = select(&LINKS[..]);
     prop_oneof![
-        10 => (contents, prop::bool::weighted(0.1), mode()).prop_map(|(contents, hole, mode)| Node::File { contents, hole, mode }),
+        10 => (contents, prop::bool::weighted(0.1), mode())
+            .prop_map(|(contents, hole, mode)| Node::File { contents, hole, mode }),
         6 => mode().prop_map(|mode| Node::Dir { mode }),
         4 => link.prop_map(Node::Link),
         2 => (0..3usize).prop_map(Node::Hard),

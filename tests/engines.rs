@@ -103,12 +103,14 @@ fn oddity() -> impl Strategy<Value = Oddity> {
     let unknown = ReadWriteFlags::from_bits_retain(1 << 30);
     prop_oneof![
         14 => Just(Oddity::Nothing),
-        1 => prop::sample::select(vec![ReadWriteFlags::DSYNC, ReadWriteFlags::SYNC]).prop_map(Oddity::Flags),
+        1 => prop::sample::select(vec![ReadWriteFlags::DSYNC, ReadWriteFlags::SYNC])
+            .prop_map(Oddity::Flags),
         2 => Just(Oddity::Flags(ReadWriteFlags::NOWAIT)),
         1 => Just(Oddity::Flags(unknown)),
         1 => Just(Oddity::WrongDescriptor),
         1 => Just(Oddity::BadRange),
-        1 => prop::sample::select(vec![1 << 60, i64::MAX as u64, 1 << 63, u64::MAX]).prop_map(Oddity::Offset),
+        1 => prop::sample::select(vec![1 << 60, i64::MAX as u64, 1 << 63, u64::MAX])
+            .prop_map(Oddity::Offset),
     ]
 }
 
@@ -160,7 +162,11 @@ fn wish(mode: Mode) -> impl Strategy<Value = Wish> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let mode = prop_oneof![2 => Just(Mode::Buffered), 1 => Just(Mode::Direct), 1 => Just(Mode::DirectMisaligned)];
+    let mode = prop_oneof![
+        2 => Just(Mode::Buffered),
+        1 => Just(Mode::Direct),
+        1 => Just(Mode::DirectMisaligned),
+    ];
     mode.prop_flat_map(|mode| {
         let batches = prop::collection::vec(prop::collection::vec(wish(mode), 1..=DEPTH), 1..4);
         let round = if mode == Mode::Direct { 4096 } else { 1 };

@@ -57,7 +57,8 @@ fn everything_is_kept_on(kind: &str) {
         run(aiocp().args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
     assert_eq!(
         stderr(&output),
-        "aiocp: warning: 2 names in the manifest have bytes that b3sum does not print; a check will not find them\n"
+        "aiocp: warning: 2 names in the manifest have bytes that b3sum does not print; \
+         a check will not find them\n"
     );
     assert_eq!(rsync_differences(&source, &target), "", "on {kind}");
     check_manifest_names(&manifest, &target);

@@ -334,7 +334,8 @@ fn a_hostile_list_never_leaves_the_source() {
     tree(folder.path(), &["d/in", "secret", "d/sub/x", "d/etc/passwd"]);
     symlink("..", at("d/up")).unwrap();
     symlink("/", at("d/root")).unwrap();
-    let list = b"../secret\nsub/../../secret\nup/secret\nroot/etc/passwd\n/etc/passwd\nnone\nin/x\nsub/x\nup\n";
+    let list = b"../secret\nsub/../../secret\nup/secret\nroot/etc/passwd\n/etc/passwd\n\
+                 none\nin/x\nsub/x\nup\n";
     let (copied, text) = copied_from_list(folder.path(), &[], list, 1);
     // The last one is the link itself.
     assert_eq!(copied, listed(&["etc", "etc/passwd", "sub", "sub/x", "up"]));

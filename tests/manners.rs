@@ -380,7 +380,8 @@ fn devices_are_not_overwritten() {
     let text = place.refused(&["a", "null"]);
     assert_eq!(
         text,
-        "aiocp: cannot replace 'null': a character device is not overwritten with a file\naiocp: 1 failure, named above; 0 files were copied\n"
+        "aiocp: cannot replace 'null': a character device is not overwritten with a file\n\
+         aiocp: 1 failure, named above; 0 files were copied\n"
     );
 }
 
@@ -401,7 +402,8 @@ fn sources_of_one_name_never_cost_each_other() {
     let output = run(&mut place.command(&["a/x", "./a/x", "a", "a/", "to"]), 0);
     assert_eq!(
         stderr(&output),
-        "aiocp: skipped './a/x': the source is named more than once\naiocp: skipped 'a/': the source is named more than once\n"
+        "aiocp: skipped './a/x': the source is named more than once\n\
+         aiocp: skipped 'a/': the source is named more than once\n"
     );
 }
 

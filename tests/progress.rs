@@ -239,7 +239,8 @@ fn the_log_has_everything_with_its_time_and_grows() {
     );
     let hash = blake3::hash(b"x").to_hex();
     let line = format!(
-        "copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 byte, buffered (small file), blake3 {hash})"
+        "copied 'from/line\\nbreak' -> 'to/line\\nbreak' (1 byte, buffered (small file), \
+         blake3 {hash})"
     );
     assert!(texts.contains(&line.as_str()), "{first}");
     assert!(texts.last().unwrap().starts_with("ended with exit code 0: files 4, "), "{first}");
@@ -383,7 +384,8 @@ fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_
     terminal.tmux(&["resize-window", "-x", "100"]);
     terminal.lines_when(is_long);
     terminal.type_in(&["C-c"]);
-    let ended = |lines: &[&str]| matches!(lines, [line, "$"] if line.starts_with("aiocp: interrupted: nothing was "));
+    let is_said = |line: &str| line.starts_with("aiocp: interrupted: nothing was ");
+    let ended = |lines: &[&str]| matches!(lines, [line, "$"] if is_said(line));
     terminal.lines_when(ended);
 }
 
@@ -399,7 +401,8 @@ fn in_the_background_there_is_no_line() {
     let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
     // A shell without job control leaves its jobs in the foreground.
     let typed = format!(
-        "set -m; clear; {program} --progress=always --bwlimit=4M --log-file 'under way' big copy & read x; clear; fg"
+        "set -m; clear; {program} --progress=always --bwlimit=4M --log-file 'under way' big copy & \
+         read x; clear; fg"
     );
     terminal.type_in(&[&typed, "Enter"]);
     let is_under_way = || {

@@ -23,70 +23,93 @@ const PLACES: [&str; 7] = ["/archive", "/backup", "/data", "/mnt", "/scratch", "
 const RECIPES: [Case; 15] = [
     Case {
         heading: "A disk image",
-        before: "mkdir $ROOT/mnt/backup; head -c 2000000 /dev/zero > disk.img; head -c 3000000 /dev/urandom >> disk.img",
-        after: "cmp disk.img $ROOT/mnt/backup/disk.img; [ $(du -k $ROOT/mnt/backup/disk.img | cut -f 1) -lt 4000 ]",
+        before: "mkdir $ROOT/mnt/backup; head -c 2000000 /dev/zero > disk.img; \
+                 head -c 3000000 /dev/urandom >> disk.img",
+        after: "cmp disk.img $ROOT/mnt/backup/disk.img; \
+                [ $(du -k $ROOT/mnt/backup/disk.img | cut -f 1) -lt 4000 ]",
     },
     Case {
         heading: "A dataset to NFS",
-        before: "mkdir -p $ROOT/mnt/nfs/dataset dataset/a; touch $ROOT/mnt/nfs/dataset/older; seq 9 > dataset/a/b; seq 300000 > dataset/c",
-        after: "diff -r dataset $ROOT/mnt/nfs/dataset && exit 1; rm $ROOT/mnt/nfs/dataset/older; diff -r dataset $ROOT/mnt/nfs/dataset",
+        before: "mkdir -p $ROOT/mnt/nfs/dataset dataset/a; touch $ROOT/mnt/nfs/dataset/older; \
+                 seq 9 > dataset/a/b; seq 300000 > dataset/c",
+        after: "diff -r dataset $ROOT/mnt/nfs/dataset && exit 1; rm $ROOT/mnt/nfs/dataset/older; \
+                diff -r dataset $ROOT/mnt/nfs/dataset",
     },
     Case {
         heading: "A backup with proof",
-        before: "mkdir -p $ROOT/mnt/backup home/a; seq 9 > home/a/b; seq 300000 > home/c; ln home/c home/d",
-        after: "diff -r home $ROOT/mnt/backup/home; [ $ROOT/mnt/backup/home/c -ef $ROOT/mnt/backup/home/d ]; \
+        before: "mkdir -p $ROOT/mnt/backup home/a; seq 9 > home/a/b; seq 300000 > home/c; \
+                 ln home/c home/d",
+        after: "diff -r home $ROOT/mnt/backup/home; \
+                [ $ROOT/mnt/backup/home/c -ef $ROOT/mnt/backup/home/d ]; \
                 cd $ROOT/mnt/backup/home; aiosum --check --audit . ../home.b3",
     },
     Case {
         heading: "Is the backup still right?",
         before: "mkdir -p $ROOT/mnt/backup home; seq 9 > home/a; cp -r home $ROOT/mnt/backup/home",
-        after: "echo more >> $ROOT/mnt/backup/home/a; code=0; aiocp -T --verify-only home $ROOT/mnt/backup/home > said || code=$?; \
+        after: "echo more >> $ROOT/mnt/backup/home/a; code=0; \
+                aiocp -T --verify-only home $ROOT/mnt/backup/home > said || code=$?; \
                 [ $code = 3 ]; grep -E 'a: [0-9]+\\.\\.[0-9]+ differs' said",
     },
     Case {
         heading: "Mending a bad copy",
-        before: "mkdir -p $ROOT/mnt/backup; head -c 5000000 /dev/urandom > disk.img; cp disk.img $ROOT/mnt/backup/; \
-                 printf bad | dd of=$ROOT/mnt/backup/disk.img bs=1 seek=2000000 conv=notrunc status=none",
-        after: "cmp disk.img $ROOT/mnt/backup/disk.img; aiocp -T --verify-only disk.img $ROOT/mnt/backup/disk.img",
+        before: "mkdir -p $ROOT/mnt/backup; head -c 5000000 /dev/urandom > disk.img; \
+                 cp disk.img $ROOT/mnt/backup/; \
+                 printf bad | dd of=$ROOT/mnt/backup/disk.img bs=1 seek=2000000 conv=notrunc \
+                 status=none",
+        after: "cmp disk.img $ROOT/mnt/backup/disk.img; \
+                aiocp -T --verify-only disk.img $ROOT/mnt/backup/disk.img",
     },
     Case {
         heading: "A manifest and its audit",
         before: "mkdir -p dataset/a; seq 9 > dataset/a/b; seq 300000 > dataset/c",
-        after: "touch dataset/new; code=0; aiosum --check --quiet --audit dataset sums.b3 > said || code=$?; \
-                [ $code = 1 ]; grep dataset/new said; rm dataset/new; b3sum --check --quiet sums.b3",
+        after: "touch dataset/new; code=0; \
+                aiosum --check --quiet --audit dataset sums.b3 > said || code=$?; \
+                [ $code = 1 ]; grep dataset/new said; rm dataset/new; \
+                b3sum --check --quiet sums.b3",
     },
     Case {
         heading: "Going on after an interruption",
         // A FIFO fails without -a, which interrupts a copy as surely as anything, when all else is
         // done.
-        before: "mkdir -p $ROOT/mnt/backup disks/a; seq 9 > disks/a/b; head -c 5000000 /dev/urandom > disks/c; mkfifo disks/pipe; \
-                 code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; [ $code = 1 ]; rm disks/pipe; \
+        before: "mkdir -p $ROOT/mnt/backup disks/a; seq 9 > disks/a/b; \
+                 head -c 5000000 /dev/urandom > disks/c; mkfifo disks/pipe; \
+                 code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; \
+                 [ $code = 1 ]; rm disks/pipe; \
                  ls $ROOT/mnt/backup/.aiocp-journal-*",
-        after: "diff -r disks $ROOT/mnt/backup/disks; [ $(ls -A $ROOT/mnt/backup) = disks ]; [ $(wc -l < sums.b3) = 2 ]; \
-                grep '^finished earlier: *2$' $ROOT/all-said && grep '^written bytes: *0$' $ROOT/all-said; \
+        after: "diff -r disks $ROOT/mnt/backup/disks; [ $(ls -A $ROOT/mnt/backup) = disks ]; \
+                [ $(wc -l < sums.b3) = 2 ]; \
+                grep '^finished earlier: *2$' $ROOT/all-said && \
+                grep '^written bytes: *0$' $ROOT/all-said; \
                 cd $ROOT/mnt/backup/disks; b3sum --check --quiet $ROOT/work/sums.b3",
     },
     Case {
         heading: "Leaving things out",
-        before: "mkdir -p $ROOT/mnt/backup project/.git project/src/target; touch project/.git/x project/src/target/y project/src/z project/a.tmp",
+        before: "mkdir -p $ROOT/mnt/backup project/.git project/src/target; \
+                 touch project/.git/x project/src/target/y project/src/z project/a.tmp",
         after: "[ \"$(cd $ROOT/mnt/backup/project; find . -type f)\" = ./src/z ]",
     },
     Case {
         heading: "Seeing it first",
-        before: "mkdir -p $ROOT/mnt/backup/project project; echo new > project/a; echo old > $ROOT/mnt/backup/project/a; touch project/b.tmp",
-        after: "grep project/a $ROOT/all-said; grep b.tmp $ROOT/all-said && exit 1; [ $(cat $ROOT/mnt/backup/project/a) = old ]",
+        before: "mkdir -p $ROOT/mnt/backup/project project; echo new > project/a; \
+                 echo old > $ROOT/mnt/backup/project/a; touch project/b.tmp",
+        after: "grep project/a $ROOT/all-said; grep b.tmp $ROOT/all-said && exit 1; \
+                [ $(cat $ROOT/mnt/backup/project/a) = old ]",
     },
     Case {
         heading: "Only what is new",
-        before: "mkdir -p $ROOT/mnt/web/site site; for f in newer older only; do echo here > site/$f; done; \
+        before: "mkdir -p $ROOT/mnt/web/site site; \
+                 for f in newer older only; do echo here > site/$f; done; \
                  for f in newer older; do echo there > $ROOT/mnt/web/site/$f; done; \
                  touch -d 2001-01-01 site/newer $ROOT/mnt/web/site/older",
-        after: "cd $ROOT/mnt/web/site; [ $(cat newer) = there ]; [ $(cat older) = here ]; [ $(cat only) = here ]; [ $(cat older.~1~) = there ]",
+        after: "cd $ROOT/mnt/web/site; [ $(cat newer) = there ]; [ $(cat older) = here ]; \
+                [ $(cat only) = here ]; [ $(cat older.~1~) = there ]",
     },
     Case {
         heading: "Moving a tree with everything",
-        before: "mkdir -p $ROOT/srv/old/a $ROOT/mnt/new; seq 9 > $ROOT/srv/old/a/b; mkfifo $ROOT/srv/old/pipe",
-        after: "[ ! -e $ROOT/srv/old ]; [ -p $ROOT/mnt/new/data/pipe ]; [ $(wc -l < $ROOT/mnt/new/data/a/b) = 9 ]",
+        before: "mkdir -p $ROOT/srv/old/a $ROOT/mnt/new; seq 9 > $ROOT/srv/old/a/b; \
+                 mkfifo $ROOT/srv/old/pipe",
+        after: "[ ! -e $ROOT/srv/old ]; [ -p $ROOT/mnt/new/data/pipe ]; \
+                [ $(wc -l < $ROOT/mnt/new/data/a/b) = 9 ]",
     },
     Case {
         heading: "In a container without io_uring",
@@ -96,7 +119,8 @@ const RECIPES: [Case; 15] = [
     Case {
         heading: "Where the time went",
         before: "mkdir -p $ROOT/mnt/nfs dataset; seq 300000 > dataset/c",
-        after: "diff -r dataset $ROOT/mnt/nfs/dataset; grep '</html>' run.html; grep \"copied 'dataset/c'\" copy.log",
+        after: "diff -r dataset $ROOT/mnt/nfs/dataset; grep '</html>' run.html; \
+                grep \"copied 'dataset/c'\" copy.log",
     },
     Case {
         heading: "Beside other work",
@@ -106,7 +130,8 @@ const RECIPES: [Case; 15] = [
     Case {
         heading: "A job for Slurm",
         before: "mkdir -p $ROOT/data/runs; echo b > $ROOT/data/runs/1; echo a > $ROOT/data/runs/2",
-        after: "[ \"$(cat $ROOT/archive/result)\" = \"$(printf 'a\\nb')\" ]; cd $ROOT/archive; aiosum --check result-7.b3",
+        after: "[ \"$(cat $ROOT/archive/result)\" = \"$(printf 'a\\nb')\" ]; cd $ROOT/archive; \
+                aiosum --check result-7.b3",
     },
 ];
 
@@ -114,7 +139,8 @@ const README: [Case; 3] = [
     Case {
         heading: "Two commands",
         before: "mkdir -p SOURCE/a; seq 9 > SOURCE/a/b",
-        after: "diff -r SOURCE DEST; [ -s $ROOT/tmp/sums.b3 ]; [ $(tail -n 1 $ROOT/all-said) = tested ]",
+        after: "diff -r SOURCE DEST; [ -s $ROOT/tmp/sums.b3 ]; \
+                [ $(tail -n 1 $ROOT/all-said) = tested ]",
     },
     Case {
         heading: "Install",
@@ -123,11 +149,15 @@ const README: [Case; 3] = [
     },
     Case {
         heading: "Use",
-        before: "mkdir -p photos dataset/sub data/cache scratch run1 run2 run3 new site; seq 9 > dataset/sub/a; seq 400000 > vm.img; cp vm.img big; cp vm.img photos/1; \
-                 touch data/cache/x data/a.tmp data/b; echo new > new/page; git init -q .; git add dataset; \
+        before: "mkdir -p photos dataset/sub data/cache scratch run1 run2 run3 new site; \
+                 seq 9 > dataset/sub/a; seq 400000 > vm.img; cp vm.img big; cp vm.img photos/1; \
+                 touch data/cache/x data/a.tmp data/b; echo new > new/page; git init -q .; \
+                 git add dataset; \
                  sha256sum vm.img > SHA256SUMS; echo set > $ROOT/srv/file",
-        after: "cmp vm.img $ROOT/backup/vm.img; diff -r dataset $ROOT/archive/data1; [ -d $ROOT/archive/run3 ]; [ $(cat site/page) = new ]; \
-                [ \"$(find $ROOT/archive/data | wc -l)\" = 2 ]; [ -e $ROOT/tmp/clean/dataset/sub/a ]; [ ! -e $ROOT/tmp/clean/vm.img ]; \
+        after: "cmp vm.img $ROOT/backup/vm.img; diff -r dataset $ROOT/archive/data1; \
+                [ -d $ROOT/archive/run3 ]; [ $(cat site/page) = new ]; \
+                [ \"$(find $ROOT/archive/data | wc -l)\" = 2 ]; \
+                [ -e $ROOT/tmp/clean/dataset/sub/a ]; [ ! -e $ROOT/tmp/clean/vm.img ]; \
                 [ -s sums0 ]; cmp vm.img b.img",
     },
 ];
@@ -194,7 +224,8 @@ fn sandbox(b3sum: &Path) -> tempfile::TempDir {
     ] {
         symlink(program, bin.join(name)).unwrap();
     }
-    let cargo = "#!/bin/sh\ncase \"$*\" in\n'run --release -- '*) shift 3; exec aiocp \"$@\" ;;\ntest) echo tested ;;\n\
+    let cargo = "#!/bin/sh\ncase \"$*\" in\n'run --release -- '*) shift 3; exec aiocp \"$@\" ;;\n\
+                 test) echo tested ;;\n\
                  'build --release' | 'install --path .') ;;\n*) exit 9 ;;\nesac\n";
     let executable = |name: &str, script: &str| {
         fs::write(bin.join(name), script).unwrap();

@@ -83,7 +83,9 @@ proptest! {
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
-        let (operands, refused) = Operands::resolve(std::slice::from_ref(&source), &Destination::Exact(target.clone()), &options).unwrap();
+        let destination = Destination::Exact(target.clone());
+        let sources = std::slice::from_ref(&source);
+        let (operands, refused) = Operands::resolve(sources, &destination, &options).unwrap();
         prop_assert!(refused.is_empty());
         let (heard, totals) = (Heard::default(), Totals::default());
         copy(&operands, &options, &heard, &totals).unwrap();
@@ -93,7 +95,8 @@ proptest! {
         let [Event::Copied(copied)] = &events[..] else { panic!("{events:?}") };
         prop_assert_eq!(copied.hash, Some(*blake3::hash(&contents).as_bytes()));
         prop_assert_eq!(copied.size_bytes, at);
-        let (written, holes) = (Totals::get(&totals.written_bytes), Totals::get(&totals.hole_bytes));
+        let written = Totals::get(&totals.written_bytes);
+        let holes = Totals::get(&totals.hole_bytes);
         prop_assert_eq!(written + holes, at);
     }
 }

@@ -209,7 +209,8 @@ fn the_list_of_what_failed_copies_just_that() {
             let output =
                 run(in_folder(folder.path()).args(["--failed-list=bad", "-T", "from", "to"]), 1);
             assert!(stderr(&output).contains(
-                "cannot list as failed 'line\\nbreak': there is a line break in its name\naiocp: hint: --from0 "
+                "cannot list as failed 'line\\nbreak': there is a line break in its name\n\
+                 aiocp: hint: --from0 "
             ));
             assert!(!at("bad").exists());
         }

@@ -142,6 +142,17 @@ fn it_prints_what_b3sum_prints() {
     }
 }
 
+/// The names that a tool can print and read. b3sum prints no name that is not UTF-8. xxhsum 0.8.1
+/// escapes nothing, so that it gets none that need it.
+fn names_for(tool: &str, utf8: &[Vec<u8>], raw: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let needs_escape = |name: &Vec<u8>| name.iter().any(|byte| b"\\\r\n".contains(byte));
+    match tool {
+        "b3sum" => utf8.to_vec(),
+        "xxhsum" => [utf8, raw].concat().into_iter().filter(|name| !needs_escape(name)).collect(),
+        _ => [utf8, raw].concat(),
+    }
+}
+
 #[test]
 fn manifests_go_both_ways_on_names_of_every_byte() {
     let (utf8, raw) = odd_names();
@@ -154,16 +165,7 @@ fn manifests_go_both_ways_on_names_of_every_byte() {
     ] {
         let Some(tool) = tool(name) else { continue };
         let folder = folder();
-        // b3sum prints no name that is not UTF-8. xxhsum 0.8.1 escapes nothing, so that it gets
-        // none that need it.
-        let needs_escape = |name: &Vec<u8>| name.iter().any(|byte| b"\\\r\n".contains(byte));
-        let names: Vec<Vec<u8>> = match name {
-            "b3sum" => utf8.clone(),
-            "xxhsum" => {
-                [&utf8[..], &raw].concat().into_iter().filter(|name| !needs_escape(name)).collect()
-            }
-            _ => [&utf8[..], &raw].concat(),
-        };
+        let names = names_for(name, &utf8, &raw);
         make_odd(folder.path(), &names);
         let theirs = || {
             let mut command = Command::new(&tool);
@@ -355,6 +357,24 @@ fn big_files_are_read_whole_on_every_road() {
     }
 }
 
+/// A key has 32 bytes and is alone on standard input; a length has a limit.
+fn keys_and_lengths_are_checked(folder: &Path) {
+    for (key, text) in [(31, "it has 31 bytes and not 32"), (33, "it has more than 32 bytes")] {
+        let output =
+            run_with(aiosum().current_dir(folder).args(["--keyed", "file"]), &noise(key, 1), 1);
+        assert_eq!(stderr(&output), format!("aiosum: cannot read the key from stdin: {text}\n"));
+    }
+    let output = run_with(aiosum().current_dir(folder).args(["--keyed", "-"]), &noise(32, 1), 1);
+    assert_eq!(stderr(&output), "aiosum: cannot read '-': standard input is in use already\n");
+    let output = run(aiosum().current_dir(folder).args(["--length=-2", "dir"]), 2);
+    assert!(stderr(&output).contains("'-2' is no value for '--length'"), "{output:?}");
+    let output = run(aiosum().current_dir(folder).args(["--length=2000000", "dir"]), 1);
+    assert!(
+        stderr(&output).contains("cannot hash directory 'dir': outputs of more than 1048576 bytes"),
+        "{output:?}"
+    );
+}
+
 #[test]
 fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
     let folder = folder();
@@ -393,24 +413,7 @@ fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
         let output = run(aiosum().current_dir(folder.path()).args(args), 2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
-    for (key, text) in [(31, "it has 31 bytes and not 32"), (33, "it has more than 32 bytes")] {
-        let output = run_with(
-            aiosum().current_dir(folder.path()).args(["--keyed", "file"]),
-            &noise(key, 1),
-            1,
-        );
-        assert_eq!(stderr(&output), format!("aiosum: cannot read the key from stdin: {text}\n"));
-    }
-    let output =
-        run_with(aiosum().current_dir(folder.path()).args(["--keyed", "-"]), &noise(32, 1), 1);
-    assert_eq!(stderr(&output), "aiosum: cannot read '-': standard input is in use already\n");
-    let output = run(aiosum().current_dir(folder.path()).args(["--length=-2", "dir"]), 2);
-    assert!(stderr(&output).contains("'-2' is no value for '--length'"), "{output:?}");
-    let output = run(aiosum().current_dir(folder.path()).args(["--length=2000000", "dir"]), 1);
-    assert!(
-        stderr(&output).contains("cannot hash directory 'dir': outputs of more than 1048576 bytes"),
-        "{output:?}"
-    );
+    keys_and_lengths_are_checked(folder.path());
     // Nobody reads: that is an error, not a panic, and ends the run.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = aiosum().arg(at("file")).stdout(full).stderr(Stdio::piped()).output().unwrap();

@@ -79,67 +79,66 @@ fn the_version_names_the_engines() {
     }
 }
 
+/// Arguments, what is said of them, and the hint.
+const NONSENSE: [(&[&str], &str, &str); 18] = [
+    (&["--exlude=x", "a", "b"], "unknown option '--exlude'", "did you mean '--exclude'?"),
+    (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
+    (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
+    // clap would take it for --direct.
+    (&["--quiet", "a", "b"], "unknown option '--quiet'", "'aiocp --help' shows how it is used"),
+    (
+        &["--log-file=-", "a", "b"],
+        "--log-file wants a file; --verbose prints on stdout",
+        "'aiocp --help' shows how it is used",
+    ),
+    // clap would say that `-- -Z` makes a value of it, which hardly anybody wants.
+    (&["-Z", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
+    (&["-aZ", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
+    (
+        &["--direct=perhaps", "a", "b"],
+        "'perhaps' is no value for '--direct'",
+        "it takes auto, always, never",
+    ),
+    (&["a", "b", "--direct"], "'--direct' needs a value", "it takes auto, always, never"),
+    (&["--update=", "a", "b"], "'--update' needs a value", "it takes all, none, none-fail, older"),
+    (
+        &["--verbose=3", "a", "b"],
+        "'--verbose' takes no value, and '3' was given",
+        "'aiocp --help' shows how it is used",
+    ),
+    (
+        &["-T", "-t", "d", "a"],
+        "'--no-target-directory' does not go with '--target-directory'",
+        "'aiocp --help' shows how it is used",
+    ),
+    (
+        &["--verify-only", "-u", "a", "b"],
+        "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', \
+         '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
+        "'aiocp --help' shows how it is used",
+    ),
+    (
+        &["--block-size=3K", "a", "b"],
+        "'3K' is no value for '--block-size': it is not a power of two from 4K to 64M",
+        "'aiocp --help' shows how it is used",
+    ),
+    (
+        &["--bad\nline", "a", "b"],
+        "unknown option '--bad\\nline'",
+        "'aiocp --help' shows how it is used",
+    ),
+    (
+        &["--manifest", "a", "b"],
+        "a destination is missing after 'b'",
+        "--manifest took 'a' as its FILE",
+    ),
+    (&["a"], "a destination is missing after 'a'", "'aiocp --help' shows how it is used"),
+    (&[], "a SOURCE is missing", "'aiocp --help' shows how it is used"),
+];
+
 #[test]
 fn what_makes_no_sense_gets_one_line_and_a_hint() {
-    for (args, what, hint) in [
-        (&["--exlude=x", "a", "b"][..], "unknown option '--exlude'", "did you mean '--exclude'?"),
-        (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
-        (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
-        // clap would take it for --direct.
-        (&["--quiet", "a", "b"], "unknown option '--quiet'", "'aiocp --help' shows how it is used"),
-        (
-            &["--log-file=-", "a", "b"],
-            "--log-file wants a file; --verbose prints on stdout",
-            "'aiocp --help' shows how it is used",
-        ),
-        // clap would say that `-- -Z` makes a value of it, which hardly anybody wants.
-        (&["-Z", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
-        (&["-aZ", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
-        (
-            &["--direct=perhaps", "a", "b"],
-            "'perhaps' is no value for '--direct'",
-            "it takes auto, always, never",
-        ),
-        (&["a", "b", "--direct"], "'--direct' needs a value", "it takes auto, always, never"),
-        (
-            &["--update=", "a", "b"],
-            "'--update' needs a value",
-            "it takes all, none, none-fail, older",
-        ),
-        (
-            &["--verbose=3", "a", "b"],
-            "'--verbose' takes no value, and '3' was given",
-            "'aiocp --help' shows how it is used",
-        ),
-        (
-            &["-T", "-t", "d", "a"],
-            "'--no-target-directory' does not go with '--target-directory'",
-            "'aiocp --help' shows how it is used",
-        ),
-        (
-            &["--verify-only", "-u", "a", "b"],
-            "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', \
-             '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
-            "'aiocp --help' shows how it is used",
-        ),
-        (
-            &["--block-size=3K", "a", "b"],
-            "'3K' is no value for '--block-size': it is not a power of two from 4K to 64M",
-            "'aiocp --help' shows how it is used",
-        ),
-        (
-            &["--bad\nline", "a", "b"],
-            "unknown option '--bad\\nline'",
-            "'aiocp --help' shows how it is used",
-        ),
-        (
-            &["--manifest", "a", "b"],
-            "a destination is missing after 'b'",
-            "--manifest took 'a' as its FILE",
-        ),
-        (&["a"], "a destination is missing after 'a'", "'aiocp --help' shows how it is used"),
-        (&[], "a SOURCE is missing", "'aiocp --help' shows how it is used"),
-    ] {
+    for (args, what, hint) in NONSENSE {
         let output = run(aiocp().args(args), 2);
         assert_eq!(stderr(&output), format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{args:?}");
         assert!(output.stdout.is_empty());
@@ -159,6 +158,24 @@ fn said_when(call: &str, error: &str, args: &[&str], place: &std::path::Path) ->
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
     let mut command = strace(&["-e", &trace, "-e", &inject], &place.join("trace"));
     stderr(&command.current_dir(place).args(args).output().unwrap())
+}
+
+/// A destination whose folder is missing, or is no folder.
+fn a_missing_folder_gets_a_hint(folder: &std::path::Path) {
+    for (to, hint) in
+        [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")]
+    {
+        let said = stderr(&run(aiocp().current_dir(folder).args(["file", to]), 1));
+        assert!(
+            said.starts_with(&format!("aiocp: cannot create '{to}': Not a directory\n{hint}")),
+            "{said}"
+        );
+    }
+    let said = stderr(&run(aiocp().current_dir(folder).args(["file", "nowhere/to"]), 1));
+    let hint = "the folder that it is to go into does not exist; mkdir -p makes it";
+    assert!(said.starts_with(&format!(
+        "aiocp: cannot create 'nowhere/to': No such file or directory\naiocp: hint: {hint}\n"
+    )));
 }
 
 #[test]
@@ -216,20 +233,7 @@ fn a_failure_that_something_can_be_done_about_says_what() {
         said.ends_with("\naiocp: hint: without --engine=kernel, threads do its work\n"),
         "{said}"
     );
-    for (to, hint) in
-        [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")]
-    {
-        let said = stderr(&run(aiocp().current_dir(&folder).args(["file", to]), 1));
-        assert!(
-            said.starts_with(&format!("aiocp: cannot create '{to}': Not a directory\n{hint}")),
-            "{said}"
-        );
-    }
-    let said = stderr(&run(aiocp().current_dir(&folder).args(["file", "nowhere/to"]), 1));
-    let hint = "the folder that it is to go into does not exist; mkdir -p makes it";
-    assert!(said.starts_with(&format!(
-        "aiocp: cannot create 'nowhere/to': No such file or directory\naiocp: hint: {hint}\n"
-    )));
+    a_missing_folder_gets_a_hint(folder.path());
 }
 
 #[test]

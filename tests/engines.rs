@@ -356,15 +356,14 @@ struct Subject {
 }
 
 impl Subject {
-    /// What it has no word for and says so (EOPNOTSUPP).
+    /// True if the engine cannot express the operation and answers EOPNOTSUPP.
     fn refuses(&self, op: &Op) -> bool {
         let is_vectored = matches!(op.kind, OpKind::ReadVectored(_) | OpKind::WriteVectored(_));
         self.name == "posix" && (is_vectored || !op.flags.is_empty())
     }
 
-    /// Runs a batch to its end: by tag, what each operation came to, and what it has read. What the
-    /// fake made up, short counts and failures, is gone on with and tried again. From the others
-    /// nothing of the kind is accepted.
+    /// Runs a batch to its end. Returns each operation's outcome and bytes read, by tag. Retries
+    /// what the fake cuts short or fails, and accepts neither from the others.
     fn run(&mut self, batch: Vec<Op>, mode: Mode) -> Vec<(Outcome, Vec<u8>)> {
         let is_sim = self.name == "sim";
         // What is short at an end that is not aligned could not be gone on with there.
@@ -385,8 +384,7 @@ impl Subject {
                 let tag = op.tag as usize;
                 let result =
                     result.map_err(|error| error.raw_os_error().expect("the kernel's own"));
-                // It may bring what is in memory alone, or nothing: then the same again with all
-                // the time there is.
+                // NOWAIT may bring only what is in memory. Such an operation runs again without.
                 let would_wait = op.flags == ReadWriteFlags::NOWAIT
                     && !self.refuses(&op)
                     && match result {
@@ -420,6 +418,30 @@ impl Subject {
     }
 }
 
+/// What plain calls bring: of reads before the batch's own writes, and of everything after them.
+struct Plain {
+    early: Vec<Outcome>,
+    late: Vec<(Outcome, Vec<u8>)>,
+}
+
+fn run_plainly(batch: &[Wish], refused: &[bool], twin_op: impl Fn(usize) -> Op) -> Plain {
+    let is_read = |index: &usize| batch[*index].kind.is_read();
+    // What the batch's own writes added to the file may or may not be there yet for its reads:
+    // so these are done before and after.
+    let early: Vec<_> = (0..batch.len())
+        .map(|n| if is_read(&n) { plain(&mut twin_op(n)) } else { Ok(0) })
+        .collect();
+    let mut late: Vec<(Outcome, Vec<u8>)> = vec![(Ok(0), Vec::new()); batch.len()];
+    for index in (0..batch.len()).filter(|n| !is_read(n)).chain((0..batch.len()).filter(is_read)) {
+        if !refused[index] {
+            let mut op = twin_op(index);
+            let outcome = plain(&mut op);
+            late[index] = (outcome, read_bytes(&op, outcome.unwrap_or(0)));
+        }
+    }
+    Plain { early, late }
+}
+
 /// Carries out a case through one engine on one file, and by plain calls on another.
 fn check(
     subject: &mut Subject,
@@ -443,21 +465,7 @@ fn check(
             ..op(&batch[index], index, &twin, twin_pool)
         };
         let is_read = |index: &usize| batch[*index].kind.is_read();
-        // What the batch's own writes added to the file may or may not be there yet for its reads:
-        // so these are done before and after.
-        let early: Vec<_> = (0..batch.len())
-            .map(|n| if is_read(&n) { plain(&mut twin_op(n)) } else { Ok(0) })
-            .collect();
-        let mut late: Vec<(Outcome, Vec<u8>)> = vec![(Ok(0), Vec::new()); batch.len()];
-        for index in
-            (0..batch.len()).filter(|n| !is_read(n)).chain((0..batch.len()).filter(is_read))
-        {
-            if !refused[index] {
-                let mut op = twin_op(index);
-                let outcome = plain(&mut op);
-                late[index] = (outcome, read_bytes(&op, outcome.unwrap_or(0)));
-            }
-        }
+        let Plain { early, late } = run_plainly(batch, &refused, twin_op);
         for (index, (outcome, bytes)) in outcomes.into_iter().enumerate() {
             let name =
                 format!("{}, batch {number}, wish {index}: {:?}", subject.name, batch[index]);

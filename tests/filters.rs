@@ -375,6 +375,22 @@ fn a_list_belongs_to_one_directory() {
     );
 }
 
+/// A list for `-0`: something that is there, or its folder, or something that may not be there.
+fn list_of(files: &[PathBuf], list: &[(PathBuf, bool)]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (n, (path, is_there)) in list.iter().enumerate() {
+        let there = &files[n % files.len()];
+        let path = if *is_there {
+            there.ancestors().nth(n % 2).filter(|path| *path != Path::new(""))
+        } else {
+            None
+        }
+        .unwrap_or(path);
+        lines.extend([path.as_os_str().as_bytes(), b"\0"].concat());
+    }
+    lines
+}
+
 #[test]
 fn random_lists_are_copied_as_rsync_copies_them() {
     if !have("rsync") {
@@ -396,19 +412,7 @@ fn random_lists_are_copied_as_rsync_copies_them() {
                         || path.is_dir()
                 );
             }
-            // Something that is there, or its folder, or something that may not be there.
-            let mut lines = Vec::new();
-            for (n, (path, is_there)) in list.iter().enumerate() {
-                let there = &files[n % files.len()];
-                let path = if *is_there {
-                    there.ancestors().nth(n % 2).filter(|path| *path != Path::new(""))
-                } else {
-                    None
-                }
-                .unwrap_or(path);
-                lines.extend([path.as_os_str().as_bytes(), b"\0"].concat());
-            }
-            fs::write(folder.path().join("list"), lines).unwrap();
+            fs::write(folder.path().join("list"), list_of(&files, &list)).unwrap();
             let (theirs, ours) = (folder.path().join("theirs"), folder.path().join("ours"));
             fs::create_dir(&theirs).unwrap();
             let mut from = source.clone().into_os_string();

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -200,6 +201,31 @@ fn a_journal_cut_or_changed_at_any_byte_is_noticed() {
     assert!(largest > 300, "{largest} bytes");
 }
 
+fn another_tree_or_other_options_are_another_copy(source: &Path, target: &Path) {
+    let folder = target.parent().unwrap();
+    // Another tree under the same name.
+    kill_at_the_end(source, target);
+    fs::rename(source, folder.join("moved")).unwrap();
+    fs::create_dir(source).unwrap();
+    fs::write(source.join("kept"), "another").unwrap();
+    let output = run(&mut resume(source, target), 0);
+    assert!(
+        stderr(&output)
+            .contains("it belongs to other trees or other options; everything is copied again")
+    );
+    assert_eq!(fs::read(target.join("kept")).unwrap(), b"another");
+    fs::remove_dir_all(target).unwrap();
+
+    // Other options make other copies.
+    kill_at_the_end(source, target);
+    let output = run(resume(source, target).arg("--no-preserve=mode"), 0);
+    assert!(
+        stderr(&output)
+            .contains("it belongs to other trees or other options; everything is copied again")
+    );
+    assert!(litter(folder).is_empty());
+}
+
 #[test]
 fn what_changed_meanwhile_is_copied_again_and_named() {
     let folder = folder();
@@ -208,17 +234,10 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
     for name in ["kept", "source-changed", "target-changed", "target-gone"] {
         fs::write(source.join(name), format!("{name}1")).unwrap();
     }
-    let interrupted = || {
-        let trace = folder.path().join("trace");
-        let mut command =
-            strace(&["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=SIGKILL"], &trace);
-        command.args(["--resume"]).args(TUNING).arg(&source).arg(&target).output().unwrap();
-        assert_eq!(journals(folder.path()).len(), 1);
-    };
     if !have_strace() {
         return;
     }
-    interrupted();
+    kill_at_the_end(&source, &target);
     fs::write(source.join("source-changed"), "source-changed2").unwrap();
     // The same size and the same time: only the change time tells.
     let changed = target.join("target-changed");
@@ -248,28 +267,7 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
         "{output:?}"
     );
     fs::remove_dir_all(&target).unwrap();
-
-    // Another tree under the same name.
-    interrupted();
-    fs::rename(&source, folder.path().join("moved")).unwrap();
-    fs::create_dir(&source).unwrap();
-    fs::write(source.join("kept"), "another").unwrap();
-    let output = run(&mut resume(&source, &target), 0);
-    assert!(
-        stderr(&output)
-            .contains("it belongs to other trees or other options; everything is copied again")
-    );
-    assert_eq!(fs::read(target.join("kept")).unwrap(), b"another");
-    fs::remove_dir_all(&target).unwrap();
-
-    // Other options make other copies.
-    interrupted();
-    let output = run(resume(&source, &target).arg("--no-preserve=mode"), 0);
-    assert!(
-        stderr(&output)
-            .contains("it belongs to other trees or other options; everything is copied again")
-    );
-    assert!(litter(folder.path()).is_empty());
+    another_tree_or_other_options_are_another_copy(&source, &target);
 }
 
 #[test]

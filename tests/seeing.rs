@@ -186,6 +186,56 @@ fn what_makes_no_sense_together_is_refused() {
     );
 }
 
+/// Without `--from0`, a name with a line break cannot be listed.
+fn a_line_break_needs_from0(folder: &Path) {
+    let at = |name: &str| folder.join(name);
+    let line_break = OsStr::from_bytes(b"line\nbreak");
+    fs::write(at("from").join(line_break), "good").unwrap();
+    fs::create_dir(at("to").join(line_break)).unwrap();
+    let output = run(in_folder(folder).args(["--failed-list=bad", "-T", "from", "to"]), 1);
+    assert!(stderr(&output).contains(
+        "cannot list as failed 'line\\nbreak': there is a line break in its name\n\
+         aiocp: hint: --from0 "
+    ));
+    assert!(!at("bad").exists());
+}
+
+/// Removes everything in a directory.
+fn empty(dir: &Path) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+    }
+}
+
+/// A SOURCE that fails as a whole is a dot on the list.
+fn the_source_itself_is_a_dot(folder: &Path) {
+    let at = |name: &str| folder.join(name);
+    fs::remove_dir_all(at("to")).unwrap();
+    fs::create_dir_all(at("to/fine")).unwrap();
+    run(in_folder(folder).args(["--failed-list=list", "-T", "from/fine", "to/fine"]), 1);
+    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
+    fs::remove_dir(at("to/fine")).unwrap();
+    run(
+        in_folder(folder).args([
+            "--files-from=list",
+            "--failed-list=list",
+            "-T",
+            "from/fine",
+            "to/fine",
+        ]),
+        0,
+    );
+    run(in_folder(folder).args(["--files-from=list", "-T", "from/fine", "to/not"]), 0);
+    assert!(at("to/fine").is_file() && !at("to/not").exists(), "an empty list copies nothing");
+    run(in_folder(folder).args(["--failed-list=list", "missing", "to"]), 1);
+    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
+}
+
 #[test]
 fn the_list_of_what_failed_copies_just_that() {
     let folder = folder();
@@ -203,16 +253,7 @@ fn the_list_of_what_failed_copies_just_that() {
         let from0 = if nul { &["--from0"][..] } else { &[] };
         let list = if nul { "list0" } else { "list" };
         if nul {
-            let line_break = OsStr::from_bytes(b"line\nbreak");
-            fs::write(at("from").join(line_break), "good").unwrap();
-            fs::create_dir(at("to").join(line_break)).unwrap();
-            let output =
-                run(in_folder(folder.path()).args(["--failed-list=bad", "-T", "from", "to"]), 1);
-            assert!(stderr(&output).contains(
-                "cannot list as failed 'line\\nbreak': there is a line break in its name\n\
-                 aiocp: hint: --from0 "
-            ));
-            assert!(!at("bad").exists());
+            a_line_break_needs_from0(folder.path());
         }
         run(
             in_folder(folder.path()).args(from0).args(["--failed-list", list, "-T", "from", "to"]),
@@ -223,14 +264,7 @@ fn the_list_of_what_failed_copies_just_that() {
             6 + usize::from(nul)
         );
         // Nothing but what is on the list may be copied now.
-        for entry in fs::read_dir(at("to")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                fs::remove_dir_all(path).unwrap()
-            } else {
-                fs::remove_file(path).unwrap()
-            }
-        }
+        empty(&at("to"));
         run(
             in_folder(folder.path()).args(from0).args([
                 "--files-from",
@@ -253,26 +287,7 @@ fn the_list_of_what_failed_copies_just_that() {
             fs::create_dir(at("to").join(name)).unwrap();
         }
     }
-    // The source itself.
-    fs::remove_dir_all(at("to")).unwrap();
-    fs::create_dir_all(at("to/fine")).unwrap();
-    run(in_folder(folder.path()).args(["--failed-list=list", "-T", "from/fine", "to/fine"]), 1);
-    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
-    fs::remove_dir(at("to/fine")).unwrap();
-    run(
-        in_folder(folder.path()).args([
-            "--files-from=list",
-            "--failed-list=list",
-            "-T",
-            "from/fine",
-            "to/fine",
-        ]),
-        0,
-    );
-    run(in_folder(folder.path()).args(["--files-from=list", "-T", "from/fine", "to/not"]), 0);
-    assert!(at("to/fine").is_file() && !at("to/not").exists(), "an empty list copies nothing");
-    run(in_folder(folder.path()).args(["--failed-list=list", "missing", "to"]), 1);
-    assert_eq!(fs::read(at("list")).unwrap(), b".\n");
+    the_source_itself_is_a_dot(folder.path());
 }
 
 #[test]

@@ -91,6 +91,15 @@ pub fn make_hard_tree(root: &Path) {
     }
     make_links(root);
     make_attributes(root);
+    make_special(root);
+    make_names_and_holes(root);
+    make_dirs(root);
+    set_times(root, 1_111_111_111, 999_999_999);
+}
+
+/// FIFOs, sockets and devices, with owners, modes and attributes.
+fn make_special(root: &Path) {
+    let at = |name: &str| root.join(name);
     for (name, kind, device) in [
         ("fifo", FileType::Fifo, 0),
         ("socket", FileType::Socket, 0),
@@ -104,6 +113,11 @@ pub fn make_hard_tree(root: &Path) {
         set_xattr(&path, "trusted.special", name.as_bytes());
         set_link_times(&path, 1_000_000_000, 1);
     }
+}
+
+/// Files with odd names, and files with holes.
+fn make_names_and_holes(root: &Path) {
+    let at = |name: &str| root.join(name);
     for name in [
         &b"\xff\xfe\n'\"\\"[..],
         b" ",
@@ -125,6 +139,11 @@ pub fn make_hard_tree(root: &Path) {
             file.write_all_at(b"data", data_at).unwrap();
         }
     }
+}
+
+/// Directories that cannot be entered, written to, or that keep their setgid and sticky bits.
+fn make_dirs(root: &Path) {
+    let at = |name: &str| root.join(name);
     for (name, mode) in [("closed", 0o000), ("read-only", 0o555), ("shared", 0o3777)] {
         fs::create_dir_all(at("dirs").join(name).join("below")).unwrap();
         fs::write(at("dirs").join(name).join("below/file"), name).unwrap();
@@ -133,7 +152,6 @@ pub fn make_hard_tree(root: &Path) {
         set_times(&at("dirs").join(name), 1_234_567_890, 5);
     }
     set_times(&at("dirs"), 999_999_999, 42);
-    set_times(root, 1_111_111_111, 999_999_999);
 }
 
 /// Hard links in one directory and across several, of small and big files, links and special files.

@@ -155,6 +155,16 @@ impl Moments {
     }
 }
 
+/// A copy that is killed when everything is done, and leaves its journal.
+pub fn kill_at_the_end(source: &Path, target: &Path) {
+    let folder = target.parent().unwrap();
+    let trace = folder.join("trace");
+    let mut command =
+        strace(&["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=SIGKILL"], &trace);
+    command.args(["--resume"]).args(TUNING).arg(source).arg(target).output().unwrap();
+    assert_eq!(journals(folder).len(), 1);
+}
+
 /// How long an undisturbed run takes.
 pub fn duration(source: &Path, target: &Path) -> Duration {
     let begun = Instant::now();

@@ -1,0 +1,158 @@
+//! The deliberate differences from cp: which cases meet one, and how such a case is compared.
+
+use std::path::Path;
+
+use super::{Case, Extra, Node, Planted};
+
+/// Whether a case meets a difference, by what is asked and by what cp says.
+pub type Meets = fn(&Case, &str) -> bool;
+
+/// What becomes of a case that meets a difference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is left out.
+    Out,
+    /// Modes are compared without setuid, setgid and sticky.
+    NoSpecialBits,
+    /// Times of directories are not compared.
+    NoDirectoryTimes,
+}
+
+use Then::{NoDirectoryTimes, NoSpecialBits, Out};
+
+/// Every deliberate difference from cp, by the name that it has in the manual
+/// (man/aiocp.sections.roff, DIFFERENCES FROM CP), which cases meet it, by what is asked and by
+/// what cp says, and what becomes of them. All others have to agree.
+pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
+    // cp writes into the file that stands there: through its other names, and through a link.
+    ("replaced and not written into", Out, |case, _| {
+        let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
+        let kept = case.options.iter().any(|option| option.starts_with("--no-preserve"))
+            || case
+                .standing()
+                .into_iter()
+                .any(|planted| planted.owner != 0 || planted.extra != Extra::Nothing);
+        (several_names || (case.stands(|_| true) && kept))
+            && !case.replaces()
+            && !case.links_instead()
+    }),
+    // cp waits for somebody to read from it.
+    ("a FIFO is not overwritten", Out, |case, _| {
+        case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()
+    }),
+    // cp -r makes new ones.
+    ("FIFOs, sockets and devices", Out, |case, _| {
+        case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")
+    }),
+    // cp gives them to a copy that belongs to somebody else, as what stands there may.
+    ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
+        let bits = |node: &Node| node.has_bits(0o6000);
+        let mut all = case.source.iter().chain(&case.target);
+        // Folders on the way to what is copied are made again too.
+        let copies = case.copies(bits) || (case.option("--parents") && case.has(bits));
+        all.any(|planted| planted.owner != 0) && copies && !case.keeps_owners()
+    }),
+    // cp gives a directory those three bits of its source all the same.
+    ("and takes none of the source's", NoSpecialBits, |case, _| {
+        let drops = case.option("--no-preserve=mode") || case.option("--no-preserve=all");
+        drops && case.has(|node| matches!(node, Node::Dir { mode } if mode & 0o7000 != 0))
+    }),
+    // cp replaces a regular file that has other names, and a link, also without -f, but not with -L
+    // or -H.
+    ("-l and -s replace", Out, |case, _| {
+        case.links_instead() && !case.replaces() && case.stands(|_| true)
+    }),
+    // cp fails: a link cannot be made where something stands.
+    ("a symbolic link replaces", Out, |case, _| {
+        case.has(|node| matches!(node, Node::Link(_)))
+            && case.stands(|_| true)
+            && !case.replaces()
+            && (case.option("-H") || case.option("--attributes-only"))
+    }),
+    // cp begins, and stops when it meets itself, or before that something in its way; through a
+    // followed link it does not notice.
+    ("inside SOURCE is refused before", Out, |case, said| {
+        let (sources, destination) = case.sources_and_destination();
+        let inside = || sources.iter().any(|source| Path::new(destination).starts_with(source));
+        said.contains("into itself")
+            || said.contains("File name too long")
+            || (said.contains("cannot overwrite non-directory") && inside())
+    }),
+    // cp leaves the folders that it made on the way to what it then cannot copy.
+    ("leaves no folders", Out, |case, said| case.option("--parents") && !said.is_empty()),
+    // cp leaves these three bits of what stands there.
+    ("the whole mode of its source", NoSpecialBits, |case, _| {
+        case.stands(|node| node.has_bits(0o7000))
+    }),
+    // cp has removed the old one by then.
+    ("A file that fails leaves the old one", Out, |case, said| {
+        case.stands(|_| true) && said.contains("relative symbolic links")
+    }),
+    // cp does not set them again when a later SOURCE goes there too.
+    ("the last copy into them", NoDirectoryTimes, |case, _| {
+        case.option("--parents") && case.operands.len() > 2
+    }),
+    // cp 9.1 moves them from a directory that is named as DEST into the working directory.
+    ("stand where the file is", Out, |case, _| {
+        case.option("--backup=simple") && case.operands[0] != "-T"
+    }),
+    // cp moves the old file over the copy, or the copy to a backup of its own, as they come.
+    ("takes the place of no copy", Out, |case, _| {
+        let goals = case.goals();
+        let is_wanted = |planted: &Planted, root: &str| {
+            let mut backup = Path::new(root).join(&planted.path).into_os_string();
+            backup.push("~");
+            goals.iter().any(|goal| goal.to == Path::new(&backup))
+        };
+        let simple = case.option("-b") || case.option("--backup=simple");
+        let any_wanted = || {
+            case.standing()
+                .into_iter()
+                .any(|planted| ["dst", "src"].iter().any(|root| is_wanted(planted, root)))
+        };
+        simple && any_wanted()
+    }),
+    // cp makes sure of that only where the source is a regular file.
+    ("never takes the place of its source", Out, |case, _| {
+        case.operands == ["src/a~", "src/a"] && case.replaces()
+    }),
+    // cp links the next name of the source to it, also where it is a directory.
+    ("-u leaves alone gets no further names", Out, |case, _| {
+        let several_names =
+            case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
+        case.option("-u")
+            && case.is_taken()
+            && (several_names || case.option("-L") || case.option("-H"))
+    }),
+    // cp moves the first copy to its backup's name, and then cannot link to it.
+    ("named again gets a backup", Out, |case, said| {
+        case.option("--backup=numbered") && said.contains("cannot create hard link")
+    }),
+    // cp refuses the second.
+    ("reached in two ways is copied twice", Out, |_, said| {
+        said.contains("will not create hard link")
+    }),
+    // cp copies what it finds there in an order of its own.
+    ("leads into DEST", Out, |case, _| {
+        case.has(|node| matches!(node, Node::Link("../dst/b")))
+            && (case.option("-L") || case.option("-H"))
+    }),
+    ("'..' in a SOURCE", Out, |case, _| {
+        case.option("--parents") && case.operands.iter().any(|path| path.contains(".."))
+    }),
+];
+
+impl Case {
+    /// What becomes of it, by all the differences that it meets.
+    pub fn then(&self, cp_said: &str) -> Vec<Then> {
+        DIFFERENCES
+            .iter()
+            .filter(|(_, _, meets)| meets(self, cp_said))
+            .map(|&(_, then, _)| then)
+            .collect()
+    }
+
+    pub fn is_out(&self, cp_said: &str) -> bool {
+        self.then(cp_said).contains(&Out)
+    }
+}

@@ -1,4 +1,4 @@
-//! What holds of every engine behind the trait, and of the pool of threads.
+//! Properties that hold for every engine behind the trait, and for the pool of threads.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn engines() -> [(&'static str, Box<dyn Engine>); 4] {
     ]
 }
 
-/// One operation, alone.
+/// Runs one operation alone.
 fn one(engine: &mut dyn Engine, op: Op) -> Done {
     engine.queue(op).map_err(drop).expect("there is room");
     engine.submit();
@@ -46,13 +46,13 @@ fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
         assert_eq!(
             engine.reap(1, None, &mut done).unwrap(),
             0,
-            "{name}: nothing is waited for where nothing is"
+            "{name}: an empty engine does not wait"
         );
         assert_eq!(engine.submit(), Submitted::default(), "{name}");
         for tag in 0..DEPTH as u64 {
             engine.queue(read(&zeros, &pool, 0).tag(tag)).map_err(drop).unwrap();
         }
-        let back = engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("it is full");
+        let back = engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("the engine is full");
         assert_eq!((back.tag, engine.in_flight()), (99, DEPTH), "{name}");
         drop(back);
         assert_eq!(
@@ -132,7 +132,7 @@ fn a_silent_pipe_is_waited_for_as_long_as_asked() {
             "one is still there"
         );
         write_to(&writer, b"b");
-        assert_eq!(engine.reap(9, None, &mut done).unwrap(), 1, "no more can come");
+        assert_eq!(engine.reap(9, None, &mut done).unwrap(), 1, "no more can complete");
         each_once(&done, 2);
         let mut bytes: Vec<_> = done.iter().map(|done| read_bytes(done)[0]).collect();
         bytes.sort_unstable();
@@ -151,13 +151,13 @@ fn whoever_waits_elsewhere_is_woken() {
             waker.arm();
             engine.queue(read(&zeros, &pool, 0)).map_err(drop).unwrap();
             engine.submit();
-            // For ever, if nobody wrote.
+            // This waits forever unless the waker was written.
             waker.wait(None).unwrap();
             waker.disarm().unwrap();
             assert_eq!(
                 engine.reap(0, None, &mut Vec::new()).unwrap(),
                 1,
-                "it is over when the waker is woken"
+                "the request is over when the waker is woken"
             );
         }
     }
@@ -196,7 +196,7 @@ fn an_engine_that_is_forgotten_keeps_what_it_has() {
         engine.submit();
         std::mem::forget(engine);
         write_to(&writer, b"x");
-        // What was written is read into memory that is still there.
+        // The request reads what was written, into memory that still exists.
         while rustix::io::ioctl_fionread(&*reader).unwrap() > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }

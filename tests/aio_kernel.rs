@@ -1,5 +1,5 @@
-//! Kernel AIO on the real kernel: contexts, batches, refusals, every kind of operation, and what is
-//! left when a context goes.
+//! Kernel AIO on the real kernel: contexts, batches, refusals, every kind of operation, and what a
+//! dropped context leaves behind.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn a_full_context_gives_the_operation_back() {
     }
     let back = context.queue(read(&file, &pool, 0).tag(3)).expect_err("it is full");
     assert_eq!((back.tag, context.in_flight()), (3, 3));
-    // Over, but not yet taken, is inside too.
+    // A finished operation counts as in flight until it is reaped.
     assert_eq!(context.submit(), Submitted { accepted: 3, refused: 0, waiting: 0 });
     let (back, callback) =
         context.queue_with(back, Box::new(|_| panic!("not called"))).expect_err("it is full");
@@ -52,17 +52,17 @@ fn what_was_refused_and_not_taken_counts_against_the_capacity() {
     }
     assert_eq!(context.submit(), Submitted { accepted: 0, refused: 2, waiting: 0 });
     assert_eq!(context.in_flight(), 2);
-    assert!(context.queue(read(&write_only, &pool, 0)).is_err(), "two are inside, and two fit");
+    assert!(context.queue(read(&write_only, &pool, 0)).is_err(), "two are in flight, and two fit");
     assert_eq!(drain(&mut context).len(), 2);
     assert!(context.queue(read(&write_only, &pool, 0)).is_ok());
 }
 
 #[test]
 fn a_context_of_no_or_too_many_operations_says_what_is_wrong() {
-    let none = Context::new(0).err().expect("room for nothing is not a context");
+    let none = Context::new(0).err().expect("a context needs a capacity");
     assert_eq!(none.raw_os_error(), Some(libc::EINVAL));
     let limit: u32 = fs::read_to_string("/proc/sys/fs/aio-max-nr").unwrap().trim().parse().unwrap();
-    let error = Context::new(limit + 1).err().expect("past the limit");
+    let error = Context::new(limit + 1).err().expect("beyond the limit");
     let text = error.to_string();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     for part in
@@ -73,7 +73,7 @@ fn a_context_of_no_or_too_many_operations_says_what_is_wrong() {
     assert!(Context::new(u32::MAX).is_err());
 }
 
-/// Every way in which io_submit(2) refuses one operation, and the error.
+/// Every way in which io_submit(2) refuses one operation, with its error.
 fn refusals(folder: &std::path::Path, pool: &Pool) -> Vec<(&'static str, Op, i32)> {
     let path = folder.join("refusals");
     let both = file_with(&path, &noise(8192, 2));
@@ -139,8 +139,8 @@ fn a_refused_operation_comes_back_from_any_place_in_the_batch_and_stops_no_other
                 let op = if tag == place { bad.take().unwrap() } else { read(&good, &pool, 0) };
                 queue(&mut context, op.tag(tag));
             }
-            // What is wrong with the range is seen when it is queued, so that it is not among those
-            // that are submitted.
+            // A bad range is found when the operation is queued, so the operation is not among
+            // those submitted.
             let submitted = context.submit();
             assert_eq!(
                 (submitted.accepted, submitted.waiting),
@@ -168,7 +168,7 @@ fn what_io_submit_says_of_a_batch_is_exact() {
     let good = file_with(&path, &noise(4096, 4));
     let bad = shared(File::options().write(true).open(&path).unwrap());
     let pool = Pool::new(64, 4096).unwrap();
-    // A bit an operation: each set of refusals in a batch of six.
+    // One bit an operation: each set of refusals in a batch of six.
     for refused in 0..64u32 {
         let mut context = Context::new(6).unwrap();
         for place in 0..6 {
@@ -229,7 +229,7 @@ fn wrong_alignment_is_told_as_a_completion() {
     assert_eq!(
         read_bytes(&done[6]),
         &noise(10_000, 5)[8192..],
-        "the end of the file is told by a short count"
+        "a short count marks the end of the file"
     );
 }
 
@@ -255,7 +255,7 @@ fn reads_and_writes_tell_their_true_counts() {
     assert!(matches!(drain(&mut context)[0].result, Ok(5)));
     let contents = fs::read(folder.path().join("f")).unwrap();
     assert_eq!(contents[4999..], [&noise(5000, 6)[4999..], b"\0", b"23456"].concat());
-    // A write beyond the largest file that the filesystem can have.
+    // This write lies beyond the largest file that the filesystem can hold.
     queue(&mut context, Op::write(file, filled(&pool, b"x"), 1 << 60));
     assert_eq!(context.submit().accepted, 1);
     assert_eq!(errno(&drain(&mut context)[0]), Some(libc::EFBIG));
@@ -293,7 +293,7 @@ fn vectors_are_read_and_written_in_order_and_up_to_1024_parts() {
             assert_eq!(part.bytes().unwrap(), [b'<', n as u8, b'>']);
         }
     }
-    // One bad range among good ones, and parts of no bytes.
+    // One bad range among good ones, and parts of zero bytes.
     let done = one(OpKind::ReadVectored(vec![
         Part::whole(pool.get().unwrap()),
         Part::new(pool.get().unwrap(), 0..5000),
@@ -350,7 +350,7 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     write_to(&writer, b"x");
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
     assert_eq!((done[1].op.tag, ready(&done[1]).contains(PollFlags::IN)), (1, true));
-    // Nobody asks for a hang-up, and everybody is told of it.
+    // Poll reports a hang-up without being asked for it.
     assert_eq!(rustix::io::read(&*reader, &mut [0; 8]), Ok(1));
     queue(&mut context, poll(&reader, PollFlags::IN));
     context.submit();
@@ -399,8 +399,8 @@ fn flags_do_what_preadv2_says() {
         Ok(3)
     ));
     assert_eq!(fs::read(&path).unwrap(), b"Start,end");
-    // Of a file that is not in memory NOWAIT may say that it would have to wait. It may not say
-    // anything else.
+    // For a file outside the page cache, NOWAIT may answer that it would have to wait. No other
+    // answer is allowed.
     fs::write(&path, noise(1 << 20, 9)).unwrap();
     drop(cold(&path));
     let done = one(read(&file, &pool, 0), ReadWriteFlags::NOWAIT);
@@ -455,21 +455,17 @@ fn io_submit_waits_for_an_empty_pipe_itself() {
     });
     queue(&mut context, read(&reader, &pool, 0));
     context.submit();
-    assert!(
-        written.load(Ordering::SeqCst),
-        "io_submit came back before there was anything to read"
-    );
+    assert!(written.load(Ordering::SeqCst), "io_submit returned before there was anything to read");
     assert_eq!(read_bytes(&drain(&mut context)[0]), b"late");
     thread.join().unwrap();
-    // A pipe that does not block says so in the completion.
+    // A nonblocking pipe reports that in the completion.
     rustix::fs::fcntl_setfl(&*reader, rustix::fs::OFlags::NONBLOCK).unwrap();
     queue(&mut context, read(&reader, &pool, 0));
     assert_eq!(context.submit().accepted, 1);
     assert_eq!(errno(&drain(&mut context)[0]), Some(libc::EAGAIN));
 }
 
-/// A context that reads a hundred cold blocks past the page cache, and the pool that they came
-/// from.
+/// A context with a hundred uncached direct reads in flight, and the pool of their buffers.
 fn a_hundred_in_flight(folder: &std::path::Path) -> (Context, Pool) {
     const BLOCK: usize = 256 << 10;
     fs::write(folder.join("f"), noise(100 * BLOCK, 11)).unwrap();
@@ -492,7 +488,7 @@ fn a_context_dropped_with_a_hundred_operations_in_flight_gives_their_buffers_bac
     std::thread::spawn(move || drop(context)).join().unwrap();
     let buffers = free_buffers(&pool);
     assert_eq!(buffers.len(), 100);
-    // Nothing is in flight any more: a buffer whose contents are known keeps them.
+    // Nothing is in flight any more: a buffer with known contents keeps them.
     let expected = noise(100 * pool.buffer_bytes(), 11);
     let mut kept: Vec<_> = buffers;
     for buffer in &mut kept {

@@ -29,7 +29,7 @@ fn refused(op: Op, notify: Notify, reqprio: i32) -> Option<i32> {
     done.err().and_then(|done| errno(&done))
 }
 
-/// The tests that count what is left in progress go one after the other.
+/// Serializes the tests that count the requests in progress.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -53,7 +53,7 @@ fn files_are_read_written_and_synced() {
     let directory = shared(File::open(folder.path()).unwrap());
     assert!(matches!(start(Op::new(directory, OpKind::Fsync)).wait().result, Ok(0)));
     assert_eq!(fs::read(&path).unwrap()[4999..], [&noise(5000, 1)[4999..], b"\0hello"].concat());
-    // A part of a buffer, in the middle.
+    // A part in the middle of a buffer.
     let part = Part::new(pool.get().unwrap(), 10..15);
     let done = start(Op::new(file, OpKind::Read(part)).at(5001)).wait();
     assert_eq!(read_bytes(&done), b"hello");
@@ -67,7 +67,7 @@ fn an_empty_pipe_is_in_progress_until_something_is_written() {
         let mut request = start(read(&reader, &pool, 0).tag(9));
         for _ in 0..3 {
             assert!(matches!(request.status(), Status::InProgress));
-            request = request.finish().err().expect("it comes back, since it is not over");
+            request = request.finish().err().expect("it comes back unfinished");
         }
         assert!(matches!(start(write(&writer, &pool, b"now", 0)).wait().result, Ok(3)));
         assert_eq!(suspend(&[&request], LONG).unwrap(), Suspended::Finished);
@@ -129,7 +129,7 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
     assert_eq!(free_buffers(&pool).len(), 3, "every buffer came back");
 }
 
-/// What glibc finds out only when it serves a request.
+/// Errors that glibc finds only when it serves a request.
 fn bad_descriptors_fail_later(path: &Path, file: &Arc<OwnedFd>, pool: &Pool) {
     let write_only = shared(File::options().write(true).open(path).unwrap());
     let request = start(read(&write_only, pool, 0));
@@ -162,7 +162,7 @@ fn suspend_waits_for_any_of_several_and_for_no_longer_than_asked() {
     assert_eq!(
         suspend(&[all[0], all[1]], None).unwrap(),
         Suspended::Finished,
-        "one is over already"
+        "one has finished already"
     );
     assert_eq!(
         suspend(&[all[0], all[0], all[2]], Some(Duration::ZERO)).unwrap(),
@@ -190,7 +190,7 @@ fn one_request_is_cancelled_or_not_or_over() {
     let last = start(read(&reader, &pool, 0));
     assert_eq!(behind.cancel().unwrap(), Cancelled::Cancelled);
     assert!(matches!(behind.status(), Status::Cancelled));
-    assert_eq!(behind.cancel().unwrap(), Cancelled::AllDone, "the second time it is over");
+    assert_eq!(behind.cancel().unwrap(), Cancelled::AllDone, "it has finished the second time");
     let done = behind.finish().map_err(drop).unwrap();
     assert_eq!((errno(&done), done.op.tag), (Some(libc::ECANCELED), 5));
     assert_eq!(running.cancel().unwrap(), Cancelled::NotCancelled);
@@ -207,7 +207,7 @@ fn one_request_is_cancelled_or_not_or_over() {
 fn a_whole_descriptor_is_cancelled_but_for_what_runs() {
     let pool = Pool::new(3, 4096).unwrap();
     let (reader, writer) = pipe();
-    assert_eq!(cancel_all(&reader).unwrap(), Cancelled::AllDone, "there never was one");
+    assert_eq!(cancel_all(&reader).unwrap(), Cancelled::AllDone, "there was no request");
     let running = start(read(&reader, &pool, 0));
     until_reading(&reader, 1);
     let queued = [(); 2].map(|()| start(read(&reader, &pool, 0)));
@@ -232,12 +232,12 @@ fn a_request_that_is_dropped_in_progress_gives_its_buffer_back_when_it_ends() {
     write_to(&writer, b"x");
     until(|| orphans() == 0);
     assert!(pool.get().is_some());
-    // What is over when it is dropped needs nobody.
+    // A finished request can be dropped without further work.
     let request = start(read(&shared(File::open("/dev/zero").unwrap()), &pool, 0));
     assert_eq!(suspend(&[&request], LONG).unwrap(), Suspended::Finished);
     drop(request);
     assert_eq!((orphans(), free_buffers(&pool).len()), (0, 1));
-    // A new request frees what is over by then, also when nobody asks.
+    // A new request frees those that have finished, even without a call that asks.
     drop(start(read(&reader, &pool, 0)));
     write_to(&writer, b"y");
     until(|| {
@@ -275,7 +275,7 @@ fn a_request_can_be_watched_and_finished_from_other_threads() {
     assert_eq!(read_bytes(&done), b"x");
 }
 
-/// The outcome of each place: nothing, a count, or an errno.
+/// The outcome at each place: nothing, a count, or an errno.
 fn outcomes(requests: Vec<Option<Result<Request, Done>>>) -> Vec<Option<Result<usize, i32>>> {
     let outcome = |place: Result<Request, Done>| {
         let done = place.map_or_else(|done| done, Request::wait);
@@ -319,10 +319,11 @@ fn a_list_is_carried_out_and_says_which_place_failed() {
         let in_progress = |place: &Result<Request, Done>| {
             place.as_ref().is_ok_and(|request| matches!(request.status(), Status::InProgress))
         };
-        assert!(!wait || !listed.requests.iter().flatten().any(in_progress), "all are over");
+        assert!(!wait || !listed.requests.iter().flatten().any(in_progress), "all have finished");
         assert_eq!(outcomes(listed.requests), expected);
     }
-    // EIO also where all were queued and one failed later, as it can be known only by waiting.
+    // EIO also covers a list that was queued whole and of which one failed later: only waiting can
+    // tell.
     let ops = list_ops(folder.path(), &pool).into_iter().take(5).collect();
     assert_eq!(list_and_wait(ops).outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
     for (take, expected) in [(0, vec![]), (1, vec![None]), (4, errors[..4].to_vec())] {
@@ -351,7 +352,7 @@ fn a_list_has_a_longest_length() {
     assert_eq!(free_buffers(&pool).len(), LIST_MAX + 1);
 }
 
-/// A callback that tells its thread.
+/// A callback that sends its thread's id.
 fn teller() -> (Notify, mpsc::Receiver<ThreadId>) {
     let (sender, receiver) = mpsc::channel();
     (
@@ -368,14 +369,11 @@ fn a_callback_is_called_once_on_another_thread() {
     let (notify, told) = teller();
     let request = Request::start(read(&file, &pool, 0), notify, 0).map_err(drop).unwrap();
     assert_ne!(told.recv_timeout(LONG.unwrap()).unwrap(), std::thread::current().id());
-    assert!(matches!(request.status(), Status::Finished), "it is over when the callback runs");
+    assert!(matches!(request.status(), Status::Finished), "it has finished when the callback runs");
     assert_eq!(read_bytes(&request.wait()), b"text");
-    assert!(
-        told.recv_timeout(LONG.unwrap()).is_err(),
-        "the callback is gone, and so is its sender"
-    );
-    // Also a request that was cancelled, and a list: when all of it is over, and when there is
-    // nothing in it.
+    assert!(told.recv_timeout(LONG.unwrap()).is_err(), "the callback was dropped with its sender");
+    // Cancelled requests notify too. So does a list: when all of it has finished, and when it is
+    // empty.
     let (reader, writer) = pipe();
     let running = start(read(&reader, &pool, 0));
     until_reading(&reader, 1);
@@ -387,7 +385,7 @@ fn a_callback_is_called_once_on_another_thread() {
     let listed =
         list_and_go(vec![Some(read(&file, &pool, 0)), None, Some(read(&reader, &pool, 0))], notify);
     assert!(listed.outcome.is_ok());
-    assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "one is not over");
+    assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "one has not finished");
     write_to(&writer, b"1");
     assert_eq!(read_bytes(&running.wait()), b"1");
     write_to(&writer, b"2");
@@ -449,11 +447,11 @@ fn one_descriptor_has_one_thread_and_the_engine_has_one_an_operation() {
     each_once(&done, 8);
     assert!(
         done.iter().all(|done| Arc::ptr_eq(&done.op.file, &reader)),
-        "with the descriptor that they came with"
+        "with their own descriptor"
     );
     done.clear();
 
-    // What was refused comes back like the rest.
+    // A refused operation comes back like the others.
     engine.queue(read(&reader, &pool, 1 << 63).tag(0)).map_err(drop).unwrap();
     assert_eq!(engine.submit().refused, 1);
     assert_eq!(
@@ -461,7 +459,7 @@ fn one_descriptor_has_one_thread_and_the_engine_has_one_an_operation() {
         (1, Some(libc::EINVAL))
     );
     done.clear();
-    // What is dropped ends by itself.
+    // A dropped request finishes on its own.
     engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();
     engine.submit();
     until_reading(&reader, 1);

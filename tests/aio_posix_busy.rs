@@ -1,5 +1,5 @@
-//! POSIX AIO when all of glibc's threads are busy. It is a program of its own, since it keeps them
-//! from everybody else.
+//! POSIX AIO when all of glibc's threads are busy. This is a program of its own, since it takes the
+//! threads away from every other test.
 
 mod common;
 
@@ -8,14 +8,14 @@ use aiocp::aio::{Op, OpKind, Part, Pool};
 use common::aio::*;
 use common::posix::*;
 
-/// As many threads as glibc makes when nobody asks for another number.
+/// The number of threads that glibc makes by default.
 const THREADS: usize = 20;
 
 #[test]
 fn what_no_thread_serves_yet_can_all_be_cancelled_and_dropping_one_strands_no_other() {
     let pool = Pool::new(THREADS + 4, 4096).unwrap();
     let (reader, writer) = pipe();
-    // Each reads one byte on a descriptor of its own, and so on a thread of its own.
+    // Each request reads one byte on a descriptor of its own, hence on a thread of its own.
     let byte = |_| OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
     let busy = (0..THREADS)
         .map(byte)
@@ -40,7 +40,7 @@ fn what_no_thread_serves_yet_can_all_be_cancelled_and_dropping_one_strands_no_ot
     write_to(&second.1, b"a");
     until(|| orphans() == 0);
     write_to(&second.1, b"b");
-    assert_eq!(suspend(&[&kept], LONG).unwrap(), Suspended::Finished, "a thread came to it");
+    assert_eq!(suspend(&[&kept], LONG).unwrap(), Suspended::Finished, "a thread served it");
     assert_eq!(read_bytes(&kept.wait()), b"b");
     assert_eq!(free_buffers(&pool).len(), THREADS + 4);
 }

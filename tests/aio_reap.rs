@@ -19,7 +19,7 @@ fn poll(file: &Arc<OwnedFd>) -> Op {
     Op::new(Arc::clone(file), OpKind::Poll(PollFlags::IN))
 }
 
-/// A context that reads the ring, or never does.
+/// A context that reads the ring, or that never does.
 fn context(capacity: u32, system_calls_only: bool) -> Context {
     let mut context = Context::new(capacity).unwrap();
     context.set_system_calls_only(system_calls_only);
@@ -32,11 +32,7 @@ fn a_wait_ends_when_its_time_is_over() {
     for system_calls_only in [false, true] {
         let mut context = context(2, system_calls_only);
         let mut done = Vec::new();
-        assert_eq!(
-            context.reap(1, None, &mut done).unwrap(),
-            0,
-            "nothing is inside, so nothing is waited for"
-        );
+        assert_eq!(context.reap(1, None, &mut done).unwrap(), 0, "an empty context does not wait");
         let never = silent_eventfd();
         queue(&mut context, poll(&never));
         context.submit();
@@ -46,9 +42,9 @@ fn a_wait_ends_when_its_time_is_over() {
             assert!(before.elapsed() >= timeout, "{timeout:?}");
         }
         let before = Instant::now();
-        assert_eq!(context.reap(0, None, &mut done).unwrap(), 0, "a minimum of none does not wait");
+        assert_eq!(context.reap(0, None, &mut done).unwrap(), 0, "a minimum of zero does not wait");
         assert!(before.elapsed() < Duration::from_secs(60));
-        // The longest time there is, which a write ends.
+        // The longest possible timeout; a write ends the wait.
         let thread = std::thread::spawn({
             let never = Arc::clone(&never);
             move || {
@@ -75,7 +71,7 @@ fn a_wait_is_for_as_many_as_were_asked_for_and_no_more_than_there_are() {
         assert_eq!(
             context.reap(2, Some(Duration::from_millis(50)), &mut done).unwrap(),
             1,
-            "one of two in time"
+            "one of two within the timeout"
         );
         let thread = std::thread::spawn({
             let events = events.clone();
@@ -104,7 +100,7 @@ fn a_maximum_leaves_the_rest_for_the_next_call() {
         let pool = Pool::new(8, 4096).unwrap();
         let mut context = context(8, system_calls_only);
         for tag in 0..8 {
-            // Also what was refused, and so never was in the ring, comes by no more than were asked
+            // Refused operations never enter the ring, and still no more come back than were asked
             // for.
             let file = if tag % 2 == 0 { &zeros } else { &write_only };
             queue(&mut context, read(file, &pool, 0).tag(tag));
@@ -112,7 +108,7 @@ fn a_maximum_leaves_the_rest_for_the_next_call() {
         assert_eq!(context.submit(), Submitted { accepted: 4, refused: 4, waiting: 0 });
         let mut done = Vec::new();
         let too_few = context.reap_up_to(3, 2, None, &mut done).unwrap_err();
-        assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL), "as io_getevents says of it");
+        assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL), "as io_getevents reports it");
         assert_eq!(context.reap_up_to(0, 0, None, &mut done).unwrap(), 0);
         assert_eq!((done.len(), context.in_flight()), (0, 8));
         for (min, max, expected) in [(0, 1, 1), (1, 2, 2), (3, 3, 3), (0, usize::MAX, 2), (2, 2, 0)]
@@ -145,7 +141,7 @@ fn a_poll_that_is_only_queued_does_not_end_the_wait_for_a_read() {
     assert!(read_bytes(&done[0]) == noise(32 << 20, 1));
 }
 
-/// What a few thousand operations of every kind came to, by tag.
+/// The outcomes of a few thousand operations of every kind, by tag.
 fn outcomes(
     folder: &Path,
     system_calls_only: bool,
@@ -202,7 +198,8 @@ fn the_ring_wraps_around_and_loses_nothing() {
     let mut context = Context::new(3).unwrap();
     let mut done: Vec<Done> = Vec::new();
     let (mut queued, mut expected) = (0, 0);
-    // A hundred times round the ring of some hundred places; and both ways of reaping in turn.
+    // This wraps the ring of about a hundred slots a hundred times, and alternates both ways of
+    // reaping.
     while expected < 40_000 {
         while let Some(buffer) = pool.get() {
             queue(&mut context, Op::read(zeros.clone(), buffer, 0).tag(queued));
@@ -212,14 +209,14 @@ fn the_ring_wraps_around_and_loses_nothing() {
         context.submit();
         context.reap(3, None, &mut done).unwrap();
         for done in done.drain(..) {
-            // /dev/zero ends at once and in order.
+            // Reads of /dev/zero complete at once and in order.
             assert_eq!((done.op.tag, done.result.unwrap()), (expected, 4096));
             expected += 1;
         }
     }
 }
 
-/// Runs one test of this file again, under strace, with a variable that tells it so; the trace.
+/// Runs one test of this file again under strace, with a variable that says so. Returns the trace.
 fn under_strace(test: &str, options: &[&str]) -> String {
     let folder = folder();
     let trace = folder.path().join("trace");
@@ -239,7 +236,7 @@ fn what_is_in_the_ring_is_taken_without_a_system_call() {
     if !is_under_strace() {
         if have_strace() {
             let trace = under_strace(name, &[]);
-            // Between the marks, each of which is a lone getppid.
+            // The calls between the marks; each mark is a lone getppid.
             let mut parts = trace.split("getppid(");
             let mut next = || {
                 parts.next().unwrap().lines().filter(|line| line.contains('(')).collect::<Vec<_>>()
@@ -249,11 +246,7 @@ fn what_is_in_the_ring_is_taken_without_a_system_call() {
                 [(100, &["io_submit("][..]), (50, &["io_submit(", "io_getevents("])]
             {
                 let lines = next();
-                assert_eq!(
-                    lines.len(),
-                    rounds * calls.len(),
-                    "nothing else is asked of the kernel: {lines:#?}"
-                );
+                assert_eq!(lines.len(), rounds * calls.len(), "no other system calls: {lines:#?}");
                 for call in calls {
                     assert_eq!(
                         lines.iter().filter(|line| line.contains(call)).count(),
@@ -289,7 +282,7 @@ fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
     let name = "what_a_full_ring_does_not_take_stays_queued_and_goes_next_time";
     if !is_under_strace() {
         if have_strace() {
-            // The second call, the fourth and the sixth.
+            // The second, fourth and sixth call.
             let options =
                 ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EAGAIN:when=2..6+2"];
             let trace = under_strace(name, &options);
@@ -308,13 +301,13 @@ fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
         queue(&mut context, read(&zeros, &pool, 0).tag(tag));
     }
     assert_eq!(context.submit(), Submitted { accepted: 0, refused: 0, waiting: 2 });
-    assert_eq!(context.reap(2, None, &mut done).unwrap(), 1, "more could not come");
+    assert_eq!(context.reap(2, None, &mut done).unwrap(), 1, "only one could complete");
     assert_eq!(context.submit(), Submitted { accepted: 2, refused: 0, waiting: 0 });
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
     each_once(&done, 3);
     done.clear();
-    // Where nothing is inside whose end could make room, it is the kernel that lacks memory: it is
-    // given a moment.
+    // No operation in flight could make room here: the kernel is short of memory, and gets a
+    // moment.
     queue(&mut context, read(&zeros, &pool, 0));
     assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
@@ -398,7 +391,7 @@ fn a_poll_can_be_cancelled_and_then_ends_without_events() {
     assert_eq!(context.in_flight(), 1, "it is not back yet");
     let done = drain(&mut context);
     assert_eq!((done[0].op.tag, done[0].result.as_ref().unwrap()), (1, &0));
-    assert_eq!(context.cancel(ticket).unwrap(), Cancel::Unknown, "it has come back");
+    assert_eq!(context.cancel(ticket).unwrap(), Cancel::Unknown, "it came back");
 }
 
 #[test]
@@ -413,13 +406,17 @@ fn reads_of_a_disk_and_what_is_over_are_not_cancelled() {
     assert_eq!(context.submit().accepted, 2);
     for ticket in [running, over] {
         assert_eq!(context.cancel(ticket).unwrap(), Cancel::NotCancelled);
-        assert_eq!(context.cancel(ticket).unwrap(), Cancel::NotCancelled, "as often as one asks");
+        assert_eq!(
+            context.cancel(ticket).unwrap(),
+            Cancel::NotCancelled,
+            "however often it is asked"
+        );
     }
     assert_eq!(context.in_flight(), 2);
     let mut done = drain(&mut context);
     each_once(&done, 2);
     done.sort_by_key(|done| done.op.tag);
-    assert!(read_bytes(&done[0]) == noise(8 << 20, 4), "it went on to its end");
+    assert!(read_bytes(&done[0]) == noise(8 << 20, 4), "it ran to its end");
 }
 
 #[test]
@@ -438,7 +435,7 @@ fn a_ticket_names_nothing_after_its_operation_also_when_the_place_is_used_again(
     assert_eq!(context.cancel(stale).unwrap(), Cancel::Unknown, "submitted from the same place");
     assert_eq!(context.cancel(fresh).unwrap(), Cancel::InProgress);
     assert_eq!(drain(&mut context).len(), 1);
-    // A place that this context does not even have.
+    // A slot that this context does not even have.
     let mut large = Context::new(9).unwrap();
     let far = (0..9)
         .map(|_| queue(&mut large, poll(&never)))
@@ -447,13 +444,13 @@ fn a_ticket_names_nothing_after_its_operation_also_when_the_place_is_used_again(
     assert_eq!(context.cancel(far).unwrap(), Cancel::Unknown);
 }
 
-/// Queues a read of zeros whose callback notes its tag, and panics if it is `bad`.
+/// Queues a read of zeros whose callback notes its tag, and panics if the tag is `bad`.
 fn queue_noting(context: &mut Context, op: Op, bad: u64, called: &Arc<Mutex<Vec<u64>>>) {
     let called = Arc::clone(called);
     let note = move |done: Done| {
         called.lock().unwrap().push(done.op.tag);
         assert_eq!(read_bytes(&done).len(), 4096);
-        // Not `panic!`, whose message would stand in the test's output as if it had failed.
+        // `panic!` would print a message that looks like a failure of this test.
         if done.op.tag == bad {
             std::panic::resume_unwind(Box::new(done.op.tag));
         }
@@ -484,7 +481,7 @@ fn callbacks_run_in_order_and_a_panic_in_one_loses_nothing() {
             assert_eq!(context.run(1, None).unwrap(), 3, "the others are called without a wait");
             assert_eq!(std::mem::take(&mut *called.lock().unwrap()), [0, 1, 2, 3, 4]);
             assert_eq!(context.in_flight(), 0);
-            assert_eq!(free_buffers(&pool).len(), 5, "also that of the panic");
+            assert_eq!(free_buffers(&pool).len(), 5, "the panicking one too");
         }
     }
 }
@@ -507,16 +504,16 @@ fn callbacks_and_plain_operations_mix() {
     let mut done = Vec::new();
     assert_eq!(context.reap(6, None, &mut done).unwrap(), 3);
     assert!(done.iter().map(|done| done.op.tag).eq([1, 3, 5]));
-    assert!(called.lock().unwrap().is_empty(), "reap calls nobody");
+    assert!(called.lock().unwrap().is_empty(), "reap calls no callback");
     assert_eq!(context.in_flight(), 3);
     assert_eq!(context.run(1, None).unwrap(), 3);
     assert_eq!(*called.lock().unwrap(), [0, 2, 4]);
-    // And the other way round: what run finds without a callback waits for reap.
+    // In the other direction, `run` leaves what has no callback to `reap`.
     queue(&mut context, Op::new(zeros.clone(), OpKind::Poll(PollFlags::IN)).tag(6));
     context.submit();
     assert_eq!((context.run(1, None).unwrap(), context.in_flight()), (0, 1));
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
-    // A refused operation has its callback too; and one that is never called is dropped with the
+    // A refused operation calls its callback too. One that is never called is dropped with the
     // context.
     let write_only = shared(fs::File::options().write(true).open("/dev/null").unwrap());
     let seen = Arc::new(Mutex::new(None));

@@ -17,7 +17,7 @@ fn stdout(output: &std::process::Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Names with every byte that a name may have, those that are not UTF-8 apart.
+/// Names with every byte that a name may have: those that are UTF-8, and the others.
 fn odd_names() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut utf8: Vec<Vec<u8>> =
         (1..128u8).filter(|byte| *byte != b'/').map(|byte| vec![b'n', byte, b'e']).collect();
@@ -45,7 +45,7 @@ fn make_odd(root: &Path, names: &[Vec<u8>]) {
     }
 }
 
-/// `./NAME` for each, so that no name is taken for an option.
+/// `./NAME` for each name, so that none looks like an option.
 fn operands(names: &[Vec<u8>]) -> Vec<PathBuf> {
     names.iter().map(|name| Path::new(".").join(OsStr::from_bytes(name))).collect()
 }
@@ -71,7 +71,7 @@ fn the_official_vectors_hold_at_every_block_size_on_both_roads() {
     }
     let roads =
         if mounted.is_some() { &["always", "never", "auto"][..] } else { &["never", "auto"] };
-    // All that are allowed, of which the first has 25 blocks of the longest input.
+    // All allowed sizes; the smallest makes 25 blocks of the longest input.
     let blocks = || (12..=26).map(|power| 1u64 << power);
     for (road, block) in roads.iter().flat_map(|road| blocks().map(move |block| (road, block))) {
         for (mode, input, field) in [
@@ -142,8 +142,8 @@ fn it_prints_what_b3sum_prints() {
     }
 }
 
-/// The names that a tool can print and read. b3sum prints no name that is not UTF-8. xxhsum 0.8.1
-/// escapes nothing, so that it gets none that need it.
+/// The names that a tool can print and read. b3sum prints only names in UTF-8. xxhsum 0.8.1 escapes
+/// nothing, so it gets only names that need no escape.
 fn names_for(tool: &str, utf8: &[Vec<u8>], raw: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let needs_escape = |name: &Vec<u8>| name.iter().any(|byte| b"\\\r\n".contains(byte));
     match tool {
@@ -185,7 +185,7 @@ fn manifests_go_both_ways_on_names_of_every_byte() {
             let same = run(theirs().args(tagged).args(operands(&names)), 0).stdout;
             assert!(lines == same, "{name} {tagged:?}:\n{}", String::from_utf8_lossy(&lines));
             fs::write(folder.path().join("sums"), &lines).unwrap();
-            // b3sum takes two spaces in a name for the end of a hash, in its own tagged lines too.
+            // b3sum takes two spaces in a name for the end of a hash, even in its own tagged lines.
             let is_read = name != "b3sum" || tagged.is_empty();
             let output = theirs().args(["--check", "sums"]).output().unwrap();
             assert_eq!(output.status.success(), is_read, "{name} checks {tagged:?}: {output:?}");
@@ -200,7 +200,7 @@ fn manifests_go_both_ways_on_names_of_every_byte() {
             let zero = run(theirs().arg("--zero").args(operands(&names)), 0).stdout;
             assert!(zero == run(ours().arg("--zero").args(operands(&names)), 0).stdout);
         }
-        // Every second file is changed: both tools find just these.
+        // Every second file changes, and both tools find exactly these.
         for name in names.iter().step_by(2) {
             fs::write(folder.path().join(OsStr::from_bytes(name)), "other").unwrap();
         }
@@ -229,7 +229,7 @@ fn names_of_any_bytes_go_through_nul_ended_lines() {
         );
         assert_eq!(output.stdout.split(|byte| *byte == b'\n').count() - 1, names.len());
     }
-    // Without -z what is not UTF-8 is one of many names, which is never OK.
+    // Without -z, a name that is not UTF-8 stands for many names, and a check never accepts it.
     let lines = run(aiosum().current_dir(folder.path()).arg("tree"), 0).stdout;
     let output =
         run_with(aiosum().current_dir(folder.path()).args(["--check", "--warn"]), &lines, 1);
@@ -261,8 +261,8 @@ fn trees_are_sorted_and_the_same_from_run_to_run() {
     for _ in 0..3 {
         assert_eq!(stdout(&list(&["tree"])), text);
     }
-    // Operands keep their order, a link to a directory that is named is followed, and a trailing
-    // slash is not doubled.
+    // Operands keep their order. A named link to a directory is followed, and a trailing slash is
+    // not doubled.
     let lines = stdout(&list(&["way/", "first", "tree/empty", "tree/nested"]));
     let names: Vec<&str> = lines.lines().map(|line| line.split_once("  ").unwrap().1).collect();
     let first = names.iter().position(|name| *name == "first").unwrap();
@@ -414,7 +414,7 @@ fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
     keys_and_lengths_are_checked(folder.path());
-    // Nobody reads: that is an error, not a panic, and ends the run.
+    // /dev/full takes no output: the run ends with an error and without a panic.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = aiosum().arg(at("file")).stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -436,8 +436,8 @@ fn streams_are_hashed_to_their_end() {
         run(aiosum().arg("--no-names").arg(&fifo), 0)
     });
     assert_eq!(stdout(&output), format!("{}\n", blake3::hash(&bytes)));
-    // One writer, one FIFO after the other: none may be waited for before the one before it was
-    // read to its end.
+    // One writer feeds one FIFO after the other. aiosum must read each to its end before it waits
+    // for the next.
     let second = folder.path().join("second");
     rustix::fs::mknodat(rustix::fs::CWD, &second, rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .unwrap();
@@ -455,10 +455,7 @@ fn streams_are_hashed_to_their_end() {
 fn a_file_that_changes_while_it_is_read_has_no_hash() {
     let have =
         Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
-    assert!(
-        have || std::env::var_os("CI").is_none(),
-        "strace is missing, and in CI it may not be left out"
-    );
+    assert!(have || std::env::var_os("CI").is_none(), "strace is missing, and CI needs it");
     if !have {
         std::io::stderr().write_all(b"SKIPPED: strace is missing\n").unwrap();
         return;
@@ -480,7 +477,7 @@ fn a_file_that_changes_while_it_is_read_has_no_hash() {
         command.args(["-P"]).arg(&path).arg(assert_cmd::cargo::cargo_bin!("aiosum"));
         let output = run(command.arg("--direct=never").arg(&path), 1);
         assert!(output.stdout.is_empty());
-        // Whichever of the blocks is the first to be missing.
+        // Any of the blocks may be the first that is missing.
         let places = if len > 1 << 20 {
             &[" at byte 0", " at byte 1048576", " at byte 2097152"][..]
         } else {
@@ -526,7 +523,7 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
     );
     assert_eq!(names(&["--min-size=11"]), ["tree/src/big.txt"]);
     assert_eq!(names(&["--max-size=9"]), ["tree/b.log", "tree/cache/deep/a.txt"]);
-    // What is left out needs no line in an audit either.
+    // An audit needs no line for what is excluded.
     let sums = run(aiosum().current_dir(&tree).args(["--exclude=*.log", "."]), 0).stdout;
     fs::write(folder.path().join("sums"), sums).unwrap();
     let audit = |flags: &[&str], code| {
@@ -541,7 +538,7 @@ fn filters_leave_out_names_sizes_and_whole_directories() {
     };
     audit(&["--exclude=*.log"], 0);
     audit(&[], 1);
-    // An excluded directory may not even be opened.
+    // An excluded directory is not even opened.
     fs::set_permissions(tree.join("cache"), std::os::unix::fs::PermissionsExt::from_mode(0o0))
         .unwrap();
     assert_eq!(names(&["--exclude=cache", "--max-size=9"]), ["tree/b.log"]);

@@ -1,6 +1,6 @@
-//! An attacker who may write to the source's or the destination's folders exchanges names while
-//! they are copied or hashed. strace holds a system call up, so that the exchange happens in the
-//! one moment that matters.
+//! An attacker with write access to the source's or the destination's folders exchanges names
+//! while they are copied or hashed. strace holds one system call, so that the exchange happens at
+//! the moment that matters.
 
 mod common;
 
@@ -15,10 +15,10 @@ use common::*;
 use rustix::fs::FileType;
 use tempfile::TempDir;
 
-/// How long a held system call waits: the attack has to be over by then, on a busy machine too.
+/// How long a held system call waits. The attack has to finish within it, on a busy machine too.
 const HELD_S: u64 = 3;
 
-/// Folders for a source, a destination, and what must not be touched.
+/// Folders for a source, a destination, and a secret that must stay untouched.
 struct Stage {
     folder: TempDir,
 }
@@ -38,7 +38,7 @@ impl Stage {
     }
 
     /// Copies `source` to `target` with each `call` held on entry or exit ("delay_enter",
-    /// "delay_exit"), and attacks as soon as `sign` is there.
+    /// "delay_exit"). The attack begins as soon as `sign` exists.
     fn copy(
         &self,
         (call, delay): (&str, &str),
@@ -86,7 +86,7 @@ impl Stage {
         child.wait_with_output().unwrap()
     }
 
-    /// That the copy has nothing of the secret, neither as a file nor through a link.
+    /// Asserts that the copy contains nothing of the secret, neither as a file nor through a link.
     fn assert_secret_is_kept(&self, output: &Output) {
         for entry in walkdir::WalkDir::new(self.at("target")) {
             let entry = entry.unwrap();
@@ -105,7 +105,7 @@ impl Stage {
     }
 }
 
-/// Waits until a process that strace (whose number is given) traces stands in ioctl_ficlone(2).
+/// Waits until a process under strace (whose process id is given) is inside ioctl_ficlone(2).
 fn wait_for_clone(strace: u32) {
     const FICLONE: &str = "0x40049409";
     let begun = Instant::now();
@@ -114,7 +114,7 @@ fn wait_for_clone(strace: u32) {
         for traced in numbers(format!("/proc/{strace}/task/{strace}/children")).split_whitespace() {
             let threads =
                 fs::read_dir(format!("/proc/{traced}/task")).into_iter().flatten().flatten();
-            // The number of the call and its arguments, see proc_pid_syscall(5).
+            // The system call's number and arguments; see proc_pid_syscall(5).
             if threads
                 .map(|thread| numbers(thread.path().join("syscall").display().to_string()))
                 .any(|line| line.split_whitespace().nth(2) == Some(FICLONE))
@@ -122,7 +122,7 @@ fn wait_for_clone(strace: u32) {
                 return;
             }
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the call never came");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the call was never made");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -247,7 +247,7 @@ fn a_directory_exchanged_while_it_is_written_into_leads_nowhere() {
     assert_eq!(
         fs::read_dir(stage.at("target/dir.away")).unwrap().count(),
         3,
-        "they are where they were going"
+        "they are in their directory"
     );
 }
 
@@ -265,7 +265,7 @@ fn a_new_link_exchanged_for_another_file_gives_that_file_no_new_owner() {
             _ => mknod(&source, FileType::Fifo, 0),
         }
         std::os::unix::fs::lchown(&source, Some(5), Some(5)).unwrap();
-        // A second name makes even something of the same kind suspicious.
+        // A second name makes even a file of the right kind suspicious.
         let victim = stage.at("victim");
         match kind {
             "link" => fs::write(&victim, "x").unwrap(),
@@ -289,7 +289,7 @@ fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
     let stage = Stage::new();
     fs::write(stage.at("source/1"), "x").unwrap();
     fs::hard_link(stage.at("source/1"), stage.at("source/2")).unwrap();
-    // Each linkat is held on its exit: when one name stands, the other is not looked up yet.
+    // Each linkat is held on exit: when one name exists, the other has not been looked up yet.
     let output = stage.copy(("linkat", "delay_exit"), &["--threads=1"], "target", || {
         let begun = Instant::now();
         let first = loop {
@@ -308,7 +308,7 @@ fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
         .unwrap()
         .map(|e| fs::read(e.unwrap().path()).unwrap())
         .collect();
-    assert!(contents.contains(&b"x".to_vec()), "the data is copied all the same: {output:?}");
+    assert!(contents.contains(&b"x".to_vec()), "the data is still copied: {output:?}");
     assert_eq!(
         fs::metadata(stage.at("elsewhere/secret")).unwrap().nlink(),
         2,
@@ -335,14 +335,15 @@ fn nothing_can_be_read_by_others_before_it_is_finished() {
     for name in ["target", "target/dir"] {
         assert_eq!(fs::metadata(stage.at(name)).unwrap().mode() & 0o7777, 0o777, "{name}");
     }
-    // A file with a temporary name, and a special file, which has its own from the beginning.
+    // A file with a temporary name, and a special file, which has its final name from the
+    // beginning.
     fs::remove_dir_all(stage.at("target")).unwrap();
     mknod(&stage.at("source/fifo"), FileType::Fifo, 0);
     fs::hard_link(stage.at("source/dir/file"), stage.at("source/dir/again")).unwrap();
     let calls = ["-e", "trace=openat,mknodat,mkdirat"];
     let mut command = strace(&calls, &stage.at("trace"));
     run(command.args(["-a", "source", "target"]).current_dir(stage.folder.path()), 0);
-    // A call that another thread's interrupts in the trace has its arguments all the same.
+    // A call that another thread's call interrupts in the trace still shows its arguments.
     let trace = fs::read_to_string(stage.at("trace")).unwrap().replace(" <unfinished ...>", ")");
     let made = |call: &str, flag: &str, mode: &str| {
         let lines: Vec<_> =

@@ -1,4 +1,4 @@
-//! What keeps the files that are replaced.
+//! Backups of the files that a copy replaces.
 
 mod common;
 
@@ -60,7 +60,7 @@ fn backups_are_named_as_cp_names_them() {
     assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~"]);
     let output = run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "sometimes"), 2);
     assert!(stderr(&output).contains("VERSION_CONTROL is 'sometimes'"));
-    // Numbered ones go on where there are some.
+    // Numbered backups continue where some exist.
     place.cp(&["-b", "a", "b"]);
     assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~", "b.~2~"]);
     assert_eq!(place.cp(&["-v", "-b", "a", "b"]), "'a' -> 'b' (backup: 'b.~3~')\n");
@@ -96,7 +96,7 @@ fn numbered_backups_of_many_runs_at_once_lose_nothing() {
         assert!(child.wait().unwrap().success());
     }
     let names = place.list("to");
-    // Two runs may keep the same old file; each run keeps what it saw, under a name of its own.
+    // Two runs may keep the same old file: each keeps what it saw, under a name of its own.
     assert_eq!(names.len(), 13, "{names:?}");
     assert!(names.iter().any(|name| place.read(&format!("to/{name}")) == "0"));
     assert!(litter(&place.at("to")).is_empty());
@@ -140,7 +140,7 @@ fn backups_never_cost_the_source() {
     );
     assert_eq!((place.read("a"), place.read("a~")), ("a".into(), "source".into()));
     assert!(place.refused(&["-b", "a", "a"]).contains("source and destination are the same file"));
-    // With -f, a copy becomes its backup, and it stays the file that it is.
+    // With -f, a copy becomes its own backup and stays the same file.
     let inode = place.inode("a");
     fs::hard_link(place.at("a"), place.at("second")).unwrap();
     for (flags, backup) in
@@ -157,7 +157,7 @@ fn backups_never_cost_the_source() {
     assert_eq!(place.inode("a~"), inode, "with -l its backup is one more name");
 }
 
-/// What the files of a folder contain, sorted.
+/// The contents of a folder's files, sorted.
 fn contents(place: &Place, folder: &str) -> Vec<String> {
     let path = |name: &String| format!("{folder}/{name}");
     let files = place.list(folder).into_iter().filter(|name| place.at(&path(name)).is_file());
@@ -181,8 +181,7 @@ fn a_backup_takes_the_place_of_no_copy_and_no_copy_fails_for_one() {
             assert_eq!(place.read(&format!("to/{name}")), text, "{flag}: {name}");
         }
         assert_eq!(contents(&place, "to"), ["kept", "new", "old", "one"], "{flag}");
-        // Also where not everything is replaced: what has the name was not there when it was looked
-        // at.
+        // With -u some files stay. The backup's name was free when the copy looked.
         let place = Place::with(&files);
         place.age("to/f", 1_000);
         place.cp(&[flag, "-u", "-T", "from", "to"]);
@@ -197,7 +196,7 @@ fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
     place.cp(&["-b", "a/d", "b/d", "to"]);
     assert_eq!((place.read("to/d/f"), place.read("to/d/f~")), ("new".into(), "kept".into()));
     assert_eq!(contents(&place, "to/d"), ["kept", "new", "old"]);
-    // At the same time, one or the other first.
+    // Many pairs at once: either of a pair may come first.
     const PAIRS: usize = 200;
     let names = |folder: &str, suffix: &str| {
         (0..PAIRS).map(|n| format!("{folder}/{n}{suffix}")).collect::<Vec<_>>()
@@ -221,14 +220,14 @@ fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
     let texts = contents(&place, "z");
     assert_eq!(texts.iter().filter(|text| *text == "old").count(), PAIRS);
     assert_eq!(texts.len(), 3 * PAIRS);
-    // One file of three operands, each of which replaces what the one before made.
+    // Three operands have one file in common; each replaces what the one before made.
     let place = Place::with(&[("a/d/f", "a"), ("b/d/f", "b"), ("c/d/f", "c"), ("to/d/f", "old")]);
     place.cp(&["-b", "a/d", "b/d", "c/d", "to"]);
     assert_eq!(
         (place.read("to/d/f"), contents(&place, "to/d")),
         ("c".into(), ["a", "b", "c", "old"].map(String::from).to_vec())
     );
-    // A file that is copied to its own backup.
+    // A file is copied to the name of its own backup.
     let place = Place::with(&[("f", "f"), ("f~", "older"), ("x/f~", "x")]);
     place.cp(&["-bf", "--threads=1", "x/f~", "f", "."]);
     assert_eq!(contents(&place, "."), ["f", "f", "older", "x"]);
@@ -241,7 +240,7 @@ fn a_copy_that_an_earlier_run_made_is_kept_too() {
     let args = ["--resume", "-b", "-T", "from", "to"];
     place.refused(&args);
     assert_eq!(contents(&place, "to"), ["kept", "new", "old"]);
-    // The first file is copied again, and makes a backup of what stands there.
+    // The first file is copied again and makes a backup of the existing one.
     fs::write(place.at("from/f"), "newer").unwrap();
     run(&mut place.command(&args), 1);
     assert_eq!((place.read("to/f"), place.read("to/f~")), ("newer".into(), "kept".into()));

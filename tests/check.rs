@@ -1,4 +1,4 @@
-//! `aiosum --check`: its flags, its verdicts, and manifests that nobody should trust.
+//! `aiosum --check`: its flags, its verdicts, and hostile manifests.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn line(contents: &[u8], name: &str) -> String {
     format!("{}  {name}\n", blake3::hash(contents))
 }
 
-/// Files `a`, `b` and `c` with their names as contents.
+/// Makes files `a`, `b` and `c` with their names as contents.
 fn three(root: &Path) -> String {
     for name in ["a", "b", "c"] {
         fs::write(root.join(name), name).unwrap();
@@ -64,7 +64,7 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
     );
     let output = check(root, &["--ignore-missing"], line(b"n", "none").as_bytes(), 1);
     assert_eq!(stderr(&output), "aiosum: cannot check: no file was there to be verified\n");
-    // Several manifests, one of them missing; the others count all the same.
+    // Of several manifests one is missing; the others still count.
     fs::write(root.join("sums"), &good).unwrap();
     let output = check(root, &["sums", "gone", "-", "."], line(b"c", "c").as_bytes(), 1);
     assert_eq!(stdout(&output), "a: OK\nb: OK\nc: OK\nc: OK\n");
@@ -73,7 +73,7 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
         "{output:?}"
     );
     assert!(stderr(&output).contains("cannot read '.': Is a directory"), "{output:?}");
-    // Standard input can be what is checked.
+    // Standard input can be the file to check.
     fs::write(root.join("sums"), line(b"input", "-")).unwrap();
     assert_eq!(stdout(&check(root, &["sums"], b"input", 0)), "-: OK\n");
     check(root, &["sums"], b"other", 1);
@@ -123,7 +123,7 @@ fn keyed_and_derived_lines_are_checked_with_their_mode_alone() {
     let derived = run(aiosum().current_dir(root).args(["--derive-key=x"]).args(names), 0).stdout;
     check(root, &["--derive-key=x"], &derived, 0);
     check(root, &["--derive-key=y"], &derived, 1);
-    // A line that needs no key is no way around it.
+    // A line that needs no key does not bypass it.
     let plain =
         run(aiosum().current_dir(root).args(["--algorithm=sha256", "--tag"]).args(names), 0).stdout;
     fs::write(root.join("plain"), &plain).unwrap();
@@ -189,10 +189,10 @@ fn malformed_lines_are_each_named_and_fail() {
         );
         assert!(output.stdout.is_empty());
     }
-    // A comment is one where coreutils has them.
+    // Comments are accepted where coreutils accepts them.
     let sha = run(aiosum().current_dir(root).args(["--algorithm=sha256", "a"]), 0).stdout;
     check(root, &["--algorithm=sha256"], &[b"# comment\n", &sha[..]].concat(), 0);
-    // Windows' line ends, and none at the end.
+    // Line ends of Windows, and a last line without one.
     check(root, &[], good.replace('\n', "\r\n").as_bytes(), 0);
     check(root, &[], good.trim_end().as_bytes(), 0);
 }
@@ -264,7 +264,8 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
     symlink("tree", folder.path().join("way")).unwrap();
     let all = run(aiosum().current_dir(&root).arg("."), 0).stdout;
     check(&root, &["--audit", "."], &all, 0);
-    // However the directory and the names are written, and with the manifest in it.
+    // The audit works however the directory and the names are written, and with the manifest
+    // inside.
     for (cwd, dir) in [
         (folder.path(), "tree"),
         (folder.path(), "way"),
@@ -313,8 +314,8 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// A manifest whose bytes were changed anyhow never panics, and is never read as OK for a file
-    /// that differs.
+    /// A manifest with arbitrarily changed bytes never causes a panic, and never yields OK for a
+    /// file that differs.
     #[test]
     fn a_mutated_manifest_never_passes_what_differs(
         algorithm in prop::sample::select(vec!["blake3", "sha256", "sha1", "md5", "xxh128"]),
@@ -353,7 +354,7 @@ proptest! {
         let output = check();
         prop_assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         prop_assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
-        // Every OK speaks of a file that was really hashed to what its line says.
+        // Every OK names a file that really has the hash on its line.
         let lines = output.stdout.split(|byte| *byte == b'\n');
         let oks = lines.filter_map(|line| line.strip_suffix(b": OK"));
         for ok in oks {
@@ -367,7 +368,7 @@ proptest! {
             let contents = fs::read(root.join(OsStr::from_bytes(&name))).unwrap();
             prop_assert_eq!(&contents, &name, "the file is one of ours");
         }
-        // A file that differs is never OK, whatever became of the manifest.
+        // A file that differs is never OK, whatever happened to the manifest.
         for name in names {
             fs::write(root.join(OsStr::from_bytes(name)), b"other contents").unwrap();
         }

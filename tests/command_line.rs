@@ -1,4 +1,4 @@
-//! The command line's help, version and complaints.
+//! The command line's help, version and error messages.
 
 use std::fs;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn help_is_one_screen_on_a_terminal_and_shorter_with_h() {
             text(run(Command::new("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
         };
         let (long, short) = (on_terminal("--help"), on_terminal("-h"));
-        // A terminal of 24 lines also shows the command itself, the prompt after it, and maybe a
+        // A terminal of 24 lines also shows the command itself, the next prompt, and perhaps a
         // status line.
         assert!(long.lines().count() <= 21, "{long}");
         assert!(
@@ -57,7 +57,7 @@ fn help_into_a_pipe_has_every_flag() {
             assert!(help.lines().any(is_row), "{flag} is missing in {help}");
             flags += 1;
         }
-        assert!(flags > 20, "the flags were found");
+        assert!(flags > 20, "flags were found");
     }
 }
 
@@ -79,19 +79,19 @@ fn the_version_names_the_engines() {
     }
 }
 
-/// Arguments, what is said of them, and the hint.
+/// Arguments, the message about them, and the hint.
 const NONSENSE: [(&[&str], &str, &str); 18] = [
     (&["--exlude=x", "a", "b"], "unknown option '--exlude'", "did you mean '--exclude'?"),
     (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
     (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
-    // clap would take it for --direct.
+    // clap would suggest --direct.
     (&["--quiet", "a", "b"], "unknown option '--quiet'", "'aiocp --help' shows how it is used"),
     (
         &["--log-file=-", "a", "b"],
         "--log-file wants a file; --verbose prints on stdout",
         "'aiocp --help' shows how it is used",
     ),
-    // clap would say that `-- -Z` makes a value of it, which hardly anybody wants.
+    // clap would suggest `-- -Z`, which almost no user means.
     (&["-Z", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
     (&["-aZ", "a", "b"], "unknown option '-Z'", "'aiocp --help' shows how it is used"),
     (
@@ -152,15 +152,14 @@ fn help_that_cannot_be_written_is_no_success() {
     assert!(stderr(&output).starts_with("aiocp: cannot write to stdout: "), "{output:?}");
 }
 
-/// What it says when the call of this name fails with this error, from the first time or a later
-/// one on.
+/// The messages when this system call always fails with this error.
 fn said_when(call: &str, error: &str, args: &[&str], place: &std::path::Path) -> String {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}"));
     let mut command = strace(&["-e", &trace, "-e", &inject], &place.join("trace"));
     stderr(&command.current_dir(place).args(args).output().unwrap())
 }
 
-/// A destination whose folder is missing, or is no folder.
+/// A destination whose folder is missing, or is a file.
 fn a_missing_folder_gets_a_hint(folder: &std::path::Path) {
     for (to, hint) in
         [("nowhere/", "aiocp: hint: a slash at the end"), ("tree/small/to", "aiocp: 1 failure")]
@@ -298,7 +297,7 @@ fn help_is_a_line_or_two_a_flag_and_the_brief_one_is_shorter() {
     }
 }
 
-/// Runs it with standard error going to a pipe that nobody reads.
+/// Runs the command with standard error going to a pipe without a reader.
 fn with_closed_stderr(command: &mut Command) -> Option<i32> {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

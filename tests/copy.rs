@@ -1,5 +1,5 @@
-//! The command as a person meets it: what is copied where, what is refused and how, and that
-//! nothing is ever half there.
+//! The command as a user meets it: what is copied where, what is refused and how, and that no file
+//! is ever half there.
 
 mod common;
 
@@ -66,7 +66,7 @@ fn destinations_are_read_as_cp_reads_them() {
     assert_eq!(fs::read(at("new/sub/x")).unwrap(), b"x");
     cp(&["file", "none/"], 1);
     cp(&["file", "file/"], 1);
-    // A link to a file is written through, since the user named it; in a tree it is replaced.
+    // A named link to a file is written through; a link in a tree is replaced.
     symlink("file", at("link")).unwrap();
     fs::write(at("other"), "other").unwrap();
     cp(&["other", "link"], 0);
@@ -153,7 +153,7 @@ fn links_are_never_copied_over_what_they_lead_to() {
     );
     cp(&["l1", "l2"], 0);
     assert_eq!(fs::read_link(at("l2")).unwrap(), Path::new("f"));
-    // The same inside a tree that is merged.
+    // The same rule applies inside a tree that is merged.
     fs::create_dir_all(at("from")).unwrap();
     fs::create_dir_all(at("to")).unwrap();
     fs::write(at("to/x"), "x").unwrap();
@@ -225,7 +225,7 @@ fn one_failing_file_does_not_stop_the_others() {
     fs::remove_file(source.join("many/fifo")).unwrap();
     let (have, want) = (describe(&target), describe(&source));
     let differ: Vec<_> = want.iter().filter(|(path, line)| have.get(*path) != Some(line)).collect();
-    // The removal changed the directory's own time, and nothing else differs.
+    // The removal changed the directory's time; nothing else differs.
     assert_eq!(
         differ.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>(),
         [Path::new("many")]
@@ -234,12 +234,12 @@ fn one_failing_file_does_not_stop_the_others() {
 
 #[test]
 fn an_unreadable_file_is_named() {
-    if !is_root("becoming somebody else") {
+    if !is_root("becoming another user") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // Like many a /home: it can be passed, but not listed.
+    // Like many a /home, this directory can be passed through but not listed.
     fs::create_dir(folder.path().join("passage")).unwrap();
     fs::create_dir(folder.path().join("passage/own")).unwrap();
     fs::set_permissions(folder.path().join("passage"), fs::Permissions::from_mode(0o711)).unwrap();
@@ -267,7 +267,7 @@ fn an_unreadable_file_is_named() {
     assert!(text.contains("cannot open 'source/secret': Permission denied"), "{text}");
     assert!(text.contains("cannot open directory 'source/closed': Permission denied"), "{text}");
     let copied = fs::metadata(folder.path().join("target/open")).unwrap();
-    assert_eq!(copied.mode() & 0o7777, 0o755, "setuid is not given to a file of another owner");
+    assert_eq!(copied.mode() & 0o7777, 0o755, "a file with another owner gets no setuid");
     assert_eq!(copied.uid(), 65534);
     let mut command = std::process::Command::new("setpriv");
     command
@@ -290,7 +290,7 @@ fn a_source_that_changes_is_an_error() {
         let output = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    // A change of mode moves the change time, and so does every write.
+                    // A change of mode updates the change time, and so does every write.
                     for mode in [0o600, 0o640] {
                         fs::set_permissions(&source, fs::Permissions::from_mode(mode)).unwrap();
                     }
@@ -299,8 +299,8 @@ fn a_source_that_changes_is_an_error() {
                 }
             });
             std::thread::sleep(Duration::from_millis(20));
-            // The kernel's clock for change times has ticks: a copy within one tick sees none, so a
-            // few are made.
+            // The kernel's clock for change times ticks. A copy within one tick sees no change, so
+            // several are made.
             let outputs = (0..50).map(|_| aiocp().arg(&source).arg(&target).output().unwrap());
             let failed = outputs.into_iter().find(|output| !output.status.success());
             stop.store(true, Ordering::Relaxed);
@@ -332,8 +332,7 @@ fn a_killed_copy_leaves_only_whole_files_under_final_names() {
             continue;
         }
         for (path, line) in describe(&target) {
-            // Anybody's directories may not have their modes and times yet; a file is what it is to
-            // be.
+            // Directories may lack their modes and times yet; a file is already final.
             if fs::symlink_metadata(target.join(&path)).unwrap().is_file()
                 && !litter(&target).contains(&target.join(&path))
             {
@@ -342,8 +341,8 @@ fn a_killed_copy_leaves_only_whole_files_under_final_names() {
         }
     }
     assert!(killed > 0, "no copy was slow enough to be killed");
-    // Replacing in one step takes a second name for a moment, which a kill at that moment leaves.
-    // On a busy machine none may have come so far.
+    // Replacing in one step briefly takes a second name, which a kill at that moment leaves. On a
+    // busy machine no run may have come this far.
     if target.exists() {
         litter(&target).into_iter().for_each(|path| fs::remove_file(path).unwrap());
     }
@@ -359,7 +358,7 @@ fn names_of_any_bytes_and_long_paths_are_copied() {
     let odd = std::ffi::OsStr::from_bytes(b"\xff\xfe\n'\"\\");
     fs::write(source.join(odd), "odd").unwrap();
     fs::write(source.join("n".repeat(255)), "long").unwrap();
-    // A path longer than PATH_MAX can be made only step by step.
+    // A path longer than PATH_MAX can only be made step by step.
     let mut dir = std::fs::File::open(&source).unwrap();
     let name = "d".repeat(200);
     for _ in 0..30 {
@@ -417,7 +416,7 @@ fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
         assert_eq!(fs::read(at("dir/f")).unwrap(), b"f");
     }
     assert_eq!(fs::read(at("d2/f")).unwrap(), b"f");
-    // Inside the source, and inside a destination that the copy makes.
+    // The manifest lies inside the source, or inside a destination that the copy makes.
     cp(&["--manifest=dir/sums", "dir", "d3"], 0);
     assert!(!at("d3/sums").exists() && litter(&at("d3")).is_empty());
     cp(&["--manifest=d4/list", "dir", "d4"], 0);
@@ -427,7 +426,7 @@ fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
 
 #[test]
 fn few_threads_are_enough() {
-    if !is_root("being somebody who may have few processes") {
+    if !is_root("a limit of processes for another user") {
         return;
     }
     let folder = folder();
@@ -440,8 +439,8 @@ fn few_threads_are_enough() {
     (0..12).for_each(|n| fs::write(at("s").join(n.to_string()), noise(n, 1)).unwrap());
     fs::write(at("s/big"), noise(5 << 20, 2)).unwrap();
     must(std::process::Command::new("chown").args(["-R", "61234"]).arg(folder.path()));
-    // The thread of signals, the one that watches, the loop and one worker; none is left for syncs
-    // and hashes.
+    // The limit covers the signal thread, the watching thread, the loop and one worker. It leaves
+    // none for syncs and hashes.
     for script in [
         "./aiocp --verify --manifest=m -T s t",
         "./aiosum s/big > b",

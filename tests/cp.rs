@@ -1,5 +1,5 @@
-//! The same command with GNU cp and with aiocp, on random trees, over random destinations, with
-//! random options: the trees that result are the same, and so is whether the exit code is 0.
+//! Runs each command with GNU cp and with aiocp, on random trees, over random destinations, with
+//! random options. The resulting trees are the same, and so is whether the exit code is 0.
 
 mod common;
 mod cp_cases;
@@ -17,7 +17,7 @@ use cp_cases::strategies::{any_case, case};
 use cp_cases::world::{SOURCE_AGE, TARGET_AGE, describe_world, plant};
 use proptest::prelude::*;
 
-/// What cp is given so that it does what aiocp does by default.
+/// The options that make cp do what aiocp does by default.
 const CP_DEFAULTS: [&str; 3] = ["-r", "-d", "--preserve=mode,timestamps,links"];
 
 fn answer(mut command: Command, yes: bool) -> Output {
@@ -28,7 +28,7 @@ fn answer(mut command: Command, yes: bool) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Who asks nothing may be gone before it is answered.
+    // A command that asks nothing may exit before the answer is written.
     let answered =
         child.stdin.take().unwrap().write_all("y\n".repeat(if yes { 100 } else { 0 }).as_bytes());
     assert!(
@@ -114,7 +114,7 @@ fn every_deliberate_difference_stands_in_the_manual() {
     }
 }
 
-/// Else random commands would be compared on empty trees and without options.
+/// Otherwise the test would compare empty trees and commands without options.
 #[test]
 fn no_deliberate_difference_swallows_many_cases() {
     let cases = AtomicUsize::new(0);

@@ -1,9 +1,9 @@
-//! Random operations through each engine equal plain pread and pwrite, whatever their length,
-//! alignment, flags, mistakes, order and company.
+//! Random operations of any shape, order and concurrency through each engine equal plain calls.
 
 mod common;
 
 use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -19,18 +19,16 @@ use common::aio::shared;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use rustix::io::{pread, preadv, preadv2, pwrite, pwritev, pwritev2};
-use std::io::{IoSlice, IoSliceMut};
 
 const DEPTH: usize = 8;
 const BUFFER_BYTES: usize = 16 << 10;
-/// Each operation has a stretch of the file to itself, since the order among those in flight is
-/// anybody's.
+/// Each operation has its own stretch of the file, since operations in flight may run in any order.
 const STRETCH_BYTES: usize = 16 << 10;
 const PARTS_MAX: usize = 3;
-/// What is in a buffer before something is read into it.
+/// The bytes of a buffer before a read.
 const UNTOUCHED: u8 = 0xEE;
 
-/// What plain calls say of it: a count or an `errno`.
+/// The outcome of a plain call: a count or an `errno`.
 type Outcome = Result<usize, i32>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,8 +55,7 @@ impl Kind {
     }
 }
 
-/// What is special about an operation. One thing at a time: which of two mistakes is told is
-/// anybody's choice.
+/// What is special about an operation; one thing only, since engines may report either of two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Oddity {
     Nothing,
@@ -67,7 +64,7 @@ enum Oddity {
     WrongDescriptor,
     /// The last part ends beyond its buffer.
     BadRange,
-    /// Where no file reaches, or nothing can be.
+    /// An offset that no file reaches, or that is invalid.
     Offset(u64),
 }
 
@@ -75,7 +72,7 @@ enum Oddity {
 #[derive(Clone, Debug)]
 struct Wish {
     kind: Kind,
-    /// Where each part begins in its buffer, and how long it is.
+    /// Each part's start in its buffer, and its length.
     parts: Vec<(usize, usize)>,
     file_skip_bytes: usize,
     oddity: Oddity,
@@ -85,9 +82,9 @@ struct Wish {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Buffered,
-    /// `O_DIRECT`, and everything is a multiple of 4096.
+    /// `O_DIRECT`, with all multiples of 4096.
     Direct,
-    /// `O_DIRECT`, and anything goes, wrong or not.
+    /// `O_DIRECT`, with arbitrary values, valid or not.
     DirectMisaligned,
 }
 
@@ -141,8 +138,7 @@ fn wish(mode: Mode) -> impl Strategy<Value = Wish> {
         (prop::collection::vec(part, count), skip, any::<u64>()).prop_map(
             move |(mut parts, file_skip_bytes, seed)| {
                 let mut oddity = if kind.is_sync() { Oddity::Nothing } else { oddity };
-                // Plain calls look at no flag, and a write does not wait, where there is nothing to
-                // move.
+                // A plain call that moves nothing checks no flag, and a write does not wait.
                 if let Oddity::Flags(flags) = oddity
                     && (parts.iter().all(|&(_, len)| len == 0)
                         || !kind.is_read() && flags == ReadWriteFlags::NOWAIT)
@@ -180,12 +176,12 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// One file, by the descriptors that operations have.
+/// One file, with the descriptors that operations use.
 struct Handles {
     both: Arc<OwnedFd>,
     read_only: Arc<OwnedFd>,
     write_only: Arc<OwnedFd>,
-    /// Never direct, to look at what is there.
+    /// Always buffered, to inspect the contents.
     plain: File,
 }
 
@@ -196,7 +192,7 @@ impl Handles {
         let direct = mode != Mode::Buffered
             && matches!(direct_io(&plain).unwrap(), DirectIo::Aligned(align) if align <= 4096);
         let open = |read, write| {
-            // An open file of its own: dup(2) would share the flags.
+            // A separate open file description: dup(2) would share the flags.
             let path = format!("/proc/self/fd/{}", plain.as_raw_fd());
             let file = File::options().read(read).write(write).open(path).unwrap();
             set_direct(&file, direct).unwrap();
@@ -217,7 +213,7 @@ impl Handles {
     }
 }
 
-/// The operation of a wish, with `index` for its tag and its stretch.
+/// The operation of a wish; `index` is its tag and its stretch.
 fn op(wish: &Wish, index: usize, file: &Handles, pool: &Pool) -> Op {
     fn range<B>(&(start, len): &(usize, usize), buffer: B) -> Part<B> {
         Part { buffer, start, end: start + len }
@@ -258,10 +254,10 @@ fn op(wish: &Wish, index: usize, file: &Handles, pool: &Pool) -> Op {
     Op { flags, offset_bytes, tag: index as u64, ..Op::new(Arc::clone(file), kind) }
 }
 
-/// The same by plain system calls, at once.
+/// Runs an operation by plain system calls, at once.
 fn plain(op: &mut Op) -> Outcome {
     if op.offset_bytes > i64::MAX as u64 {
-        // preadv2 would take -1 for another question.
+        // preadv2 would give -1 another meaning.
         return Err(libc::EINVAL);
     }
     let (file, offset, flags) = (&op.file, op.offset_bytes, op.flags);
@@ -304,7 +300,7 @@ fn plain(op: &mut Op) -> Outcome {
     moved.map_err(rustix::io::Errno::raw_os_error)
 }
 
-/// The parts that are read into.
+/// The buffers that an operation reads into.
 fn read_parts(op: &Op) -> &[Part<Buffer>] {
     match &op.kind {
         OpKind::Read(part) => std::slice::from_ref(part),
@@ -313,7 +309,7 @@ fn read_parts(op: &Op) -> &[Part<Buffer>] {
     }
 }
 
-/// The first `count` bytes that a read has brought.
+/// The first `count` bytes that a read brought.
 fn read_bytes(op: &Op, count: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> =
         read_parts(op).iter().filter_map(Part::bytes).flatten().copied().collect();
@@ -321,7 +317,7 @@ fn read_bytes(op: &Op, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What an operation that moved `count` of its bytes still has to do; none if it is over.
+/// The rest of an operation that moved `count` of its bytes; `None` if it is complete.
 fn rest(op: Op, count: usize) -> Option<Op> {
     fn cut<B>(parts: Vec<Part<B>>, mut count: usize) -> Vec<Part<B>> {
         let mut left = Vec::new();
@@ -366,7 +362,7 @@ impl Subject {
     /// what the fake cuts short or fails, and accepts neither from the others.
     fn run(&mut self, batch: Vec<Op>, mode: Mode) -> Vec<(Outcome, Vec<u8>)> {
         let is_sim = self.name == "sim";
-        // What is short at an end that is not aligned could not be gone on with there.
+        // A direct operation cannot continue from an end that is not aligned.
         let shortens = is_sim && mode != Mode::DirectMisaligned;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut read = vec![Vec::new(); batch.len()];
@@ -400,9 +396,9 @@ impl Subject {
                         let outside =
                             part.buffer[..part.start].iter().chain(&part.buffer[part.end..]);
                         let intact = shortens || outside.into_iter().all(|&byte| byte == UNTOUCHED);
-                        assert!(intact, "{}: bytes beside what was meant", self.name);
+                        assert!(intact, "{}: bytes outside the parts", self.name);
                     }
-                    // A whole operation came back once, the pieces of a short one add up.
+                    // A whole operation comes back once; the counts of a short one's pieces add up.
                     let before = outcomes[tag].replace(result);
                     assert!(before.is_none() || shortens, "{}: twice, {before:?}", self.name);
                     if let Ok(count) = result {
@@ -414,11 +410,15 @@ impl Subject {
                 }
             }
         }
-        outcomes.into_iter().map(|outcome| outcome.expect("each comes back")).zip(read).collect()
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect("each operation comes back"))
+            .zip(read)
+            .collect()
     }
 }
 
-/// What plain calls bring: of reads before the batch's own writes, and of everything after them.
+/// The outcomes of plain calls: reads before the batch's own writes, and everything after them.
 struct Plain {
     early: Vec<Outcome>,
     late: Vec<(Outcome, Vec<u8>)>,
@@ -426,8 +426,8 @@ struct Plain {
 
 fn run_plainly(batch: &[Wish], refused: &[bool], twin_op: impl Fn(usize) -> Op) -> Plain {
     let is_read = |index: &usize| batch[*index].kind.is_read();
-    // What the batch's own writes added to the file may or may not be there yet for its reads:
-    // so these are done before and after.
+    // A read may or may not see how far the batch's own writes extend the file. So plain reads run
+    // before and after them.
     let early: Vec<_> = (0..batch.len())
         .map(|n| if is_read(&n) { plain(&mut twin_op(n)) } else { Ok(0) })
         .collect();
@@ -442,7 +442,7 @@ fn run_plainly(batch: &[Wish], refused: &[bool], twin_op: impl Fn(usize) -> Op) 
     Plain { early, late }
 }
 
-/// Carries out a case through one engine on one file, and by plain calls on another.
+/// Runs a case through one engine on one file, and by plain calls on another.
 fn check(
     subject: &mut Subject,
     case: &Case,
@@ -457,7 +457,7 @@ fn check(
         let refused: Vec<bool> = ops.iter().map(|op| subject.refuses(op)).collect();
         let outcomes = subject.run(ops, case.mode);
         let twin_op = |index: usize| Op {
-            // It is the engine's affair that it might have to wait.
+            // Only the engine may have to wait.
             flags: match batch[index].oddity {
                 Oddity::Flags(flags) if flags != ReadWriteFlags::NOWAIT => flags,
                 _ => ReadWriteFlags::empty(),
@@ -481,7 +481,7 @@ fn check(
                     );
                     prop_assert!(bytes == expected[..count], "{name}: other bytes");
                 }
-                // A direct read beyond the end brings nothing, and may be a mistake when the file
+                // A direct read beyond the end brings nothing. It may be an error once the file
                 // reaches there.
                 (outcome, earliest, latest) if is_read(&index) => {
                     prop_assert!(
@@ -497,7 +497,7 @@ fn check(
     Ok(())
 }
 
-/// What was tried, so that it is known that nothing was left out.
+/// Counts what was tried, to show that nothing was left out.
 #[derive(Default)]
 struct Seen {
     wishes: usize,
@@ -511,19 +511,19 @@ fn every_engine_equals_pread_and_pwrite() {
     const CASES: u32 = 1000;
     let seed: u64 = std::env::var("AIOCP_SEED")
         .map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
-    // The harness shows it if the test fails.
+    // The harness shows this if the test fails.
     println!("the seed is {seed}; the same again with AIOCP_SEED={seed}");
     let mut seed_bytes = [0; 32];
     seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
 
-    // One of each for all cases: destroying a context takes milliseconds.
+    // One engine of each kind serves all cases: destroying a context takes milliseconds.
     let mut by_system_call = Context::new(DEPTH as u32).unwrap();
     by_system_call.set_system_calls_only(true);
     let faults = |case: &Case| match case.mode {
         Mode::Buffered => Faults { shorten: 0.3, fail: 0.1, delay: 0.3, grain_bytes: 1 },
         Mode::Direct => Faults { shorten: 0.3, fail: 0.1, delay: 0.3, grain_bytes: 4096 },
-        // A piece of what is wrong as a whole may be right.
+        // A piece of an operation that is wrong as a whole may be right.
         Mode::DirectMisaligned => Faults { shorten: 0.0, fail: 0.1, delay: 0.3, grain_bytes: 1 },
     };
     let subject = |name, engine: Box<dyn Engine>| Subject { name, engine };
@@ -545,7 +545,7 @@ fn every_engine_equals_pread_and_pwrite() {
     };
     let result = TestRunner::new_with_rng(config, rng).run(&case(), |case| {
         for subject in subjects.borrow_mut().iter_mut() {
-            // The fake's choices are the case's own, so that a failure can be had again.
+            // The fake's choices belong to the case, so that a failure can be reproduced.
             if subject.name == "sim" {
                 subject.engine = Box::new(Sim::new(case.seed, DEPTH, faults(&case)));
             }
@@ -559,7 +559,7 @@ fn every_engine_equals_pread_and_pwrite() {
         seen.misaligned_cases += usize::from(case.mode == Mode::DirectMisaligned);
         Ok(())
     });
-    // It has the case in it, made as small as it can be.
+    // The message contains the shrunk case.
     result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     let Seen { wishes, vectored, odd, misaligned_cases } = seen.into_inner();
     assert!(
@@ -573,7 +573,7 @@ fn each_engine_copies_the_same_tree_to_the_same_hashes() {
     let folder = common::folder();
     let source = folder.path().join("source");
     common::make_tree(&source);
-    // Cold and large, so that the blocks go through the engine and not through a worker.
+    // Cold and large files go through the engine and not through a worker.
     for n in 0..3 {
         let file = File::create(source.join(format!("big{n}"))).unwrap();
         file.write_all_at(&common::noise((9 << 20) + n, n as u64), 0).unwrap();

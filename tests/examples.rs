@@ -1,4 +1,4 @@
-//! The examples do what they say: the first program, and a file copy a family.
+//! The examples work: the first program, and a file copy for each family.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::*;
 
 const MIB: usize = 1 << 20;
 
-/// An example, which `cargo test` builds beside the tests.
+/// An example's command; `cargo test` builds it beside the tests.
 fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
@@ -101,7 +101,7 @@ fn the_copies_copy() {
             33 * MIB - 4097,
         ] {
             fs::write(&from, noise(len, seed)).unwrap();
-            // Over an older and longer file too.
+            // The copy also replaces an older and longer file.
             fs::write(&to, noise(len + 5000, 4)).unwrap();
             let output = run(example(name).arg(&from).arg(&to), 0);
             assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
@@ -130,7 +130,7 @@ fn copy_posix_copies_a_stream() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
     let writer = std::thread::spawn({
         let fifo = fifo.clone();
-        // A pipe holds 64 KiB, so it comes in many pieces.
+        // A pipe holds 64 KiB, so the data comes in many pieces.
         move || fs::write(fifo, noise(3 * MIB + 7, 5)).unwrap()
     });
     run(example("copy_posix").arg(&fifo).arg(&to), 0);

@@ -1,5 +1,5 @@
 //! What a copy keeps: everything with `-a`, each thing under its `--preserve`, on every filesystem,
-//! and what is said where it cannot.
+//! and the messages where it cannot.
 
 mod common;
 
@@ -13,10 +13,10 @@ use common::hard::*;
 use common::*;
 use rustix::fs::FileType;
 
-/// What rsync would still change in `target` to make it equal to `source`.
+/// The changes that rsync would still make to turn `target` into `source`.
 fn rsync_differences(source: &Path, target: &Path) -> String {
     let mut command = Command::new("rsync");
-    // xfs lists ACLs once more under names of its own.
+    // xfs lists ACLs once more under its own names.
     command.arg("--filter=-x trusted.SGI_ACL_*");
     command.args([
         "-aHAX",
@@ -31,15 +31,12 @@ fn rsync_differences(source: &Path, target: &Path) -> String {
     String::from_utf8(run(command.args([from, to]), 0).stdout).unwrap()
 }
 
-/// Whether there is an rsync; in CI there has to be one.
+/// Whether rsync is installed; in CI it has to be.
 fn have_rsync() -> bool {
     let have =
         Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success());
     if !have {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "rsync is missing, and in CI it may not be left out"
-        );
+        assert!(std::env::var_os("CI").is_none(), "rsync is missing, and CI needs it");
         std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: rsync is missing\n").unwrap();
     }
     have
@@ -70,20 +67,19 @@ fn everything_is_kept_on(kind: &str) {
             meta.blocks()
         );
     }
-    // rsync looks at no access time.
+    // rsync compares no access times.
     let times = |root: &Path| {
         let meta = fs::symlink_metadata(root.join("times/far-link")).unwrap();
         (meta.atime(), meta.atime_nsec())
     };
     assert_eq!(times(&source), times(&target));
     assert_eq!(times(&target), (6_000_000_006, 987_654_321));
-    // Once more over itself: names that are linked to each other are so again, and nothing is left
-    // beside.
+    // A second copy over the first keeps linked names linked, and leaves nothing beside them.
     run(aiocp().args(["-a", "-T"]).arg(&source).arg(&target), 0);
     assert_eq!(rsync_differences(&source, &target), "", "on {kind}, the second time");
 }
 
-/// The manifest has a line for each name, also for the second names of files.
+/// Checks that the manifest has a line for each name, second names included.
 fn check_manifest_names(manifest: &Path, root: &Path) {
     let lines = fs::read(manifest)
         .unwrap()
@@ -128,8 +124,8 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
     make_chain(&source, LEVELS);
     fs::File::create(source.join("hole")).unwrap().set_len(1 << 40).unwrap();
     let bottom = "d/".repeat(LEVELS);
-    // With few descriptors there are few workers, and each waits for the device once a level: what
-    // is tested here needs that only once.
+    // With few descriptors there are few workers, and each waits for the device once a level. One
+    // such run is enough for this test.
     for (kind, limit, sync) in [
         ("ext4", 128, &[][..]),
         ("xfs", 1024, &["--no-sync"]),
@@ -152,14 +148,14 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
         let hole = fs::metadata(target.join("hole")).unwrap();
         assert_eq!((hole.len(), hole.blocks()), (1 << 40, 0), "on {kind}");
         fs::remove_file(target.join("hole")).unwrap();
-        // Its removal touched the directory.
+        // The removal changed the directory.
         assert_eq!(
             describe_chain(&source.join("d")),
             describe_chain(&target.join("d")),
             "on {kind}"
         );
     }
-    // An error at the bottom is told with the whole path, which no system call takes.
+    // An error at the bottom shows the whole path, which no system call takes.
     let mut dir: std::os::fd::OwnedFd = fs::File::open(&source).unwrap().into();
     for _ in 0..LEVELS {
         dir = rustix::fs::openat(&dir, "d", rustix::fs::OFlags::DIRECTORY, 0.into()).unwrap();
@@ -184,7 +180,7 @@ fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
         let at = |name: &str| mounted.path.join(name);
         fs::create_dir(at("source")).unwrap();
         fs::write(at("source/other"), "other").unwrap();
-        // The largest that there can be, and one with data here and there.
+        // A file of the largest size, all hole, and one with islands of data.
         fs::File::create(at("source/hole")).unwrap().set_len(i64::MAX as u64).unwrap();
         let file = fs::File::create(at("source/islands")).unwrap();
         let islands = [(0, 5), (EIB - 1, (2 << 20) + 7), (3 * EIB + 4095, 2)]
@@ -204,7 +200,7 @@ fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
             }
             fs::remove_dir_all(at("target")).unwrap();
         }
-        // A hash of it would take ages and all memory; the others do not suffer.
+        // A hash of it would take ages and all memory; the other files are unaffected.
         let output = run(aiocp().arg("--manifest=-").arg(at("source")).arg(at("target")), 1);
         let text = format!(
             "cannot hash '{}' at byte 0: it has too many blocks",
@@ -309,7 +305,7 @@ fn what_the_filesystem_cannot_hold_is_a_warning_unless_it_was_demanded() {
         assert_eq!(fs::read_to_string(to.path.join(name)).unwrap(), name, "the data is copied");
     }
     let mode = fs::metadata(to.path.join("acl")).unwrap().mode() & 0o7777;
-    assert_eq!(mode, 0o600, "the mask of the lost ACL does not become the group's right");
+    assert_eq!(mode, 0o600, "the lost ACL's mask does not become the group's permission");
 }
 
 #[test]
@@ -355,7 +351,7 @@ fn hard_links_are_kept_across_directories_and_operands_and_listed() {
         assert_eq!(stderr(&output).lines().filter(|line| line.ends_with(": linked")).count(), 200);
     }
     assert!(litter(&at("to")).is_empty());
-    // A file that is linked now and was not before, and the other way round.
+    // A file that became linked, and one that is no longer linked.
     let distinct: HashSet<u64> =
         (0..100).map(|n| fs::metadata(at(&format!("to/a/{n}"))).unwrap().ino()).collect();
     assert_eq!(distinct.len(), 100);
@@ -400,7 +396,7 @@ fn a_second_name_is_copied_when_the_first_one_fails() {
 
 #[test]
 fn somebody_else_s_tree_is_copied_by_nobody_as_far_as_nobody_may() {
-    if !is_root("becoming somebody else") {
+    if !is_root("becoming another user") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -451,8 +447,7 @@ fn directories_are_let_go_without_sync_too() {
     assert_eq!(fs::read_dir(folder.path().join("to")).unwrap().count(), 300);
 }
 
-/// The most memory that a process has had, in KiB, as long as it can be asked: VmHWM in
-/// proc_pid_status(5).
+/// The peak memory of a running process in KiB: VmHWM in proc_pid_status(5).
 fn peak_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -468,7 +463,7 @@ fn memory_does_not_grow_with_the_entries_of_a_directory() {
     let mounted = Mounted::new("tmpfs", 512);
     let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
     fs::create_dir(&source).unwrap();
-    // Names as long as they get, of few files: a million of those would be the kernel's memory.
+    // The longest names, all of a few inodes: a million inodes would fill the kernel's memory.
     let name = |n: usize| source.join(format!("{n:0255}"));
     for n in 0..ENTRIES {
         match n % 1000 {
@@ -476,8 +471,8 @@ fn memory_does_not_grow_with_the_entries_of_a_directory() {
             _ => fs::hard_link(name(n - n % 1000), name(n)).unwrap(),
         }
     }
-    // Below this the walker has to leave the listing of the many entries, and must not remember the
-    // rest of it.
+    // Below this directory, the walker has to leave the listing of the many entries without
+    // remembering the rest of it.
     fs::create_dir_all(source.join("d/".repeat(40))).unwrap();
     let manifest = mounted.path.join("manifest");
     let mut child = aiocp()

@@ -1,5 +1,5 @@
-//! The same tree on freshly made filesystems: every byte, mode and time, the manifest, and the road
-//! that is reported.
+//! The same tree on fresh filesystems: every byte, mode and time, the manifest, and the reported
+//! route.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn copies_faithfully(kind: &str, road: &str) {
     let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
     make_tree(&source);
     rustix::fs::sync();
-    // What is in the page cache already would be read from there.
+    // Files in the page cache would be read from there.
     for name in ["nested/size-9437184", "nested/size-3145733", "nested/size-1048577"] {
         let file = fs::File::open(source.join(name)).unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
@@ -42,7 +42,7 @@ fn copies_faithfully(kind: &str, road: &str) {
             meta.blocks()
         );
     }
-    // Once more over itself: replaced in one step, and nothing left beside.
+    // A second copy over the first replaces in one step, and leaves nothing beside it.
     run(aiocp().arg("-T").arg(&source).arg(&target), 0);
     assert_eq!(describe(&source), describe(&target), "on {kind}, the second time");
     assert!(litter(&target).is_empty());
@@ -150,7 +150,7 @@ fn what_cannot_be_cloned_is_copied_unless_clones_were_demanded() {
         assert!(!target.exists());
         run(aiocp().arg("--reflink=auto").arg(ext4.path.join("file")).arg(&target), 0);
         assert_eq!(fs::read(&target).unwrap(), fs::read(ext4.path.join("file")).unwrap());
-        // There is nothing to share.
+        // These filesystems cannot share data.
         run(
             aiocp()
                 .arg("--reflink=always")
@@ -219,7 +219,7 @@ fn a_full_disk_keeps_the_old_file_and_says_so() {
         let text = stderr(&output);
         assert!(text.contains("file'") && text.contains("No space left on device"), "{text}");
         assert!(text.contains("hint: the file needs 41943040 bytes and "), "{text}");
-        assert_eq!(fs::read(target.join("file")).unwrap(), b"old", "the old file stands");
+        assert_eq!(fs::read(target.join("file")).unwrap(), b"old", "the old file stays");
         assert_eq!(fs::read(target.join("next")).unwrap(), b"small", "the others are copied");
         assert!(litter(&to.path).is_empty());
     }

@@ -1,4 +1,4 @@
-//! What is left out: rules as rsync reads them, lists of paths, sizes.
+//! What filters leave out: rules as rsync reads them, lists of paths, sizes.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn rules_are_read_in_the_order_of_the_command_line() {
         cp(&["--exclude-from", "rules", "--include", "keep.o", "--exclude", "*.o"]),
         expected
     );
-    // The other way round, the exclusion is met first.
+    // In the other order, the exclusion matches first.
     let without: BTreeSet<_> =
         expected.iter().filter(|path| !path.ends_with("keep.o")).cloned().collect();
     assert_eq!(cp(&["--exclude=*.o", "--include-from=kept", "--exclude-from=rules"]), without);
@@ -132,7 +132,7 @@ fn sizes_concern_regular_files_alone() {
     assert!(stderr(&output).contains("'X' is no unit"));
 }
 
-/// A name from few pieces, so that patterns of the same pieces match.
+/// A name made of few pieces, so that patterns of the same pieces match.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let pieces: &'static [&'static [u8]] = &[
         b"a",
@@ -197,7 +197,7 @@ fn pattern() -> impl Strategy<Value = OsString> {
 
 #[derive(Clone, Debug)]
 struct Rules {
-    /// Whether it includes, whether it stands in a file, the pattern.
+    /// Whether the rule includes, whether it stands in a file, and its pattern.
     rules: Vec<(bool, bool, OsString)>,
 }
 
@@ -238,7 +238,7 @@ fn random_rules_leave_out_of_random_trees_what_rsync_leaves_out() {
         let source = folder.path().join("source");
         fs::create_dir(&source).unwrap();
         for (path, is_dir) in files {
-            // A path may lead through a file, or be there: then it stays as it is.
+            // A path may lead through a file, or exist already: then it stays as it is.
             let path = source.join(path);
             if fs::create_dir_all(path.parent().unwrap()).is_ok() {
                 let made = if is_dir {
@@ -265,8 +265,7 @@ fn random_rules_leave_out_of_random_trees_what_rsync_leaves_out() {
     assert!(left_out > 100 && kept > 100, "the rules meet names: {left_out} left out, {kept} kept");
 }
 
-/// Copies `d` to `to` from a list that is written to standard input, and answers with what was
-/// copied.
+/// Copies `d` to `to` with a list on standard input. Returns what was copied.
 fn copied_from_list(
     folder: &Path,
     args: &[&str],
@@ -302,10 +301,10 @@ fn a_list_names_what_is_copied() {
         copied_from_list(folder.path(), &[], list.as_bytes(), 0),
         (listed(&expected), String::new())
     );
-    // With NUL, every byte of a name counts.
+    // With NUL, a name may contain any byte.
     let (copied, _) = copied_from_list(folder.path(), &["-0"], b"z\nz\0#odd\0\0a/x\0", 0);
     assert_eq!(copied, listed(&["#odd", "a", "a/x", "z\nz"]));
-    // The folders on the way get what they are.
+    // The folders on the way keep their modes and times.
     fs::write(at("list"), "a/b/c").unwrap();
     run(aiocp().current_dir(folder.path()).args(["--files-from=list", "d", "to"]), 0);
     let meta = |name: &str| fs::metadata(at(name)).unwrap();
@@ -314,10 +313,10 @@ fn a_list_names_what_is_copied() {
         (meta("to/a").mtime(), meta("to").mtime(), meta("to").mtime_nsec()),
         (2000, 3000, 7)
     );
-    // Where DEST is there, the tree goes into it, as without a list.
+    // If DEST exists, the tree goes into it, as without a list.
     run(aiocp().current_dir(folder.path()).args(["--files-from=list", "d", "to"]), 0);
     assert!(at("to/d/a/b/c").exists());
-    // Filters hold for what is listed too, and an empty list copies the directory alone.
+    // Filters apply to listed paths too, and an empty list copies the directory alone.
     fs::remove_dir_all(at("to")).unwrap();
     let (copied, _) =
         copied_from_list(folder.path(), &["--exclude=b/", "--exclude=/e"], b"a/b/c\na/x\ne\n", 0);
@@ -337,7 +336,7 @@ fn a_hostile_list_never_leaves_the_source() {
     let list = b"../secret\nsub/../../secret\nup/secret\nroot/etc/passwd\n/etc/passwd\n\
                  none\nin/x\nsub/x\nup\n";
     let (copied, text) = copied_from_list(folder.path(), &[], list, 1);
-    // The last one is the link itself.
+    // The last entry is the link itself.
     assert_eq!(copied, listed(&["etc", "etc/passwd", "sub", "sub/x", "up"]));
     let mut lines: Vec<_> = text.lines().filter(|line| line.starts_with("aiocp: cannot")).collect();
     lines.sort();
@@ -375,7 +374,7 @@ fn a_list_belongs_to_one_directory() {
     );
 }
 
-/// A list for `-0`: something that is there, or its folder, or something that may not be there.
+/// A list for `-0`: existing paths, their folders, and paths that may not exist.
 fn list_of(files: &[PathBuf], list: &[(PathBuf, bool)]) -> Vec<u8> {
     let mut lines = Vec::new();
     for (n, (path, is_there)) in list.iter().enumerate() {
@@ -430,7 +429,7 @@ fn random_lists_are_copied_as_rsync_copies_them() {
                 .arg(&ours)
                 .output()
                 .unwrap();
-            // The folders on the way to what is missing are made, or not.
+            // The folders on the way to a missing path may or may not be made.
             let counts =
                 |root: &Path, path: &Path| own.status.success() || root.join(path).is_file();
             let there = |root: &Path| {

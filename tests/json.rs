@@ -1,5 +1,4 @@
-//! `--json`: real output of every kind of event, held against the schema that the repository gives
-//! out.
+//! `--json`: the real output of every kind of event, checked against the schema in the repository.
 
 mod common;
 
@@ -19,7 +18,7 @@ fn schema() -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Runs with `--json`, and answers with the objects, each of which is as the schema says.
+/// Runs a command with `--json`. Returns the objects, each checked against the schema.
 fn events(command: &mut Command, code: i32) -> Vec<Value> {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let output = run(command.arg("--json"), code);
@@ -181,7 +180,7 @@ fn warnings_and_notices_are_told() {
     }
     let (folder, ramfs) = (folder(), Mounted::new("ramfs", 16));
     let source = folder.path().join("a");
-    // Kernel AIO is asked for when there is something for it to do.
+    // Kernel AIO starts only when there is work for it.
     cold_file(&source, 2);
     rustix::fs::setxattr(&source, "user.colour", b"blue", rustix::fs::XattrFlags::empty()).unwrap();
     let inject = ["-e", "trace=io_setup", "-e", "inject=io_setup:error=EPERM"];
@@ -217,7 +216,7 @@ fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
         for field in
             fields.keys().map(|field| field.trim_end_matches("_base64")).chain([event.as_str()])
         {
-            assert!(words.contains(field), "the manual says nothing of {field}");
+            assert!(words.contains(field), "the manual does not mention {field}");
         }
     }
 }

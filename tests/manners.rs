@@ -1,4 +1,4 @@
-//! cp's manners, flag by flag, and what each refuses.
+//! cp's behaviour, flag by flag, and what each flag refuses.
 
 mod common;
 
@@ -82,15 +82,15 @@ fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
         fs::write(place.at("b"), "old").unwrap();
         let output = place.answered(&["-n", "-i", "a", "b"], answer);
         assert_eq!(output.status.code(), Some(0), "{answer:?}");
-        // Where no answer ended the line, the next message does not go on in it.
+        // Without an answer to end the line, the next message begins a new one.
         let end = if answer.is_empty() { "\n" } else { "" };
         assert_eq!(stderr(&output), format!("aiocp: overwrite 'b'? {end}"));
         assert_eq!(place.read("b"), text, "{answer:?}");
     }
-    // No question where nothing stands, and none with -n.
+    // A free name gives no question, and -n gives none at all.
     assert_eq!(stderr(&place.answered(&["-i", "a", "fresh"], "")), "");
     assert_eq!(stderr(&place.answered(&["-i", "-n", "a", "b"], "")), "");
-    // Many workers, and as many questions: each answer belongs to one of them.
+    // Many workers ask many questions, and each answer belongs to one of them.
     for dir in ["from", "to"] {
         for n in 0..200 {
             let file = place.at(&format!("{dir}/{}/{n}", n % 7));
@@ -115,7 +115,7 @@ fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
 
 #[test]
 fn a_question_names_the_mode_that_would_be_overridden() {
-    if !is_root("becoming somebody else") {
+    if !is_root("becoming another user") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -391,14 +391,14 @@ fn sources_of_one_name_never_cost_each_other() {
     let text = place.refused(&["a/x", "b/x", "to"]);
     assert!(text.contains("cannot copy 'b/x': another source has the same name there"), "{text}");
     assert_eq!(place.read("to/x"), "a");
-    // What stood there before is no source's, and -n leaves the first one alone without a failure.
+    // The existing file comes from no source, and -n leaves the first file alone without a failure.
     place.cp(&["-n", "a/x", "b/x", "to"]);
     place.cp(&["--backup=numbered", "a/x", "b/x", "to"]);
     assert_eq!(
         (place.read("to/x"), place.read("to/x.~1~"), place.read("to/x.~2~")),
         ("b".into(), "a".into(), "a".into())
     );
-    // The same file twice is a warning; so is the same directory.
+    // The same file twice is a warning, and so is the same directory.
     let output = run(&mut place.command(&["a/x", "./a/x", "a", "a/", "to"]), 0);
     assert_eq!(
         stderr(&output),
@@ -471,7 +471,7 @@ fn other_filesystems_are_left_out() {
     let target = folder();
     run(aiocp().arg("-x").arg(outer).arg(target.path().join("copy")), 0);
     assert_eq!(fs::read_dir(target.path().join("copy/mount")).unwrap().count(), 0);
-    // What is named is copied, wherever it is.
+    // A named source is copied, whatever filesystem it is on.
     run(aiocp().arg("-x").arg(&mounted.path).arg(target.path().join("named")), 0);
     assert!(target.path().join("named/inside").exists());
     run(aiocp().arg(outer).arg(target.path().join("all")), 0);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Two files of a megabyte and one of three in `from`.
+/// Makes two files of a megabyte and one of three in `from`.
 fn source() -> tempfile::TempDir {
     let folder = folder();
     fs::create_dir(folder.path().join("from")).unwrap();
@@ -27,7 +27,7 @@ fn in_folder(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What a terminal of this size shows of a command, with all that was overdrawn.
+/// The output of a command on a terminal of this size, overdrawn text included.
 fn on_terminal(
     folder: &Path,
     (columns, rows): (u32, u32),
@@ -112,7 +112,7 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
             !drawn.contains('\n') && !drawn.contains("\u{1b}[3"),
             "one line, without colours: {shown:?}"
         );
-        assert!(drawn.ends_with("\r\u{1b}[J\r"), "the line is gone in the end: {shown:?}");
+        assert!(drawn.ends_with("\r\u{1b}[J\r"), "the line is gone at the end: {shown:?}");
         let per_cents = per_cents(drawn);
         assert!(
             per_cents.len() > 1 && per_cents.is_sorted() && *per_cents.last().unwrap() < 100,
@@ -129,7 +129,7 @@ fn on_a_terminal_it_is_one_line_that_fits_and_a_summary_in_the_end() {
         shown.starts_with("aiocp: 0 files, ") && shown.ends_with(", 3 skipped\r\n"),
         "{shown:?}"
     );
-    // What is over at once shows nothing but the summary.
+    // A run that finishes at once shows only the summary.
     let Some(shown) = on_terminal(folder.path(), (80, 24), "", "-T --no-sync from to") else {
         return;
     };
@@ -170,7 +170,7 @@ fn sigusr1_prints_the_line_and_ends_nothing() {
     assert!(child.wait().unwrap().success());
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "", "one line a signal");
+    assert_eq!(rest, "", "one line per signal");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
         return;
     }
     let folder = source();
-    // Whoever looks meanwhile knows of the operand, and not how much it has.
+    // An observer at this moment knows of the operand, but not of its size.
     let options = ["-e", "trace=openat2", "-e", "inject=openat2:delay_enter=1300000"];
     let mut command = strace(&options, &folder.path().join("trace"));
     command.current_dir(folder.path()).args(["--progress=always", "-T", "from/a", "copy"]);
@@ -190,7 +190,7 @@ fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
 #[test]
 fn a_limited_copy_is_told_to_stop_as_fast_as_any_other() {
     let folder = source();
-    // The small ones sleep for their turn, the big one's block waits in the loop.
+    // The small files' workers sleep until their turn; the big file's block waits in the loop.
     let mut command =
         in_folder(folder.path(), &["--progress=always", "--bwlimit=10", "-T", "from", "to"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -266,7 +266,7 @@ fn a_log_that_cannot_be_written_is_told_before_or_after() {
         stderr(&output).contains("cannot write the log '/dev/full': No space left on device"),
         "{output:?}"
     );
-    // A copy takes its place.
+    // A copy takes the log's name.
     fs::write(folder.path().join("from/log"), "x").unwrap();
     fs::create_dir_all(folder.path().join("to")).unwrap();
     let output =
@@ -282,7 +282,7 @@ fn a_file_that_fails_is_counted_once() {
         fs::write(at(name), noise(8 << 20, seed)).unwrap();
     }
     fs::create_dir(at("to")).unwrap();
-    // One worker takes one after the other, each for two seconds.
+    // One worker takes one file after the other, each for two seconds.
     let args = ["--progress", "--bwlimit=4M", "--threads=1", "first", "second", "to"];
     let mut child = in_folder(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
@@ -303,7 +303,7 @@ fn a_file_that_fails_is_counted_once() {
     );
 }
 
-/// A terminal that can be made smaller, with a shell in it.
+/// A terminal with a shell in it, whose size can change.
 struct Terminal {
     socket: std::path::PathBuf,
 }
@@ -339,7 +339,7 @@ impl Terminal {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// The lines that are not empty, once they are as wanted.
+    /// The lines that are not empty, once `are_wanted` holds.
     fn lines_when(&self, are_wanted: impl Fn(&[&str]) -> bool) -> String {
         let begun = Instant::now();
         loop {
@@ -356,7 +356,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Where it is gone already, another assertion has failed.
+        // If the server has gone already, another assertion has failed.
         let killed = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
         assert!(std::thread::panicking() || killed.is_ok_and(|output| output.status.success()));
     }

@@ -1,4 +1,4 @@
-//! Each example of the README and of `docs/recipes.md`, run as it stands, and what it promises.
+//! Each example of the README and of `docs/recipes.md` runs as it stands and keeps its promise.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,15 +9,15 @@ use common::{folder, tool};
 
 mod common;
 
-/// What has to be there before, and what has to be true after the examples below a heading, both
-/// for `sh -eu`.
+/// What must exist before the examples below a heading, and what must hold after them; both for `sh
+/// -eu`.
 struct Case {
     heading: &'static str,
     before: &'static str,
     after: &'static str,
 }
 
-/// Folders that examples name and a test may not touch: each stands below `$ROOT` instead.
+/// Folders that examples name and a test may not touch. Each is moved below `$ROOT`.
 const PLACES: [&str; 7] = ["/archive", "/backup", "/data", "/mnt", "/scratch", "/srv", "/tmp"];
 
 const RECIPES: [Case; 15] = [
@@ -69,8 +69,7 @@ const RECIPES: [Case; 15] = [
     },
     Case {
         heading: "Going on after an interruption",
-        // A FIFO fails without -a, which interrupts a copy as surely as anything, when all else is
-        // done.
+        // A FIFO fails without -a. That interrupts the copy reliably, after all else is done.
         before: "mkdir -p $ROOT/mnt/backup disks/a; seq 9 > disks/a/b; \
                  head -c 5000000 /dev/urandom > disks/c; mkfifo disks/pipe; \
                  code=0; aiocp --resume --verify -T disks $ROOT/mnt/backup/disks || code=$?; \
@@ -162,7 +161,7 @@ const README: [Case; 3] = [
     },
 ];
 
-/// The shell blocks below each heading of the second level, in their order.
+/// The shell blocks below each heading of the second level, in order.
 fn examples(markdown: &str) -> Vec<(&str, Vec<&str>)> {
     let sections = markdown.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap());
     sections
@@ -175,7 +174,7 @@ fn blocks(text: &str) -> Vec<&str> {
     text.split("\n```sh\n").skip(1).map(|piece| piece.split("\n```").next().unwrap()).collect()
 }
 
-/// The text with what stands at the top of the filesystem moved below `$ROOT`.
+/// The text with the folders of the root directory moved below `$ROOT`.
 fn moved(text: &str) -> String {
     let mut text = text.to_owned();
     for place in PLACES {
@@ -186,8 +185,7 @@ fn moved(text: &str) -> String {
     text
 }
 
-/// Runs a text as a shell does that stops at the first failure; what it prints goes to
-/// `$ROOT/said`.
+/// Runs a text in a shell that stops at the first failure. The output goes to `$ROOT/said`.
 fn shell(root: &Path, text: &str) {
     let said = root.join("said");
     let path = format!("{}:{}", root.join("bin").display(), std::env::var("PATH").unwrap());
@@ -210,7 +208,7 @@ fn shell(root: &Path, text: &str) {
     );
 }
 
-/// A folder with the commands, and a cargo that does what it is asked without building anything.
+/// A folder with the commands, and a cargo that answers without building.
 fn sandbox(b3sum: &Path) -> tempfile::TempDir {
     let root = folder();
     for place in ["bin", "work"].into_iter().chain(PLACES.map(|place| &place[1..])) {

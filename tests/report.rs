@@ -1,4 +1,4 @@
-//! The page of `--report`: that it stands by itself and says what happened.
+//! The page of `--report`: it needs no other file, and says what happened.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn in_folder(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What a person reads: the text without tags and styles, with single spaces.
+/// The text that a reader sees: without tags and styles, with single spaces.
 fn text(page: &str) -> String {
     let (_, body) = page.split_once("<body").unwrap();
     let pieces = body.split('<').map(|piece| piece.split_once('>').map_or("", |(_, text)| text));
@@ -87,12 +87,12 @@ fn a_page_that_cannot_be_written_is_told() {
     fs::write(folder.path().join("a"), "x").unwrap();
     let output = run(&mut in_folder(folder.path(), &["--report", "no/run.html", "a", "b"]), 1);
     assert_eq!(stderr(&output), "aiocp: cannot write 'no/run.html': No such file or directory\n");
-    assert!(!folder.path().join("b").exists(), "that is known before anything is copied");
+    assert!(!folder.path().join("b").exists(), "it is refused before anything is copied");
     let output = run(&mut in_folder(folder.path(), &["--report=-", "-v", "a", "b"]), 2);
     assert!(stderr(&output).contains("--report=- wants stdout for itself"), "{output:?}");
     let output = run(&mut in_folder(folder.path(), &["--report=-", "a", "b"]), 0);
     assert!(output.stdout.ends_with(b"</html>\n"), "{output:?}");
-    // A copy's own name is not taken.
+    // The report does not take a copy's own name.
     let output = run(&mut in_folder(folder.path(), &["--report=b", "a", "b"]), 1);
     assert!(
         stderr(&output).contains("the report would overwrite 'b', and is not written"),
@@ -105,7 +105,7 @@ fn a_page_that_cannot_be_written_is_told() {
 fn a_page_that_cannot_be_written_leaves_the_journal_and_counts() {
     let folder = folder();
     fs::write(folder.path().join("a"), "x").unwrap();
-    // It may lie in a folder that the copy makes, and this one does not.
+    // The report may lie in a folder that the copy makes; this copy makes none.
     let args = ["--resume", "--json", "--report=b/no/run.html", "a", "b"];
     let output = run(&mut in_folder(folder.path(), &args), 1);
     let said = String::from_utf8(output.stdout).unwrap();

@@ -1,5 +1,5 @@
-//! `--resume` after every kind of interruption, and what signals do: the copy ends identical,
-//! nothing is half there, and nothing is left over.
+//! `--resume` after every kind of interruption, and the effects of signals. The copy ends
+//! identical, no file is half there, and nothing is left over.
 
 mod common;
 
@@ -27,14 +27,14 @@ fn killed_at_any_moment_it_goes_on() {
         if killed >= 200 {
             break;
         }
-        // Twice as often as not the run that goes on is killed too.
+        // Two times out of three, the resumed run is killed too.
         for _ in 0..moments.random.u32(1..4) {
             let status = signal_after(resume(&source, &target), &[Signal::KILL], moments.next());
             no_file_is_partial(&source, &target);
             let was_killed = status.code().is_none();
             moments.came(was_killed);
             killed += u32::from(was_killed);
-            // It may have been killed when everything was done.
+            // The kill may have come when everything was done.
             if target.exists() && journals(folder.path()).is_empty() {
                 break;
             }
@@ -68,7 +68,7 @@ fn no_more_is_copied_again_than_an_interval_and_what_was_in_flight() {
     fs::remove_file(&target).unwrap();
     let mut resumed = 0;
     for round in 0.. {
-        assert!(round < 200, "{resumed} of 200 runs went on in the middle");
+        assert!(round < 200, "{resumed} of 200 runs resumed in the middle");
         if resumed >= 10 {
             break;
         }
@@ -203,7 +203,7 @@ fn a_journal_cut_or_changed_at_any_byte_is_noticed() {
 
 fn another_tree_or_other_options_are_another_copy(source: &Path, target: &Path) {
     let folder = target.parent().unwrap();
-    // Another tree under the same name.
+    // A different tree has the same name.
     kill_at_the_end(source, target);
     fs::rename(source, folder.join("moved")).unwrap();
     fs::create_dir(source).unwrap();
@@ -216,7 +216,7 @@ fn another_tree_or_other_options_are_another_copy(source: &Path, target: &Path) 
     assert_eq!(fs::read(target.join("kept")).unwrap(), b"another");
     fs::remove_dir_all(target).unwrap();
 
-    // Other options make other copies.
+    // Different options make a different copy.
     kill_at_the_end(source, target);
     let output = run(resume(source, target).arg("--no-preserve=mode"), 0);
     assert!(
@@ -239,7 +239,7 @@ fn what_changed_meanwhile_is_copied_again_and_named() {
     }
     kill_at_the_end(&source, &target);
     fs::write(source.join("source-changed"), "source-changed2").unwrap();
-    // The same size and the same time: only the change time tells.
+    // Size and time are unchanged: only the change time differs.
     let changed = target.join("target-changed");
     let modified = fs::metadata(&changed).unwrap().modified().unwrap();
     fs::write(&changed, "target-changed3").unwrap();
@@ -281,11 +281,11 @@ fn the_same_command_goes_on_in_the_directory_that_it_made() {
         command.arg("--resume").args(TUNING).arg(&source).arg(&target);
         command
     };
-    // It is a directory now, into which cp would copy.
+    // It is a directory now, and cp would copy into it.
     run(&mut same_command(), 0);
     are_identical(&source, &target);
     assert!(litter(folder.path()).is_empty());
-    // And when nothing is left to go on with, it does what cp does.
+    // With nothing left to resume, the command does what cp does.
     run(&mut same_command(), 0);
     are_identical(&source, &target.join("source"));
 }
@@ -338,7 +338,7 @@ fn a_source_that_is_gone_leaves_no_temporary() {
         let left = killed_in_the_middle(resume(&source, &target), folder.path(), 1 << 20);
         assert!(left.exists());
         fs::remove_file(&big).unwrap();
-        // What was copied of it whole stays, as anything else that is only in the destination.
+        // A file that was copied whole stays, like anything else that only the destination has.
         run(&mut resume(&source, &target), 0);
         assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
         fs::remove_dir_all(&target).unwrap();
@@ -409,7 +409,7 @@ fn signals_end_it_in_good_order() {
         no_file_is_partial(&source, &target);
         match status.code() {
             Some(0) => assert_eq!(describe(&source), describe(&target)),
-            // Before it could ask for them, signals do what they do to any process.
+            // Before the handlers are installed, signals act as on any process.
             None => assert!(matches!(status.signal(), Some(2 | 15))),
             other => {
                 assert_eq!(other, Some(code));
@@ -447,7 +447,7 @@ fn a_question_ends_with_the_first_signal() {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // Nobody answers, and nobody closes standard input.
+        // The question gets no answer, and standard input stays open.
         let _stdin = child.stdin.take();
         let mut question = [0; 10];
         std::io::Read::read_exact(child.stderr.as_mut().unwrap(), &mut question).unwrap();
@@ -489,7 +489,7 @@ fn a_second_signal_ends_it_at_once() {
     fs::write(at("a"), "x").unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .unwrap();
-    // A manifest that nobody reads is waited with for ever.
+    // A manifest without a reader blocks forever.
     let mut command = aiocp();
     let mut child = command
         .current_dir(&folder)
@@ -521,7 +521,7 @@ fn a_second_signal_waits_for_nobody_who_has_stopped_reading() {
     }
     let mut command = aiocp();
     command.current_dir(&folder).args(["--debug", "from", "to"]).stderr(Stdio::piped());
-    // Its lines fill the pipe, which stays open and is never read.
+    // The command's lines fill the pipe, which stays open and is never read.
     let mut child = command.spawn().unwrap();
     while !catches(&child, Signal::INT) {
         std::thread::sleep(Duration::from_millis(5));

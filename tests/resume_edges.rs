@@ -1,4 +1,5 @@
-//! `--resume` where it is hard: on a full disk, begun twice at once, without locks, without sources.
+//! Hard cases of `--resume`: a full disk, two runs at once, a filesystem without locks, a missing
+//! source.
 
 mod common;
 
@@ -26,7 +27,7 @@ fn of_two_that_begin_at_once_only_one_is_at_work() {
     make_small_tree(&source);
     let (mut refused, mut both) = (0, 0);
     for _ in 0..40 {
-        // Merged into what is there, the journal could lie in it, too.
+        // In a merge into an existing folder, the journal could also lie inside it.
         fs::create_dir(&target).unwrap();
         let start = || resume(&source, &target).stderr(Stdio::piped()).spawn().unwrap();
         let children = [start(), start()];
@@ -41,7 +42,7 @@ fn of_two_that_begin_at_once_only_one_is_at_work() {
         assert!(litter(folder.path()).is_empty(), "{:?}", litter(folder.path()));
         fs::remove_dir_all(&target).unwrap();
     }
-    assert!(refused > 0, "some met the other; {both} came one after the other");
+    assert!(refused > 0, "some runs met; {both} pairs ran one after the other");
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn what_is_finished_is_not_opened_again() {
         (folder.path().join("source"), folder.path().join("target"), folder.path().join("trace"));
     make_small_tree(&source);
     fs::create_dir(source.join("other")).unwrap();
-    // The journal is left by a copy that was killed when everything was done.
+    // A copy that is killed when everything is done leaves its journal.
     let killed = "inject=unlinkat:signal=SIGKILL";
     strace(&["-e", "trace=unlinkat", "-e", killed], &trace)
         .args(["--resume", "-T"])

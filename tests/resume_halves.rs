@@ -1,4 +1,4 @@
-//! Half-copied big files and `--resume`: what it keeps of them, and what it refuses to trust.
+//! Half-copied big files and `--resume`: how much of them it keeps, and what it refuses to trust.
 
 mod common;
 
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use common::interrupted::*;
 use common::*;
 
-/// Interrupts copies of `source` until one leaves a half of a big file with at least this much in
-/// it. Its temporary.
+/// Interrupts copies of `source` until one leaves a big file's temporary with at least `bytes`
+/// bytes of data. Returns the temporary.
 fn leave_half(source: &Path, target: &Path, bytes: u64, more: &[&str]) -> PathBuf {
     for _ in 0..200 {
         for n in 1..40 {
@@ -19,7 +19,7 @@ fn leave_half(source: &Path, target: &Path, bytes: u64, more: &[&str]) -> PathBu
             command.arg("--threads=1").args(more).stderr(Stdio::null()).stdout(Stdio::null());
             assert!(
                 tracer::kill_at(&mut command, &[libc::SYS_pwrite64], n),
-                "it is killed before it is done"
+                "the run is killed before its end"
             );
             let temporaries = litter(target.parent().unwrap());
             let half =
@@ -29,7 +29,7 @@ fn leave_half(source: &Path, target: &Path, bytes: u64, more: &[&str]) -> PathBu
             }
         }
     }
-    panic!("no half is left");
+    panic!("no half-copied file is left");
 }
 
 #[test]
@@ -41,8 +41,7 @@ fn the_half_of_a_file_with_two_names_is_gone_on_with_under_either() {
     }
     fs::write(source.join("a/1"), noise(8 << 20, 1)).unwrap();
     fs::hard_link(source.join("a/1"), source.join("b/2")).unwrap();
-    // One of the two is met first, whichever it is, and the half is that of the other one in one of
-    // the rounds.
+    // Either name may be met first. In one of the two rounds, the half belongs to the other one.
     for (first, other) in [("a/1", "b/2"), ("b/2", "a/1")] {
         let (first_alone, other_alone) =
             (format!("--exclude=/{other}"), format!("--exclude=/{first}"));
@@ -57,14 +56,14 @@ fn the_half_of_a_file_with_two_names_is_gone_on_with_under_either() {
         let bytes = written(&[]);
         assert!(
             bytes <= (8 << 20) - before + (1 << 20),
-            "{bytes} bytes were written, and {before} were there"
+            "{bytes} bytes were written, and {before} existed"
         );
         are_identical(&source, &target);
         let ino = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
         assert_eq!(ino(first), ino(other));
         fs::remove_dir_all(&target).unwrap();
 
-        // And if the first name is left out now, the other one is copied.
+        // With the first name excluded, the other one is copied.
         leave_half(&source, &target, 3 << 20, &[&first_alone]);
         assert_eq!(written(&[&other_alone]), 8 << 20);
         assert!(fs::read(source.join(other)).unwrap() == fs::read(target.join(other)).unwrap());
@@ -86,13 +85,13 @@ fn the_first_half_of_the_source_is_not_read_again() {
     command.args(["--resume", "-T", "--engine=threads", "--manifest"]).arg(&manifest).args(TUNING);
     run(command.arg(&source).arg(&target), 0);
     let trace = fs::read_to_string(trace).unwrap();
-    // pread64(5, BUFFER, LENGTH, OFFSET) = READ, or the end of such a line.
+    // A line reads pread64(5, BUFFER, LENGTH, OFFSET) = READ, or is the end of such a line.
     let offset = |line: &str| -> u64 {
         line.rsplit_once(") = ").unwrap().0.rsplit_once(", ").unwrap().1.parse().unwrap()
     };
     let offsets: Vec<u64> =
         trace.lines().filter(|line| line.contains(") = ")).map(offset).collect();
-    // What was written and not yet on record is read again.
+    // Data that was written but is not in the journal yet is read again.
     let first = *offsets.iter().min().unwrap();
     assert!(first >= (4 << 20) - (512 << 10), "the source is read from byte {first} on");
     assert!(
@@ -108,7 +107,7 @@ fn a_half_whose_source_changed_is_copied_anew() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     fs::write(&source, noise(8 << 20, 1)).unwrap();
     leave_half(&source, &target, 3 << 20, &[]);
-    // In what was copied already; the size and the time stay.
+    // The change lies in the copied part; size and time stay.
     let modified = fs::metadata(&source).unwrap().modified().unwrap();
     let file = fs::OpenOptions::new().write(true).open(&source).unwrap();
     file.write_all_at(b"changed", 5000).unwrap();
@@ -133,7 +132,7 @@ fn a_temporary_that_was_exchanged_is_neither_believed_nor_followed() {
         ("another file", &|half| {
             let contents = fs::read(half).unwrap();
             fs::remove_file(half).unwrap();
-            // The inode of what was removed must not be had again.
+            // The removed file's inode must not be reused.
             fs::write(folder.path().join("other"), "").unwrap();
             fs::write(half, contents).unwrap();
         }),
@@ -163,7 +162,7 @@ fn a_temporary_that_was_exchanged_is_neither_believed_nor_followed() {
     }
 }
 
-/// A seal as the journal's own description has it.
+/// A seal as the journal's own description defines it.
 fn seal(key: &[u8; 32], before: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(before);
@@ -194,10 +193,10 @@ impl Forged {
             assert_eq!(
                 seal(key, &last, &[&bytes[pos..pos + 4], body]),
                 stored,
-                "the seals are as they are described"
+                "the seals match their description"
             );
             (last, pos) = (stored.to_vec(), pos + 20 + len);
-            // A frame of one record, behind its own length.
+            // A frame with one record, behind its own length.
             if body[4] == 3 {
                 reached = Some(body[4..].to_vec());
             }
@@ -214,7 +213,7 @@ impl Forged {
         self.bytes.extend([&len[..], &records, &self.last_seal].concat());
     }
 
-    /// A temporary to be removed: its path, and the inode that it has to have.
+    /// Adds a temporary to be removed: its path, and the inode that it must have.
     fn add_temporary(&mut self, path: &str, ino: u64) {
         let name = blake3::hash(path.as_bytes());
         let head = [
@@ -228,7 +227,7 @@ impl Forged {
         self.add(&[&head, path.as_bytes()].concat());
     }
 
-    /// More blocks of the half-copied file than it has.
+    /// Adds more blocks of the half-copied file than it has.
     fn add_blocks_beyond_the_end(&mut self) {
         let reached = self.reached.clone();
         let first = u64::from_le_bytes(reached[17..25].try_into().unwrap())
@@ -251,7 +250,7 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
     symlink(at("outside"), target.join("way")).unwrap();
     let journal = journals(folder.path()).pop().unwrap();
     let mut forged = Forged::read(&journal);
-    // Temporaries to be removed, with the inode of a file outside that has the very name.
+    // Temporaries to be removed. Each path names a file outside, with the right inode.
     for path in ["../outside/big", "way/big", at("outside/big").to_str().unwrap()] {
         let precious = at("outside").join(temporary);
         fs::write(&precious, "precious").unwrap();
@@ -267,7 +266,7 @@ fn a_journal_that_was_forged_with_its_own_key_reaches_nothing_outside() {
     a_record_of_4_gib_takes_no_memory(&source, &target);
 }
 
-/// A record that says it has 4 GiB, in a file that has.
+/// A record that claims 4 GiB, in a file of that size.
 fn a_record_of_4_gib_takes_no_memory(source: &Path, target: &Path) {
     leave_half(source, target, 3 << 20, &[]);
     let journal = journals(target.parent().unwrap()).pop().unwrap();

@@ -1,4 +1,4 @@
-//! `--resume` after a run that was killed at each of its system calls in turn.
+//! `--resume` after a run that was killed at one of its system calls, for each of them.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use common::interrupted::*;
 use common::*;
 
-/// What changes anything that outlives the process. Between two of these all moments are alike.
+/// The calls whose effects outlive the process. Between two of these, all moments are alike.
 const CHANGES: [libc::c_long; 22] = [
     libc::SYS_openat,
     libc::SYS_mkdirat,
@@ -37,7 +37,7 @@ const CHANGES: [libc::c_long; 22] = [
     libc::SYS_exit_group,
 ];
 
-/// A tree with little of everything, and the same at an earlier time.
+/// Makes a tree with a little of everything, and an older version of it.
 fn make_tiny_trees(source: &Path, old: &Path) {
     for (root, seed) in [(source, 1), (old, 2)] {
         fs::create_dir_all(root.join("d")).unwrap();
@@ -50,7 +50,7 @@ fn make_tiny_trees(source: &Path, old: &Path) {
     symlink("big", source.join("link")).unwrap();
 }
 
-/// Every file that has its final name is whole: the new one, or the one that stood there.
+/// Asserts that every file with its final name is whole: the new file or the old one.
 fn all_are_whole(source: &Path, old: &Path, target: &Path) {
     let (new, old) = (describe(source), describe(old));
     for (path, what) in describe(target) {
@@ -60,8 +60,8 @@ fn all_are_whole(source: &Path, old: &Path, target: &Path) {
         };
         let name = path.to_str().unwrap();
         let is_whole = match name.strip_suffix('~') {
-            // Killed between making a link where nothing stood and recording it, a run has left
-            // what the next one takes for an older one.
+            // A kill between making a new link and recording it leaves the link. The next run takes
+            // it for an older one.
             Some("link") => true,
             Some(name) => is(&old, name),
             None => is(&new, name) || is(&old, name) || path.file_name().is_some_and(is_ours),
@@ -84,11 +84,11 @@ fn killed_at_each_system_call_of_a_merge_it_goes_on() {
     kill_at_each_system_call(true);
 }
 
-/// Runs are killed at each system call in turn, and every second time the next run at some call
-/// too; with `replaces`, what they copy stands there already.
+/// Kills runs at each system call, and every second time the next run at some call too. With
+/// `replaces`, the destination already has older files.
 fn kill_at_each_system_call(replaces: bool) {
-    // In memory: what is killed leaves the page cache as it is, and a thousand runs that wait for a
-    // device would take minutes.
+    // In memory: a kill leaves the page cache intact, and a thousand runs that wait for a device
+    // would take minutes.
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let at = |name: &str| folder.path().join(name);
     let (source, old, target) = (at("source"), at("old"), at("target"));
@@ -112,8 +112,8 @@ fn kill_at_each_system_call(replaces: bool) {
                 break;
             }
             killed += 1;
-            // Without a journal, and with what only the new tree has, it was killed when everything
-            // was done.
+            // Without a journal, and with what only the new tree has, the run had finished before
+            // the kill.
             let is_over = || {
                 journals(folder.path()).is_empty() && target.join("link").symlink_metadata().is_ok()
             };
@@ -134,7 +134,7 @@ fn kill_at_each_system_call(replaces: bool) {
                 &format!("{nth}. call of {call}"),
             );
             check_manifest(&fs::read_to_string(at("lists/manifest")).unwrap(), &target);
-            // The manifest is written beside its place first, under a name of its own.
+            // The manifest is first written beside its final name.
             let _gone = litter(&at("lists")).into_iter().map(fs::remove_file).count();
             assert!(
                 litter(folder.path()).is_empty(),
@@ -147,7 +147,8 @@ fn kill_at_each_system_call(replaces: bool) {
     assert!(killed > 150, "killed {killed} times");
 }
 
-/// Both trees are the same, and what was replaced stands as its backup, which is taken away.
+/// Asserts that both trees are the same and that each replaced file has its backup. Removes the
+/// backups.
 fn is_right(source: &Path, replaced: Option<&Path>, target: &Path, when: &str) {
     let _gone = fs::remove_file(target.join("link~"));
     for name in ["big", "d/0", "d/1", "d/2"] {
@@ -161,7 +162,7 @@ fn is_right(source: &Path, replaced: Option<&Path>, target: &Path, when: &str) {
             fs::remove_file(backup).unwrap();
         }
     }
-    // What was taken away has changed the times of its folder.
+    // Removing them changed the times of their folder.
     for folder in [target, &target.join("d"), source, &source.join("d")] {
         set_times(folder, 1, 1);
     }

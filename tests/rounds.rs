@@ -1,4 +1,4 @@
-//! Many small files made durable at once by syncfs, and what becomes of that where it fails.
+//! Many small files made durable at once by syncfs, and the fallback where syncfs fails.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::*;
 
-/// Files `0` and so on with different contents.
+/// Makes files `0`, `1` and so on with different contents.
 fn make(folder: &Path, count: u64, bytes: usize) {
     fs::create_dir(folder).unwrap();
     for n in 0..count {
@@ -18,10 +18,10 @@ fn make(folder: &Path, count: u64, bytes: usize) {
     }
 }
 
-/// How often a copy of these files calls syncfs, with strace's `inject`.
+/// The number of syncfs calls of a copy of these files, with strace's `inject`.
 fn syncfs_calls(place: &Path, source: &str, inject: &[&str]) -> usize {
     let trace = place.join("trace");
-    // Where others have much to write, it is left to them when they do.
+    // With much other data to write, aiocp avoids syncfs.
     rustix::fs::sync();
     let mut command = strace(&[&["-e", "trace=syncfs"], inject].concat(), &trace);
     let said = stderr(&run(command.current_dir(place).args(["-T", source, "copy"]), 0));
@@ -52,17 +52,13 @@ fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
         make(&place.join("few"), 10, 3000);
         let calls = syncfs_calls(place, "many", &[]);
         assert_eq!((1..=40).contains(&calls), kind != "tmpfs", "on {kind}: {calls} calls");
-        assert_eq!(
-            syncfs_calls(place, "few", &[]),
-            0,
-            "on {kind}: fsync is less work for everybody"
-        );
+        assert_eq!(syncfs_calls(place, "few", &[]), 0, "on {kind}: fsync is less work");
         let calls = syncfs_calls(place, "many", &["-e", "inject=syncfs:error=EIO"]);
         assert_eq!(calls, usize::from(kind != "tmpfs"), "on {kind}: fsync finds nothing wrong");
     }
 }
 
-/// A block device of 400 MiB that takes 40 of them, and fails whole requests after that.
+/// A block device of 400 MiB that accepts 40 of them, and then fails whole requests.
 struct Failing {
     number: String,
     path: PathBuf,
@@ -88,7 +84,7 @@ impl Failing {
 
 impl Drop for Failing {
     fn drop(&mut self) {
-        // Nothing of it is left after a test that failed, either.
+        // The device is removed after a failed test too.
         let unmounted = Command::new("umount")
             .arg(&self.path)
             .output()
@@ -123,13 +119,17 @@ fn what_the_device_did_not_take_has_no_name() {
         .lines()
         .filter_map(|line| line.strip_prefix("aiocp: cannot fsync '")?.split_once("': "));
     let failed: BTreeSet<&str> = failed.map(|(path, _)| path).collect();
-    // Past the page cache, which still has what was lost.
+    // A direct read bypasses the page cache, which still has the lost data.
     let compared =
         run(aiocp().args(["-T", "--verify-only", "--direct=always"]).args([&from, &copy]), 3);
     let lines = String::from_utf8(compared.stdout).unwrap();
     let missing: BTreeSet<&str> =
         lines.lines().filter_map(|line| line.strip_suffix(": missing")).collect();
-    assert_eq!(lines.lines().count(), missing.len(), "what has its name is on the device: {lines}");
+    assert_eq!(
+        lines.lines().count(),
+        missing.len(),
+        "files with their names are on the device: {lines}"
+    );
     assert!((100..900).contains(&missing.len()), "{lines}");
-    assert_eq!(failed, missing, "each is told by its name");
+    assert_eq!(failed, missing, "each failure is named");
 }

@@ -1,5 +1,5 @@
-//! Random files through random settings: the copy equals the source, and the hash equals that of
-//! hashing in one go.
+//! Random files through random settings: the copy equals the source, and the hash equals a hash of
+//! the whole.
 
 mod common;
 
@@ -11,7 +11,7 @@ use aiocp::copy::{Destination, DirectMode, EngineKind, Operands, Options, Sparse
 use aiocp::report::{Event, Sink, Totals};
 use proptest::prelude::*;
 
-/// Keeps what it is told.
+/// Collects events.
 #[derive(Default)]
 struct Heard(Mutex<Vec<Event>>);
 

@@ -1,4 +1,4 @@
-//! What a run shows of itself: dry runs, lists of what failed, JSON, logs, progress.
+//! What a run shows of itself: dry runs, lists of failures, JSON, logs, progress.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use common::*;
 
-/// Everything about a tree that a run could touch; reading leaves access times alone here.
+/// Everything about a tree that a run could change. Reading leaves access times alone here.
 fn snapshot(root: &Path) -> BTreeMap<PathBuf, String> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap());
     let line = |meta: fs::Metadata| {
@@ -146,7 +146,7 @@ fn a_dry_run_of_a_deep_tree_decides_what_the_copy_does() {
     }
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("bottom"), "x").unwrap();
-    // With few open files, planned directories are closed and opened again.
+    // With few open files, planned directories are closed and reopened.
     let limited = |dry: &str| {
         let script = format!("ulimit -n 100; exec \"$0\" -v {dry} \"$1\" \"$2\"");
         let mut command = Command::new("sh");
@@ -245,7 +245,7 @@ fn the_list_of_what_failed_copies_just_that() {
     for name in names {
         fs::create_dir_all(at("from").join(name).parent().unwrap()).unwrap();
         fs::write(at("from").join(name), "good").unwrap();
-        // A directory in its way makes each of them fail.
+        // A directory of the same name makes each file fail.
         fs::create_dir_all(at("to").join(name)).unwrap();
     }
     write(at("from/fine"), "good");
@@ -263,7 +263,7 @@ fn the_list_of_what_failed_copies_just_that() {
             fs::read(at(list)).unwrap().split(|&byte| byte == if nul { 0 } else { b'\n' }).count(),
             6 + usize::from(nul)
         );
-        // Nothing but what is on the list may be copied now.
+        // Now only what is on the list may be copied.
         empty(&at("to"));
         run(
             in_folder(folder.path()).args(from0).args([
@@ -347,7 +347,7 @@ fn an_output_is_written_into_what_is_no_file_and_behind_links() {
     for link in ["stdout", "null", "link"] {
         assert!(at(link).is_symlink(), "{link}");
     }
-    // Where standard output is a file, it is added to.
+    // If standard output is a file, the log is appended to it.
     let log = fs::File::create(at("log")).unwrap();
     std::io::Write::write_all(&mut &log, b"begun\n").unwrap();
     let status = in_folder(folder.path())
@@ -357,7 +357,7 @@ fn an_output_is_written_into_what_is_no_file_and_behind_links() {
         .unwrap();
     assert!(status.success());
     assert_eq!(fs::read_to_string(at("log")).unwrap(), format!("begun\n{line}"));
-    // A link that the copy itself makes leads nowhere, and one to a file of the copy is not written
+    // A link that the copy itself makes leads nowhere. A link to a file of the copy is not written
     // through.
     fs::create_dir(at("tree")).unwrap();
     write(at("tree/data"), "data");

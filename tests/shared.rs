@@ -1,4 +1,4 @@
-//! Mending copies that have several names: none of the others, wherever it is, is written to.
+//! Repairs of copies with several names leave every other name of the file untouched.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::*;
 
 const REPAIR: [&str; 5] = ["--verify-only", "--repair", "-T", "from", "to"];
 
-/// A tree of small files and one that is big, so that names come in many batches.
+/// Makes small files and a big one, so that names come in many batches.
 fn tree(folder: &str) -> Vec<(String, String)> {
     let files = (0..300).map(|n| (format!("{folder}/{n}"), format!("file {n}")));
     files.chain([(format!("{folder}/big"), "big".repeat(1 << 20))]).collect()
@@ -64,7 +64,7 @@ fn a_good_copy_that_is_a_name_of_a_bad_one_stays_good() {
 fn a_snapshot_keeps_what_it_has_and_names_of_one_source_stay_names_of_one_copy() {
     for name in ["5", "big"] {
         let place = place(&["from"]);
-        // Names far from each other, so that some are met while the first is read.
+        // Names far apart, so that some are met while the first is being read.
         fs::create_dir(place.at("from/sub")).unwrap();
         let names = ["5 too", "sub/x", "sub/y"];
         names.iter().for_each(|other| {
@@ -122,7 +122,7 @@ fn names_of_one_copy_stay_so_however_far_they_are_from_each_other() {
 
 #[test]
 fn what_could_not_be_replaced_differs_still() {
-    if !is_root("being somebody else") {
+    if !is_root("becoming another user") {
         return;
     }
     let place = place(&["from", "to"]);

@@ -1,5 +1,5 @@
-//! Completions as a person meets them: installed into a prefix by `make install`, and typed in real
-//! shells on a terminal.
+//! Completions as a user meets them: installed by `make install` and typed in real shells on a
+//! terminal.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use common::{folder, have, run};
 
 mod common;
 
-/// What is typed before the tab key, and the words that the shell then has.
+/// The text before the tab key, and the resulting words.
 const TYPED: [(&str, &[&str]); 13] = [
     ("aiocp --exclude-f", &["--exclude-from"]),
     ("aiocp --direct=al", &["--direct=always"]),
@@ -20,7 +20,7 @@ const TYPED: [(&str, &[&str]); 13] = [
     ("aiocp --preserve=mode,ow", &["--preserve=mode,ownership"]),
     ("aiocp odd", &["odd name"]),
     ("aiocp -a odd", &["-a", "odd name"]),
-    // A value that may be left out is no word of its own.
+    // An optional value is not a word of its own.
     ("aiocp --preserve mo", &["--preserve", "more"]),
     ("aiocp --update odd", &["--update", "odd name"]),
     ("aiocp -t fol", &["-t", "folder here"]),
@@ -28,7 +28,7 @@ const TYPED: [(&str, &[&str]); 13] = [
     ("aiosum --check odd", &["--check", "odd name"]),
 ];
 
-/// What the commands are while a shell is tried: they show their words.
+/// Stands in for the commands in a shell under test, and shows their words.
 const SHOWING: &str = "printf '<%s>'";
 
 fn make(target: &str, destination: &Path) {
@@ -47,8 +47,8 @@ fn files(folder: &Path) -> Vec<String> {
     files.map(|entry| entry.path().strip_prefix(folder).unwrap().display().to_string()).collect()
 }
 
-/// Types every line, with a tab key at its end, into an interactive shell, and looks at the words
-/// that come of it.
+/// Types every line into an interactive shell, with a tab key at its end, and checks the resulting
+/// words.
 fn complete(shell: &str, home: &Path) {
     let work = home.join("work");
     fs::create_dir_all(work.join("folder here")).unwrap();
@@ -72,7 +72,7 @@ fn complete(shell: &str, home: &Path) {
     let screen = String::from_utf8(output.stdout).unwrap();
     let shown: Vec<_> =
         screen.lines().filter_map(|line| Some(&line[line.find('<')?..=line.rfind('>')?])).collect();
-    // Some shells leave the slash at the end of a folder, and some take it away.
+    // Some shells keep the slash at the end of a folder, and some remove it.
     let shown: Vec<_> = shown.into_iter().map(|words| words.replace("/>", ">")).collect();
     let wanted: Vec<String> = TYPED
         .iter()

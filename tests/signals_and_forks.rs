@@ -1,10 +1,9 @@
-//! What a signal in the middle of a wait does, and what a forked child can do to its parent's
-//! operations: nothing.
+//! A signal during a wait is harmless, and a forked child cannot touch its parent's operations.
 //!
-//! Sending a signal to one thread and forking are `unsafe` to ask for, and nobody wraps them
-//! otherwise: this is the one test file that does, in a few small functions, for the sake of what
-//! it shows of the safe interface.
-#![allow(unsafe_code)]
+//! Sending a signal to one thread and forking are `unsafe`, and no crate wraps them otherwise. This
+//! is the one test file that does, in a few small functions, for what it shows of the safe
+//! interface.
+#![allow(unsafe_code, reason = "no safe crate sends thread signals or forks")]
 
 mod common;
 
@@ -24,22 +23,22 @@ use common::aio::*;
 use common::is_root;
 use common::posix::*;
 
-/// What came with the last signal.
+/// The value of the last signal.
 static VALUE: AtomicUsize = AtomicUsize::new(0);
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn note(_signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO a live siginfo.
     let info = unsafe { &*info };
-    // SAFETY: for a queued signal it has a value.
+    // SAFETY: a queued signal has a value.
     let value = unsafe { info.si_value() };
     VALUE.store(value.sival_ptr as usize, Ordering::SeqCst);
     SIGNALS.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Notes SIGUSR1, and interrupts system calls with it: there is no SA_RESTART.
+/// Handles SIGUSR1 without SA_RESTART, so that it interrupts system calls.
 fn handle_signals() {
-    // SAFETY: zeros are a sigaction.
+    // SAFETY: an all-zero sigaction is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = note as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO;
@@ -48,10 +47,10 @@ fn handle_signals() {
     assert_eq!(result, 0);
 }
 
-/// Runs something that waits while another thread sends signals to this one until it is over.
+/// Runs `wait` while another thread keeps sending signals to this one.
 fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     handle_signals();
-    // SAFETY: it only names the calling thread.
+    // SAFETY: the call only names the calling thread.
     let waiter = unsafe { libc::pthread_self() };
     let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -69,17 +68,16 @@ fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Runs something in a forked child; whether it came to its end without a panic, a signal or a
-/// hang.
+/// Runs something in a forked child. True if it ended without a panic, a signal or a hang.
 fn in_child(what: impl FnOnce()) -> bool {
     // SAFETY: the child has one thread, a copy of this one. It uses the allocator, which glibc
-    // makes usable after fork, and no lock that another thread of these tests may hold (they run
-    // one after the other), and it ends in _exit.
+    // makes usable after fork. It takes no lock that another thread of these tests may hold (they
+    // run one after the other), and it ends in _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
         let ended = catch_unwind(AssertUnwindSafe(what));
-        // SAFETY: it ends the child at once.
+        // SAFETY: the call ends the child at once.
         unsafe { libc::_exit(if ended.is_ok() { 0 } else { 1 }) };
     }
     let child = rustix::process::Pid::from_raw(pid).unwrap();
@@ -96,9 +94,9 @@ fn in_child(what: impl FnOnce()) -> bool {
     }
 }
 
-/// Panics unless `use_it` panics and says that a forked child cannot do this.
+/// Asserts that `use_it` panics and says that a forked child cannot do this.
 fn is_forbidden(use_it: impl FnOnce()) {
-    let panic = catch_unwind(AssertUnwindSafe(use_it)).expect_err("a child may not");
+    let panic = catch_unwind(AssertUnwindSafe(use_it)).expect_err("a child may not do this");
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -109,7 +107,7 @@ fn is_forbidden(use_it: impl FnOnce()) {
     );
 }
 
-/// One test at a time: a fork copies every lock as it stands.
+/// Serializes the tests: a fork copies every lock as it stands.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,14 +134,14 @@ fn a_masked_wait_lets_through_what_the_thread_blocks_and_nothing_else() {
     let _alone = alone();
     handle_signals();
     let set_mask = |how| {
-        // SAFETY: zeros are a set.
+        // SAFETY: an all-zero set is valid.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: the set is live.
         assert_eq!(unsafe { libc::sigaddset(&raw mut set, libc::SIGUSR1) }, 0);
         // SAFETY: the set is live, and the call changes the calling thread's mask alone.
         assert_eq!(unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) }, 0);
     };
-    // SAFETY: it only names the calling thread.
+    // SAFETY: the call only names the calling thread.
     let this_thread = unsafe { libc::pthread_self() };
     // SAFETY: this thread lives.
     let signal = || assert_eq!(unsafe { libc::pthread_kill(this_thread, libc::SIGUSR1) }, 0);
@@ -162,13 +160,13 @@ fn a_masked_wait_lets_through_what_the_thread_blocks_and_nothing_else() {
     assert_eq!(context.reap_masked(1, 1, short, &blocked, &mut done).unwrap(), 0, "and here too");
     assert!(before.1.elapsed() >= 2 * short.unwrap() && SIGNALS.load(Ordering::SeqCst) == before.0);
     let through = blocked.unblock(libc::SIGUSR1).unwrap();
-    // For ever, if it did not come through.
+    // This waits forever unless the signal comes through.
     assert_eq!(context.reap_masked(1, 1, None, &through, &mut done).unwrap(), 0);
     assert_eq!(SIGNALS.load(Ordering::SeqCst), before.0 + 1);
     assert!(SignalMask::of_this_thread().blocks(libc::SIGUSR1), "the thread's own mask is back");
     set_mask(libc::SIG_UNBLOCK);
 
-    // What is over is reaped like by the other waits, as many as were asked for.
+    // Finished operations are reaped as by the other waits, as many as were asked for.
     queue(&mut context, Op::new(event.clone(), OpKind::Poll(PollFlags::IN)));
     context.submit();
     write_to(&event, &1u64.to_ne_bytes());
@@ -197,7 +195,7 @@ fn a_signal_ends_suspend_and_wait_goes_on() {
     assert_eq!(read_bytes(&done), b"late");
 }
 
-/// Writes over the stack that an earlier call has used.
+/// Overwrites the stack that an earlier call has used.
 #[inline(never)]
 fn scribble(depth: usize) -> u8 {
     let bytes = std::hint::black_box([0xa5u8; 4096]);
@@ -240,7 +238,7 @@ fn a_signal_tells_of_the_end_with_its_value() {
     until(|| SIGNALS.load(Ordering::SeqCst) == before + 1);
     assert_eq!(VALUE.load(Ordering::SeqCst), usize::MAX - 4);
     assert_eq!(read_bytes(&request.wait()), b"x");
-    // And of a list's end, once.
+    // The end of a list notifies too, once.
     let zeros = shared(File::open("/dev/zero").unwrap());
     let part = |_| Some(Op::new(zeros.clone(), OpKind::Read(Part::new(pool.get().unwrap(), 0..7))));
     let listed = list_and_go((0..1).map(part).chain([None]).collect(), notify(12));
@@ -282,7 +280,7 @@ fn a_forked_child_cannot_steal_an_event_or_destroy_the_context() {
             );
             own.fill(9);
             drop(inherited);
-            // Its own context works.
+            // The child's own context works.
             let mut mine = Context::new(1).unwrap();
             queue(&mut mine, read(&zeros, &Pool::new(1, 4096).unwrap(), 0));
             assert_eq!(drain(&mut mine).len(), 1);
@@ -300,10 +298,10 @@ fn a_forked_child_with_the_process_id_of_its_parent_is_one_all_the_same() {
     if !is_root("making PID namespaces") {
         return;
     }
-    // SAFETY: it changes in which namespace the children of this process are, and touches no
+    // SAFETY: the call changes the namespace of this process's later children, and touches no
     // memory.
     let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
-    // This process's own later children stay where they are: only the one forked here makes
+    // This process's own later children are unaffected: only the child forked here makes
     // namespaces.
     assert!(in_child(|| {
         unshare();
@@ -361,12 +359,12 @@ fn a_forked_child_is_refused_what_glibc_has_no_threads_for() {
         assert_eq!(listed.outcome.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
         assert!(matches!(&listed.requests[..], [None, Some(Err(refused))] if refused.op.tag == 3));
     }));
-    // The parent has noticed nothing.
+    // The parent is unaffected.
     let (request, over, mut engine) = requests.unwrap();
     assert_eq!(read_bytes(&over.wait()).len(), 4096);
     write_to(&writer, b"a");
     let mut done = Vec::new();
-    // Who gets which byte is open: three wait for the pipe, one of them behind another.
+    // Which request gets which byte is open: three wait for the pipe, one of them behind another.
     until(|| {
         rustix::io::write(&*writer, b"b").unwrap();
         engine.reap(1, Some(Duration::ZERO), &mut done).unwrap();

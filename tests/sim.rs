@@ -1,4 +1,5 @@
-//! The seeded fake: the same seed gives the same run, and it does nothing that an engine may not.
+//! The seeded fake: one seed always gives the same run, and the fake does nothing that an engine
+//! may not.
 
 mod common;
 
@@ -12,10 +13,11 @@ use common::*;
 
 const BAD_DAY: Faults = Faults { shorten: 0.4, fail: 0.2, delay: 0.3, grain_bytes: 512 };
 
-/// One operation as it came back: its tag, the bytes that a read moved, the count or errno.
+/// One operation as it came back: its tag, the bytes of a read, and the count or errno.
 type Outcome = (u64, Vec<u8>, Result<usize, i32>);
 
-/// Two hundred reads and writes of one file: how each came back, in order, and the file's contents.
+/// Two hundred reads and writes of one file. Returns how each came back, in order, and the file's
+/// contents.
 fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
     let path = folder.join("f");
     let file = file_with(&path, &noise(400 * 4096, 1));
@@ -34,7 +36,7 @@ fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
                     assert_eq!(
                         (back.tag, engine.in_flight()),
                         (tag, 9),
-                        "a full engine gives it back"
+                        "a full engine returns the operation"
                     );
                     break;
                 }
@@ -43,7 +45,7 @@ fn run_of(seed: u64, faults: Faults, folder: &Path) -> (Vec<Outcome>, Vec<u8>) {
         let submitted = engine.submit();
         assert_eq!((submitted.refused, submitted.waiting), (0, 0));
         let count = engine.reap(1, None, &mut done).unwrap();
-        assert_eq!(count, done.len(), "its count is that of what it gave");
+        assert_eq!(count, done.len(), "its count matches its bytes");
         for done in done.drain(..) {
             let read = matches!(done.op.kind, OpKind::Read(_)) && done.result.is_ok();
             let bytes = if read { read_bytes(&done).to_vec() } else { Vec::new() };
@@ -105,7 +107,7 @@ fn each_operation_comes_back_once_and_its_count_is_what_it_moved() {
         }
         assert!(
             after == expected,
-            "seed {seed}: what failed has moved nothing, and what was short no more than it said"
+            "seed {seed}: failures move nothing, and short operations just their count"
         );
     }
     assert!(failed > 100 && short > 100 && out_of_order == 10, "{failed} {short} {out_of_order}");
@@ -140,8 +142,8 @@ fn an_offset_beyond_all_files_never_means_the_place_where_the_file_stands() {
     let path = folder.path().join("f");
     let file = file_with(&path, b"text");
     let pool = Pool::new(4, 4096).unwrap();
-    // preadv2 takes -1 for "where the file stands", which for an offset of this type is the
-    // largest.
+    // preadv2 takes -1 for "the current position". For an offset of this type that is the largest
+    // value.
     let plain: Box<dyn Engine> = Box::new(Sim::new(0, 4, Faults::default()));
     for mut engine in [plain, Box::new(Threads::new(1, 4, None).unwrap())] {
         let part = |text: &[u8]| Part::new(filled(&pool, text), 0..text.len());

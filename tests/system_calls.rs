@@ -1,4 +1,5 @@
-//! What the kernel is asked for, and what happens when it refuses: seen and injected with strace.
+//! Which system calls a copy makes, and what happens when the kernel refuses one: observed and
+//! injected with strace.
 
 mod common;
 
@@ -37,9 +38,9 @@ fn one_context_and_batches_of_operations() {
         .filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok())
         .sum();
     assert_eq!(calls("io_setup("), 1);
-    assert!(submitted >= 2 * 129, "a read and a write a block: {submitted}");
+    assert!(submitted >= 2 * 129, "one read and one write per block: {submitted}");
     let batch = submitted as f64 / calls("io_submit(") as f64;
-    assert!(batch >= 4.0, "{batch} operations an io_submit");
+    assert!(batch >= 4.0, "{batch} operations per io_submit");
     assert!(calls("pwrite64(") == 0, "the data goes through the context");
 }
 
@@ -52,7 +53,7 @@ fn what_needs_no_context_makes_none() {
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("tree")).unwrap();
     (0..100).for_each(|n| fs::write(at("tree").join(n.to_string()), noise(n, 1)).unwrap());
-    // What is not copied leaves the journal behind.
+    // A failed file keeps the journal.
     rustix::fs::mknodat(
         rustix::fs::CWD,
         at("tree/fifo"),
@@ -73,12 +74,16 @@ fn what_needs_no_context_makes_none() {
     };
     let (aiocp, aiosum) =
         (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
-    // To take one down takes the kernel longer than it takes to do any of these.
+    // Destroying a context takes the kernel longer than any of these copies.
     assert_eq!(contexts(aiocp, &["tree/7", "copy"], 0), 0);
     assert_eq!(contexts(aiocp, &["--verify", "tree/7", "copy"], 0), 0);
     assert_eq!(contexts(aiosum, &["tree/7", "copy"], 0), 0);
-    assert_eq!(contexts(aiocp, &["--engine=kernel", "tree/7", "copy"], 0), 1, "it was demanded");
-    // Nor do syncs need one by themselves.
+    assert_eq!(
+        contexts(aiocp, &["--engine=kernel", "tree/7", "copy"], 0),
+        1,
+        "the flag demands it"
+    );
+    // Syncs alone need no context either.
     fs::create_dir(at("few")).unwrap();
     (0..10).for_each(|n| fs::write(at("few").join(n.to_string()), noise(n, 1)).unwrap());
     assert_eq!(contexts(aiocp, &["-T", "few", "few copies"], 0), 0);
@@ -86,7 +91,7 @@ fn what_needs_no_context_makes_none() {
     assert_eq!(contexts(aiocp, &["--resume", "-T", "tree", "tree copy"], 1), 0);
 }
 
-/// A folder of 60 cold files of up to 20,000 bytes.
+/// Makes a folder of 60 cold files of up to 20,000 bytes.
 fn cold_folder(path: &Path) {
     fs::create_dir(path).unwrap();
     for n in 0..60 {
@@ -98,12 +103,12 @@ fn cold_folder(path: &Path) {
     }
 }
 
-/// How many operations the largest submission had, and how many files were read one by one.
+/// The operations in the largest submission, and the number of files read one by one.
 fn submitted_and_read(trace: &Path) -> (u64, usize) {
     let trace = fs::read_to_string(trace).unwrap();
     let counts = trace.lines().filter(|line| line.contains("io_submit"));
     let counts = counts.filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok());
-    // The loader reads its libraries with pread64 too, by their first bytes.
+    // The loader reads its libraries with pread64 too; their first bytes tell.
     let reads = trace.lines().filter(|line| {
         line.contains("pread") && !line.contains("resumed") && !line.contains("ELF")
     });
@@ -123,7 +128,7 @@ fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_m
     assert_eq!(describe(&at("s")), describe(&at("t")));
     let (submitted, read) = submitted_and_read(&at("trace"));
     assert!(submitted >= 30 && read < 20, "{submitted} at once, {read} one by one");
-    // Looking at them has brought them into memory.
+    // Inspecting the files brought them into memory.
     fs::remove_dir_all(at("t")).unwrap();
     run(strace(&options, &at("trace")).args(["--no-sync", "-T"]).args([at("s"), at("t")]), 0);
     let (submitted, read) = submitted_and_read(&at("trace"));
@@ -140,8 +145,8 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     for errno in ["EINVAL", "EIO", "EAGAIN"] {
         fs::create_dir(at("s")).unwrap();
         (0..6).for_each(|n| cold_folder(&at("s").join(n.to_string())));
-        // strace counts for each thread. The loop submits the files of one folder after those of
-        // the other, since one worker hands them in.
+        // strace counts each thread by itself. The loop submits the files of one folder after those
+        // of the other, since one worker hands them in.
         let inject = format!("inject=io_submit:error={errno}:when=2..4");
         let options = ["-e", "trace=io_submit,pread64", "-e", &inject];
         run(
@@ -152,7 +157,7 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
         );
         let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
         let (_, read) = submitted_and_read(&at("trace"));
-        // EAGAIN is no refusal of the operation.
+        // EAGAIN does not refuse the operation.
         assert!(
             injected == 3 && (read >= 1 || errno == "EAGAIN"),
             "{errno}: {injected} refused, {read} read one by one"
@@ -161,7 +166,7 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
         fs::remove_dir_all(at("s")).unwrap();
         fs::remove_dir_all(at("t")).unwrap();
     }
-    // Too few for a submission are read by whoever wants them.
+    // Files too few for a submission are read by the worker that needs them.
     let few = at("few");
     fs::create_dir(&few).unwrap();
     cold_file(&few.join("one"), 0);
@@ -250,7 +255,7 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
         let (which, what) = (format!("trace={name}"), format!("inject={inject}"));
         let mut options = vec!["-e", &which, "-e", &what];
         if name == "pread64" {
-            // The loader reads its libraries with it too, and is to be left alone.
+            // The loader calls it for its libraries too, and has to be left alone.
             options.extend(["-P", source.to_str().unwrap()]);
         }
         // ftruncate follows only where a direct write was rounded up, so the file has an odd size.
@@ -293,7 +298,7 @@ fn metadata_that_cannot_be_kept_is_named_and_costs_no_data() {
         assert_eq!(fs::read(&target).unwrap(), b"new", "{inject}");
         let mode = fs::metadata(&target).unwrap().mode() & 0o7777;
         match inject {
-            "fchmod:error=EPERM" => assert_eq!(mode, 0o600, "nobody else may read it"),
+            "fchmod:error=EPERM" => assert_eq!(mode, 0o600, "no other user may read it"),
             "fchown:error=EIO" if root => assert_eq!(mode, 0o755, "no setuid for another owner"),
             "fgetxattr:error=EIO" => {
                 assert_eq!(mode, 0o4705, "an ACL may have given the group less")
@@ -317,7 +322,7 @@ fn direct_io_that_is_accepted_and_then_refused_gives_way_to_the_page_cache() {
     run(strace(&options, &trace).arg(&source).arg(&target), 0);
     assert!(
         fs::read(&source).unwrap() == fs::read(&target).unwrap(),
-        "also the size is the source's"
+        "the size is the source's too"
     );
 }
 

@@ -1,4 +1,5 @@
-//! The proof of a copy: what the device has is found out, whatever the page cache says.
+//! The proof of a copy: a verification reports what the device holds, whatever the page cache
+//! holds.
 
 mod common;
 
@@ -10,8 +11,8 @@ use std::sync::atomic::Ordering;
 use common::lying::{LyingDisk, MARK};
 use common::*;
 
-/// Makes `count` files with a mark at a random place, which is returned by name. Every tenth file
-/// is big.
+/// Makes `count` files with a mark at a random place, every tenth file big. Returns the places by
+/// name.
 fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut marks = BTreeMap::new();
@@ -22,7 +23,7 @@ fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
             random.usize(MARK.len()..100_000)
         };
         let mut bytes = noise(len, seed + n as u64);
-        // Within one page.
+        // The mark has to lie within one page.
         let at = loop {
             let at = random.usize(0..=len - MARK.len());
             if at / 4096 == (at + MARK.len() - 1) / 4096 {
@@ -38,7 +39,7 @@ fn make_marked(root: &Path, count: usize, seed: u64) -> BTreeMap<String, u64> {
     marks
 }
 
-/// The ranges that lines of the form `PATH: START..END differs` name, by path below `root`.
+/// The ranges in lines of the form `PATH: START..END differs`, by path below `root`.
 fn ranges(output: &[u8], root: &Path, ending: &str) -> BTreeMap<String, Vec<std::ops::Range<u64>>> {
     let mut found: BTreeMap<String, Vec<std::ops::Range<u64>>> = BTreeMap::new();
     for line in String::from_utf8(output.to_vec()).unwrap().lines() {
@@ -63,7 +64,7 @@ fn a_device_that_turns_a_bit_over_is_found_out_1000_times_of_1000() {
     fs::write(from.path().join("0/honest"), noise(5 << 20, 1)).unwrap();
     disk.lies.left.store(usize::MAX, Ordering::SeqCst);
     let target = disk.path.join("copy");
-    // As they come, and with the big ones in parts that are read back while the next ones are
+    // First with defaults, then with big files in parts that are read back while the next ones are
     // written.
     for tuning in [&[][..], &["--block-size=64K", "--journal-interval=512K"]] {
         disk.lies.told.store(0, Ordering::SeqCst);
@@ -141,7 +142,7 @@ fn a_comparison_sees_the_device_and_not_the_page_cache() {
     for name in marks.keys() {
         assert!(
             fs::read(from.path().join(name)).unwrap() == fs::read(target.join(name)).unwrap(),
-            "memory has it right"
+            "the page cache holds the right bytes"
         );
     }
     let compare = |more: &[&str], code| {
@@ -153,7 +154,7 @@ fn a_comparison_sees_the_device_and_not_the_page_cache() {
         assert!(range.contains(at), "{name}: {range:?} holds {at}");
     }
     let mended = ranges(&compare(&["--repair"], 0).stdout, &target, " differed, written again");
-    assert_eq!(mended, found, "just these are written again");
+    assert_eq!(mended, found, "exactly these are written again");
     assert!(compare(&[], 0).stdout.is_empty());
     assert_eq!(describe(from.path()), describe(&target));
 }
@@ -163,7 +164,7 @@ fn good_copies_are_proved_wherever_they_are() {
     if !is_root("mounting filesystems") {
         return;
     }
-    // Of three files there is nothing to read.
+    // Three of the files are empty.
     for (kind, proof, from_memory) in [
         ("ext4", "verified direct", 0),
         ("xfs", "verified direct", 0),
@@ -224,7 +225,7 @@ fn an_old_file_stays_if_the_new_one_is_not_proved() {
         3,
     );
     assert!(output.stdout.is_empty(), "nothing is in the manifest: {output:?}");
-    // Three times written again, and then given up.
+    // Each was written again three times, and then given up.
     assert_eq!(
         ranges(&output.stderr, &target, " differed, written again")
             .values()
@@ -272,7 +273,7 @@ fn reading_back_leaves_the_access_times_that_were_kept() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("s")).unwrap();
-    // One to be read alone, and enough to be read together.
+    // One file is read alone; enough others are read together.
     for n in 0..10 {
         fs::write(
             at("s").join(n.to_string()),
@@ -293,7 +294,7 @@ fn reading_back_leaves_the_access_times_that_were_kept() {
         }
         run(aiocp().args(["--verify", direct, "-T"]).args([at("s"), at("t")]), 0);
         assert_eq!(times_of("t"), [old; 10], "{direct}");
-        // What is mended has its source's times, too.
+        // A repaired file has its source's times, too.
         fs::write(at("t").join("0"), "x").unwrap();
         run(aiocp().args(["--verify-only", "--repair", direct, "-T"]).args([at("s"), at("t")]), 0);
         assert_eq!(times_of("t"), [old; 10], "{direct}");

@@ -1,4 +1,4 @@
-//! `--verify-only` and `--repair`: each difference is named, and what can be mended is.
+//! `--verify-only` and `--repair`: each difference is named, and what can be repaired is.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use common::*;
 
-/// One line of each kind, as `make_differences` makes them.
+/// One line for each difference that `make_differences` makes.
 const DIFFERENCES: [&str; 15] = [
     "nested/size-9437184: 0..2097152 differs",
     "nested/size-9437184: 8388608..9437184 differs",
@@ -28,7 +28,7 @@ const DIFFERENCES: [&str; 15] = [
     "extra-dir: extra",
 ];
 
-/// A tree and its copy, with one difference of each kind, and the lines that name them.
+/// Makes a tree and its copy, with one difference of each kind. Returns the lines that name them.
 fn make_differences(source: &Path, target: &Path) -> Vec<String> {
     make_tree(source);
     for name in ["lost-dir", "other-dir"] {
@@ -50,7 +50,7 @@ fn make_differences(source: &Path, target: &Path) -> Vec<String> {
             .write_all_at(bytes, at)
             .unwrap();
     };
-    // The last byte of the first block, two in the next: one range.
+    // The last byte of the first block and two in the next make one range.
     for at in [(1 << 20) - 1, 1 << 20, (2 << 20) - 1, (9 << 20) - 1] {
         write("nested/size-9437184", at, b"\0");
     }
@@ -116,7 +116,7 @@ fn each_kind_of_difference_is_named_and_what_can_be_mended_is() {
         sorted_lines(&output.stdout),
         lines.iter().filter(|line| is_left(line)).cloned().collect::<Vec<_>>()
     );
-    // What was mended is what a copy would have made, with mode and times.
+    // A repaired file is what a copy would have made, with mode and times.
     let mended = describe(&target);
     for (name, what) in describe(&source) {
         let is_dir = what.ends_with("directory");
@@ -178,7 +178,7 @@ fn what_is_left_is_named_again_below_what_was_mended() {
     assert!(stderr(&output).starts_with(&end), "{output:?}");
 }
 
-/// Bytes written to the destination a second time, as `--stats` counts them.
+/// The bytes written to the destination a second time, as `--stats` counts them.
 fn written_again(output: &std::process::Output) -> u64 {
     figure(std::str::from_utf8(&output.stdout).unwrap(), "rewritten bytes")
 }
@@ -232,10 +232,7 @@ fn a_repair_that_is_killed_goes_on_with_the_next_one() {
             "--repair",
         ]);
         let Ok(output) = command.arg(&source).arg(&target).output() else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "strace is missing, and in CI it may not be left out"
-            );
+            assert!(std::env::var_os("CI").is_none(), "strace is missing, and CI needs it");
             return;
         };
         killed += usize::from(output.status.code() != Some(0));
@@ -387,7 +384,7 @@ fn a_folder_into_which_something_missing_was_copied_keeps_its_times() {
     );
     let stats = String::from_utf8_lossy(&output.stdout);
     assert_eq!(["t", "t/d"].map(times), before);
-    assert_eq!(times("t/d/e").0, times("s/d/e").0, "what was made has its source's");
+    assert_eq!(times("t/d/e").0, times("s/d/e").0, "a new folder has its source's times");
     assert_eq!(describe(&at("s/d/e")), describe(&at("t/d/e")));
     assert_eq!(figure(&stats, "verified files"), 200 + 1, "{stats}");
     assert_eq!(figure(&stats, "compared bytes"), (0..200).sum::<u64>() + 1, "{stats}");

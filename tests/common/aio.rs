@@ -1,4 +1,4 @@
-//! What the tests of the asynchronous engines share.
+//! Helpers of the asynchronous engines' tests.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,19 +10,19 @@ use std::sync::Arc;
 use aiocp::aio::{Buffer, Context, Done, Op, OpKind, Pool, SharedBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The way that operations want a file.
+/// Wraps a file as operations want it.
 pub fn shared(file: impl Into<OwnedFd>) -> Arc<OwnedFd> {
     Arc::new(file.into())
 }
 
-/// A file with these contents, open for both.
+/// A file with these contents, open for reading and writing.
 pub fn file_with(path: &Path, contents: &[u8]) -> Arc<OwnedFd> {
     std::fs::write(path, contents).unwrap();
     shared(File::options().read(true).write(true).open(path).unwrap())
 }
 
-/// The same file past the page cache, and none of it there; through the page cache where the
-/// filesystem refuses.
+/// Opens a file for direct I/O and evicts it from the page cache. Opens it buffered where the
+/// filesystem refuses direct I/O.
 pub fn cold(path: &Path) -> Arc<OwnedFd> {
     let plain = File::open(path).unwrap();
     plain.sync_all().unwrap();
@@ -31,7 +31,7 @@ pub fn cold(path: &Path) -> Arc<OwnedFd> {
     shared(direct.unwrap_or(plain))
 }
 
-/// The reading and the writing end.
+/// A pipe's reading and writing end.
 pub fn pipe() -> (Arc<OwnedFd>, Arc<OwnedFd>) {
     let (reader, writer) = std::io::pipe().unwrap();
     (shared(reader), shared(writer))
@@ -41,12 +41,12 @@ pub fn write_to(file: &OwnedFd, bytes: &[u8]) {
     assert_eq!(rustix::io::write(file, bytes), Ok(bytes.len()));
 }
 
-/// An eventfd that nobody has written.
+/// An eventfd with a counter of zero.
 pub fn silent_eventfd() -> Arc<OwnedFd> {
     shared(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
 }
 
-/// Its counter, which becomes zero.
+/// Takes the eventfd's counter, which becomes zero.
 pub fn take_count(eventfd: &OwnedFd) -> u64 {
     let mut bytes = [0; 8];
     match rustix::io::read(eventfd, &mut bytes) {
@@ -63,12 +63,12 @@ pub fn filled(pool: &Pool, bytes: &[u8]) -> SharedBuffer {
     buffer.freeze()
 }
 
-/// Everything that can be had from the pool, at once.
+/// Takes all free buffers from the pool.
 pub fn free_buffers(pool: &Pool) -> Vec<Buffer> {
     std::iter::from_fn(|| pool.get()).collect()
 }
 
-/// Submits and reaps until nothing is inside.
+/// Submits and reaps until nothing is in flight.
 pub fn drain(context: &mut Context) -> Vec<Done> {
     let mut done = Vec::new();
     while context.in_flight() > 0 {
@@ -83,20 +83,20 @@ pub fn errno(done: &Done) -> Option<i32> {
     done.result.as_ref().err().and_then(std::io::Error::raw_os_error)
 }
 
-/// What a read has brought.
+/// The bytes that a read brought.
 pub fn read_bytes(done: &Done) -> &[u8] {
     let OpKind::Read(part) = &done.op.kind else { panic!("it is a read") };
     &part.bytes().unwrap()[..*done.result.as_ref().unwrap()]
 }
 
-/// Each of the tags `0..count` came back, and came back once.
+/// Asserts that each of the tags `0..count` came back exactly once.
 pub fn each_once(done: &[Done], count: u64) {
     let tags: BTreeSet<u64> = done.iter().map(|done| done.op.tag).collect();
     assert!(tags.into_iter().eq(0..count), "each operation comes back");
     assert_eq!(done.len() as u64, count, "and once");
 }
 
-/// A read of `file` with everything that it needs.
+/// A read of `file` with a buffer from the pool.
 pub fn read(file: &Arc<OwnedFd>, pool: &Pool, offset_bytes: u64) -> Op {
     Op::read(Arc::clone(file), pool.get().unwrap(), offset_bytes)
 }

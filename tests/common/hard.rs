@@ -1,4 +1,4 @@
-//! A tree of everything that is hard to copy, and what of it rsync cannot check.
+//! A tree of everything that is hard to copy, and a description of what rsync cannot check.
 
 use std::fs;
 use std::io::Read;
@@ -14,8 +14,8 @@ use super::{noise, set_times};
 pub const ACCESS: &str = "system.posix_acl_access";
 pub const DEFAULT: &str = "system.posix_acl_default";
 
-/// An ACL as the kernel takes it, from its permissions for the owner, user 1, the owning group,
-/// group 2, the mask and the others; see acl(5).
+/// An ACL in the kernel's format, from the permissions of the owner, user 1, the owning group,
+/// group 2, the mask and others. See acl(5).
 pub fn acl(bits: [u16; 6]) -> Vec<u8> {
     let entries = [
         (0x01, u32::MAX),
@@ -50,7 +50,7 @@ pub fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 
 fn set_link_times(path: &Path, seconds: i64, nanos: i64) {
     let time = |tv_sec| Timespec { tv_sec, tv_nsec: nanos as _ };
-    // Reading moves an access time that is not later than the other.
+    // A read updates an access time that is not later than the modification time.
     let times = Timestamps { last_access: time(seconds + 1), last_modification: time(seconds) };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
@@ -63,8 +63,8 @@ pub fn mknod(path: &Path, kind: FileType, device: u64) {
     rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o640), device).unwrap();
 }
 
-/// Everything of a hard tree that rsync can check. Needs root, and a filesystem with attributes and
-/// ACLs.
+/// Makes everything of a hard tree that rsync can check. Needs root, and a filesystem with
+/// attributes and ACLs.
 pub fn make_hard_tree(root: &Path) {
     let at = |name: &str| root.join(name);
     fs::create_dir(root).unwrap();
@@ -97,7 +97,7 @@ pub fn make_hard_tree(root: &Path) {
     set_times(root, 1_111_111_111, 999_999_999);
 }
 
-/// FIFOs, sockets and devices, with owners, modes and attributes.
+/// Makes FIFOs, sockets and devices, with owners, modes and attributes.
 fn make_special(root: &Path) {
     let at = |name: &str| root.join(name);
     for (name, kind, device) in [
@@ -115,7 +115,7 @@ fn make_special(root: &Path) {
     }
 }
 
-/// Files with odd names, and files with holes.
+/// Makes files with odd names, and files with holes.
 fn make_names_and_holes(root: &Path) {
     let at = |name: &str| root.join(name);
     for name in [
@@ -141,7 +141,7 @@ fn make_names_and_holes(root: &Path) {
     }
 }
 
-/// Directories that cannot be entered, written to, or that keep their setgid and sticky bits.
+/// Makes directories that are closed, read-only, or setgid and sticky.
 fn make_dirs(root: &Path) {
     let at = |name: &str| root.join(name);
     for (name, mode) in [("closed", 0o000), ("read-only", 0o555), ("shared", 0o3777)] {
@@ -154,7 +154,8 @@ fn make_dirs(root: &Path) {
     set_times(&at("dirs"), 999_999_999, 42);
 }
 
-/// Hard links in one directory and across several, of small and big files, links and special files.
+/// Makes hard links in one directory and across several: to small and big files, links and special
+/// files.
 fn make_links(root: &Path) {
     let (a, b) = (root.join("links/a"), root.join("links/b"));
     for n in 0..200 {
@@ -173,7 +174,7 @@ fn make_links(root: &Path) {
         rustix::fs::linkat(CWD, a.join(name), CWD, root.join("links").join(name), AtFlags::empty())
             .unwrap();
     }
-    // One of its names is not part of the copy.
+    // One of its names lies outside the copy.
     fs::write(root.with_file_name("outside"), "x").unwrap();
     fs::hard_link(root.with_file_name("outside"), b.join("outside")).unwrap();
 }
@@ -216,8 +217,8 @@ fn open_dir(dir: &OwnedFd, name: &[u8]) -> OwnedFd {
     rustix::fs::openat(dir, name, flags, Mode::empty()).unwrap()
 }
 
-/// A chain of `levels` directories, each with a file before or after the next one in the listing,
-/// and a big one every 1,000 levels.
+/// Makes a chain of `levels` directories. Each has a file before or after the next directory in the
+/// listing, and every 1,000th has a big one.
 pub fn make_chain(root: &Path, levels: usize) {
     fs::create_dir(root).unwrap();
     let mut dir: OwnedFd = fs::File::open(root).unwrap().into();
@@ -228,7 +229,7 @@ pub fn make_chain(root: &Path, levels: usize) {
                 .unwrap();
         let len = if level % 1000 == 999 { (2 << 20) + 7 } else { level };
         fs::File::from(file).write_all_at(&noise(len, level as u64), 0).unwrap();
-        // Not writable when it is done, like a directory of a store.
+        // The directory becomes read-only when it is done, like a store's.
         rustix::fs::mkdirat(&dir, "d", Mode::RWXU).unwrap();
         let next = open_dir(&dir, b"d");
         let times = |stat: Timespec| Timestamps { last_access: stat, last_modification: stat };

@@ -1,5 +1,5 @@
-//! What the tests of `--resume` share: a small tree, runs that are interrupted, and what has to be
-//! true after each.
+//! Helpers of the tests of `--resume`: a small tree, interrupted runs, and what must hold after
+//! each.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -12,10 +12,10 @@ use super::*;
 pub const KIB: usize = 1 << 10;
 pub const BIG_BYTES: usize = (3 << 20) + 5;
 
-/// Small blocks and intervals, so that a small file has many of them.
+/// Small blocks and intervals give a small file many of them.
 pub const TUNING: [&str; 3] = ["--block-size=64K", "--journal-interval=512K", "--queue-depth=4"];
 
-/// A tree with all kinds of entries and one file that goes part by part.
+/// A tree with all kinds of entries, and one file that is copied in parts.
 pub fn make_small_tree(root: &Path) {
     fs::create_dir_all(root.join("a/b")).unwrap();
     for n in 0..40 {
@@ -37,7 +37,7 @@ pub fn resume(source: &Path, target: &Path) -> Command {
     command
 }
 
-/// What is in the folder of the destination besides it: journals.
+/// The journals in the destination's folder.
 pub fn journals(folder: &Path) -> Vec<PathBuf> {
     litter(folder)
         .into_iter()
@@ -45,7 +45,7 @@ pub fn journals(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Every file that has its final name is whole.
+/// Asserts that every file with its final name is whole.
 pub fn no_file_is_partial(source: &Path, target: &Path) {
     if !target.exists() {
         return;
@@ -63,7 +63,7 @@ pub fn no_file_is_partial(source: &Path, target: &Path) {
     }
 }
 
-/// Names only what differs.
+/// Asserts that two trees are identical, and names only what differs.
 pub fn are_identical(source: &Path, target: &Path) {
     let (wanted, found) = (describe(source), describe(target));
     let differing: Vec<_> = wanted
@@ -74,7 +74,7 @@ pub fn are_identical(source: &Path, target: &Path) {
     assert!(differing.is_empty(), "{differing:?}");
 }
 
-/// Goes on to the end: the trees are identical, the manifest is whole, and nothing is left over.
+/// Resumes to the end: the trees are identical, the manifest is whole, and nothing is left over.
 pub fn complete(source: &Path, target: &Path) -> String {
     let folder = target.parent().unwrap();
     let manifest = folder.join("manifest");
@@ -95,7 +95,7 @@ pub fn written_bytes(stats: &str) -> u64 {
     super::figure(stats, "written bytes")
 }
 
-/// Runs it and sends a signal after a while. How it ended.
+/// Runs a command and sends signals after a delay. Returns how it ended.
 pub fn signal_after(
     mut command: Command,
     signals: &[rustix::process::Signal],
@@ -112,8 +112,8 @@ pub fn signal_after(
     child.wait().unwrap()
 }
 
-/// Runs it slowly and kills it when a big file's temporary has more than so many bytes of data;
-/// that comes back.
+/// Runs a command slowly and kills it when a big file's temporary holds more than `bytes` bytes of
+/// data. Returns the temporary.
 pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> PathBuf {
     let mut child =
         command.arg("--bwlimit=16M").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
@@ -130,15 +130,15 @@ pub fn killed_in_the_middle(mut command: Command, folder: &Path, bytes: u64) -> 
     }
 }
 
-/// Random moments of a run. How long one takes depends on what else the machine does, so that what
-/// is believed of it is mended all the time.
+/// Random moments of a run. The length of a run depends on the machine's load, so the estimate is
+/// corrected all the time.
 pub struct Moments {
     pub random: fastrand::Rng,
     whole: Duration,
 }
 
 impl Moments {
-    /// Of runs that take about this long. Prints the seed.
+    /// For runs that take about this long. Prints the seed.
     pub fn of(whole: Duration) -> Self {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
@@ -149,13 +149,13 @@ impl Moments {
         self.whole.mul_f64(self.random.f64() * 1.1)
     }
 
-    /// Hears whether the moment was one before the run had ended.
+    /// Corrects the estimate by whether the moment came before the end of the run.
     pub fn came(&mut self, in_time: bool) {
         self.whole = self.whole.mul_f64(if in_time { 1.02 } else { 0.9 });
     }
 }
 
-/// A copy that is killed when everything is done, and leaves its journal.
+/// Kills a copy when everything is done, so that its journal stays.
 pub fn kill_at_the_end(source: &Path, target: &Path) {
     let folder = target.parent().unwrap();
     let trace = folder.join("trace");
@@ -165,7 +165,7 @@ pub fn kill_at_the_end(source: &Path, target: &Path) {
     assert_eq!(journals(folder).len(), 1);
 }
 
-/// How long an undisturbed run takes.
+/// The duration of an undisturbed run.
 pub fn duration(source: &Path, target: &Path) -> Duration {
     let begun = Instant::now();
     run(&mut resume(source, target), 0);
@@ -173,7 +173,7 @@ pub fn duration(source: &Path, target: &Path) -> Duration {
     begun.elapsed()
 }
 
-/// How many bytes of a file are data.
+/// The number of data bytes in a file, without holes.
 pub fn data_bytes(path: &Path) -> u64 {
     use rustix::fs::{SeekFrom, seek};
     let file = fs::File::open(path).unwrap();
@@ -193,14 +193,14 @@ pub fn options() -> aiocp::copy::Options {
         journal_interval_bytes: 1 << 20,
         queue_depth: 4,
         threads: 4,
-        // A kernel's context takes long to go away, which a thousand runs would feel.
+        // The kernel takes long to destroy a context, which would add up over a thousand runs.
         engine: aiocp::copy::EngineKind::Threads,
         ..aiocp::copy::Options::default()
     }
 }
 
-/// A copy in this process that ends without removing its journal, as if it had been killed in the
-/// last moment; big files are cut short somewhere.
+/// Copies in this process and keeps the journal, as a kill at the last moment would. Big files stop
+/// somewhere in the middle.
 pub fn leave_journal(source: &Path, target: &Path) -> PathBuf {
     use aiocp::copy::{Destination, Operands, Stop, copy};
     use aiocp::report::{Event, Sink, Totals};
@@ -224,7 +224,7 @@ pub fn leave_journal(source: &Path, target: &Path) -> PathBuf {
     journals(target.parent().unwrap()).pop().unwrap()
 }
 
-/// The same to the end. What was warned of.
+/// Resumes in this process to the end. Returns the warnings.
 pub fn complete_here(source: &Path, target: &Path) -> Vec<String> {
     use aiocp::copy::{Destination, Operands, copy};
     use aiocp::report::{Event, Sink, Totals};

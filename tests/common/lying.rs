@@ -1,7 +1,6 @@
-//! A disk that lies: an image file on a FUSE filesystem of the test's own, upon which a real
-//! filesystem is mounted through a loop device. What is written with a mark in it reaches the
-//! medium with one bit of the mark turned over, and nobody is told; the page cache above has the
-//! right byte.
+//! A disk that lies: an image file on a FUSE filesystem of the test's own, with a real filesystem
+//! mounted on it through a loop device. Data with a mark reaches the medium with one bit of the
+//! mark flipped, and without an error. The page cache above holds the right byte.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -20,19 +19,19 @@ use fuser::{
 };
 use tempfile::TempDir;
 
-/// What is looked for in everything that is written. It has to lie within one page of a file.
+/// The pattern to look for in all writes. It has to lie within one page of a file.
 pub const MARK: &[u8; 16] = b"aiocp\x01turn\x02me\x03ov";
 const TTL: Duration = Duration::from_secs(3600);
 const IMAGE_INO: INodeNo = INodeNo(2);
 
-/// What the disk has done, and how often it will yet.
+/// The lies that the disk has told, and how many it will tell.
 #[derive(Default)]
 pub struct Lies {
-    /// Marks that were turned over.
+    /// The number of marks flipped so far.
     pub told: AtomicUsize,
-    /// How many more will be.
+    /// The number of marks still to flip.
     pub left: AtomicUsize,
-    /// Whether a page that is written again reaches the medium as it is.
+    /// Whether a rewritten page reaches the medium unchanged.
     pub once: AtomicBool,
     seen: Mutex<HashSet<[u8; 32]>>,
 }
@@ -74,7 +73,7 @@ impl Disk {
         }
     }
 
-    /// What reaches the medium.
+    /// The bytes that reach the medium.
     fn lie(&self, data: &[u8]) -> Vec<u8> {
         let mut data = data.to_vec();
         let starts: Vec<usize> = memchr::memmem::find_iter(&data, MARK).collect();
@@ -82,7 +81,7 @@ impl Disk {
             let page = start / 4096 * 4096;
             if self.lies.is_told_of(&data[page..data.len().min(page + 4096)]) {
                 let told = self.lies.told.fetch_add(1, Ordering::SeqCst);
-                // Every bit of the mark has its turn.
+                // The flipped bit moves through the whole mark.
                 let bit = told % (MARK.len() * 8);
                 data[start + bit / 8] ^= 1 << (bit % 8);
             }
@@ -104,7 +103,7 @@ impl Filesystem for Disk {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // Past the page cache, as a medium is.
+        // Bypasses the page cache, as a medium does.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }
 
@@ -162,17 +161,14 @@ pub struct LyingDisk {
 }
 
 impl LyingDisk {
-    /// Makes and mounts one of `mib` MiB that says the truth until [`Lies::left`] is set. `None`
-    /// without FUSE, which in CI may not be left out.
+    /// Makes and mounts a disk of `mib` MiB that is honest until [`Lies::left`] is set. `None`
+    /// without FUSE, which is an error in CI.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
         if !super::is_root("mounting filesystems") {
             return None;
         }
         if !PathBuf::from("/dev/fuse").exists() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "there is no FUSE, and in CI it may not be left out"
-            );
+            assert!(std::env::var_os("CI").is_none(), "there is no FUSE, which CI needs");
             std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n")
                 .unwrap();
             return None;

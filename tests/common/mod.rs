@@ -1,4 +1,4 @@
-//! What the tests share: the command, trees to copy, a comparison, and freshly made filesystems.
+//! Helpers of all tests: the command, trees to copy, a comparison, and fresh filesystems.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod random;
@@ -26,12 +26,12 @@ pub fn aiocp() -> Command {
     Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))
 }
 
-/// The other command under test.
+/// The second command under test.
 pub fn aiosum() -> Command {
     Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))
 }
 
-/// A cold file of `mib` MiB and 5 bytes.
+/// Makes an uncached file of `mib` MiB and 5 bytes.
 pub fn cold_file(path: &Path, mib: usize) {
     fs::write(path, noise((mib << 20) + 5, 9)).unwrap();
     let file = fs::File::open(path).unwrap();
@@ -39,8 +39,8 @@ pub fn cold_file(path: &Path, mib: usize) {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
-/// A tool that the tests compare with, from the path or from where `.ci/run` installs what Debian
-/// lacks. Without it this says so aloud; in CI that is a failure.
+/// Finds a tool that the tests compare with, in the path or where `.ci/run` installs what Debian
+/// lacks. A missing tool is reported; in CI it is a failure.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -49,16 +49,13 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{name} is missing, and in CI it may not be left out"
-        );
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing, and CI needs it");
         std::io::stderr().write_all(format!("SKIPPED: {name} is missing\n").as_bytes()).unwrap();
     }
     found
 }
 
-/// Runs it with `input` on its standard input.
+/// Runs the command with `input` on standard input.
 pub fn run_with(command: &mut Command, input: &[u8], code: i32) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
@@ -68,7 +65,7 @@ pub fn run_with(command: &mut Command, input: &[u8], code: i32) -> Output {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
-        // A command that does not read all of it closes the pipe, which is its right.
+        // A command may close the pipe before it has read everything.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output().unwrap()
     });
@@ -76,12 +73,12 @@ pub fn run_with(command: &mut Command, input: &[u8], code: i32) -> Output {
     output
 }
 
-/// A folder on the disk that holds the build, not in a /tmp that may be memory.
+/// A folder on the disk that holds the build; /tmp may be in memory.
 pub fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Runs it, and shows what it said if the exit code is another.
+/// Runs the command, and shows its output if the exit code differs.
 pub fn run(command: &mut Command, code: i32) -> Output {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
@@ -92,14 +89,14 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Runs aiocp under strace with these options; the trace is in `trace`.
+/// aiocp under strace with these options, writing to `trace`.
 pub fn strace(options: &[&str], trace: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
     command
 }
 
-/// Bytes without a pattern that a block size could hide.
+/// Bytes without a pattern, so that misplaced blocks show.
 pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
     let mut bytes = vec![0; len];
@@ -113,8 +110,8 @@ pub fn set_times(path: &Path, seconds: u64, nanos: u32) {
     file.set_times(fs::FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
 }
 
-/// A tree with what a default copy has to keep: sizes around every boundary, modes, times, links,
-/// holes, empty directories.
+/// Makes a tree with everything that a default copy keeps: sizes around every boundary, modes,
+/// times, links, holes, empty directories.
 pub fn make_tree(root: &Path) {
     fs::create_dir_all(root.join("nested/deeper/still")).unwrap();
     fs::create_dir(root.join("empty")).unwrap();
@@ -170,7 +167,7 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The files below `root` whose names say that they are temporaries.
+/// The files below `root` with names of temporaries.
 pub fn litter(root: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().into_path());
     entries
@@ -178,7 +175,7 @@ pub fn litter(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Checks a manifest line by line: sorted, whole, and each hash that of the file.
+/// Checks that a manifest is sorted and complete, and that each hash is its file's.
 pub fn check_manifest(manifest: &str, root: &Path) {
     let unescape = |name: &str| name.replace("\\n", "\n").replace("\\\\", "\\");
     let mut names = Vec::new();
@@ -197,41 +194,35 @@ pub fn check_manifest(manifest: &str, root: &Path) {
     assert_eq!(names.len(), files, "every file is in the manifest");
 }
 
-/// Whether this process may do what `what` needs root for. Without the right it says so aloud; in
-/// CI that is a failure.
+/// Whether this process is root, which `what` needs. A missing right is reported; in CI it is a
+/// failure.
 pub fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{what} needs root, and in CI it may not be left out"
-        );
-        // Not eprintln!, which the test harness would keep to itself.
+        assert!(std::env::var_os("CI").is_none(), "{what} needs root, and CI needs the test");
+        // eprintln! would be captured by the test harness.
         std::io::stderr().write_all(format!("SKIPPED: {what} needs root\n").as_bytes()).unwrap();
     }
     root
 }
 
-/// Whether this program is there; in CI it has to be.
+/// Whether this program is installed; in CI it has to be.
 pub fn have(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
     let have = found.status.success();
     if !have {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{program} is missing, and in CI it may not be left out"
-        );
+        assert!(std::env::var_os("CI").is_none(), "{program} is missing, and CI needs it");
         std::io::stderr().write_all(format!("SKIPPED: {program} is missing\n").as_bytes()).unwrap();
     }
     have
 }
 
-/// Whether there is a strace; in CI there has to be one.
+/// Whether strace is installed; in CI it has to be.
 pub fn have_strace() -> bool {
     have("strace")
 }
 
-/// A filesystem of the test's own, unmounted when it is dropped.
+/// A filesystem of the test's own, unmounted on drop.
 pub struct Mounted {
     mounts: Vec<PathBuf>,
     pub path: PathBuf,
@@ -245,7 +236,7 @@ pub fn must(command: &mut Command) {
 
 impl Mounted {
     /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, ramfs (which has no
-    /// attributes), or overlay (upon ext4).
+    /// attributes), or overlay (on ext4).
     pub fn new(kind: &str, mib: u64) -> Self {
         let folder = folder();
         let path = folder.path().join("mount");
@@ -291,13 +282,13 @@ impl Mounted {
 }
 
 impl Mounted {
-    /// What a power cut does, for ext4 and xfs: everything that is not on the device is gone, and
-    /// nothing gets there any more.
+    /// Does what a power cut does, for ext4 and xfs: loses everything that is not on the device,
+    /// and stops all later writes.
     pub fn cut_power(&self) {
         must(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.path));
     }
 
-    /// Mounts it once more after a power cut.
+    /// Mounts the filesystem again after a power cut.
     pub fn mount_again(&self) {
         unmount(&self.path);
         must(
@@ -317,14 +308,14 @@ impl Drop for Mounted {
     }
 }
 
-/// umount(8), which has to succeed unless something else failed before.
+/// Runs umount(8), which has to succeed unless the test already failed.
 pub fn unmount(mount: &Path) {
     let umount = || Command::new("umount").arg(mount).output();
     let gone = |output: &std::io::Result<Output>| {
         output.as_ref().is_ok_and(|output| output.status.success())
     };
     let mut output = umount();
-    // The child of another test's thread holds what is open here until it calls exec: for a moment.
+    // A child forked by another test's thread shares open files until it calls exec, for a moment.
     for _ in 0..40 {
         if gone(&output) {
             break;
@@ -335,14 +326,14 @@ pub fn unmount(mount: &Path) {
     assert!(gone(&output) || std::thread::panicking(), "umount {mount:?}: {output:?}");
 }
 
-/// A number of `--stats`, which leaves out what is zero.
+/// A number of `--stats`, which omits zeros.
 pub fn figure(stats: &str, name: &str) -> u64 {
-    assert!(stats.contains("\nseconds: "), "these are no figures: {stats}");
+    assert!(stats.contains("\nseconds: "), "this is no output of --stats: {stats}");
     let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.map_or(0, |line| line.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-/// Whether a process has a handler for this signal, as proc(5) tells it.
+/// Whether a process handles this signal, according to proc(5).
 pub fn catches(child: &std::process::Child, signal: rustix::process::Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();

@@ -1,4 +1,4 @@
-//! A folder to try the command in, for tests that say what stands there before and after.
+//! A folder to run the command in, for tests that describe it before and after.
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Files and their contents; a name with a slash at its end is a directory.
+    /// Makes files with their contents; a name with a trailing slash is a directory.
     pub fn with(files: &[(&str, &str)]) -> Self {
         let place = Self::new();
         for (name, contents) in files {
@@ -50,7 +50,7 @@ impl Place {
         String::from_utf8(run(&mut self.command(args), 0).stdout).unwrap()
     }
 
-    /// Runs what has to fail, and answers with its one line.
+    /// Runs a command that has to fail, and returns its one line.
     pub fn refused(&self, args: &[&str]) -> String {
         let text = stderr(&run(&mut self.command(args), 1));
         assert!(text.starts_with("aiocp: cannot "), "{args:?}: {text}");

@@ -1,4 +1,4 @@
-//! What the tests of POSIX AIO share.
+//! Helpers of the POSIX AIO tests.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 use aiocp::aio::Op;
 use aiocp::aio::posix::{Notify, Request};
 
-/// Long enough for anything that ends at all.
+/// Long enough for anything that finishes at all.
 pub const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 pub fn start(op: Op) -> Request {
-    Request::start(op, Notify::None, 0).map_err(|done| done.result).expect("it is taken")
+    Request::start(op, Notify::None, 0).map_err(|done| done.result).expect("it was accepted")
 }
 
-/// How many of this process's threads wait in read(2) for what `file` is open to, by whatever
-/// descriptor.
+/// The number of this process's threads in read(2) on what `file` has open, through any descriptor.
 pub fn threads_reading(file: &OwnedFd) -> usize {
     let target = |fd: i32| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
     let wanted = target(file.as_raw_fd());
     let tasks =
         fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path().join("syscall"));
-    // A thread may be gone meanwhile, and one that runs has no numbers.
+    // A thread may have exited meanwhile, and a running thread shows no numbers.
     let calls = tasks.filter_map(|path| fs::read_to_string(path).ok());
     let reads = calls.filter(|call| {
         let mut words = call.split_whitespace();
@@ -33,7 +32,7 @@ pub fn threads_reading(file: &OwnedFd) -> usize {
     reads.count()
 }
 
-/// Waits until so many threads wait for `file`.
+/// Waits until `threads` threads wait for `file`.
 pub fn until_reading(file: &OwnedFd, threads: usize) {
     let before = Instant::now();
     while threads_reading(file) != threads {

@@ -1,5 +1,5 @@
-//! Properties with a seed that is printed: `AIOCP_SEED=... cargo test ...` runs the same cases
-//! again, and `AIOCP_CASES=...` more of them.
+//! Property tests with a printed seed. `AIOCP_SEED=... cargo test ...` runs the same cases again;
+//! `AIOCP_CASES=...` sets their number.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fmt::Debug;
@@ -7,11 +7,10 @@ use std::fmt::Debug;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 
-/// The commands under test wait more than they compute, so that many cases run at once.
+/// The commands under test mostly wait, so several cases run at once.
 const THREADS: u32 = 8;
 
-/// Checks a property with so many random cases, or AIOCP_CASES; a failing one is made as small as
-/// it gets, and shown.
+/// Checks a property with `cases` random cases, or AIOCP_CASES. A failing case is shrunk and shown.
 pub fn property<S: Strategy>(
     cases: u32,
     strategy: impl Fn() -> S + Sync,

@@ -1,17 +1,17 @@
-//! Kills a command at a system call of its choice, counted over all of its threads. strace counts
-//! each thread's by itself, so that the first calls of a worker, which come after as many of the
-//! main thread's, are never the ones that it kills at.
-#![allow(unsafe_code, reason = "nobody wraps ptrace(2)")]
+//! Kills a command at a chosen system call, counted over all of its threads. strace counts each
+//! thread by itself. It never kills at a worker's first calls, because the main thread has made as
+//! many before.
+#![allow(unsafe_code, reason = "no safe crate wraps ptrace(2)")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The low byte of a stop's signal with PTRACE_O_TRACESYSGOOD, see ptrace(2).
+/// The low byte of a stop's signal with PTRACE_O_TRACESYSGOOD; see ptrace(2).
 const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
-/// Runs it until its `nth` system call of those in `calls` begins, which is not carried out any
-/// more. False if the command ended before.
+/// Runs the command and kills it on entry to the `nth` system call out of `calls`, which is not
+/// carried out. False if the command ended first.
 pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool {
     let trace_me = || {
         // SAFETY: the request takes nothing and writes nothing.
@@ -23,11 +23,7 @@ pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool 
     // SAFETY: ptrace(2) and errno alone are used between fork and exec.
     unsafe { command.pre_exec(trace_me) };
     let leader = command.spawn().unwrap().id() as i32;
-    assert_eq!(
-        wait(leader),
-        (leader, stop_status(libc::SIGTRAP)),
-        "it stops when it has become the command"
-    );
+    assert_eq!(wait(leader), (leader, stop_status(libc::SIGTRAP)), "it stops at exec");
     let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SETOPTIONS, leader, options as usize);
     go_on(leader, 0);
@@ -55,7 +51,7 @@ pub fn kill_at(command: &mut Command, calls: &[libc::c_long], nth: u64) -> bool 
                 }
                 go_on(thread, 0);
             }
-            // How a new thread begins.
+            // A new thread begins with this stop.
             libc::SIGSTOP => go_on(thread, 0),
             _ if is_event => go_on(thread, 0),
             signal => go_on(thread, signal),
@@ -67,7 +63,7 @@ fn stop_status(signal: i32) -> i32 {
     signal << 8 | 0x7f
 }
 
-/// Waits for children of this very thread, not of other tests.
+/// Waits for children of this thread, and not of other tests.
 fn wait(pid: i32) -> (i32, i32) {
     let mut status = 0;
     // SAFETY: `status` lives until the call returns.
@@ -77,19 +73,19 @@ fn wait(pid: i32) -> (i32, i32) {
 }
 
 fn request(what: libc::c_uint, thread: i32, data: usize) -> i64 {
-    // SAFETY: the requests that come here take a number and write nothing.
+    // SAFETY: the requests used here take a number and write no memory.
     unsafe { libc::ptrace(what, thread, 0usize, data) }
 }
 
-/// Lets a thread run to its next stop. It may have been killed meanwhile.
+/// Lets a thread run to its next stop. The thread may have been killed meanwhile.
 fn go_on(thread: i32, signal: i32) {
     request(libc::PTRACE_SYSCALL, thread, signal as usize);
 }
 
-/// The number of the call that a thread is about to make; nothing if it comes back from one, or is
-/// no more.
+/// The number of the call that a thread is about to make. `None` at a call's exit, or if the thread
+/// has gone.
 fn entered_call(thread: i32) -> Option<u64> {
-    // SAFETY: all of it is numbers, of which any bits are one.
+    // SAFETY: the struct consists of integers, for which zeros are valid.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
     let size = size_of_val(&info);
     // SAFETY: the kernel writes at most `size` bytes to `info`, which lives until the call returns.
@@ -97,6 +93,6 @@ fn entered_call(thread: i32) -> Option<u64> {
     if len <= 0 || info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
         return None;
     }
-    // SAFETY: with this `op` it is this field of the union that the kernel wrote.
+    // SAFETY: with this `op`, the kernel wrote this field of the union.
     Some(unsafe { info.u.entry.nr })
 }

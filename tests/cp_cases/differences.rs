@@ -1,30 +1,30 @@
-//! The deliberate differences from cp: which cases meet one, and how such a case is compared.
+//! The deliberate differences from cp: which cases they affect, and how such a case is compared.
 
 use std::path::Path;
 
 use super::{Case, Extra, Node, Planted};
 
-/// Whether a case meets a difference, by what is asked and by what cp says.
+/// Whether a difference affects a case, judged by the command and by cp's messages.
 pub type Meets = fn(&Case, &str) -> bool;
 
-/// What becomes of a case that meets a difference.
+/// How to treat a case that a difference affects.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// It is left out.
+    /// The case is left out.
     Out,
     /// Modes are compared without setuid, setgid and sticky.
     NoSpecialBits,
-    /// Times of directories are not compared.
+    /// The times of directories are not compared.
     NoDirectoryTimes,
 }
 
 use Then::{NoDirectoryTimes, NoSpecialBits, Out};
 
-/// Every deliberate difference from cp, by the name that it has in the manual
-/// (man/aiocp.sections.roff, DIFFERENCES FROM CP), which cases meet it, by what is asked and by
-/// what cp says, and what becomes of them. All others have to agree.
+/// Every deliberate difference from cp, by its name in the manual (man/aiocp.sections.roff,
+/// DIFFERENCES FROM CP). Each has a treatment and a test of which cases it affects, judged by the
+/// command and by cp's messages. All other cases have to agree.
 pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
-    // cp writes into the file that stands there: through its other names, and through a link.
+    // cp writes into the existing file: through its other names, and through a link.
     ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
         let kept = case.options.iter().any(|option| option.starts_with("--no-preserve"))
@@ -36,7 +36,7 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
             && !case.replaces()
             && !case.links_instead()
     }),
-    // cp waits for somebody to read from it.
+    // cp waits until something reads from the FIFO.
     ("a FIFO is not overwritten", Out, |case, _| {
         case.stands(|node| matches!(node, Node::Fifo)) && !case.replaces()
     }),
@@ -44,33 +44,33 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
     ("FIFOs, sockets and devices", Out, |case, _| {
         case.copies(|node| matches!(node, Node::Fifo)) && !case.option("-a")
     }),
-    // cp gives them to a copy that belongs to somebody else, as what stands there may.
+    // cp sets these bits on a copy with another owner, which an existing file may have.
     ("setuid and setgid are kept only where", NoSpecialBits, |case, _| {
         let bits = |node: &Node| node.has_bits(0o6000);
         let mut all = case.source.iter().chain(&case.target);
-        // Folders on the way to what is copied are made again too.
+        // --parents makes the folders on the way again too.
         let copies = case.copies(bits) || (case.option("--parents") && case.has(bits));
         all.any(|planted| planted.owner != 0) && copies && !case.keeps_owners()
     }),
-    // cp gives a directory those three bits of its source all the same.
+    // cp gives a directory those three bits of its source anyway.
     ("and takes none of the source's", NoSpecialBits, |case, _| {
         let drops = case.option("--no-preserve=mode") || case.option("--no-preserve=all");
         drops && case.has(|node| matches!(node, Node::Dir { mode } if mode & 0o7000 != 0))
     }),
-    // cp replaces a regular file that has other names, and a link, also without -f, but not with -L
+    // cp replaces a regular file that has other names, and a link, even without -f, but not with -L
     // or -H.
     ("-l and -s replace", Out, |case, _| {
         case.links_instead() && !case.replaces() && case.stands(|_| true)
     }),
-    // cp fails: a link cannot be made where something stands.
+    // cp fails: it cannot make a link where something exists.
     ("a symbolic link replaces", Out, |case, _| {
         case.has(|node| matches!(node, Node::Link(_)))
             && case.stands(|_| true)
             && !case.replaces()
             && (case.option("-H") || case.option("--attributes-only"))
     }),
-    // cp begins, and stops when it meets itself, or before that something in its way; through a
-    // followed link it does not notice.
+    // cp begins, and stops when it reaches itself or an obstacle before that. It does not notice a
+    // followed link.
     ("inside SOURCE is refused before", Out, |case, said| {
         let (sources, destination) = case.sources_and_destination();
         let inside = || sources.iter().any(|source| Path::new(destination).starts_with(source));
@@ -78,25 +78,25 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
             || said.contains("File name too long")
             || (said.contains("cannot overwrite non-directory") && inside())
     }),
-    // cp leaves the folders that it made on the way to what it then cannot copy.
+    // cp leaves the folders that it made on the way to a source that it then cannot copy.
     ("leaves no folders", Out, |case, said| case.option("--parents") && !said.is_empty()),
-    // cp leaves these three bits of what stands there.
+    // cp leaves these three bits of the existing file.
     ("the whole mode of its source", NoSpecialBits, |case, _| {
         case.stands(|node| node.has_bits(0o7000))
     }),
-    // cp has removed the old one by then.
+    // cp has already removed the old file.
     ("A file that fails leaves the old one", Out, |case, said| {
         case.stands(|_| true) && said.contains("relative symbolic links")
     }),
-    // cp does not set them again when a later SOURCE goes there too.
+    // cp does not set them again when a later SOURCE goes into the same folders.
     ("the last copy into them", NoDirectoryTimes, |case, _| {
         case.option("--parents") && case.operands.len() > 2
     }),
-    // cp 9.1 moves them from a directory that is named as DEST into the working directory.
+    // cp 9.1 moves backups from a directory named as DEST into the working directory.
     ("stand where the file is", Out, |case, _| {
         case.option("--backup=simple") && case.operands[0] != "-T"
     }),
-    // cp moves the old file over the copy, or the copy to a backup of its own, as they come.
+    // Depending on the order, cp moves the old file over the copy, or the copy to a backup.
     ("takes the place of no copy", Out, |case, _| {
         let goals = case.goals();
         let is_wanted = |planted: &Planted, root: &str| {
@@ -112,11 +112,11 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
         };
         simple && any_wanted()
     }),
-    // cp makes sure of that only where the source is a regular file.
+    // cp checks that only if the source is a regular file.
     ("never takes the place of its source", Out, |case, _| {
         case.operands == ["src/a~", "src/a"] && case.replaces()
     }),
-    // cp links the next name of the source to it, also where it is a directory.
+    // cp links the source's next name to the old file, even where that is a directory.
     ("-u leaves alone gets no further names", Out, |case, _| {
         let several_names =
             case.has(|node| matches!(node, Node::Hard(_))) || case.operands.len() > 3;
@@ -124,15 +124,15 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
             && case.is_taken()
             && (several_names || case.option("-L") || case.option("-H"))
     }),
-    // cp moves the first copy to its backup's name, and then cannot link to it.
+    // cp moves the first copy to the backup's name, and then cannot link to it.
     ("named again gets a backup", Out, |case, said| {
         case.option("--backup=numbered") && said.contains("cannot create hard link")
     }),
-    // cp refuses the second.
+    // cp refuses the second way.
     ("reached in two ways is copied twice", Out, |_, said| {
         said.contains("will not create hard link")
     }),
-    // cp copies what it finds there in an order of its own.
+    // cp copies what it finds there in its own order.
     ("leads into DEST", Out, |case, _| {
         case.has(|node| matches!(node, Node::Link("../dst/b")))
             && (case.option("-L") || case.option("-H"))
@@ -143,7 +143,7 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
 ];
 
 impl Case {
-    /// What becomes of it, by all the differences that it meets.
+    /// The treatments of all differences that affect the case.
     pub fn then(&self, cp_said: &str) -> Vec<Then> {
         DIFFERENCES
             .iter()

@@ -1,4 +1,4 @@
-//! A case: two trees and a command, and what the command touches in them.
+//! A case: two trees and a command, and which of their files the command reaches.
 
 pub mod differences;
 pub mod strategies;
@@ -18,13 +18,13 @@ pub enum Node {
         mode: u32,
     },
     Link(&'static str),
-    /// One more name of the file that comes so many files earlier, or a new one if there is none.
+    /// Another name of an earlier file, counted back by this number; a new file if there is none.
     Hard(usize),
     Fifo,
 }
 
 impl Node {
-    /// Whether it is a file or directory whose mode has any of `bits`.
+    /// Whether this is a file or directory whose mode has any of `bits`.
     pub fn has_bits(&self, bits: u32) -> bool {
         matches!(self, Node::File { mode, .. } | Node::Dir { mode } if mode & bits != 0)
     }
@@ -35,12 +35,12 @@ pub struct Planted {
     pub path: PathBuf,
     pub node: Node,
     pub age: i64,
-    /// User and group.
+    /// The id of both user and group.
     pub owner: u32,
     pub extra: Extra,
 }
 
-/// What a file or directory has besides.
+/// What a file or directory has besides data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
     Nothing,
@@ -50,7 +50,7 @@ pub enum Extra {
 
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Below `src` and `dst`.
+    /// The trees below `src` and `dst`.
     pub source: Vec<Planted>,
     pub target: Vec<Planted>,
     pub options: Vec<&'static str>,
@@ -67,19 +67,19 @@ impl Case {
         self.source.iter().any(|planted| what(&planted.node))
     }
 
-    /// Whether a source, or anything below one, is this.
+    /// Whether `what` holds for a source, or for anything below one.
     pub fn copies(&self, what: impl Fn(&Node) -> bool) -> bool {
         let goals = self.goals();
         let copied = || {
             self.source.iter().filter(|planted| goals.iter().any(|goal| goal.from == planted.path))
         };
-        // What a hard link has, the file has whose name it is.
+        // A hard link shares its file's properties.
         let anywhere =
             self.roams() || copied().any(|planted| matches!(planted.node, Node::Hard(_)));
         if anywhere { self.has(what) } else { copied().any(|planted| what(&planted.node)) }
     }
 
-    /// Whether something stands where a copy may go, and is this.
+    /// Whether `what` holds for something that exists where a copy may go.
     pub fn stands(&self, what: impl Fn(&Node) -> bool) -> bool {
         self.standing().into_iter().any(|planted| what(&planted.node))
     }
@@ -91,7 +91,7 @@ impl Case {
         (names, destination)
     }
 
-    /// Where copies may go: a DEST may be the copy's own name or a directory.
+    /// The names that copies may take: DEST may be the copy's own name or a directory.
     pub fn goals(&self) -> Vec<Goal> {
         let (sources, destination) = self.sources_and_destination();
         let mut goals = Vec::new();
@@ -109,7 +109,7 @@ impl Case {
         goals
     }
 
-    /// Whether links lead to where the operands do not say.
+    /// Whether links lead to places that the operands do not name.
     pub fn roams(&self) -> bool {
         let link = |tree: &[Planted], path: &Path| {
             tree.iter().any(|planted| planted.path == path && matches!(planted.node, Node::Link(_)))
@@ -130,7 +130,7 @@ impl Case {
             || sources.into_iter().any(through)
     }
 
-    /// Whether something stands where a copy may go, be it a folder on the way to something.
+    /// Whether something exists where a copy may go, folders on the way included.
     pub fn is_taken(&self) -> bool {
         let folders = self.target.iter().flat_map(|planted| planted.path.ancestors());
         let folders: BTreeSet<_> = folders.map(|path| Path::new("dst").join(path)).collect();
@@ -141,8 +141,8 @@ impl Case {
                 .any(|goal| goal.to != Path::new("dst") && folders.contains(&goal.to))
     }
 
-    /// What stands where a copy may go, and all files of a tree with hard links if one of them
-    /// does.
+    /// Everything that exists where a copy may go. With hard links, all files of the tree count if
+    /// one of them does.
     pub fn standing(&self) -> Vec<&Planted> {
         let (goals, roams) = (self.goals(), self.roams());
         let met = |root: &str, planted: &Planted| {
@@ -183,7 +183,7 @@ impl Case {
             && !self.options.iter().any(|option| option.starts_with("--no"))
     }
 
-    /// Whether cp, too, replaces instead of writing into.
+    /// Whether cp, too, replaces the file rather than writing into it.
     pub fn replaces(&self) -> bool {
         ["--remove-destination", "-b", "--backup=numbered", "--backup=simple", "-S.old"]
             .iter()
@@ -197,7 +197,7 @@ impl Case {
 
 /// A name that a copy may take.
 pub struct Goal {
-    /// Which SOURCE, by its number.
+    /// The SOURCE's number.
     pub operand: usize,
     /// The path below `src`.
     pub from: PathBuf,

@@ -12,7 +12,7 @@ fn path() -> impl Strategy<Value = PathBuf> {
     prop::collection::vec(names, 1..4).prop_map(|names| names.into_iter().collect())
 }
 
-/// Where symbolic links lead.
+/// The targets of symbolic links.
 const LINKS: [&str; 10] =
     ["a", "../a", "b/c", "gone", ".", "..", "../../src/a", "../src/a", "../dst/b", "/gone"];
 
@@ -45,7 +45,7 @@ fn tree(sizes: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Planted>> {
     prop::collection::vec(planted, sizes)
 }
 
-/// Random options in random order, at most one of each row.
+/// Random options in random order, at most one from each row.
 fn options() -> impl Strategy<Value = Vec<&'static str>> {
     let rows: [&'static [&'static str]; 14] = [
         &["-n", "-u", "-i", "-u", "-f", "--no-clobber"],

@@ -1,4 +1,4 @@
-//! Trees on disk: made as a case says, and described after a command.
+//! Trees on disk: made from a case, and described after a command.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,7 +12,7 @@ use super::differences::Then::{NoDirectoryTimes, NoSpecialBits};
 use super::{Extra, Node, Planted};
 use crate::common::hard;
 
-/// When the two trees themselves were changed last.
+/// The modification times of the two trees' roots.
 pub const SOURCE_AGE: i64 = 999;
 pub const TARGET_AGE: i64 = 998;
 
@@ -22,15 +22,15 @@ fn set_age(path: &Path, age: i64) {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// What was made, to get its mode and age when everything in it is there.
+/// Something that was made. Its mode and age are set after everything inside exists.
 struct Made {
     path: PathBuf,
     age: i64,
     mode: Option<u32>,
 }
 
-/// Makes what can be made: a path that is taken, or leads through something that is no directory,
-/// is left out.
+/// Makes as much of a tree as possible. A path that exists, or that leads through something other
+/// than a directory, is left out.
 pub fn plant(root: &Path, tree: &[Planted], age: i64) {
     fs::create_dir(root).unwrap();
     let mut files: Vec<PathBuf> = Vec::new();
@@ -80,8 +80,8 @@ fn make_folders_above(path: &Path, root: &Path, age: i64, made: &mut Vec<Made>) 
     })
 }
 
-/// Makes what `node` says, and returns the mode that a file or directory gets at the end. `files`
-/// are those made before, which hard links name.
+/// Makes a node, and returns the mode that a file or directory gets at the end. Hard links refer to
+/// `files`, the files made before.
 fn make_node(path: &Path, node: &Node, files: &mut Vec<PathBuf>) -> Option<u32> {
     match node {
         Node::File { contents, hole, mode } => {
@@ -109,7 +109,7 @@ fn make_node(path: &Path, node: &Node, files: &mut Vec<PathBuf>) -> Option<u32> 
     None
 }
 
-/// Everything in a world, in words: kind, mode, time, contents, holes, and which names are one
+/// Describes everything in a world: kind, mode, time, contents, holes, and which names share a
 /// file.
 pub fn describe_world(root: &Path, destination: &Path, then: &[Then]) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
@@ -135,7 +135,7 @@ pub fn describe_world(root: &Path, destination: &Path, then: &[Then]) -> BTreeMa
                 blake3::hash(&contents).to_hex()
             )
         };
-        // To replace a file changes the directory that it is in, and to write into it does not.
+        // Replacing a file changes its directory's time; writing into the file does not.
         let own_age = if relative == Path::new("src") { SOURCE_AGE } else { TARGET_AGE };
         let time = match (meta.mtime(), meta.mtime_nsec()) {
             _ if kind.is_dir() && then.contains(&NoDirectoryTimes) => "any".into(),

@@ -1,12 +1,12 @@
-//! Manual pages: name, synopsis, description and options from the table of flags, the other
-//! sections as they are written in `man/`.
+//! Manual pages. Name, synopsis, description and options come from the table of flags, the other
+//! sections from `man/`.
 
 use std::io;
 
 use clap::{Arg, Command};
 use clap_mangen::Man;
 
-/// What clap_mangen begins each section with.
+/// clap_mangen begins each section with this.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// The page of a command, with these sections at its end.
@@ -33,7 +33,7 @@ pub fn page(mut table: Command, sections: &str) -> String {
     format!("{PREAMBLE}{}{sections}", page.replace(PREAMBLE, "") + &options.replace(PREAMBLE, ""))
 }
 
-/// The same flag, with all that there is to say of it in whole sentences.
+/// A flag whose help says everything about it, in whole sentences.
 fn explained(arg: Arg) -> Arg {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut sentences: Vec<String> = help.split("\n\n").map(sentence).collect();
@@ -43,7 +43,7 @@ fn explained(arg: Arg) -> Arg {
             Some(help) => format!("{} ({help})", value.get_name()),
             None => value.get_name().to_owned(),
         });
-    // Some say it themselves.
+    // Some texts list their values themselves.
     let is_said = arg.is_hide_possible_values_set();
     if let ([name], true) =
         (arg.get_value_names().unwrap_or_default(), arg.get_action().takes_values() && !is_said)

@@ -1,8 +1,8 @@
-# Puts binaries, manual pages and completions where the system and the shells look for them:
+# Installs binaries, manual pages and completions where the system and the shells look for them:
 #
 #     cargo build --release && sudo make install
 #
-# PREFIX is where (/usr/local), DESTDIR a folder to stage a package in, BIN where the binaries are.
+# PREFIX is the target (/usr/local), DESTDIR a staging folder, and BIN the folder of the binaries.
 
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -1,11 +1,11 @@
-//! Says which commit is built, so that `--version` can.
+//! Passes the commit to the build, for `--version`.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    // A debug build asks for no commit, which spares building everything again after each one.
+    // A debug build does not ask for the commit, so that a new commit rebuilds nothing.
     println!("cargo::rerun-if-changed=build.rs");
     let version = env::var("CARGO_PKG_VERSION").expect("cargo sets it");
     let is_release = env::var("PROFILE").expect("cargo sets it") == "release";
@@ -16,13 +16,13 @@ fn main() {
     println!("cargo::rustc-env=AIOCP_VERSION={version}");
 }
 
-/// The commit, and whether it is what is built; none outside of a checkout of this very project.
+/// The commit, and whether the sources differ from it. `None` outside of this project's checkout.
 fn commit() -> Option<String> {
     let top = git(&["rev-parse", "--show-toplevel"])?;
     if Path::new(&top).canonicalize().ok()? != Path::new(".").canonicalize().ok()? {
         return None;
     }
-    // The list of what is looked at may name only what there is, or cargo would run this each time.
+    // Only existing files may be listed: cargo would rerun this script each time for a missing one.
     let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"])?;
     for name in ["HEAD", "index", "packed-refs", &branch] {
         let path = git(&["rev-parse", "--git-path", name])?;
@@ -39,7 +39,7 @@ fn commit() -> Option<String> {
     Some(if changed.is_empty() { commit } else { format!("{commit}, changed") })
 }
 
-/// What git answers, or none if there is no git or it knows nothing here.
+/// The output of git; `None` if git is missing or fails.
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -1,13 +1,12 @@
-//! How much of what `fio --ioengine=libaio` reads do the engines read? Direct reads of one file,
-//! the sides alternating.
+//! Measures direct reads of one file by each engine against `fio --ioengine=libaio`, alternating.
 //!
 //! ```sh
 //! cargo bench --bench fio -- [--rounds N] [--dir DIR]
 //! ```
 //!
-//! DIR has to be on the device to be measured; without it, it is the folder of the build. It needs
-//! fio. Each line is the median of the rounds' rates, and the median of the rounds' ratios to fio,
-//! so that a slow spell of the machine is in both sides.
+//! DIR has to be on the device under test; the default is the build's folder. It needs fio. Each
+//! line shows the median of the rounds' rates, and the median of the rounds' ratios to fio, so that
+//! a slow spell of the machine burdens both sides.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -23,19 +22,19 @@ use aiocp::aio::{Context, Engine, Op, OpKind, Pool, Posix, Threads};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// What is read how.
+/// How to read, and how much.
 struct Setting {
     name: &'static str,
     block_bytes: usize,
     depth: usize,
     random: bool,
-    /// How much of the file one run reads.
+    /// The part of the file that one run reads.
     total_bytes: u64,
 }
 
 const GIB: u64 = 1 << 30;
 
-/// 4 KiB x 128 is bound by the cost of an operation, 1 MiB x 16 by the device.
+/// 4 KiB x 128 is bound by the cost of an operation; 1 MiB x 16 is bound by the device.
 const SETTINGS: [Setting; 3] = [
     Setting {
         name: "4 KiB x 128",
@@ -60,7 +59,7 @@ const SETTINGS: [Setting; 3] = [
     },
 ];
 
-/// A rate in bytes a second, and the processor time that a second of it took.
+/// A rate in bytes a second, and the processor time per second.
 #[derive(Clone, Copy)]
 struct Rate {
     bytes_per_s: f64,
@@ -73,8 +72,7 @@ fn cpu_time() -> Duration {
     tick(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime))
 }
 
-/// Reads as the setting says through an engine: every buffer that comes back goes out again at
-/// once.
+/// Reads through an engine. Every buffer that comes back goes out again at once.
 fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fallible<Rate> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path)?;
     let file = Arc::new(OwnedFd::from(file));
@@ -129,8 +127,8 @@ fn fio(setting: &Setting, path: &Path) -> Fallible<Rate> {
         .arg(format!("--filename={}", path.display()))
         .output()?;
     let text = String::from_utf8(output.stdout)?;
-    // fio-status(1), terse version 3: field 6 is KiB read, 9 the milliseconds it took, 88 and 89
-    // user and system per cent.
+    // fio(1), terse version 3: field 6 is KiB read, 9 the milliseconds, 88 and 89 user and system
+    // CPU in per cent.
     let field = |n: usize| {
         text.trim().split(';').nth(n - 1).map(|f| f.trim_end_matches('%')).unwrap_or_default()
     };

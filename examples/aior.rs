@@ -31,7 +31,7 @@ fn aior(path: &str) -> Result<(), Box<dyn Error>> {
             stdout().write_all(&part.buffer[..count]).map_err(failed("write"))?;
         }
     }
-    // What a line buffer holds back would be written at exit, where an error goes nowhere.
+    // Otherwise the rest of the line buffer is written at exit, where an error is lost.
     stdout().flush().map_err(failed("write"))
 }
 

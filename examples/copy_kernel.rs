@@ -17,8 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let source = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(from)?;
     let size = source.metadata()?.len();
-    // Created without O_DIRECT, which open could refuse only after making the file; and sized
-    // first, since writes that extend a file are synchronous.
+    // The file is created without O_DIRECT, which open may refuse after making the file. It gets
+    // its size first, since writes that extend a file are synchronous.
     File::create(&to)?.set_len(size.next_multiple_of(ALIGN_BYTES as u64))?;
     let target = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&to)?;
     let (source, target) = (Arc::new(OwnedFd::from(source)), Arc::new(OwnedFd::from(target)));
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 if (count as u64) < BLOCK_BYTES.min(size - offset) {
                     return Err("the file changed while it was being copied".into());
                 }
-                // A direct write is of whole blocks: the last one is written beyond the end, which
-                // is cut below.
+                // Direct writes need whole blocks. The last one extends beyond the end, and
+                // set_len below cuts it.
                 let part = Part::new(part.buffer.freeze(), 0..count.next_multiple_of(ALIGN_BYTES));
                 let write = Op::new(Arc::clone(&target), OpKind::Write(part)).at(offset);
                 context.queue(write).map_err(|_| "full")?;

@@ -1,5 +1,5 @@
-//! Copies a file, a pipe or a socket's stream with POSIX AIO: one block is written while the next
-//! is being read.
+//! Copies a file, a pipe or a socket's stream with POSIX AIO. It writes one block while it reads
+//! the next.
 
 use std::error::Error;
 use std::fs::File;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(start(Op::new(target, OpKind::Fsync))?.wait().result.map(drop)?)
 }
 
-/// Writes what a short count has left.
+/// Writes the rest after a short count.
 fn finish_write(mut done: Done) -> Result<(), Box<dyn Error>> {
     loop {
         let (count, OpKind::Write(part)) = (done.result?, done.op.kind) else {

@@ -97,7 +97,7 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
         case.option("--backup=simple") && case.operands[0] != "-T"
     }),
     // Depending on the order, cp moves the old file over the copy, or the copy to a backup.
-    ("takes the place of no copy", Out, |case, _| {
+    ("never overwrites a copy of this run", Out, |case, _| {
         let goals = case.goals();
         let is_wanted = |planted: &Planted, root: &str| {
             let mut backup = Path::new(root).join(&planted.path).into_os_string();

@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     if os.geteuid() != 0:
-        sys.exit("fidelity.py gives files away and drops caches, for which it has to be root")
+        sys.exit("fidelity.py needs root: it changes owners and drops caches")
     args.dir.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=rivals.REPO, check=True)
     source, filler = args.dir / "fidelity", args.dir / "filler"

@@ -131,9 +131,9 @@ fn a_temporary_that_was_exchanged_is_neither_believed_nor_followed() {
     let exchanges: [Exchange<'_>; 4] = [
         ("another file", &|half| {
             let contents = fs::read(half).unwrap();
+            // An open descriptor keeps the removed file's inode from being reused.
+            let _open = fs::File::open(half).unwrap();
             fs::remove_file(half).unwrap();
-            // The removed file's inode must not be reused.
-            fs::write(folder.path().join("other"), "").unwrap();
             fs::write(half, contents).unwrap();
         }),
         ("a file with another name", &|half| fs::hard_link(half, &precious).unwrap()),

@@ -365,3 +365,183 @@ fn a_full_ring_and_an_interrupted_wait_lose_nothing() {
         cold_file(&source, 30);
     }
 }
+
+/// One way in which the loop's waiting or waking fails: the engine, the options of strace that make
+/// it fail, and the system call's error in words.
+struct Fault {
+    engine: &'static str,
+    options: Vec<String>,
+    reason: &'static str,
+}
+
+impl Fault {
+    /// Errors of what the loop itself depends on, from its first call on or later.
+    fn all() -> Vec<Self> {
+        let on_eventfd = |call: &'static str| (call, "EIO", "Input/output error", true);
+        let wait = ("io_getevents", "EIO", "Input/output error", false);
+        let poll = ("ppoll", "ENOMEM", "Cannot allocate memory", false);
+        let mut faults = Vec::new();
+        for (engine, wait) in [("kernel", wait), ("posix", poll), ("threads", poll)] {
+            for (call, errno, reason, of_eventfd) in [wait, on_eventfd("read"), on_eventfd("write")]
+            {
+                for when in ["1", "3", "1+"] {
+                    let mut options = vec!["-e".to_owned(), format!("trace={call}")];
+                    options.extend([
+                        "-e".to_owned(),
+                        format!("inject={call}:error={errno}:when={when}"),
+                    ]);
+                    if of_eventfd {
+                        options.extend(["-P", "anon_inode:[eventfd]"].map(str::to_owned));
+                    }
+                    faults.push(Self { engine, options, reason });
+                }
+            }
+        }
+        faults
+    }
+}
+
+/// What a command said that had a fault: whether it failed. It has named each file once.
+fn failed_orderly(output: &std::process::Output, fault: &Fault, what: &str) -> bool {
+    let text = stderr(output);
+    let words = ["panicked", "backtrace", "internal thread", "SIGABRT"];
+    assert!(!words.iter().any(|word| text.contains(word)), "{what}: {text}");
+    // The lines of failures, and those of `aiosum --check`.
+    let said = text.lines().filter(|line| line.contains(": cannot "));
+    let checked = String::from_utf8(output.stdout.clone()).unwrap();
+    let mut lines: Vec<_> =
+        said.chain(checked.lines().filter(|line| line.contains(": FAILED "))).collect();
+    let count = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), count, "{what}: {text}");
+    match output.status.code() {
+        Some(0) => assert_eq!(count, 0, "{what}: {text}"),
+        Some(1) => assert!(
+            count > 0 && lines.iter().all(|line| line.contains(fault.reason)),
+            "{what}: {text}"
+        ),
+        code => panic!("{what}: {code:?}: {text}"),
+    }
+    count > 0
+}
+
+/// A tree with small and big files that memory has nothing of.
+fn cold_tree(path: &Path) {
+    cold_folder(path);
+    for n in 0..2 {
+        cold_file(&path.join(format!("big{n}")), 3);
+    }
+}
+
+#[test]
+fn a_loop_that_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() {
+    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 256);
+    let at = |name: &str| mounted.path.join(name);
+    let (mut failed, mut runs) = (0, 0);
+    for verify in [false, true] {
+        for fault in Fault::all() {
+            cold_tree(&at("s"));
+            let options: Vec<_> = fault.options.iter().map(String::as_str).collect();
+            let mut command = strace(&options, &at("trace"));
+            command.arg(format!("--engine={}", fault.engine));
+            command.args(verify.then_some("--verify")).arg("-T").args([at("s"), at("t")]);
+            let output = run_limited(&mut command);
+            let what = format!("{} {:?} {verify}", fault.engine, fault.options);
+            let has_failed = failed_orderly(&output, &fault, &what);
+            assert!(litter(&mounted.path).is_empty(), "{what}");
+            let (source, target) = (describe(&at("s")), describe(&at("t")));
+            assert!(has_failed || source == target, "{what}: what is not told of is there");
+            // The directory has its times in the end.
+            let is_whole = |(path, line): (&std::path::PathBuf, &String)| {
+                path.as_os_str().is_empty() || source.get(path) == Some(line)
+            };
+            assert!(target.iter().all(is_whole), "{what}: what is there is whole");
+            (failed, runs) = (failed + u32::from(has_failed), runs + 1);
+            fs::remove_dir_all(at("s")).unwrap();
+            fs::remove_dir_all(at("t")).unwrap();
+        }
+    }
+    assert!(failed >= runs / 2, "{failed} of {runs}: the faults are met");
+}
+
+#[test]
+fn a_sum_whose_loop_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() {
+    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let at = |name: &str| mounted.path.join(name);
+    cold_tree(&at("s"));
+    let sums = run(aiosum().arg(at("s")), 0).stdout;
+    fs::write(at("sums"), &sums).unwrap();
+    fs::remove_dir_all(at("s")).unwrap();
+    let mut failed = 0;
+    for check in [false, true] {
+        // It has no other engine where there is kernel AIO.
+        for fault in Fault::all().into_iter().filter(|fault| fault.engine == "kernel") {
+            cold_tree(&at("s"));
+            let mut command = Command::new("strace");
+            command.args(["-f", "-o"]).arg(at("trace")).args(&fault.options);
+            command.arg(assert_cmd::cargo::cargo_bin!("aiosum"));
+            match check {
+                true => command.arg("--check").arg(at("sums")),
+                false => command.arg(at("s")),
+            };
+            let output = run_limited(&mut command);
+            let what = format!("{:?} {check}", fault.options);
+            let has_failed = failed_orderly(&output, &fault, &what);
+            assert!(check || has_failed || output.stdout == sums, "{what}");
+            failed += u32::from(has_failed);
+            fs::remove_dir_all(at("s")).unwrap();
+        }
+    }
+    assert!(failed >= 8, "{failed}: the faults are met");
+}
+
+#[test]
+fn a_poll_that_is_always_refused_ends_the_loop_instead_of_having_it_spin() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for n in 0..5 {
+        fs::create_dir_all(at("s").join(n.to_string())).unwrap();
+        (0..5).for_each(|m| fs::write(at("s").join(format!("{n}/{m}")), noise(50_000, m)).unwrap());
+    }
+    // One worker reads a folder a second, and syncs it; the loop has nothing to do in between. The
+    // first folder's syncs are submitted, with a poll that the second folder's use up.
+    let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EIO:when=2+"];
+    let mut command = strace(&options, &at("trace"));
+    command.args(["--engine=kernel", "--bwlimit=250K", "--threads=1", "-T"]);
+    let output = run_limited(command.args([at("s"), at("t")]));
+    let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
+    assert!(injected < 100, "{injected} submissions");
+    let text = stderr(&output);
+    assert_eq!(text.matches(": cannot fsync '").count(), 20, "{text}");
+    assert!(output.status.code() == Some(1) && !text.contains("panicked"), "{text}");
+    assert!(litter(folder.path()).is_empty());
+}
+
+#[test]
+fn a_callback_for_which_glibc_finds_no_thread_is_no_reason_to_wait_for_ever() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    cold_file(&at("s"), 20);
+    // strace counts for each thread: those of the command itself make fewer.
+    let options = ["-e", "trace=clone3", "-e", "inject=clone3:error=EAGAIN:when=5+"];
+    let mut command = strace(&options, &at("trace"));
+    command.args(["--engine=posix", "--queue-depth=2"]).args([at("s"), at("t")]);
+    let output = run_limited(&mut command);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(fs::read(at("s")).unwrap() == fs::read(at("t")).unwrap());
+    let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
+    assert!(injected > 10, "{injected} threads were not made");
+}

@@ -137,7 +137,8 @@ pub struct Posix {
 impl Posix {
     /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one
     /// that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
-    /// [`reap`](Engine::reap). It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is
+    /// [`reap`](Engine::reap). That wait needs a time-out: glibc loses the call if it cannot make a
+    /// thread for it. It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is
     /// made before the first operation. Never blocks and never fails.
     pub fn new(capacity: usize, waker: Option<Arc<Waker>>) -> Self {
         set_threads(ENGINE_THREADS);

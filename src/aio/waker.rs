@@ -1,10 +1,10 @@
 //! How other threads wake the loop that waits in `io_getevents`: an eventfd(2) that the context
 //! polls.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -20,6 +20,8 @@ use rustix::io::Errno;
 pub struct Waker {
     event: Arc<OwnedFd>,
     armed: AtomicBool,
+    /// Why a sender could not write, which the loop hears when it disarms.
+    failure: OnceLock<Errno>,
 }
 
 impl Waker {
@@ -27,7 +29,7 @@ impl Waker {
     /// open files.
     pub fn new() -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        Ok(Self { event, armed: AtomicBool::new(false) })
+        Ok(Self { event, armed: AtomicBool::new(false), failure: OnceLock::new() })
     }
 
     /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or
@@ -36,18 +38,30 @@ impl Waker {
         &self.event
     }
 
-    /// Ends the loop's wait, if it waits. Never blocks; without anybody waiting it makes no system
-    /// call.
+    /// Ends the loop's wait, if it waits. Never blocks; without a waiting loop it makes no system
+    /// call. A write that fails is the loop's error, see [`disarm`](Self::disarm).
     pub fn wake(&self) {
         // Relaxed: the fence orders it after the message.
         fence(Ordering::SeqCst);
         if self.armed.swap(false, Ordering::Relaxed) {
-            // A full counter (EAGAIN) is readable already, and nothing else can go wrong with an
-            // open eventfd.
-            let written =
-                rustix::io::retry_on_intr(|| rustix::io::write(&*self.event, &1u64.to_ne_bytes()));
-            debug_assert!(matches!(written, Ok(8) | Err(Errno::AGAIN)), "eventfd: {written:?}");
+            let one = 1u64.to_ne_bytes();
+            match rustix::io::retry_on_intr(|| rustix::io::write(&*self.event, &one)) {
+                // A full counter (EAGAIN) is readable already.
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(error) => self.fail(error),
+            }
         }
+    }
+
+    /// Keeps the first failure for the loop, and wakes it by another system call: a filter that
+    /// refuses write(2) may let writev(2) pass.
+    fn fail(&self, error: Errno) {
+        self.failure.get_or_init(|| error);
+        let one = 1u64.to_ne_bytes();
+        let write = || rustix::io::writev(&*self.event, &[IoSlice::new(&one)]);
+        // Without either there is no way to wake the loop, which hears of the first failure when
+        // something else ends its wait.
+        let _both_failed = rustix::io::retry_on_intr(write).is_err();
     }
 
     /// Announces that the caller is about to wait. Look for messages after this, and before
@@ -60,14 +74,17 @@ impl Waker {
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads also when
     /// nobody took the announcement: a sender that took an earlier one may have written only now.
-    /// Never blocks; of an open eventfd no error is known, see read(2).
+    /// Never blocks. The error is that of read(2), or that of a sender's write(2) since the waker was
+    /// made: wakes may be lost from then on, so that the loop has to end.
     pub fn disarm(&self) -> io::Result<()> {
         // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on
         // one that does not: the loop looks for messages after each `arm`.
         self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
             // EAGAIN: nobody has written, or not yet; a late write ends the next wait early, once.
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Ok(_) | Err(Errno::AGAIN) => {
+                self.failure.get().map_or(Ok(()), |&error| Err(error.into()))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -203,7 +203,9 @@ impl Error {
             (Cause::Os(_), Some(libc::EFBIG)) => {
                 Some("the filesystem, or ulimit -f, allows no file of this size")
             }
-            (Cause::Os(_), Some(libc::EIO)) => Some("the device failed; dmesg may say more"),
+            (Cause::Os(_), Some(libc::EIO)) if self.op != Operation::AwaitIo => {
+                Some("the device failed; dmesg may say more")
+            }
             (Cause::Os(_), Some(libc::ENOENT)) if self.path.as_os_str().is_empty() => {
                 Some("the path is empty")
             }

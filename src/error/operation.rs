@@ -27,6 +27,7 @@ operations! {
     AllocateSpace => "allocate space for",
     AskAbout => "ask about",
     Audit => "audit",
+    AwaitIo => "wait for I/O on",
     BelieveAll => "believe all of",
     Clone => "clone",
     CloseTemporary => "close the temporary of",

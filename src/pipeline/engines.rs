@@ -16,6 +16,11 @@ pub const SYNCS_MAX: usize = 256;
 /// Threads for what is not for the kernel: enough to hide the latency of a network filesystem, and
 /// cheap when idle.
 const IO_THREADS: usize = 16;
+/// How often in a row the kernel may refuse the waker's poll before the loop gives up.
+const POLL_REFUSALS_MAX: u32 = 8;
+/// How long the loop waits at most while glibc's threads are at work: glibc loses a callback for
+/// which it cannot make a thread.
+const LOST_CALLBACK: Duration = Duration::from_millis(100);
 /// The tag of the waker's poll, which is nobody else's.
 const WAKE_TAG: u64 = u64::MAX;
 
@@ -43,6 +48,8 @@ pub struct Engines {
     waker: Arc<Waker>,
     /// Whether the waker's poll is in the context.
     polling: bool,
+    /// How often in a row it was refused.
+    poll_refusals: u32,
     data_in_kernel: usize,
     /// Threads could not be made, so that the loop itself carries out what is not for the kernel.
     no_threads: bool,
@@ -61,6 +68,7 @@ impl Engines {
             queue_depth,
             waker,
             polling: false,
+            poll_refusals: 0,
             data_in_kernel: 0,
             no_threads: false,
             carried_out: Vec::new(),
@@ -127,6 +135,9 @@ impl Engines {
     /// is over to `done`. It does not wait if `has_news` says that there is something else to do.
     /// With much in the kernel it waits for several completions at once, so that the next
     /// submission is a batch. It waits no longer than `timeout`, if there is one.
+    ///
+    /// An error is one of waiting or of waking, and final: from then on nothing is sure to end a
+    /// wait.
     pub fn wait(
         &mut self,
         has_news: impl Fn() -> bool,
@@ -154,10 +165,21 @@ impl Engines {
         if self.kernel.is_some() {
             self.reap_kernel(usize::from(!ready), timeout, done)?;
         } else if !ready {
-            self.waker.wait(timeout)?;
+            self.waker.wait(self.bounded(timeout))?;
         }
         self.waker.disarm()?;
         self.reap_other(done)
+    }
+
+    /// The time-out of a wait that only a wake ends.
+    fn bounded(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let in_flight = self.other.as_ref().is_some_and(|other| other.in_flight() > 0);
+        match self.kind {
+            EngineKind::Posix if in_flight => {
+                Some(timeout.map_or(LOST_CALLBACK, |timeout| timeout.min(LOST_CALLBACK)))
+            }
+            _ => timeout,
+        }
     }
 
     fn reap_kernel(
@@ -174,9 +196,34 @@ impl Engines {
         self.data_in_kernel -= done[before..].iter().filter(|done| is_data(&done.op.kind)).count();
         if let Some(at) = done.iter().position(|done| done.op.tag == WAKE_TAG) {
             self.polling = false;
-            done.swap_remove(at);
+            return self.judge_poll(done.swap_remove(at).result);
         }
         Ok(())
+    }
+
+    /// A poll that was refused is tried again, but not for ever: without it the loop would go round
+    /// without a pause.
+    fn judge_poll(&mut self, result: io::Result<usize>) -> io::Result<()> {
+        match result {
+            Ok(_) => self.poll_refusals = 0,
+            // The context has tried for a second.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => return Err(error),
+            Err(error) if self.poll_refusals == POLL_REFUSALS_MAX => return Err(error),
+            Err(_) => self.poll_refusals += 1,
+        }
+        Ok(())
+    }
+
+    /// Blocks until every operation is over that was handed out, as far as the engines let it be
+    /// known.
+    pub fn end(self) {
+        let Self { mut other, kernel, .. } = self;
+        // The kernel's are waited for by io_destroy(2).
+        drop(kernel);
+        while let Some(other) = &mut other
+            && other.in_flight() > 0
+            && other.reap(other.in_flight(), None, &mut Vec::new()).is_ok()
+        {}
     }
 
     fn reap_other(&mut self, done: &mut Vec<Done>) -> io::Result<()> {

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::crew;
 use super::engines::Engines;
 use super::job::{Flight, Job, Next, Step};
-use super::outcome::{Failure, Moved};
+use super::outcome::{Failure, Moved, same};
 use super::slab::Slab;
 use super::{Endpoint, Limits, Message, Progress, Traffic, Transfer};
 use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};
@@ -39,7 +39,7 @@ struct Entry {
 struct Batch {
     left: usize,
     done: Vec<Option<Done>>,
-    reply: Sender<Vec<Done>>,
+    reply: Sender<io::Result<Vec<Done>>>,
 }
 
 /// What a tag says: which block, or which operation of which batch.
@@ -82,6 +82,8 @@ pub(super) struct Loop {
     backlog: VecDeque<Op>,
     /// Blocks of holes that are being hashed.
     holes_out: usize,
+    /// Blocks that are counted as in flight.
+    blocks_out: u64,
     done: Vec<Done>,
     traffic: Traffic,
     /// When the next block may be read, if there is a rate to keep to and its turn is not used yet.
@@ -111,6 +113,7 @@ impl Loop {
             batches: Slab::default(),
             backlog: VecDeque::new(),
             holes_out: 0,
+            blocks_out: 0,
             done: Vec::new(),
             traffic,
             turn: None,
@@ -119,24 +122,25 @@ impl Loop {
         }
     }
 
-    /// Runs until it is told to close and has nothing left to do.
-    ///
-    /// # Panics
-    /// If waiting fails, which with valid arguments on an own context or eventfd nothing can bring
-    /// about.
+    /// Runs until it is told to close and has nothing left to do. If it cannot wait any more, it
+    /// answers everything with that error.
     pub(super) fn run(mut self) {
+        if let Err(error) = self.serve() {
+            self.refuse_all(&error);
+        }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
         loop {
             while let Ok(message) = self.inbox.try_recv() {
                 self.receive(message);
             }
             let due = self.start_blocks();
             if self.closing && self.jobs.is_empty() && self.batches.is_empty() {
-                return;
+                return Ok(());
             }
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-            self.engines
-                .wait(|| !self.inbox.is_empty(), timeout, &mut self.done)
-                .expect("waiting for completions");
+            self.engines.wait(|| !self.inbox.is_empty(), timeout, &mut self.done)?;
             let mut done = std::mem::take(&mut self.done);
             for done in done.drain(..) {
                 self.complete(done);
@@ -145,6 +149,32 @@ impl Loop {
             for _ in 0..self.backlog.len() {
                 let Some(op) = self.backlog.pop_front() else { break };
                 self.queue(op);
+            }
+        }
+    }
+
+    /// Answers all that is in the loop, and what comes until it is told to close, with the error
+    /// that keeps it from waiting. What is in flight is waited for first, so that nothing is
+    /// written to a file after its failure was told.
+    fn refuse_all(self, error: &io::Error) {
+        let Self { engines, inbox, jobs, batches, traffic, blocks_out, mut closing, .. } = self;
+        engines.end();
+        Totals::take(&traffic.meter.blocks_in_flight, blocks_out);
+        for Entry { job, progress, progress_bytes, reply, .. } in jobs.into_values() {
+            progress.sums(&traffic.meter).for_each(|sum| Totals::take(sum, progress_bytes));
+            answer(&reply, Err(job.give_up(Failure::waiting(error))));
+        }
+        for Batch { reply, .. } in batches.into_values() {
+            answer(&reply, Err(same(error)));
+        }
+        while !closing && let Ok(message) = inbox.recv() {
+            match message {
+                Message::Transfer(_, reply) => answer(&reply, Err(Failure::waiting(error))),
+                Message::Batch(_, reply) => answer(&reply, Err(same(error))),
+                Message::Close => closing = true,
+                // Nothing is left that these could be about.
+                Message::Context(_) | Message::Stop => {}
+                Message::Hashed { .. } | Message::Updated { .. } => {}
             }
         }
     }
@@ -303,6 +333,7 @@ impl Loop {
     fn set_out(&mut self, tag: u64) {
         if let Tag::Flight(flight) = Tag::unpack(tag) {
             Totals::add(&self.traffic.meter.blocks_in_flight, 1);
+            self.blocks_out += 1;
             self.flights.get(flight).begun = self.traffic.meter.start();
         }
     }
@@ -311,6 +342,7 @@ impl Loop {
     fn come_back(&mut self, flight: usize, is_read: bool, result: &io::Result<usize>) {
         let meter = &self.traffic.meter;
         Totals::take(&meter.blocks_in_flight, 1);
+        self.blocks_out -= 1;
         if let Ok(count) = result {
             let begun = self.flights.get(flight).begun;
             if is_read {
@@ -352,7 +384,7 @@ impl Loop {
         if entry.left == 0 {
             let Batch { done, reply, .. } = self.batches.remove(batch);
             // Whoever asked may have panicked; nobody else wants the answer.
-            drop(reply.send(done.into_iter().flatten().collect()));
+            answer(&reply, Ok(done.into_iter().flatten().collect()));
         }
     }
 
@@ -493,9 +525,13 @@ impl Loop {
         if result.is_err() {
             progress.sums(&self.traffic.meter).for_each(|sum| Totals::take(sum, progress_bytes));
         }
-        // Whoever asked may have panicked; nobody else wants the answer.
-        drop(reply.send(result));
+        answer(&reply, result);
     }
+}
+
+/// Sends an answer. Who asked may have panicked, and then there is no one else who wants it.
+fn answer<T>(reply: &Sender<T>, result: T) {
+    drop(reply.send(result));
 }
 
 /// Whether a block of `len_bytes` may be read now, and if not, when.

@@ -298,6 +298,11 @@ impl Job {
         self.next().is_none() && self.parts_out == 0
     }
 
+    /// The end of a job that can go no further: why it failed, `failure` if it had not before.
+    pub fn give_up(self, failure: Failure) -> Failure {
+        self.failure.unwrap_or(failure)
+    }
+
     /// The end of a job that [is over](Self::is_over): what was moved, or why not.
     pub fn finish(self) -> Result<Moved, Failure> {
         assert!(self.is_over(), "a job ends when all of its parts are back");

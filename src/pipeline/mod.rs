@@ -31,6 +31,7 @@ pub use engines::EngineKind;
 use engines::{Engines, Polled, is_data, open_context};
 use event_loop::Loop;
 pub use job::Shape;
+use outcome::same;
 pub use outcome::{Failure, Moved, Side};
 use small::{Memory, TOGETHER_MIN};
 pub use traffic::{Pace, Traffic};
@@ -119,7 +120,7 @@ impl Started {
 enum Message {
     Context(Box<Polled>),
     Transfer(Transfer, Sender<Result<Moved, Failure>>),
-    Batch(Vec<Op>, Sender<Vec<Done>>),
+    Batch(Vec<Op>, Sender<io::Result<Vec<Done>>>),
     Stop,
     Hashed { job: usize, block: u64, leaf: Leaf, hole: bool },
     Updated { job: usize, hasher: Box<dyn Serial> },
@@ -261,25 +262,25 @@ impl<'a> Pipeline<'a> {
         let count = files.len();
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
         match self.carry_out(ops) {
-            Some(done) => done.into_iter().map(|done| done.result.map(drop)).collect(),
-            None => (0..count).map(|_| Err(io::Error::other(Cause::ThreadGone))).collect(),
+            Ok(done) => done.into_iter().map(|done| done.result.map(drop)).collect(),
+            Err(error) => (0..count).map(|_| Err(same(&error))).collect(),
         }
     }
 
     /// Carries out operations on direct descriptors, or syncs: many at once in the loop, few in
     /// this thread, one after the other. Blocks until all are over. They come back in the same
-    /// order, or not at all if the loop is gone.
-    fn carry_out(&self, ops: Vec<Op>) -> Option<Vec<Done>> {
+    /// order, or not at all if the loop cannot wait for them.
+    fn carry_out(&self, ops: Vec<Op>) -> io::Result<Vec<Done>> {
         if ops.len() < TOGETHER_MIN {
             let carry_out = |mut op| Done { result: perform(&mut op, usize::MAX), op };
-            return Some(ops.into_iter().map(carry_out).collect());
+            return Ok(ops.into_iter().map(carry_out).collect());
         }
         if ops.iter().any(|op| is_data(&op.kind)) {
             self.open_context();
         }
         let (reply, answer) = bounded(1);
         self.send(Message::Batch(ops, reply));
-        answer.recv().ok()
+        answer.recv().unwrap_or_else(|_| Err(io::Error::other(Cause::ThreadGone)))
     }
 
     /// What starts no more blocks when it is called, of files that are in the loop or come later.
@@ -357,6 +358,43 @@ mod tests {
         }
     }
 
+    /// The fake, whose waiting fails after a number of times.
+    struct Breaking {
+        engine: Restless,
+        reaps_left: u32,
+    }
+
+    impl Engine for Breaking {
+        fn queue(&mut self, op: Op) -> Result<(), Op> {
+            self.engine.queue(op)
+        }
+        fn submit(&mut self) -> Submitted {
+            self.engine.submit()
+        }
+        fn reap(
+            &mut self,
+            min: usize,
+            timeout: Option<Duration>,
+            out: &mut Vec<Done>,
+        ) -> io::Result<usize> {
+            let Some(left) = self.reaps_left.checked_sub(1) else {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            };
+            self.reaps_left = left;
+            self.engine.reap(min, timeout, out)
+        }
+        fn in_flight(&self) -> usize {
+            self.engine.in_flight()
+        }
+    }
+
+    fn breaking(seed: u64, reaps_left: u32, traffic: Traffic) -> Pipeline<'static> {
+        let waker = Arc::new(Waker::new().unwrap());
+        let sim = Sim::new(seed, 8, Faults { delay: 0.5, ..Faults::default() });
+        let engine = Restless(sim, Arc::clone(&waker), Arc::default());
+        over(Box::new(Breaking { engine, reaps_left }), waker, traffic)
+    }
+
     const BLOCK_BYTES: usize = 4096;
 
     fn pipeline(seed: u64, faults: Faults) -> Pipeline<'static> {
@@ -374,10 +412,14 @@ mod tests {
         traffic: Traffic,
         reaps: Arc<AtomicU64>,
     ) -> Pipeline<'static> {
-        let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
         let waker = Arc::new(Waker::new().unwrap());
         let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker), reaps);
-        let engines = Engines::of(Box::new(engine), limits.queue_depth, Arc::clone(&waker));
+        over(Box::new(engine), waker, traffic)
+    }
+
+    fn over(engine: Box<dyn Engine>, waker: Arc<Waker>, traffic: Traffic) -> Pipeline<'static> {
+        let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
+        let engines = Engines::of(engine, limits.queue_depth, Arc::clone(&waker));
         Pipeline::run(limits, (engines, false.into()), (waker, traffic), Box::new(|_| ())).unwrap()
     }
 
@@ -473,6 +515,56 @@ mod tests {
             );
             assert_eq!(pipeline.sync(files.to_vec()).len(), 2);
         }
+    }
+
+    #[test]
+    fn a_loop_that_cannot_wait_answers_all_that_is_in_it_and_all_that_comes_with_the_error() {
+        let contents = vec![7; 50 * BLOCK_BYTES + 5];
+        let is_the_error = |cause: &Cause| matches!(cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EIO));
+        let mut failed_early = 0;
+        for reaps_left in 0..60 {
+            let traffic = Traffic::default();
+            let pipeline = breaking(reaps_left.into(), reaps_left, traffic.clone());
+            let target = tempfile::tempfile().unwrap();
+            let file: Arc<OwnedFd> = Arc::new(target.try_clone().unwrap().into());
+            std::thread::scope(|scope| {
+                let (pipeline, contents, target) = (&pipeline, &contents, &target);
+                for _ in 0..3 {
+                    scope.spawn(move || {
+                        if let Err(failure) = pipeline.transfer(transfer(contents, target)) {
+                            assert_eq!(failure.op, Operation::AwaitIo);
+                            assert!(is_the_error(&failure.cause), "{:?}", failure.cause);
+                        }
+                    });
+                }
+                let syncs = scope.spawn(|| pipeline.sync(vec![Arc::clone(&file); 5]));
+                for synced in syncs.join().unwrap() {
+                    assert!(synced.is_ok() || is_the_error(&synced.unwrap_err().into()));
+                }
+                failed_early += usize::from(pipeline.sync(vec![Arc::clone(&file); 5])[0].is_err());
+            });
+            // Once it is sure to have failed, everything is answered with that.
+            while pipeline.transfer(transfer(&contents, &target)).is_ok() {}
+            assert!(pipeline.sync(vec![Arc::clone(&file); 5]).iter().all(Result::is_err));
+            // Five reads are a submission.
+            let files = (0..9).map(|n| Whole::of(vec![n; 5000], n % 2 == 0)).collect();
+            let mut read = 0;
+            pipeline.read_together(files, Whole::direct, |file, contents| {
+                read += 1;
+                match contents {
+                    Ok(contents) => assert!(!file.is_direct && contents.is_none()),
+                    Err(failure) => assert!(file.is_direct && is_the_error(&failure.cause)),
+                }
+            });
+            assert_eq!(read, 9);
+            pipeline.stopper()();
+            drop(pipeline);
+            let in_flight = crate::report::Totals::get(&traffic.meter.blocks_in_flight);
+            let size_bytes = contents.len() as u64;
+            let handled = crate::report::Totals::get(&traffic.meter.handled_bytes);
+            assert!(in_flight == 0 && handled.is_multiple_of(size_bytes), "{in_flight} {handled}");
+        }
+        assert!(failed_early > 10, "{failed_early} failed while others were in the loop");
     }
 
     #[test]
@@ -587,7 +679,6 @@ mod tests {
 
     impl Whole {
         fn random(random: &mut fastrand::Rng) -> Self {
-            use std::io::Write;
             // Many have the same size, and one page or two, and each has contents of its own.
             let len = match random.u8(..) {
                 0..8 => random.usize(1..1 << 20),
@@ -597,20 +688,21 @@ mod tests {
             let begins = random.usize(..);
             let contents: Vec<u8> =
                 (0..len).map(|n| (begins.wrapping_add(n * 31) >> 7) as u8).collect();
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(&contents).unwrap();
             // Some have shrunk or grown since their size was asked for.
             let size_bytes = match random.u8(..) {
                 0..16 => len as u64 + 1,
                 16..32 => (len as u64).div_ceil(2),
                 _ => len as u64,
             };
-            Self {
-                file: Arc::new(file.into()),
-                contents,
-                is_direct: random.u8(..) > 32,
-                size_bytes,
-            }
+            Self { size_bytes, ..Self::of(contents, random.u8(..) > 32) }
+        }
+
+        fn of(contents: Vec<u8>, is_direct: bool) -> Self {
+            use std::io::Write;
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&contents).unwrap();
+            let size_bytes = contents.len() as u64;
+            Self { file: Arc::new(file.into()), contents, is_direct, size_bytes }
         }
 
         fn direct(&self) -> Option<small::DirectRead<'_>> {
@@ -635,7 +727,7 @@ mod tests {
                 |(n, file), contents| {
                     assert_eq!(n, next, "seed {seed}");
                     next += 1;
-                    match contents {
+                    match contents.unwrap() {
                         Some(bytes) => {
                             assert!(
                                 file.is_direct && bytes.len() as u64 == file.size_bytes,
@@ -666,6 +758,7 @@ mod tests {
                         .map(|_| Whole { is_direct: true, ..Whole::random(&mut random) })
                         .collect();
                     pipeline.read_together(files, Whole::direct, |file, contents| {
+                        let contents = contents.unwrap();
                         assert_eq!(
                             contents.is_some(),
                             file.size_bytes <= file.contents.len() as u64

@@ -1,5 +1,6 @@
 //! What came of a file in the loop.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::digest::{self, Hash, LeafHash, Mode, Output, Tree};
@@ -38,13 +39,29 @@ impl Failure {
         Self { op, side: Side::Target, offset_bytes, cause: cause.into() }
     }
 
-    /// The same as an error of the file at `path`, with its place if it has one.
+    /// The loop cannot wait for what the file has in flight. That says nothing of a place in it.
+    pub(super) fn waiting(error: &io::Error) -> Self {
+        Self::source(Operation::AwaitIo, 0, same(error))
+    }
+
+    /// An error of the file at `path`, with its place if it has one.
     pub fn of(self, path: PathBuf) -> Error {
         let Self { op, offset_bytes, cause, .. } = self;
-        let of_all = matches!(op, Operation::Seek | Operation::AllocateSpace | Operation::SetSize);
+        let of_all = matches!(
+            op,
+            Operation::AwaitIo | Operation::Seek | Operation::AllocateSpace | Operation::SetSize
+        );
         let of_all = of_all || matches!(cause, Cause::NoDirect(_));
         let error = Error::new(op, path, cause);
         if of_all { error } else { error.at(offset_bytes) }
+    }
+}
+
+/// One more error like this one, for one more file.
+pub(super) fn same(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::Failure;
 use super::small::TOGETHER_ALIGN_BYTES;
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::fs::{self, DirectIo};
 use crate::report::{Route, Way};
 
@@ -158,6 +158,8 @@ pub fn or_buffered<T, const N: usize>(
 pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) -> bool {
     let refused =
         matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
+    // Where the loop cannot wait, direct I/O is not to blame.
+    let refused = refused && failure.op != Operation::AwaitIo;
     refused && direct == DirectMode::Auto && accesses.iter().any(|access| access.is_direct())
 }
 

@@ -30,6 +30,11 @@ impl<T> Slab<T> {
         self.0.get(index).and_then(Option::as_ref)
     }
 
+    /// All values.
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.0.into_iter().flatten()
+    }
+
     /// Whether no index is in use.
     pub fn is_empty(&self) -> bool {
         self.0.len() == self.1.len()

@@ -1,5 +1,6 @@
 //! Small files: one after the other through the page cache, or many at once direct.
 
+use std::io;
 use std::iter::Peekable;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
@@ -130,19 +131,28 @@ impl Pipeline<'_> {
     /// one submission, so that neighbours on the device become one request there.
     ///
     /// A file that could not be read so comes without contents, and its descriptor without
-    /// `O_DIRECT`: whoever reads it in another way finds out why. Blocks for the reads, and for
-    /// memory, so that `each` must not read together itself.
+    /// `O_DIRECT`: reading it in another way finds out why. It comes with a failure where the loop
+    /// cannot wait for its read. Blocks for the reads, and for memory, so that `each` must not read
+    /// together itself.
     pub fn read_together<T>(
         &self,
         files: Vec<T>,
         direct: impl Fn(&T) -> Option<DirectRead<'_>>,
-        mut each: impl FnMut(T, Option<&[u8]>),
+        mut each: impl FnMut(T, Result<Option<&[u8]>, Failure>),
     ) {
         let mut files = files.into_iter().peekable();
         while files.peek().is_some() {
             let Round { files, reads, turn } = self.next_round(&mut files, &direct);
-            let mut done = self.read_all(reads).into_iter().peekable();
+            let (done, error) = match self.read_all(reads) {
+                Ok(done) => (done, None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            let mut done = done.into_iter().peekable();
             for file in files {
+                if let Some(error) = error.as_ref().filter(|_| direct(&file).is_some()) {
+                    each(file, Err(Failure::waiting(error)));
+                    continue;
+                }
                 let read = direct(&file).and_then(|small| {
                     let read = done.next_if(|done| Arc::ptr_eq(&done.op.file, small.file));
                     let read = read.and_then(|done| contents(done, small.size_bytes));
@@ -152,7 +162,7 @@ impl Pipeline<'_> {
                     }
                     read
                 });
-                each(file, read.as_deref());
+                each(file, Ok(read.as_deref()));
             }
             drop(done);
             drop(turn);
@@ -193,19 +203,22 @@ impl Pipeline<'_> {
         round
     }
 
-    /// Carries reads out, in one submission if there are many. Without the loop none comes back.
-    fn read_all(&self, reads: Vec<Op>) -> Vec<Done> {
+    /// Carries reads out, in one submission if there are many.
+    fn read_all(&self, reads: Vec<Op>) -> io::Result<Vec<Done>> {
         let read = |reads| {
             let begun = self.meter.start();
-            let done = self.carry_out(reads).unwrap_or_default();
+            let done = self.carry_out(reads)?;
             for count in done.iter().filter_map(|done| done.result.as_ref().ok()) {
                 self.meter.read(*count as u64, begun);
             }
-            done
+            Ok(done)
         };
         match reads.len() {
             // One after the other, each takes its own time.
-            ..TOGETHER_MIN => reads.into_iter().flat_map(|op| read(vec![op])).collect(),
+            ..TOGETHER_MIN => {
+                let read = reads.into_iter().map(|op| read(vec![op]));
+                Ok(read.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+            }
             _ => read(reads),
         }
     }

@@ -315,8 +315,14 @@ impl<T> Worker<'_, T> {
             }
         }
         self.pipeline.read_together(small, direct, |(opened, _), contents| {
-            let way = if contents.is_some() { Way::Direct } else { route::SMALL.read };
-            let result = hash_small(&opened, contents, buffer).map(|output| Hashed { output, way });
+            let result = match contents {
+                Ok(contents) => {
+                    let way = if contents.is_some() { Way::Direct } else { route::SMALL.read };
+                    let output = hash_small(&opened, contents, buffer);
+                    output.map(|output| Hashed { output, way })
+                }
+                Err(failure) => Err(read_error(&opened, failure)),
+            };
             self.over(opened, result);
         });
         for (opened, started) in big {

@@ -85,6 +85,32 @@ pub fn run(command: &mut Command, code: i32) -> Output {
     output
 }
 
+/// Runs it for at most 20 seconds, and then kills it with its children, which is a failure.
+pub fn run_limited(command: &mut Command) -> Output {
+    use std::os::unix::process::CommandExt;
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let group = rustix::process::Pid::from_child(&child);
+    let (send, ended) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let output = child.wait_with_output();
+        send.send(()).unwrap();
+        output
+    });
+    let in_time = ended.recv_timeout(Duration::from_secs(20)).is_ok();
+    if !in_time {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    }
+    let output = waiting.join().unwrap().unwrap();
+    assert!(in_time, "{command:?} hangs: {output:?}");
+    output
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }

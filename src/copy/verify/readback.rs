@@ -82,9 +82,9 @@ impl ToReadBack<'_> {
         matches!(self.way, Ok(ReadBack::Together)).then_some(direct)
     }
 
-    fn finish(self, contents: Option<&[u8]>) -> Result<(Moved, Proof), Failure> {
+    fn finish(self, contents: Result<Option<&[u8]>, Failure>) -> Result<(Moved, Proof), Failure> {
         let Self { reader, file, extent, way } = self;
-        match (way?, contents) {
+        match (way?, contents?) {
             (_, Some(bytes)) => {
                 reader.pipeline.count(&reader.progress, bytes.len() as u64);
                 Ok((Moved::read(bytes, reader.block_bytes), Proof::Direct))

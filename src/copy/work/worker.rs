@@ -13,6 +13,7 @@ use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
 use crate::error::Result;
 use crate::fs;
+use crate::pipeline::Failure;
 use crate::pipeline::crew::Work;
 use crate::pipeline::route::Access;
 use crate::pipeline::small::{DirectRead, READ_AHEAD_BYTES};
@@ -176,7 +177,7 @@ impl Services<'_> {
         &self,
         dir: &OpenDir,
         small: Small,
-        contents: Option<&[u8]>,
+        contents: std::result::Result<Option<&[u8]>, Failure>,
         buffer: &mut [u8],
     ) -> Option<Written> {
         let Small { entry, claim, source, mut counted, .. } = small;
@@ -185,8 +186,11 @@ impl Services<'_> {
             self.pass_on(claim);
             return None;
         }
-        let copying = Copying { at: At::new(dir, &entry), source: &source, counted: &counted };
-        let filled = self.data.copy_small(copying, contents, buffer);
+        let at = At::new(dir, &entry);
+        let copying = Copying { at, source: &source, counted: &counted };
+        let filled = contents
+            .map_err(|failure| at.data_error(failure))
+            .and_then(|contents| self.data.copy_small(copying, contents, buffer));
         counted.count_rest();
         match filled {
             Ok(filled) => Some(Written { entry, claim, filled, counted }),

@@ -15,6 +15,7 @@
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
 //! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`]
 //!   the command line.
+//! - [`workers`] are the threads that copy or hash.
 //! - [`fs`] is the file system, by descriptor.
 //! - [`sys`] is the only room with `unsafe` in it.
 //!
@@ -59,3 +60,4 @@ pub mod report;
 pub mod sum;
 pub mod sys;
 pub mod tree;
+pub mod workers;

@@ -120,7 +120,8 @@ pub use waker::Waker;
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-/// let engines: [Box<dyn Engine>; 2] = [Box::new(Posix::new(4, None)), Box::new(Threads::new(1, 4, None)?)];
+/// let engines: [Box<dyn Engine>; 2] =
+///     [Box::new(Posix::new(4, None)), Box::new(Threads::new(1, 4, None)?)];
 /// for mut engine in engines {
 ///     let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
 ///     engine.queue(Op::read(Arc::clone(&file), buffer, 0)).map_err(drop).expect("there is room");

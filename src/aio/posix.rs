@@ -89,7 +89,8 @@
 //! suspend(&list, None).unwrap();
 //! ```
 //!
-//! And a callback, which glibc calls on a thread of its own, may take nothing along that may not go there:
+//! And a callback, which glibc calls on a thread of its own, may take nothing along that may not go
+//! there:
 //!
 //! ```compile_fail,E0277
 //! # use std::rc::Rc;

@@ -74,8 +74,8 @@ impl Waker {
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads also when
     /// nobody took the announcement: a sender that took an earlier one may have written only now.
-    /// Never blocks. The error is that of read(2), or that of a sender's write(2) since the waker was
-    /// made: wakes may be lost from then on, so that the loop has to end.
+    /// Never blocks. The error is that of read(2), or that of a sender's write(2). Wakes may be lost
+    /// from then on, so that the loop has to end.
     pub fn disarm(&self) -> io::Result<()> {
         // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on
         // one that does not: the loop looks for messages after each `arm`.

@@ -24,10 +24,10 @@ use std::sync::{Arc, Once};
 
 use crate::error::Result;
 use crate::fs;
-use crate::pipeline::crew::Crew;
 use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
 use crate::report::{Sink, Totals};
 use crate::tree::{self, OpenDirs};
+use crate::workers::Workers;
 use data::Data;
 use durable::Durable;
 use events::Events;
@@ -157,10 +157,10 @@ fn run(
         }
     }
     let totals = services.events.totals;
-    let crew = Crew::new("aiocp", workers, Arc::clone(&totals.meter));
+    let workers = Workers::new("aiocp", workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
         let _close = Close(services.queue);
-        crew.hire(scope, services)?;
+        workers.hire(scope, services)?;
         operands.walk(&Visit { services }, open_dirs);
         totals.walked.store(true, Ordering::Release);
         services.release_unclaimed();

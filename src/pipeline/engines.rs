@@ -21,10 +21,10 @@ const POLL_REFUSALS_MAX: u32 = 8;
 /// How long the loop waits at most while glibc's threads are at work: glibc loses a callback for
 /// which it cannot make a thread.
 const LOST_CALLBACK: Duration = Duration::from_millis(100);
-/// The tag of the waker's poll, which is nobody else's.
+/// The tag of the waker's poll, which no other operation has.
 const WAKE_TAG: u64 = u64::MAX;
 
-/// Who moves the blocks of big files.
+/// The engine that moves the blocks of big files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// Kernel AIO, or threads where it cannot be had.
@@ -36,6 +36,22 @@ pub enum EngineKind {
     Posix,
     /// Threads that call pread, pwrite and fsync for all of it.
     Threads,
+}
+
+/// Whether an operation's descriptor has `O_DIRECT`, or a page cache serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoPath {
+    /// It goes to the device.
+    Direct,
+    /// It goes to the page cache.
+    Cached,
+}
+
+impl IoPath {
+    /// That of a descriptor that is direct, or is not.
+    pub fn of(is_direct: bool) -> Self {
+        if is_direct { Self::Direct } else { Self::Cached }
+    }
 }
 
 /// The engines of one pipeline.
@@ -93,10 +109,10 @@ impl Engines {
 
     /// Takes an operation, or gives it back if there is no room before something has been waited
     /// for.
-    pub fn queue(&mut self, mut op: Op, direct: bool) -> Option<Op> {
+    pub fn queue(&mut self, mut op: Op, path: IoPath) -> Option<Op> {
         let is_data = is_data(&op.kind);
         match &mut self.kernel {
-            Some(kernel) if direct || !is_data => {
+            Some(kernel) if path == IoPath::Direct || !is_data => {
                 let refused = kernel.queue(op).err();
                 self.data_in_kernel += usize::from(is_data && refused.is_none());
                 refused
@@ -239,7 +255,7 @@ pub fn is_data(kind: &OpKind) -> bool {
 /// A context that polls the waker.
 pub struct Polled {
     context: Context,
-    /// Whether it still does: somebody may have woken it already.
+    /// Whether it still does: it may have been woken already.
     polling: bool,
 }
 

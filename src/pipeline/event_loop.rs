@@ -8,24 +8,29 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::crew;
-use super::engines::Engines;
-use super::job::{Flight, Job, Next, Step};
+use super::engines::{Engines, IoPath};
+use super::flight::{Flight, Step};
+use super::hashers;
+use super::job::{HashBlock, Job, Next};
+use super::message::{BlockKind, Mailbox, Message};
 use super::outcome::{Failure, Moved, same};
 use super::slab::Slab;
-use super::{Endpoint, Limits, Message, Progress, Traffic, Transfer};
-use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer, Waker};
+use super::tag::Tag;
+use super::traffic::Traffic;
+use super::transfer::{Endpoint, Limits, Progress, Transfer};
+use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer};
 use crate::digest::{self, Leaf, Mode};
 use crate::error::{Cause, Operation};
 use crate::report::Totals;
 
 /// A file in the loop.
-struct Entry {
+struct ActiveJob {
     job: Job,
     source: Endpoint,
     target: Option<Endpoint>,
@@ -36,48 +41,26 @@ struct Entry {
 }
 
 /// Operations that were handed in together and are answered together.
-struct Batch {
+struct OpBatch {
     left: usize,
     done: Vec<Option<Done>>,
     reply: Sender<io::Result<Vec<Done>>>,
 }
 
-/// What a tag says: which block, or which operation of which batch.
-enum Tag {
-    Flight(usize),
-    Batch(usize, usize),
-}
-
-impl Tag {
-    pub(super) fn pack(self) -> u64 {
-        match self {
-            Tag::Flight(index) => index as u64,
-            Tag::Batch(batch, index) => 1 << 63 | (batch as u64) << 32 | index as u64,
-        }
-    }
-
-    fn unpack(tag: u64) -> Self {
-        match tag {
-            tag if tag >> 63 == 0 => Tag::Flight(tag as usize),
-            tag => Tag::Batch((tag << 1 >> 33) as usize, tag as u32 as usize),
-        }
-    }
-}
-
-pub(super) struct Loop {
+/// The loop, which its thread [runs](Self::run).
+pub struct Loop {
     limits: Limits,
     engines: Engines,
     /// Made with the first file.
     pool: Option<Pool>,
     inbox: Receiver<Message>,
     /// For the hashers' answers.
-    messages: Sender<Message>,
-    waker: Arc<Waker>,
-    jobs: Slab<Entry>,
+    mailbox: Mailbox,
+    jobs: Slab<ActiveJob>,
     /// Jobs with blocks left to start, the first one first.
     reading: VecDeque<usize>,
     flights: Slab<Flight>,
-    batches: Slab<Batch>,
+    batches: Slab<OpBatch>,
     /// Operations that found the context full.
     backlog: VecDeque<Op>,
     /// Blocks of holes that are being hashed.
@@ -93,11 +76,12 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(
+    /// A loop with nothing in it. It reads `inbox`, the other end of `mailbox`.
+    pub fn new(
         limits: Limits,
         engines: Engines,
-        (inbox, messages): (Receiver<Message>, Sender<Message>),
-        waker: Arc<Waker>,
+        mailbox: Mailbox,
+        inbox: Receiver<Message>,
         traffic: Traffic,
     ) -> Self {
         Self {
@@ -105,8 +89,7 @@ impl Loop {
             engines,
             pool: None,
             inbox,
-            messages,
-            waker,
+            mailbox,
             jobs: Slab::default(),
             reading: VecDeque::new(),
             flights: Slab::default(),
@@ -122,9 +105,9 @@ impl Loop {
         }
     }
 
-    /// Runs until it is told to close and has nothing left to do. If it cannot wait any more, it
-    /// answers everything with that error.
-    pub(super) fn run(mut self) {
+    /// Runs until it is closed and has nothing left to do. If it cannot wait any more, it answers
+    /// everything with that error.
+    pub fn run(mut self) {
         if let Err(error) = self.serve() {
             self.refuse_all(&error);
         }
@@ -153,24 +136,24 @@ impl Loop {
         }
     }
 
-    /// Answers all that is in the loop, and what comes until it is told to close, with the error
-    /// that keeps it from waiting. What is in flight is waited for first, so that nothing is
-    /// written to a file after its failure was told.
+    /// Answers all that is in the loop, and what comes until it is closed, with the error that
+    /// keeps it from waiting. What is in flight is waited for first, so that nothing is written to a file
+    /// after its failure was answered.
     fn refuse_all(self, error: &io::Error) {
         let Self { engines, inbox, jobs, batches, traffic, blocks_out, mut closing, .. } = self;
         engines.end();
         Totals::take(&traffic.meter.blocks_in_flight, blocks_out);
-        for Entry { job, progress, progress_bytes, reply, .. } in jobs.into_values() {
+        for ActiveJob { job, progress, progress_bytes, reply, .. } in jobs.into_values() {
             progress.sums(&traffic.meter).for_each(|sum| Totals::take(sum, progress_bytes));
             answer(&reply, Err(job.give_up(Failure::waiting(error))));
         }
-        for Batch { reply, .. } in batches.into_values() {
+        for OpBatch { reply, .. } in batches.into_values() {
             answer(&reply, Err(same(error)));
         }
         while !closing && let Ok(message) = inbox.recv() {
             match message {
                 Message::Transfer(_, reply) => answer(&reply, Err(Failure::waiting(error))),
-                Message::Batch(_, reply) => answer(&reply, Err(same(error))),
+                Message::Ops(_, reply) => answer(&reply, Err(same(error))),
                 Message::Close => closing = true,
                 // Nothing is left that these could be about.
                 Message::Context(_) | Message::Stop => {}
@@ -181,44 +164,23 @@ impl Loop {
 
     fn receive(&mut self, message: Message) {
         match message {
-            Message::Transfer(Transfer { source, target, shape, progress }, reply) => {
-                let mut job = Job::new(shape);
-                if self.stopped {
-                    job.stop();
-                }
-                let index = self.jobs.insert(Entry {
-                    job,
-                    source,
-                    target,
-                    progress,
-                    progress_bytes: 0,
-                    reply,
-                });
-                match self.make_pool() {
-                    Ok(()) => self.reading.push_back(index),
-                    Err(error) => {
-                        self.fail(index, Failure::target(Operation::AllocateBuffers, 0, error))
-                    }
-                }
-                self.end_if_over(index);
-            }
-            Message::Batch(ops, reply) => {
+            Message::Transfer(transfer, reply) => self.begin(transfer, reply),
+            Message::Ops(ops, reply) => {
                 let left = ops.len();
                 let done = (0..left).map(|_| None).collect();
-                let batch = self.batches.insert(Batch { left, done, reply });
+                let batch = self.batches.insert(OpBatch { left, done, reply });
                 for (index, op) in ops.into_iter().enumerate() {
-                    let tag = Tag::Batch(batch, index).pack();
-                    self.queue(op.tag(tag));
+                    self.queue(op.tag(Tag::Ops { batch, index }.pack()));
                 }
             }
-            Message::Hashed { job, block, leaf, hole } => {
-                self.holes_out -= usize::from(hole);
-                if hole {
+            Message::Hashed { job, block, leaf, kind } => {
+                if kind == BlockKind::Hole {
+                    self.holes_out -= 1;
                     self.progress(job, block);
                 }
-                let entry = self.jobs.get(job);
-                entry.job.hashed(block, leaf);
-                entry.job.part_back();
+                let active = self.jobs.get(job);
+                active.job.hashed(block, leaf);
+                active.job.part_back();
                 self.end_if_over(job);
             }
             Message::Stop => {
@@ -230,15 +192,31 @@ impl Loop {
                 }
             }
             Message::Updated { job, hasher } => {
-                let entry = self.jobs.get(job);
-                entry.job.hashed_in_order(hasher);
-                entry.job.part_back();
+                let active = self.jobs.get(job);
+                active.job.hashed_in_order(hasher);
+                active.job.part_back();
                 self.hash_in_order(job);
                 self.end_if_over(job);
             }
             Message::Context(context) => self.engines.adopt(*context),
             Message::Close => self.closing = true,
         }
+    }
+
+    /// Takes a file into the loop.
+    fn begin(&mut self, transfer: Transfer, reply: Sender<Result<Moved, Failure>>) {
+        let Transfer { source, target, shape, progress } = transfer;
+        let mut job = Job::new(shape);
+        if self.stopped {
+            job.stop();
+        }
+        let active = ActiveJob { job, source, target, progress, progress_bytes: 0, reply };
+        let index = self.jobs.insert(active);
+        match self.make_pool() {
+            Ok(()) => self.reading.push_back(index),
+            Err(error) => self.fail(index, Failure::target(Operation::AllocateBuffers, 0, error)),
+        }
+        self.end_if_over(index);
     }
 
     fn make_pool(&mut self) -> io::Result<()> {
@@ -255,18 +233,18 @@ impl Loop {
         let in_order_max = (self.limits.queue_depth / 4).max(2);
         let mut place = 0;
         while let Some(&index) = self.reading.get(place) {
-            let entry = self.jobs.get(index);
-            match entry.job.next() {
-                Some(_) if entry.job.has_enough(in_order_max) => place += 1,
+            let active = self.jobs.get(index);
+            match active.job.next() {
+                Some(_) if active.job.has_enough(in_order_max) => place += 1,
                 Some(Next::Read(block)) => {
-                    let len_bytes = entry.job.shape().block_len(block);
+                    let len_bytes = active.job.shape().block_len(block);
                     let buffer = self.pool.as_ref().and_then(Pool::get)?;
                     if !is_turn(&self.traffic, &mut self.turn, len_bytes) {
                         return self.turn;
                     }
-                    entry.job.start_next();
-                    entry.job.part_out();
-                    let flight = Flight::new(index, block, entry.job.shape());
+                    active.job.start_next();
+                    active.job.part_out();
+                    let flight = Flight::new(index, block, active.job.shape());
                     let range = flight.read_range();
                     let flight = self.flights.insert(flight);
                     self.read(flight, buffer, range);
@@ -276,8 +254,8 @@ impl Loop {
                     if self.holes_out == self.limits.queue_depth {
                         return None;
                     }
-                    entry.job.start_next();
-                    match entry.job.tree_mode().cloned() {
+                    active.job.start_next();
+                    match active.job.tree_mode().cloned() {
                         Some(mode) => self.hash_hole(index, block, mode),
                         None => self.progress(index, block),
                     }
@@ -291,7 +269,7 @@ impl Loop {
         None
     }
 
-    fn read(&mut self, flight: usize, buffer: Buffer, range: std::ops::Range<usize>) {
+    fn read(&mut self, flight: usize, buffer: Buffer, range: Range<usize>) {
         let Flight { job, offset_bytes, .. } = *self.flights.get(flight);
         let file = Arc::clone(&self.jobs.get(job).source.file);
         let offset_bytes = offset_bytes + range.start as u64;
@@ -299,7 +277,7 @@ impl Loop {
         self.queue(Op::new(file, kind).at(offset_bytes).tag(Tag::Flight(flight).pack()));
     }
 
-    fn write(&mut self, flight: usize, buffer: SharedBuffer, range: std::ops::Range<usize>) {
+    fn write(&mut self, flight: usize, buffer: SharedBuffer, range: Range<usize>) {
         let Flight { job, offset_bytes, .. } = *self.flights.get(flight);
         let target = self.jobs.get(job).target.as_ref();
         let file = Arc::clone(&target.expect("only what has a target is written").file);
@@ -309,21 +287,20 @@ impl Loop {
     }
 
     fn queue(&mut self, op: Op) {
-        let direct = match Tag::unpack(op.tag) {
-            Tag::Batch(..) => true,
+        let path = match Tag::unpack(op.tag) {
+            Tag::Ops { .. } => IoPath::Direct,
             Tag::Flight(flight) => {
                 let job = self.flights.get(flight).job;
-                let entry = self.jobs.get(job);
-                let side = if matches!(op.kind, OpKind::Read(_)) {
-                    Some(&entry.source)
-                } else {
-                    entry.target.as_ref()
+                let active = self.jobs.get(job);
+                let side = match op.kind {
+                    OpKind::Read(_) => Some(&active.source),
+                    _ => active.target.as_ref(),
                 };
-                side.is_some_and(|side| side.direct)
+                IoPath::of(side.is_some_and(|side| side.direct))
             }
         };
         let tag = op.tag;
-        match self.engines.queue(op, direct) {
+        match self.engines.queue(op, path) {
             Some(refused) => self.backlog.push_back(refused),
             None => self.set_out(tag),
         }
@@ -339,37 +316,36 @@ impl Loop {
     }
 
     /// An operation is back.
-    fn come_back(&mut self, flight: usize, is_read: bool, result: &io::Result<usize>) {
+    fn come_back(&mut self, flight: usize, kind: &OpKind, result: &io::Result<usize>) {
         let meter = &self.traffic.meter;
         Totals::take(&meter.blocks_in_flight, 1);
         self.blocks_out -= 1;
         if let Ok(count) = result {
             let begun = self.flights.get(flight).begun;
-            if is_read {
-                meter.read(*count as u64, begun)
-            } else {
-                meter.wrote(*count as u64, begun)
+            match kind {
+                OpKind::Read(_) => meter.read(*count as u64, begun),
+                _ => meter.wrote(*count as u64, begun),
             }
         }
     }
 
     /// A block is over.
     fn progress(&mut self, job: usize, block: u64) {
-        let entry = self.jobs.get(job);
-        let bytes = entry.job.shape().block_len(block);
-        entry.progress_bytes += bytes;
-        for sum in entry.progress.sums(&self.traffic.meter) {
+        let active = self.jobs.get(job);
+        let bytes = active.job.shape().block_len(block);
+        active.progress_bytes += bytes;
+        for sum in active.progress.sums(&self.traffic.meter) {
             Totals::add(sum, bytes);
         }
     }
 
     fn complete(&mut self, done: Done) {
         let flight = match Tag::unpack(done.op.tag) {
-            Tag::Batch(batch, index) => return self.batch_done(batch, index, done),
+            Tag::Ops { batch, index } => return self.op_done(batch, index, done),
             Tag::Flight(flight) => flight,
         };
         let Done { op: Op { kind, .. }, result } = done;
-        self.come_back(flight, matches!(kind, OpKind::Read(_)), &result);
+        self.come_back(flight, &kind, &result);
         match kind {
             OpKind::Read(part) => self.read_done(flight, part.buffer, result),
             OpKind::Write(part) => self.write_done(flight, part.buffer, result),
@@ -377,13 +353,12 @@ impl Loop {
         }
     }
 
-    fn batch_done(&mut self, batch: usize, index: usize, done: Done) {
-        let entry = self.batches.get(batch);
-        entry.done[index] = Some(done);
-        entry.left -= 1;
-        if entry.left == 0 {
-            let Batch { done, reply, .. } = self.batches.remove(batch);
-            // Whoever asked may have panicked; nobody else wants the answer.
+    fn op_done(&mut self, batch: usize, index: usize, done: Done) {
+        let ops = self.batches.get(batch);
+        ops.done[index] = Some(done);
+        ops.left -= 1;
+        if ops.left == 0 {
+            let OpBatch { done, reply, .. } = self.batches.remove(batch);
             answer(&reply, Ok(done.into_iter().flatten().collect()));
         }
     }
@@ -403,23 +378,24 @@ impl Loop {
             }
             Step::Whole => {}
         }
-        let entry = self.jobs.get(job);
-        let shape = entry.job.shape();
+        let active = self.jobs.get(job);
+        let shape = active.job.shape();
         let (len, size_bytes) = (flight.len_bytes(), shape.size_bytes);
         flight.begin_writing(shape);
         // What stands beyond the file's end is cut off later, but must not carry another file's
         // bytes to the device.
         buffer[len..].fill(0);
         let buffer = buffer.freeze();
-        match entry.job.tree_mode().cloned() {
+        match active.job.tree_mode().cloned() {
             Some(mode) => {
-                entry.job.part_out();
+                active.job.part_out();
                 let shared = buffer.clone();
                 let hash = move || digest::leaf(&mode, &shared[..len], offset_bytes, size_bytes);
-                self.spawn_hash(job, block, false, hash);
+                self.spawn_hash(job, block, BlockKind::Data, hash);
             }
             None => {
-                entry.job.take_in_order(block, (buffer.clone(), len));
+                let part = HashBlock { buffer: buffer.clone(), len_bytes: len };
+                active.job.take_in_order(block, part);
                 self.hash_in_order(job);
             }
         }
@@ -443,16 +419,15 @@ impl Loop {
     fn write_next(&mut self, index: usize, buffer: SharedBuffer) {
         let flight = self.flights.get(index);
         let job = flight.job;
-        let entry = self.jobs.get(job);
-        let sparse = entry.job.shape().sparse;
-        if !entry.job.has_failed()
-            && entry.target.is_some()
-            && let Some(range) = flight.write_range(&buffer, sparse)
+        let active = self.jobs.get(job);
+        if !active.job.has_failed()
+            && active.target.is_some()
+            && let Some(range) = flight.write_range(&buffer)
         {
-            entry.job.written((flight.len_bytes().min(range.end) - range.start) as u64);
+            active.job.written((flight.len_bytes().min(range.end) - range.start) as u64);
             return self.write(index, buffer, range);
         }
-        entry.job.part_back();
+        active.job.part_back();
         let Flight { block, .. } = self.flights.remove(index);
         self.progress(job, block);
         self.end_if_over(job);
@@ -472,27 +447,26 @@ impl Loop {
 
     /// Sends the file's hasher out with the next block, if both are here.
     fn hash_in_order(&mut self, job: usize) {
-        let Some((mut hasher, (buffer, len))) = self.jobs.get(job).job.next_in_order() else {
+        let Some((mut hasher, part)) = self.jobs.get(job).job.next_in_order() else {
             return;
         };
-        let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        crew::spawn(&self.traffic.meter, move || {
-            hasher.update(&buffer[..len]);
-            drop(buffer);
-            if messages.send(Message::Updated { job, hasher }).is_ok() {
-                waker.wake();
-            }
+        let mailbox = self.mailbox.clone();
+        hashers::spawn(&self.traffic.meter, move || {
+            hasher.update(part.bytes());
+            drop(part);
+            mailbox.send(Message::Updated { job, hasher });
         });
     }
 
     fn hash_hole(&mut self, job: usize, block: u64, mode: Mode) {
-        let entry = self.jobs.get(job);
-        entry.job.part_out();
+        let active = self.jobs.get(job);
+        active.job.part_out();
         self.holes_out += 1;
-        let shape = entry.job.shape();
+        let shape = active.job.shape();
         let (len, offset, size) =
             (shape.block_len(block), block * shape.block_bytes, shape.size_bytes);
-        self.spawn_hash(job, block, true, move || digest::leaf_of_zeros(&mode, len, offset, size));
+        let hash = move || digest::leaf_of_zeros(&mode, len, offset, size);
+        self.spawn_hash(job, block, BlockKind::Hole, hash);
     }
 
     /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is
@@ -501,24 +475,22 @@ impl Loop {
         &self,
         job: usize,
         block: u64,
-        hole: bool,
+        kind: BlockKind,
         hash: impl FnOnce() -> Leaf + Send + 'static,
     ) {
-        let (messages, waker) = (self.messages.clone(), Arc::clone(&self.waker));
-        crew::spawn(&self.traffic.meter, move || {
+        let mailbox = self.mailbox.clone();
+        hashers::spawn(&self.traffic.meter, move || {
             let leaf = hash();
-            if messages.send(Message::Hashed { job, block, leaf, hole }).is_ok() {
-                waker.wake();
-            }
+            mailbox.send(Message::Hashed { job, block, leaf, kind });
         });
     }
 
     fn end_if_over(&mut self, index: usize) {
-        let over = self.jobs.find(index).is_some_and(|entry| entry.job.is_over());
+        let over = self.jobs.find(index).is_some_and(|active| active.job.is_over());
         if !over || self.reading.contains(&index) {
             return;
         }
-        let Entry { job, source, target, progress, progress_bytes, reply } =
+        let ActiveJob { job, source, target, progress, progress_bytes, reply } =
             self.jobs.remove(index);
         drop((source, target));
         let result = job.finish();
@@ -529,7 +501,7 @@ impl Loop {
     }
 }
 
-/// Sends an answer. Who asked may have panicked, and then there is no one else who wants it.
+/// Sends an answer. The thread that asked may have panicked, and then the answer is for no one.
 fn answer<T>(reply: &Sender<T>, result: T) {
     drop(reply.send(result));
 }

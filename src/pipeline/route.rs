@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::Failure;
-use super::small::TOGETHER_ALIGN_BYTES;
+use super::outcome::Failure;
+use super::sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES};
 use crate::error::{Cause, Operation};
 use crate::fs::{self, DirectIo};
 use crate::report::{Route, Way};
@@ -19,16 +19,6 @@ pub enum DirectMode {
     /// Everything through the page cache.
     Never,
 }
-
-/// Files up to this size are copied by one worker with plain writes: the destination's direct
-/// writes would wait for each other, and a device request of less than this is not worth the
-/// detour.
-pub const SMALL_BYTES_MAX: u64 = 1 << 20;
-
-/// How many blocks of one file are held in memory as a hash or as a bit each: 128 TiB in blocks of
-/// 1 MiB. Anybody can make a file of 8 EiB that is nothing but a hole, and it must cost no more
-/// than its own copy.
-pub const BLOCKS_MAX: u64 = 1 << 27;
 
 /// The route of small files.
 pub const SMALL: Route = Route::buffered("small file");
@@ -76,10 +66,11 @@ pub fn source_access(
     access(direct, block_bytes, file)
 }
 
-/// Chooses the access in which a small source is read, and turns `O_DIRECT` on if it is direct: then
-/// it is read together with its neighbours, which is a gain where `merges` makes one request of
-/// them, and the page cache is known not to have it. What cannot be asked about is read as ever,
-/// which tells what is wrong.
+/// Chooses the access in which a small source is read, and turns `O_DIRECT` on if it is direct.
+///
+/// Direct, it is read together with its neighbours. That is a gain where `merges` makes one request
+/// of them, and the page cache is known not to have the file. A file that cannot be asked about is
+/// read through the page cache, which tells what is wrong.
 pub fn small_source_access(
     direct: DirectMode,
     merges: bool,
@@ -128,9 +119,9 @@ fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access
     }
 }
 
-/// Has `attempt` move data of `files` in their accesses, and once more through the page cache where a
-/// filesystem accepts `O_DIRECT` and refuses the I/O. What it answers comes with the accesses that
-/// were right.
+/// Has `attempt` move data of `files` in their accesses, and once more through the page cache where
+/// a filesystem accepts `O_DIRECT` and refuses the I/O. Its answer comes with the accesses that were
+/// right.
 pub fn or_buffered<T, const N: usize>(
     direct: DirectMode,
     files: [&OwnedFd; N],

@@ -1,10 +1,8 @@
-//! Counters that run while data moves, for whoever wants to watch.
+//! Counters that run while data moves, for any observer.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use super::Totals;
 
 /// What the movers of data count as they go, also of files that fail later. Reading it orders
 /// nothing.
@@ -58,13 +56,14 @@ impl Meter {
 
     /// A read that began at `start` brought `bytes`.
     pub fn read(&self, bytes: u64, start: Option<Instant>) {
-        Totals::add(&self.read_bytes, bytes);
+        // Relaxed, here and below: the counters order nothing.
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.record(start, |latencies| &latencies.reads);
     }
 
     /// A write that began at `start` took `bytes`.
     pub fn wrote(&self, bytes: u64, start: Option<Instant>) {
-        Totals::add(&self.written_bytes, bytes);
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.record(start, |latencies| &latencies.writes);
     }
 
@@ -99,7 +98,7 @@ impl Histogram {
 
     /// How many durations there are.
     pub fn count(&self) -> u64 {
-        self.0.iter().map(Totals::get).sum()
+        self.0.iter().map(|step| step.load(Ordering::Relaxed)).sum()
     }
 
     /// The duration that this share of them, 0 to 1, does not exceed; nothing if there are none.
@@ -108,7 +107,7 @@ impl Histogram {
         let wanted = ((count as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         let found = self.0.iter().position(|step| {
-            seen += Totals::get(step);
+            seen += step.load(Ordering::Relaxed);
             seen >= wanted
         });
         found.filter(|_| count > 0).map(|step| Duration::from_nanos(longest(step)))

@@ -20,14 +20,15 @@ use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
-use crate::pipeline::crew::{Crew, Work};
 use crate::pipeline::route::{self, Access, DirectMode};
-use crate::pipeline::small::{self, READ_AHEAD_BYTES, read_whole};
+use crate::pipeline::small::read_whole;
 use crate::pipeline::{
-    Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape, Started, Traffic, Transfer,
+    BatchFile, BatchWay, Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape, Started,
+    Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
 use crate::tree::EntryKind;
+use crate::workers::{Work, Workers};
 
 /// Files that one worker takes at once: their data is asked for before the first is read.
 const BATCH_ITEMS: usize = 64;
@@ -202,9 +203,9 @@ pub fn run<T: Send, R>(
     let (batches, inbox) = bounded(BATCHES_MAX);
     let (workers, batch_items) = shares(options);
     let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
-    let crew = Crew::new("aiosum", workers, Arc::clone(&totals.meter));
+    let workers = Workers::new("aiosum", workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
-        crew.hire(scope, Worker { options, totals, pipeline: &pipeline, done, inbox })?;
+        workers.hire(scope, Worker { options, totals, pipeline: &pipeline, done, inbox })?;
         let fed = feed(&mut feeder);
         feeder.flush();
         drop(feeder);
@@ -306,15 +307,7 @@ impl<T> Worker<'_, T> {
                 }
             }
         }
-        // As they were made, which is how they lie on the device more often than how a directory
-        // lists them.
-        small.sort_unstable_by_key(|(opened, _)| opened.stat.st_ino);
-        for (opened, access) in &small {
-            if !access.is_direct() {
-                fs::read_ahead(&*opened.file, opened.size_bytes().min(READ_AHEAD_BYTES));
-            }
-        }
-        self.pipeline.read_together(small, direct, |(opened, _), contents| {
+        self.pipeline.read_batch(small, describe, |(opened, _), contents| {
             let result = match contents {
                 Ok(contents) => {
                     let way = if contents.is_some() { Way::Direct } else { route::SMALL.read };
@@ -365,19 +358,12 @@ impl<T> Worker<'_, T> {
     ) -> std::result::Result<Started, Failure> {
         let (file, size_bytes, block_bytes) =
             (&opened.file, opened.size_bytes(), self.options.block_bytes);
-        let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes);
-        let shape = Shape {
-            size_bytes,
-            block_bytes,
-            read_align: access.align_bytes,
-            write_align: 1,
-            hash: opened.item.function.hashing(),
-            sparse: false,
-            data_blocks: data_blocks.map_err(|cause| Failure::source(Operation::Seek, 0, cause))?,
-            known: Vec::new(),
-            blocks: None,
-        };
-        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
+        let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes)
+            .map_err(|cause| Failure::source(Operation::Seek, 0, cause))?;
+        let shape = Shape::read(size_bytes, block_bytes, access)
+            .hashed(opened.item.function.hashing())
+            .with_data(data_blocks);
+        let source = Endpoint::new(file, access);
         let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
         Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
     }
@@ -468,11 +454,14 @@ fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
     }
 }
 
-/// How a small file is read that is direct.
-fn direct<T>((opened, access): &(Opened<T>, Access)) -> Option<small::DirectRead<'_>> {
-    access
-        .is_direct()
-        .then(|| small::DirectRead { file: &opened.file, size_bytes: opened.size_bytes() })
+/// How a small file is read.
+fn describe<T>((opened, access): &(Opened<T>, Access)) -> BatchFile<'_> {
+    BatchFile {
+        file: &opened.file,
+        order: opened.stat.st_ino,
+        size_bytes: opened.size_bytes(),
+        way: BatchWay::of(*access),
+    }
 }
 
 /// Hashes a small file: its contents, or what is read through the page cache from its start to its

@@ -12,7 +12,7 @@ use crate::digest::Hashing;
 use crate::error::{Operation, Result};
 use crate::fs::{self, Target};
 use crate::pipeline::route::{self, Access};
-use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
+use crate::pipeline::{BLOCKS_MAX, Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
 use crate::report::Route;
 
 /// What moves big files.
@@ -151,9 +151,7 @@ impl BigFiles<'_> {
     /// data is.
     fn is_vast(&self, source: &Source) -> io::Result<bool> {
         let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
-        Ok(!self.options.hash
-            && blocks > route::BLOCKS_MAX
-            && fs::holes_are_believed(&*source.file)?)
+        Ok(!self.options.hash && blocks > BLOCKS_MAX && fs::holes_are_believed(&*source.file)?)
     }
 
     fn shape(&self, moving: &Moving<'_>) -> io::Result<Shape> {

@@ -6,8 +6,8 @@ use crate::copy::stop::Stop;
 use crate::digest::Output;
 use crate::error::Operation;
 use crate::fs;
-use crate::pipeline::job::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::small::read_whole;
+use crate::pipeline::zeros::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::{Failure, Moved, Traffic};
 
 /// What moves small files. What it reads and writes is counted and paced.

@@ -9,8 +9,10 @@ use crate::digest::LeafHash;
 use crate::error::{Cause, Operation};
 use crate::fs;
 use crate::pipeline::route::{self, Access};
-use crate::pipeline::small::{DirectRead, TOGETHER_ALIGN_BYTES};
-use crate::pipeline::{Endpoint, Failure, Moved, Pipeline, Progress, Shape, Started, Transfer};
+use crate::pipeline::{
+    BatchFile, BatchWay, Endpoint, Failure, Moved, Pipeline, Progress, SMALL_BYTES_MAX, Shape,
+    Started, TOGETHER_ALIGN_BYTES, Transfer,
+};
 use crate::report::{Proof, Way};
 
 /// Reads files back.
@@ -77,9 +79,13 @@ enum ReadBack<'a> {
 }
 
 impl ToReadBack<'_> {
-    fn direct(&self) -> Option<DirectRead<'_>> {
-        let direct = DirectRead { file: &self.file, size_bytes: self.extent.size_bytes };
-        matches!(self.way, Ok(ReadBack::Together)).then_some(direct)
+    /// They were made in the order in which they come.
+    fn describe(&self) -> BatchFile<'_> {
+        let way = match self.way {
+            Ok(ReadBack::Together) => BatchWay::Together,
+            _ => BatchWay::Elsewhere,
+        };
+        BatchFile { file: &self.file, order: 0, size_bytes: self.extent.size_bytes, way }
     }
 
     fn finish(self, contents: Result<Option<&[u8]>, Failure>) -> Result<(Moved, Proof), Failure> {
@@ -111,7 +117,7 @@ impl<'a> Readings<'a> {
     pub fn finish(self) -> Vec<Result<(Moved, Proof), Failure>> {
         let mut read = Vec::with_capacity(self.0.len());
         if let Some(pipeline) = self.0.first().map(|first| first.reader.pipeline) {
-            pipeline.read_together(self.0, ToReadBack::direct, |file, contents| {
+            pipeline.read_batch(self.0, ToReadBack::describe, |file, contents| {
                 read.push(file.finish(contents))
             });
         }
@@ -122,7 +128,7 @@ impl<'a> Readings<'a> {
 impl<'a> Reader<'a> {
     /// Whether a file is read direct with its neighbours; its descriptor has `O_DIRECT` then.
     fn goes_together(&self, file: &OwnedFd, extent: &Extent) -> Result<bool, Failure> {
-        let is_small = (1..=route::SMALL_BYTES_MAX).contains(&extent.size_bytes);
+        let is_small = (1..=SMALL_BYTES_MAX).contains(&extent.size_bytes);
         // What keeps to a rate is read block by block, and so is what need not be read whole.
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
             return Ok(false);

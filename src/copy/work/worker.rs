@@ -12,12 +12,10 @@ use crate::copy::options::Action;
 use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
 use crate::error::Result;
-use crate::fs;
-use crate::pipeline::Failure;
-use crate::pipeline::crew::Work;
 use crate::pipeline::route::Access;
-use crate::pipeline::small::{DirectRead, READ_AHEAD_BYTES};
+use crate::pipeline::{BatchFile, BatchWay, Failure};
 use crate::tree::{Batch, Entry, EntryKind, OpenDir};
+use crate::workers::Work;
 
 /// A small file that is opened, and how it is read.
 struct Small {
@@ -29,10 +27,13 @@ struct Small {
 }
 
 impl Small {
-    fn direct(&self) -> Option<DirectRead<'_>> {
-        let Source { file, .. } = &self.source;
-        let size_bytes = self.source.size_bytes();
-        self.access.is_direct().then_some(DirectRead { file, size_bytes })
+    fn describe(&self) -> BatchFile<'_> {
+        BatchFile {
+            file: &self.source.file,
+            order: self.source.stat.st_ino,
+            size_bytes: self.source.size_bytes(),
+            way: BatchWay::of(self.access),
+        }
     }
 }
 
@@ -127,16 +128,8 @@ impl Services<'_> {
                 begun.unwrap_or_else(|error| self.events.fail(error));
             }
         }
-        // As they were made, which is how they lie on the device more often than how a directory
-        // lists them.
-        small.sort_unstable_by_key(|small: &Small| small.source.stat.st_ino);
-        for Small { source, access, .. } in &small {
-            if !access.is_direct() {
-                fs::read_ahead(&*source.file, source.size_bytes().min(READ_AHEAD_BYTES));
-            }
-        }
         let mut written = Vec::with_capacity(small.len());
-        self.pipeline.read_together(small, Small::direct, |small, contents| {
+        self.pipeline.read_batch(small, Small::describe, |small, contents| {
             written.extend(self.copy_small(dir, small, contents, buffer));
         });
         self.finish(dir, written);

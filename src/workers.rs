@@ -1,27 +1,29 @@
-//! The threads that copy or hash: as many as are needed, up to as many as may be.
+//! The threads that copy or hash: as many as are needed, up to a limit.
 
-use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, Scope};
 
-use super::small::STEP_BYTES;
 use crate::report::{Meter, Totals};
 
-/// What the threads of a [`Crew`] do. Each has its own clone.
+/// The memory of each worker: what it reads at once stays in the core's cache between read, hash
+/// and write.
+pub const BUFFER_BYTES: usize = 256 << 10;
+
+/// What [`Workers`] do. Each has its own clone.
 pub trait Work: Clone + Send {
-    /// A part of it.
+    /// What a worker carries out at once.
     type Task;
     /// Waits for the next task; none will come after the first none.
     fn take(&self) -> Option<Self::Task>;
-    /// Carries a task out, with [`STEP_BYTES`] of memory.
+    /// Carries a task out, with [`BUFFER_BYTES`] of memory.
     fn carry_out(&self, task: Self::Task, buffer: &mut [u8]);
 }
 
-/// Threads that are made when the last one that waited has found something to do: to make and to
-/// end 32 of them takes 6 ms, as long as copying one file.
-pub struct Crew {
+/// Threads that are made when the last one that waited has found something to do. To make and end
+/// 32 of them takes 6 ms, as long as copying one file.
+pub struct Workers {
     name: &'static str,
     size_max: usize,
     meter: Arc<Meter>,
@@ -30,14 +32,14 @@ pub struct Crew {
     waiting: AtomicUsize,
 }
 
-impl Crew {
-    /// Nobody yet, and at most `size_max`. `meter` counts those that cannot be made.
+impl Workers {
+    /// No thread yet, and at most `size_max` later. `meter` counts those that cannot be made.
     pub fn new(name: &'static str, size_max: usize, meter: Arc<Meter>) -> Self {
         Self { name, size_max, meter, size: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
     }
 
-    /// Has one more thread do such work, which will find others as they are needed; nothing happens
-    /// if there are as many as may be.
+    /// Has one more thread do such work. It makes others as they are needed. At the limit nothing
+    /// happens.
     pub fn hire<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -61,7 +63,7 @@ impl Crew {
     }
 
     fn serve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, work: impl Work + 'scope) {
-        let buffer = &mut vec![0; STEP_BYTES][..];
+        let buffer = &mut vec![0; BUFFER_BYTES][..];
         while let Some(task) = work.take() {
             if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
                 // If there can be no more, those that are there do it all.
@@ -71,23 +73,6 @@ impl Crew {
             work.carry_out(task, buffer);
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Has rayon's threads do something. The caller does it itself where they cannot be made, which
-/// rayon would panic about, and `meter` counts.
-pub fn spawn(meter: &Meter, work: impl FnOnce() + Send + 'static) {
-    static HAS_THREADS: OnceLock<bool> = OnceLock::new();
-    let make = || match rayon::ThreadPoolBuilder::new().build_global() {
-        Ok(()) => true,
-        // That they are there has no further cause.
-        Err(error) => error.source().is_none(),
-    };
-    if *HAS_THREADS.get_or_init(make) {
-        rayon::spawn(work);
-    } else {
-        Totals::add(&meter.missing_threads, 1);
-        work();
     }
 }
 
@@ -116,16 +101,16 @@ mod tests {
     #[test]
     fn there_are_as_many_as_are_needed_and_no_more_than_may_be() {
         for (tasks, size_max, size) in [(0, 4, 1), (1, 4, 2), (3, 4, 4), (4, 4, 4), (20, 5, 5)] {
-            let (crew, (send, receive)) =
-                (Crew::new("test", size_max, Arc::default()), unbounded());
+            let (workers, (send, receive)) =
+                (Workers::new("test", size_max, Arc::default()), unbounded());
             let meeting = Barrier::new(tasks.clamp(1, size_max));
             std::thread::scope(|scope| {
-                crew.hire(scope, Meeting(receive, &meeting)).unwrap();
+                workers.hire(scope, Meeting(receive, &meeting)).unwrap();
                 (0..tasks).for_each(|_| send.send(()).unwrap());
                 drop(send);
             });
             assert_eq!(
-                (crew.size.into_inner(), crew.waiting.into_inner()),
+                (workers.size.into_inner(), workers.waiting.into_inner()),
                 (size, size),
                 "{tasks} tasks"
             );

@@ -1,0 +1,83 @@
+//! What the loop hears from other threads.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::engines::Polled;
+use super::outcome::{Failure, Moved};
+use super::transfer::Transfer;
+use crate::aio::{Done, Op, Waker};
+use crate::digest::{Leaf, Serial};
+
+/// Whether a block was read, or is a hole whose zeros were hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// It was read.
+    Data,
+    /// It is a hole.
+    Hole,
+}
+
+/// One of the loop's messages.
+pub enum Message {
+    /// A context for what is direct.
+    Context(Box<Polled>),
+    /// A file to be moved, and where the answer goes.
+    Transfer(Transfer, Sender<Result<Moved, Failure>>),
+    /// Operations to be carried out, and where all of them go when they are over.
+    Ops(Vec<Op>, Sender<io::Result<Vec<Done>>>),
+    /// No more blocks are to be started.
+    Stop,
+    /// A block's leaf is known.
+    Hashed {
+        /// Index of the job in the loop's slab.
+        job: usize,
+        /// Index of the block in the file.
+        block: u64,
+        /// Its leaf.
+        leaf: Leaf,
+        /// Whether it was read.
+        kind: BlockKind,
+    },
+    /// A file's hasher is back from a block.
+    Updated {
+        /// Index of the job in the loop's slab.
+        job: usize,
+        /// The hasher.
+        hasher: Box<dyn Serial>,
+    },
+    /// Nothing more will come.
+    Close,
+}
+
+/// The way to the loop, for any thread.
+#[derive(Clone)]
+pub struct Mailbox {
+    messages: Sender<Message>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    /// A way to the loop that this waker wakes, and the loop's end of it.
+    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<Message>) {
+        let (messages, inbox) = unbounded();
+        (Self { messages, waker }, inbox)
+    }
+
+    /// Puts a message in, and wakes the loop. Never blocks.
+    ///
+    /// The loop holds the other end for as long as it runs. A panic alone ends it early, and then
+    /// the reply's sender is gone with it, which is what a waiting thread hears.
+    pub fn send(&self, message: Message) {
+        if self.messages.send(message).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// What wakes the loop.
+    pub fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+}

@@ -84,11 +84,12 @@ impl FilterArgs {
         flags.sort_by_key(|&(index, ..)| index);
         let mut filter = Filter::of_sizes(self.min_size, self.max_size);
         for (_, include, source) in flags {
+            let add = if include { Filter::include } else { Filter::exclude };
             match source {
-                Source::Pattern(pattern) => filter.add(pattern, include),
+                Source::Pattern(pattern) => add(&mut filter, pattern),
                 Source::File(file) => {
                     for line in read_list(file, self.from0)? {
-                        filter.add(&line, include);
+                        add(&mut filter, &line);
                     }
                 }
             }

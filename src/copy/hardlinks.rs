@@ -195,13 +195,12 @@ impl HardLinks {
 mod tests {
     use super::*;
     use crate::fs;
-    use crate::tree::{Entry, EntryKind, OpenDirs};
+    use crate::tree::{Entry, EntryKind, Folder, OpenDirs};
     use std::fs::File;
 
     fn dir(folder: &std::path::Path) -> Arc<Dir> {
-        let open = || File::open(folder).unwrap().into();
-        let paths = (folder.to_owned(), folder.to_owned());
-        Arc::clone(Dir::root(open(), open(), paths, &OpenDirs::new(1)).unwrap().dir())
+        let side = || Folder { file: File::open(folder).unwrap().into(), path: folder.to_owned() };
+        Arc::clone(Dir::root(side(), side(), &OpenDirs::new(1)).unwrap().dir())
     }
 
     fn entry(name: &str) -> Admitted {

@@ -178,12 +178,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::OwnedFd;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::tree::OpenDirs;
+    use crate::tree::{Folder, OpenDirs};
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -199,9 +198,11 @@ mod tests {
     /// a batch whenever it asks, and how many were taken.
     fn with_one_held(act: impl FnOnce(&Queue, &dyn Fn() -> Batch, &AtomicUsize)) {
         let folder = tempfile::tempdir().unwrap();
-        let open = || OwnedFd::from(File::open(folder.path()).unwrap());
-        let paths = (folder.path().to_owned(), folder.path().to_owned());
-        let dir = Dir::root(open(), open(), paths, &OpenDirs::new(1)).unwrap();
+        let side = || Folder {
+            file: File::open(folder.path()).unwrap().into(),
+            path: folder.path().to_owned(),
+        };
+        let dir = Dir::root(side(), side(), &OpenDirs::new(1)).unwrap();
         let batch = || Batch { dir: Arc::clone(dir.dir()), entries: Vec::new() };
         let (queue, taken) = (Queue::new(64), AtomicUsize::new(0));
         std::thread::scope(|scope| {

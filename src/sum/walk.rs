@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{Cause, Error, Operation, SpecialKind};
 use crate::fs::{self, FileType, Stat};
-use crate::tree::{EntryKind, Filter, Listed, Listing};
+use crate::tree::{EntryKind, Filter, ListedName, Listing};
 
 /// A directory that is open while something in it is to be read.
 pub struct Dir {
@@ -92,14 +92,12 @@ fn is_excluded(
     filter: &Filter,
     root: &Path,
     dir: &Dir,
-    listed: &Listed,
+    listed: &ListedName,
     kind: FileType,
 ) -> Result<bool, Error> {
     if filter.has_rules() {
         let folder = dir.path.strip_prefix(root).unwrap_or(&dir.path);
-        if filter
-            .excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind == FileType::Directory)
-        {
+        if filter.excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind) {
             return Ok(true);
         }
     }
@@ -110,14 +108,14 @@ fn is_excluded(
 }
 
 /// What an entry is, also where the filesystem does not list it.
-fn kind(dir: &Dir, listed: &Listed) -> Result<FileType, Error> {
+fn kind(dir: &Dir, listed: &ListedName) -> Result<FileType, Error> {
     match listed.kind {
         FileType::Unknown => Ok(FileType::from_raw_mode(stat(dir, listed)?.st_mode)),
         kind => Ok(kind),
     }
 }
 
-fn stat(dir: &Dir, listed: &Listed) -> Result<Stat, Error> {
+fn stat(dir: &Dir, listed: &ListedName) -> Result<Stat, Error> {
     let error = |cause| Error::new(Operation::Stat, dir.path.join(&listed.name), cause);
     let stat = fs::stat_at(&dir.file, &listed.name).map_err(error)?;
     stat.ok_or_else(|| error(std::io::Error::from_raw_os_error(libc::ENOENT)))

@@ -12,9 +12,11 @@ const ENTRY_BYTES: usize = 8;
 const GROUP_OBJ: u16 = 0x04;
 const MASK: u16 = 0x10;
 
-/// What the ACL lets the owning group do, as the three bits of a mode. The mode of a file with an
-/// ACL has the mask in their place, which would give the group more than it had once the ACL is
-/// gone. Nothing for bytes that are no ACL.
+/// What the ACL lets the owning group do, as the three bits of a mode. Bytes that are no ACL allow
+/// nothing.
+///
+/// The mode of a file with an ACL has the mask in their place. Once the ACL is gone, the mask would
+/// give the group more than it had.
 pub fn group_bits(acl: &[u8]) -> u32 {
     let Some(entries) = acl.strip_prefix(&VERSION) else { return 0 };
     let find = |tag: u16| {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,73 +15,98 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Stat};
 
 /// How a directory is reached when it has to be opened again.
-pub enum Place {
+enum Origin {
     /// The folders that hold the user's operand and its copy. They are not copied themselves.
     Root {
-        /// How the user wrote the source's folder; empty for the working directory.
+        /// The source's folder as the user wrote it; empty for the working directory.
         source: PathBuf,
-        /// The same for the destination's.
+        /// The destination's folder as the user wrote it; empty for the working directory.
         target: PathBuf,
     },
     /// A directory that is copied.
     Child {
         /// Its name in the source.
         source_name: OsString,
-        /// That is a symbolic link to it.
+        /// The name is a symbolic link to the directory.
         followed: bool,
         /// Its name in the destination.
         target_name: OsString,
     },
 }
 
-/// The two directories as stat tells them from all others: device and inode of each.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity([(u64, u64); 2]);
-
-impl Identity {
-    fn of(source: impl AsFd, target: impl AsFd) -> io::Result<Self> {
-        Ok(Self::by(&fs::stat(source)?, &fs::stat(target)?))
-    }
-
-    fn by(source: &Stat, target: &Stat) -> Self {
-        Self([(source.st_dev, source.st_ino), (target.st_dev, target.st_ino)])
-    }
+/// A folder that holds an operand or its copy.
+pub struct Folder {
+    /// The folder, open.
+    pub file: OwnedFd,
+    /// Its path as the user wrote it; empty for the working directory.
+    pub path: PathBuf,
 }
 
-/// How a directory came by its counterpart.
+/// A directory of the source and its counterpart, just opened.
+pub struct ChildPair {
+    /// The directory of the source.
+    pub source: OwnedFd,
+    /// Its name there.
+    pub source_name: OsString,
+    /// The name is a symbolic link to the directory.
+    pub followed: bool,
+    /// The source's answer to stat.
+    pub stat: Stat,
+    /// The counterpart, or the directory that stands in its place.
+    pub target: OwnedFd,
+    /// Its name in the destination.
+    pub target_name: OsString,
+    /// Its origin.
+    pub counterpart: Counterpart,
+}
+
+/// The devices that hold a pair of directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Devices {
+    /// The device of the source.
+    pub source: u64,
+    /// The device of the destination.
+    pub target: u64,
+}
+
+/// The origin of a directory's counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counterpart {
-    /// It was there.
+    /// It was there before the copy.
     Found,
     /// The copy made it.
     Made,
-    /// The copy would make it. In its place stands the next directory above that is there.
+    /// The copy would make it. The next directory above that exists stands in its place.
     Planned,
 }
 
-/// A directory of the source and its counterpart. Everything in them is reached through their two
-/// descriptors, which [`open`](Self::open) gives; they are closed and opened again as their number
-/// demands.
+/// A directory of the source and its counterpart.
+///
+/// Everything in them is reached through their two descriptors, which [`open`](Self::open) gives.
+/// The descriptors are closed and opened again as their number demands.
 pub struct Dir {
     /// Whether the copy itself made the destination, so that nothing can stand in its way there.
     pub fresh: bool,
-    /// Whether the destination is only planned, which is `fresh` too: nothing may be looked up or
-    /// made in the descriptor that stands for it.
+    /// Whether the destination is only planned, which makes it `fresh` too. Nothing may be looked
+    /// up or made in the descriptor that stands for it.
     pub planned: bool,
-    /// What the source had when it was opened.
+    /// The source's answer to stat when it was opened.
     pub stat: Stat,
-    /// The same of the destination.
+    /// The destination's answer to stat when it was opened.
     pub target_stat: Stat,
-    place: Place,
+    origin: Origin,
     parent: Option<Arc<Dir>>,
-    identity: Identity,
     descriptors: Mutex<Option<Descriptors>>,
     open_dirs: Arc<OpenDirs>,
     /// Holds: the walker's, one a batch, one a child directory.
     pending: AtomicUsize,
 }
 
-type Descriptors = (Arc<OwnedFd>, Arc<OwnedFd>);
+#[derive(Clone)]
+struct Descriptors {
+    source: Arc<OwnedFd>,
+    target: Arc<OwnedFd>,
+}
 
 /// A [`Dir`] whose descriptors stay open while this lives.
 #[derive(Clone)]
@@ -108,7 +133,7 @@ impl Deref for OpenDir {
     }
 }
 
-/// The directories that are kept open, the oldest of which is closed when there are too many.
+/// The directories that are kept open. The oldest is closed when there are too many.
 pub struct OpenDirs {
     dirs_max: usize,
     dirs: Mutex<VecDeque<Weak<Dir>>>,
@@ -120,13 +145,13 @@ impl OpenDirs {
         Arc::new(Self { dirs_max: dirs_max.max(1), dirs: Mutex::default() })
     }
 
-    /// How many batches may wait for workers, so that their directories are still open by then:
-    /// opening one again from far below the root takes as many steps as it is deep.
+    /// How many batches may wait for workers, so that their directories are still open by then.
+    /// Opening a directory again takes as many steps as it is deep.
     pub fn batches_max(&self) -> usize {
         (self.dirs_max / 4).clamp(1, 64)
     }
 
-    /// How many listings may be open at once, for the same reason.
+    /// How many listings may be open at once, so that their directories are still open too.
     pub fn listings_max(&self) -> usize {
         (self.dirs_max / 4).clamp(2, 16)
     }
@@ -148,63 +173,39 @@ impl OpenDirs {
 
 impl Dir {
     /// The folders of an operand and of its copy, with one hold, the caller's.
-    pub fn root(
-        source: OwnedFd,
-        target: OwnedFd,
-        (source_path, target_path): (PathBuf, PathBuf),
-        open_dirs: &Arc<OpenDirs>,
-    ) -> io::Result<OpenDir> {
-        let place = Place::Root { source: source_path, target: target_path };
-        let stat = fs::stat(&source)?;
-        Self::make(source, target, Counterpart::Found, stat, place, None, open_dirs)
-    }
-
-    /// A pair below `parent`, whose source answered `stat`, with one hold, the caller's; the parent
-    /// is held for as long.
-    pub fn child(
-        parent: &Arc<Dir>,
-        (source, source_name, followed): (OwnedFd, OsString, bool),
-        (target, target_name): (OwnedFd, OsString),
-        counterpart: Counterpart,
-        stat: Stat,
-    ) -> io::Result<OpenDir> {
-        let place = Place::Child { source_name, followed, target_name };
-        let child = Self::make(
-            source,
-            target,
-            counterpart,
-            stat,
-            place,
-            Some(Arc::clone(parent)),
-            &parent.open_dirs,
-        )?;
-        parent.hold();
-        Ok(child)
-    }
-
-    fn make(
-        source: OwnedFd,
-        target: OwnedFd,
-        counterpart: Counterpart,
-        stat: Stat,
-        place: Place,
-        parent: Option<Arc<Dir>>,
-        open_dirs: &Arc<OpenDirs>,
-    ) -> io::Result<OpenDir> {
-        let target_stat = fs::stat(&target)?;
+    pub fn root(source: Folder, target: Folder, open_dirs: &Arc<OpenDirs>) -> io::Result<OpenDir> {
         let dir = Self {
-            fresh: counterpart != Counterpart::Found,
-            planned: counterpart == Counterpart::Planned,
-            stat,
-            target_stat,
-            place,
-            parent,
-            identity: Identity::by(&stat, &target_stat),
+            fresh: false,
+            planned: false,
+            stat: fs::stat(&source.file)?,
+            target_stat: fs::stat(&target.file)?,
+            origin: Origin::Root { source: source.path, target: target.path },
+            parent: None,
             descriptors: Mutex::default(),
             open_dirs: Arc::clone(open_dirs),
             pending: AtomicUsize::new(1),
         };
-        Ok(Arc::new(dir).keep(source, target))
+        Ok(Arc::new(dir).keep(source.file, target.file))
+    }
+
+    /// A pair below `parent`, with one hold, the caller's. The parent is held for as long.
+    pub fn child(parent: &Arc<Dir>, pair: ChildPair) -> io::Result<OpenDir> {
+        let ChildPair { source, source_name, followed, stat, target, target_name, counterpart } =
+            pair;
+        let dir = Self {
+            fresh: counterpart != Counterpart::Found,
+            planned: counterpart == Counterpart::Planned,
+            stat,
+            target_stat: fs::stat(&target)?,
+            origin: Origin::Child { source_name, followed, target_name },
+            parent: Some(Arc::clone(parent)),
+            descriptors: Mutex::default(),
+            open_dirs: Arc::clone(&parent.open_dirs),
+            pending: AtomicUsize::new(1),
+        };
+        let child = Arc::new(dir).keep(source, target);
+        parent.hold();
+        Ok(child)
     }
 
     fn descriptors(&self) -> MutexGuard<'_, Option<Descriptors>> {
@@ -214,7 +215,8 @@ impl Dir {
     /// Takes descriptors that were found to be its own.
     fn keep(self: &Arc<Self>, source: OwnedFd, target: OwnedFd) -> OpenDir {
         let (source, target) = (Arc::new(source), Arc::new(target));
-        let before = self.descriptors().replace((Arc::clone(&source), Arc::clone(&target)));
+        let kept = Descriptors { source: Arc::clone(&source), target: Arc::clone(&target) };
+        let before = self.descriptors().replace(kept);
         drop(before);
         self.open_dirs.add(self);
         OpenDir { dir: Arc::clone(self), source, target }
@@ -222,11 +224,11 @@ impl Dir {
 
     /// The directory, if it is open already.
     pub fn if_open(self: &Arc<Self>) -> Option<OpenDir> {
-        let (source, target) = self.descriptors().clone()?;
+        let Descriptors { source, target } = self.descriptors().clone()?;
         Some(OpenDir { dir: Arc::clone(self), source, target })
     }
 
-    /// Opens the directory, unless it is open: beneath the next directory above that is. What is
+    /// Opens the directory, unless it is open, beneath the next directory above that is. What is
     /// found must be what was there the first time.
     pub fn open(self: &Arc<Self>) -> Result<OpenDir> {
         let mut closed: Vec<&Arc<Dir>> = Vec::new();
@@ -255,8 +257,8 @@ impl Dir {
             |cause: Cause| Error::new(Operation::OpenDirectory, self.source_path(nothing), cause);
         let target_error =
             |cause: Cause| Error::new(Operation::OpenDirectory, self.target_path(nothing), cause);
-        let (source, target) = match (&self.place, parent) {
-            (Place::Child { source_name, followed, target_name }, Some(parent)) => {
+        let (source, target) = match (&self.origin, parent) {
+            (Origin::Child { source_name, followed, target_name }, Some(parent)) => {
                 let open = if *followed { fs::open_dir_behind } else { fs::open_dir };
                 let target = match self.planned {
                     true => parent.target.try_clone(),
@@ -264,28 +266,28 @@ impl Dir {
                 };
                 (open(&parent.source, source_name), target)
             }
-            (Place::Root { source, target }, _) => {
+            (Origin::Root { source, target }, _) => {
                 (fs::open_folder(source, OFlags::PATH), fs::open_folder(target, OFlags::RDONLY))
             }
-            (Place::Child { .. }, None) => unreachable!("only a root has nothing above"),
+            (Origin::Child { .. }, None) => unreachable!("only a root has nothing above"),
         };
         let source = source.map_err(|cause| source_error(cause.into()))?;
         let target = target.map_err(|cause| target_error(cause.into()))?;
-        let Identity([found_source, found_target]) =
-            Identity::of(&source, &target).map_err(|cause| source_error(cause.into()))?;
-        let Identity([known_source, known_target]) = self.identity;
-        if found_source != known_source {
+        let found = fs::stat(&source).map_err(|cause| source_error(cause.into()))?;
+        let found_target = fs::stat(&target).map_err(|cause| target_error(cause.into()))?;
+        if !fs::same_file(&found, &self.stat) {
             return Err(source_error(Cause::Swapped));
         }
-        if found_target != known_target {
+        if !fs::same_file(&found_target, &self.target_stat) {
             return Err(target_error(Cause::Swapped));
         }
         Ok(self.keep(source, target))
     }
 
-    /// Opens the directory above through this one's `..`, if it is closed: so a long way up costs
-    /// one step a level, where opening each from the root would cost the square. Where `..` is not
-    /// what it was, nothing happens, and [`open`](Self::open) goes the long way.
+    /// Opens the directory above through this one's `..`, if it is closed.
+    ///
+    /// A long way up costs one step a level; opening each from the root would cost the square.
+    /// Where `..` is not what it was, nothing happens, and [`open`](Self::open) goes the long way.
     pub fn open_parent(open: &OpenDir) {
         let Some(parent) = &open.dir.parent else { return };
         if parent.parent.is_none() || parent.if_open().is_some() {
@@ -294,34 +296,35 @@ impl Dir {
         let target =
             if open.planned { open.target.try_clone() } else { fs::open_above(&open.target) };
         if let (Ok(source), Ok(target)) = (fs::open_above(&open.source), target)
-            && Identity::of(&source, &target).is_ok_and(|found| found == parent.identity)
+            && fs::stat(&source).is_ok_and(|stat| fs::same_file(&stat, &parent.stat))
+            && fs::stat(&target).is_ok_and(|stat| fs::same_file(&stat, &parent.target_stat))
         {
             parent.keep(source, target);
         }
     }
 
-    /// Those that it is kept open with.
+    /// The directories that it is kept open with.
     pub fn open_dirs(&self) -> &OpenDirs {
         &self.open_dirs
     }
 
     /// The devices of the source and of the destination.
-    pub fn devices(&self) -> [u64; 2] {
-        self.identity.0.map(|(device, _)| device)
+    pub fn devices(&self) -> Devices {
+        Devices { source: self.stat.st_dev, target: self.target_stat.st_dev }
     }
 
     /// Whether `stat` speaks of the destination.
     pub fn is_target(&self, stat: &Stat) -> bool {
-        self.identity.0[1] == (stat.st_dev, stat.st_ino)
+        fs::same_file(stat, &self.target_stat)
     }
 
-    /// One more thing is to be done in this directory.
+    /// Counts one more thing to be done in this directory.
     pub fn hold(&self) {
-        // Relaxed: whoever adds a hold has one.
+        // Relaxed: the caller has a hold already.
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One thing less is to be done; true if it was the last, and the directory can be finished.
+    /// Counts one thing as done; true if it was the last, and the directory can be finished.
     #[must_use]
     pub fn release(&self) -> bool {
         // AcqRel: everything done under the other holds happens before the finishing.
@@ -335,26 +338,26 @@ impl Dir {
 
     /// The source's path of `name` in this directory.
     pub fn source_path(&self, name: &OsStr) -> PathBuf {
-        self.path(name, |place| match place {
-            Place::Root { source, .. } => source,
-            Place::Child { source_name, .. } => Path::new(source_name),
+        self.path(name, |origin| match origin {
+            Origin::Root { source, .. } => source,
+            Origin::Child { source_name, .. } => Path::new(source_name),
         })
     }
 
     /// The destination's path of `name` in this directory.
     pub fn target_path(&self, name: &OsStr) -> PathBuf {
-        self.path(name, |place| match place {
-            Place::Root { target, .. } => target,
-            Place::Child { target_name, .. } => Path::new(target_name),
+        self.path(name, |origin| match origin {
+            Origin::Root { target, .. } => target,
+            Origin::Child { target_name, .. } => Path::new(target_name),
         })
     }
 
-    fn path<'a>(&'a self, name: &OsStr, part: impl Fn(&'a Place) -> &'a Path) -> PathBuf {
+    fn path<'a>(&'a self, name: &OsStr, part: impl Fn(&'a Origin) -> &'a Path) -> PathBuf {
         let mut parts = Vec::new();
         let mut dir = Some(self);
         while let Some(here) = dir {
             parts.extend(
-                Some(part(&here.place)).filter(|part| here.parent.is_none() || *part != "."),
+                Some(part(&here.origin)).filter(|part| here.parent.is_none() || *part != "."),
             );
             dir = here.parent.as_deref();
         }
@@ -367,7 +370,7 @@ impl Dir {
 }
 
 impl Drop for Dir {
-    /// One after the other, since thousands of levels that drop each other would overflow the
+    /// Drops the levels one after the other: thousands that drop each other would overflow the
     /// stack.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
@@ -387,23 +390,30 @@ mod tests {
     }
 
     fn root(folder: &Path, open_dirs: &Arc<OpenDirs>) -> OpenDir {
-        let paths = (folder.join("from"), folder.join("to"));
-        Dir::root(open(&paths.0), open(&paths.1), paths, open_dirs).unwrap()
+        let side = |name| {
+            let path = folder.join(name);
+            Folder { file: open(&path), path }
+        };
+        Dir::root(side("from"), side("to"), open_dirs).unwrap()
+    }
+
+    fn pair(name: &str, source: OwnedFd, target: OwnedFd) -> ChildPair {
+        ChildPair {
+            stat: fs::stat(&source).unwrap(),
+            source,
+            source_name: name.into(),
+            followed: false,
+            target,
+            target_name: name.into(),
+            counterpart: Counterpart::Made,
+        }
     }
 
     fn child(parent: &OpenDir, folder: &Path, name: &str) -> OpenDir {
         let (source, target) =
             (parent.source_path(OsStr::new(name)), parent.target_path(OsStr::new(name)));
         assert!(source.starts_with(folder));
-        let stat = fs::stat(open(&source)).unwrap();
-        Dir::child(
-            parent.dir(),
-            (open(&source), name.into(), false),
-            (open(&target), name.into()),
-            Counterpart::Made,
-            stat,
-        )
-        .unwrap()
+        Dir::child(parent.dir(), pair(name, open(&source), open(&target))).unwrap()
     }
 
     #[test]
@@ -452,11 +462,7 @@ mod tests {
         let mut dir = root(folder.path(), &open_dirs);
         for _ in 0..100_000 {
             let same = |fd: &Arc<OwnedFd>| fd.try_clone().unwrap();
-            let names = (
-                (same(&dir.source), OsString::from("x"), false),
-                (same(&dir.target), OsString::from("x")),
-            );
-            dir = Dir::child(dir.dir(), names.0, names.1, Counterpart::Made, dir.stat).unwrap();
+            dir = Dir::child(dir.dir(), pair("x", same(&dir.source), same(&dir.target))).unwrap();
         }
         drop(dir);
     }

@@ -2,6 +2,7 @@
 //! on the size of files.
 
 use super::glob::Glob;
+use crate::fs::FileType;
 
 /// Which entries are copied.
 #[derive(Clone, Debug, Default)]
@@ -13,14 +14,21 @@ pub struct Filter {
     max_bytes: Option<u64>,
 }
 
+/// What a rule does with the paths that match it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Include,
+    Exclude,
+}
+
 #[derive(Clone, Debug)]
 struct Rule {
-    include: bool,
+    effect: Effect,
     directories_only: bool,
     /// `None` matches nothing.
     glob: Option<Glob>,
     reach: Reach,
-    /// The pattern begins with `**`, which may also stand for nothing before a leading slash.
+    /// The pattern begins with `**`, which also stands for nothing before a leading slash.
     slash_before: bool,
     /// The pattern ends with `***`, which matches a directory and what is in it.
     slash_after_directories: bool,
@@ -33,7 +41,7 @@ enum Reach {
     Name,
     /// All of it.
     Whole,
-    /// So many components at its end.
+    /// This number of components at its end.
     Last(usize),
     /// All of it, or what follows any of its slashes.
     AfterAnySlash,
@@ -45,31 +53,41 @@ impl Filter {
         Self { rules: Vec::new(), min_bytes, max_bytes }
     }
 
-    /// Adds a rule after the others. As in rsync, `- ` or `+ ` before the pattern overrules
-    /// `include`, and a lone `!` forgets all rules so far.
-    pub fn add(&mut self, pattern: &[u8], include: bool) {
+    /// Adds a rule that leaves out what matches. As in rsync, `+ ` before the pattern keeps it
+    /// instead, and a lone `!` forgets all rules so far.
+    pub fn exclude(&mut self, pattern: &[u8]) {
+        self.add(pattern, Effect::Exclude);
+    }
+
+    /// Adds a rule that keeps what matches. As in rsync, `- ` before the pattern leaves it out
+    /// instead, and a lone `!` forgets all rules so far.
+    pub fn include(&mut self, pattern: &[u8]) {
+        self.add(pattern, Effect::Include);
+    }
+
+    fn add(&mut self, pattern: &[u8], effect: Effect) {
         match pattern {
             b"!" => self.rules.clear(),
-            [b'-', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, false)),
-            [b'+', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, true)),
-            pattern => self.rules.push(Rule::new(pattern, include)),
+            [b'-', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, Effect::Exclude)),
+            [b'+', b' ', pattern @ ..] => self.rules.push(Rule::new(pattern, Effect::Include)),
+            pattern => self.rules.push(Rule::new(pattern, effect)),
         }
     }
 
-    /// Whether there are rules on names, for which a path is worth being put together.
+    /// Whether there are rules on names, for which a path has to be put together.
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
     /// Whether the first rule that matches leaves `path`, relative to the operand's root, out.
-    pub fn excludes(&self, path: &[u8], is_directory: bool) -> bool {
+    pub fn excludes(&self, path: &[u8], kind: FileType) -> bool {
         self.rules
             .iter()
-            .find(|rule| rule.matches(path, is_directory))
-            .is_some_and(|rule| !rule.include)
+            .find(|rule| rule.matches(path, kind == FileType::Directory))
+            .is_some_and(|rule| rule.effect == Effect::Exclude)
     }
 
-    /// Whether there are bounds on sizes, for which a file is worth being looked at.
+    /// Whether there are bounds on sizes, for which a file has to be looked at.
     pub fn has_sizes(&self) -> bool {
         self.min_bytes.is_some() || self.max_bytes.is_some()
     }
@@ -82,7 +100,7 @@ impl Filter {
 }
 
 impl Rule {
-    fn new(pattern: &[u8], include: bool) -> Self {
+    fn new(pattern: &[u8], effect: Effect) -> Self {
         let (directories_only, pattern) = match pattern {
             [start @ .., b'/'] if !start.is_empty() => (true, start),
             pattern => (false, pattern),
@@ -102,7 +120,7 @@ impl Rule {
             _ => Reach::Whole,
         };
         Self {
-            include,
+            effect,
             directories_only,
             glob: if is_wild { Glob::wild(body) } else { Some(Glob::literal(body)) },
             reach,
@@ -152,13 +170,13 @@ mod tests {
     fn excluded(patterns: &[&str], path: &str) -> bool {
         let mut filter = Filter::default();
         for pattern in patterns {
-            filter.add(pattern.as_bytes(), false);
+            filter.exclude(pattern.as_bytes());
         }
-        let (path, is_directory) = match path.strip_suffix('/') {
-            Some(path) => (path, true),
-            None => (path, false),
+        let (path, kind) = match path.strip_suffix('/') {
+            Some(path) => (path, FileType::Directory),
+            None => (path, FileType::RegularFile),
         };
-        filter.excludes(path.as_bytes(), is_directory)
+        filter.excludes(path.as_bytes(), kind)
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The wildcards of rsync(1)'s patterns, on bytes. No crate has them: `globset` and its like give
-//! `**` a meaning only between slashes, read braces, and have no classes such as `[[:digit:]]`.
+//! The wildcards of rsync(1)'s patterns, on bytes.
+//!
+//! No crate has them: `globset` and its like give `**` a meaning only between slashes, read braces,
+//! and have no classes such as `[[:digit:]]`.
 
 /// A piece of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +22,9 @@ enum Token {
 pub struct Glob(Vec<Token>);
 
 impl Glob {
-    /// Reads a pattern with wildcards, in which `\` makes the next byte plain. `None` where a class
-    /// has no end or a name that nobody knows: rsync lets such a pattern match nothing.
+    /// Reads a pattern with wildcards, in which `\` makes the next byte plain.
+    ///
+    /// `None` where a class has no end or an unknown name: rsync lets such a pattern match nothing.
     pub fn wild(pattern: &[u8]) -> Option<Self> {
         let mut tokens = Vec::new();
         let mut rest = pattern;
@@ -53,9 +56,9 @@ impl Glob {
 
     /// Whether all of `text` matches.
     ///
-    /// What a star took is lengthened byte by byte, the last star first; what an earlier one of the
-    /// same kind could take instead, the later one can take too, so that one place to go back to of
-    /// each kind is enough, and the time is at most the product of the lengths.
+    /// What a star took is lengthened byte by byte, the last star first. A later star can take what
+    /// an earlier one of its kind could take instead. One place to go back to of each kind is
+    /// therefore enough, and the time is at most the product of the lengths.
     pub fn matches(&self, text: &[u8]) -> bool {
         let tokens = &self.0;
         let (mut at, mut token) = (0, 0);

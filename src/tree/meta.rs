@@ -1,16 +1,14 @@
 //! What is kept of a file besides its contents, set through open descriptors.
 //!
-//! The order is owner, extended attributes, ACLs, mode, times: a new owner takes away setuid,
-//! setgid and capabilities, an ACL changes the mode, and everything but the last changes no time
-//! that is kept.
+//! The order is owner, extended attributes, ACLs, mode, times. A new owner takes away setuid,
+//! setgid and capabilities. An ACL changes the mode. Nothing after the times changes them.
 
 use std::ffi::CStr;
 use std::io;
 
 use super::acl;
 use crate::error::{Cause, Operation};
-use crate::fs::{self, Node};
-use crate::fs::{FileType, Stat};
+use crate::fs::{self, FileType, Node, Stat};
 
 const SET_ID_BITS: u32 = 0o6000;
 const GROUP_BITS_SHIFT: u32 = 3;
@@ -28,13 +26,13 @@ pub struct Preserve {
     pub links: bool,
     /// Extended attributes, capabilities among them.
     pub xattr: bool,
-    /// Of them at least the security context.
+    /// Of the extended attributes at least the security context.
     pub context: bool,
     /// FIFOs, sockets and devices.
     pub specials: bool,
     /// An ACL that the destination's filesystem cannot hold is a failure and not a warning.
     pub acls_demanded: bool,
-    /// The same for extended attributes.
+    /// An extended attribute that the destination cannot hold is a failure and not a warning.
     pub xattr_demanded: bool,
 }
 
@@ -61,9 +59,9 @@ pub struct Loss {
     pub op: Operation,
     /// Why.
     pub cause: Cause,
-    /// The source could not be asked; otherwise the destination could not be told.
+    /// Reading from the source failed; otherwise writing to the copy did.
     pub at_source: bool,
-    /// The filesystem has no such thing, and nobody demanded it.
+    /// The filesystem has no such thing, and the user did not demand it.
     pub forgivable: bool,
 }
 
@@ -80,7 +78,7 @@ impl Loss {
 /// Gives copies the metadata of their sources.
 pub struct Keeper {
     preserve: Preserve,
-    /// Whoever is not cannot give files away, and is not told so each time.
+    /// Only root can give files away. Other users get no message about it for each file.
     privileged: bool,
     umask: u32,
 }
@@ -98,8 +96,8 @@ pub struct Metadata<'a> {
 }
 
 impl Keeper {
-    /// Asks what the process may, and what its umask is if that matters; to be called before there
-    /// are threads that make files.
+    /// Asks what the process may do, and what its umask is if that matters. It has to be called
+    /// before there are threads that make files.
     pub fn new(preserve: Preserve) -> Self {
         let umask = if preserve.mode { 0 } else { fs::umask() };
         Self { preserve, privileged: rustix::process::geteuid().is_root(), umask }
@@ -110,9 +108,10 @@ impl Keeper {
         &self.preserve
     }
 
-    /// Sets all that is kept. What cannot be kept is told to `lost`, and does not stop the rest. A
-    /// file whose owner could not be kept gets no setuid and no setgid, and one whose ACL could not
-    /// be kept gives its group no more than the ACL did.
+    /// Sets all that is kept. What cannot be kept goes to `lost`, and does not stop the rest.
+    ///
+    /// A file whose owner could not be kept gets no setuid and no setgid. A file whose ACL could
+    /// not be kept gives its group no more than the ACL did.
     pub fn keep(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
         let Metadata { source, stat, target, .. } = *metadata;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -121,7 +120,7 @@ impl Keeper {
             self.keep_attributes(source, target, lost);
         }
         if kind != FileType::Symlink {
-            self.keep_mode(metadata, kind == FileType::Directory, owned, lost);
+            self.keep_mode(metadata, kind, owned, lost);
         }
         if self.preserve.timestamps {
             keep_times(stat, target, lost);
@@ -167,7 +166,9 @@ impl Keeper {
         }
     }
 
-    /// ACLs belong to the mode, also where xfs lists them once more under its own names; what else
+    /// Whether an attribute is to be kept.
+    ///
+    /// ACLs belong to the mode, also where xfs lists them once more under its own names. What else
     /// the system keeps is not for a copy, and `security.evm` signs one inode of one filesystem.
     fn wants(&self, name: &CStr) -> bool {
         match name.to_bytes() {
@@ -184,14 +185,14 @@ impl Keeper {
     fn keep_mode(
         &self,
         metadata: &Metadata<'_>,
-        is_dir: bool,
+        kind: FileType,
         owned: bool,
         lost: &mut dyn FnMut(Loss),
     ) {
         let Metadata { source, stat, target, existed } = *metadata;
         if !self.preserve.mode {
             if !existed {
-                self.give_mode_of_new_file(target, is_dir, lost);
+                self.give_mode_of_new_file(target, kind, lost);
             }
             return;
         }
@@ -216,7 +217,7 @@ impl Keeper {
                 mode &= !(0o7 << GROUP_BITS_SHIFT);
             }
         }
-        if is_dir {
+        if kind == FileType::Directory {
             match source.attribute(acl::DEFAULT) {
                 Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
                 Err(error) => lost(Loss::at_source(Operation::ReadDefaultAcl, error)),
@@ -228,7 +229,8 @@ impl Keeper {
     }
 
     /// The mode that open(2) and mkdir(2) give, and no ACL, whatever the folder passes on.
-    fn give_mode_of_new_file(&self, target: Node<'_>, is_dir: bool, lost: &mut dyn FnMut(Loss)) {
+    fn give_mode_of_new_file(&self, target: Node<'_>, kind: FileType, lost: &mut dyn FnMut(Loss)) {
+        let is_dir = kind == FileType::Directory;
         self.keep_acl(acl::ACCESS, None, target, lost);
         if is_dir {
             self.keep_acl(acl::DEFAULT, None, target, lost);
@@ -270,8 +272,7 @@ fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
         if in_every_range(stat.st_atime) && in_every_range(stat.st_mtime) {
             return Ok(true);
         }
-        // The kernel sets what the filesystem cannot hold to the nearest time that it can, and says
-        // nothing.
+        // The kernel silently sets what the filesystem cannot hold to the nearest time that it can.
         let copy = target.stat()?;
         Ok((copy.st_atime, copy.st_mtime) == (stat.st_atime, stat.st_mtime))
     });

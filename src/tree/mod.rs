@@ -2,16 +2,23 @@
 
 mod acl;
 mod dir;
+mod entry;
 mod filter;
 mod glob;
+mod level;
 mod list;
-mod listed;
+mod listing;
 mod meta;
+mod pair;
+mod visitor;
 mod walk;
 
-pub use dir::{Counterpart, Dir, OpenDir, OpenDirs, Place};
+pub use dir::{ChildPair, Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
+pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;
-pub use list::{Listed, Listing};
-pub use listed::List;
+pub use list::List;
+pub use listing::{ListedName, Listing};
 pub use meta::{Keeper, Loss, Metadata, Preserve};
-pub use walk::{BATCH_ENTRIES, Batch, Entry, EntryKind, Follow, Scope, Visitor, enter, walk};
+pub use pair::enter;
+pub use visitor::{Follow, Scope, Visitor};
+pub use walk::walk;

@@ -9,13 +9,13 @@ use crate::copy::entry::{At, Source};
 use crate::copy::options::{Action, Options, Reflink, Sparse};
 use crate::error::{Cause, Operation, Result};
 use crate::fs;
-use crate::tree::OpenDir;
+use crate::tree::{Devices, OpenDir};
 
 /// What makes clones, and remembers where none can be made.
 pub struct Clones<'a> {
     options: &'a Options,
     /// Devices of sources and destinations between which nothing is cloned.
-    unclonable: Mutex<HashSet<[u64; 2]>>,
+    unclonable: Mutex<HashSet<Devices>>,
 }
 
 impl<'a> Clones<'a> {
@@ -83,7 +83,7 @@ impl<'a> Clones<'a> {
             || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
     }
 
-    fn unclonable(&self) -> MutexGuard<'_, HashSet<[u64; 2]>> {
+    fn unclonable(&self) -> MutexGuard<'_, HashSet<Devices>> {
         self.unclonable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -72,7 +72,7 @@ impl<'a> Durable<'a> {
     /// Takes note of a directory in which nothing was written yet.
     pub fn begin(&self, dir: &OpenDir) {
         if self.options.sync && !self.options.dry_run {
-            self.filesystems.begin(dir.devices()[1], &dir.target);
+            self.filesystems.begin(dir.devices().target, &dir.target);
         }
     }
 
@@ -142,8 +142,8 @@ impl<'a> Durable<'a> {
         let Some(first) = dirs.next().filter(|_| files.len() >= MANY) else {
             return self.pipeline.sync(files);
         };
-        let device = first.devices()[1];
-        let is_done = dirs.all(|dir| dir.devices()[1] == device)
+        let device = first.devices().target;
+        let is_done = dirs.all(|dir| dir.devices().target == device)
             && self.filesystems.sync(device).unwrap_or_else(|cause| {
                 // It may be of others, or of nothing that fsync looks at.
                 let path = first.target_path(OsStr::new(""));

@@ -11,7 +11,7 @@ use super::pair::OperandPair;
 use super::resolve::Operands;
 use crate::copy::work::{Services, Visit};
 use crate::error::{Error, Operation, Result};
-use crate::tree::{self, Batch, Dir, Entry, EntryKind, List, OpenDir, OpenDirs, Visitor};
+use crate::tree::{self, Batch, Dir, Entry, EntryKind, Folder, List, OpenDir, OpenDirs, Visitor};
 
 impl Operands {
     /// Hands everything to the workers. An operand that goes where an earlier one went waits until
@@ -53,9 +53,10 @@ impl OperandPair {
             dir = Arc::clone(entered.dir());
         }
         let entry = self.entry();
+        let kind = FileType::from_raw_mode(self.stat.st_mode);
         if self.is_dir() {
             tree::walk(&dir, &entry, &scope, visit);
-        } else if !options.filter.excludes(self.source.name.as_bytes(), false)
+        } else if !options.filter.excludes(self.source.name.as_bytes(), kind)
             && options.list.as_ref().is_none_or(List::is_everything)
         {
             dir.hold();
@@ -90,8 +91,9 @@ impl OperandPair {
             source.open_folder().map_err(|cause| Error::new(op, &source.folder, cause))?;
         let target_fd =
             target.open_folder_to_sync().map_err(|cause| Error::new(op, &target.folder, cause))?;
-        let (source_path, target_path) = (source.folder.clone(), target.folder);
-        Dir::root(source_fd, target_fd, (source_path, target_path), open_dirs)
+        let from = Folder { file: source_fd, path: source.folder.clone() };
+        let to = Folder { file: target_fd, path: target.folder };
+        Dir::root(from, to, open_dirs)
             .map_err(|cause| Error::new(Operation::Stat, &source.folder, cause))
     }
 }

@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::fs::Stat;
-    use crate::tree::{EntryKind, OpenDirs};
+    use crate::tree::{EntryKind, Folder, OpenDirs};
 
     struct Place {
         folder: tempfile::TempDir,
@@ -123,9 +123,11 @@ mod tests {
     impl Place {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let open = || File::open(folder.path()).unwrap().into();
-            let paths = (folder.path().to_owned(), folder.path().to_owned());
-            let root = Dir::root(open(), open(), paths, &OpenDirs::new(1)).unwrap();
+            let side = || Folder {
+                file: File::open(folder.path()).unwrap().into(),
+                path: folder.path().to_owned(),
+            };
+            let root = Dir::root(side(), side(), &OpenDirs::new(1)).unwrap();
             let dir = Arc::clone(root.dir());
             Self { folder, dir }
         }

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match aiocp::cli::aiocp::run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Where standard error is closed too, nobody is left to be told but by the exit code.
+            // Where standard error is closed too, only the exit code says it.
             drop(writeln!(std::io::stderr(), "aiocp: {error:#}"));
             ExitCode::from(aiocp::cli::exit::FAILED)
         }

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match aiocp::cli::aiosum::run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Where standard error is closed too, nobody is left to be told but by the exit code.
+            // Where standard error is closed too, only the exit code says it.
             drop(writeln!(std::io::stderr(), "aiosum: {error:#}"));
             ExitCode::from(aiocp::cli::exit::FAILED)
         }

@@ -1,29 +1,31 @@
 //! Axes with round ticks.
 
-use crate::cli::units::unit_of_bytes;
+use crate::cli::screen::units::unit_of_bytes;
 
-/// An axis from 0: where its ticks are, as shares of it, and what they are called.
-pub(super) struct Axis {
+/// An axis that begins at 0.
+pub struct Axis {
     /// Where it ends.
-    pub(super) end: f64,
-    pub(super) ticks: Vec<(f64, String)>,
+    pub end: f64,
+    /// The place of each tick, as a share of the axis, and its label.
+    pub ticks: Vec<(f64, String)>,
     /// The unit of all the labels, where they do not say it themselves.
-    pub(super) unit: String,
+    pub unit: String,
 }
 
-/// So many steps an axis of values has at most, and one of times.
+/// The most steps that an axis of values has.
 const VALUE_STEPS_MAX: f64 = 5.0;
+/// The most steps that an axis of times has.
 const TIME_STEPS_MAX: f64 = 7.0;
 
 impl Axis {
     /// Of bytes, or of bytes and then `per`, to the next tick after `largest`.
-    pub(super) fn of_bytes(largest: f64, per: &str) -> Self {
+    pub fn of_bytes(largest: f64, per: &str) -> Self {
         let (unit, name) = unit_of_bytes(largest);
         Self::of_values(largest / unit, unit, format!("{name}{per}"))
     }
 
     /// Of anything that is counted, to the next tick after `largest`.
-    pub(super) fn of_counts(largest: f64, name: &str) -> Self {
+    pub fn of_counts(largest: f64, name: &str) -> Self {
         Self::of_values(largest, 1.0, name.to_owned())
     }
 
@@ -40,7 +42,7 @@ impl Axis {
     }
 
     /// Of times, which ends with `seconds` and not with a tick.
-    pub(super) fn of_times(seconds: f64) -> Self {
+    pub fn of_times(seconds: f64) -> Self {
         let seconds = if seconds.is_finite() { seconds.max(1e-9) } else { 1.0 };
         let step = time_step(seconds / TIME_STEPS_MAX);
         let (unit, name) = match step {

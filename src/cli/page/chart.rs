@@ -1,4 +1,4 @@
-//! A chart over time. The lines are SVG that is stretched to the page's width; the words on the
+//! A chart over time. The curves are SVG that is stretched to the page's width. The words on the
 //! axes are HTML beside it, so that they keep their size.
 
 use std::fmt::Write;
@@ -6,59 +6,65 @@ use std::fmt::Write;
 use super::axis::Axis;
 use super::units::escaped;
 
-/// The lines are drawn on a square of so many units, whatever the shape of it on the page.
+/// The units of the square on which the curves are drawn, whatever its shape on the page.
 const SIDE: f64 = 1000.0;
 
 /// A chart.
-pub(super) struct Chart {
+pub struct Chart {
     /// Its heading.
-    pub(super) title: &'static str,
+    pub title: &'static str,
     /// What one has to know to read it; text, not markup.
-    pub(super) note: String,
-    pub(super) times: Axis,
-    pub(super) values: Axis,
-    /// The first at the bottom.
-    pub(super) lines: Vec<Line>,
-    /// From the beginning, each after the one before.
-    pub(super) moments: Vec<Moment>,
+    pub note: String,
+    /// The axis from left to right.
+    pub times: Axis,
+    /// The axis from bottom to top.
+    pub values: Axis,
+    /// The curves, the first at the bottom.
+    pub curves: Vec<Curve>,
+    /// The moments from the beginning on, each after the one before.
+    pub moments: Vec<Moment>,
 }
 
-/// A line of it.
-pub(super) struct Line {
-    /// What it is called. The style sheet knows it by its first word.
-    pub(super) name: &'static str,
-    /// The one figure that the legend tells of it; text, not markup.
-    pub(super) figure: String,
-    pub(super) stroke: Stroke,
-    /// Seconds and values.
-    pub(super) points: Vec<(f64, f64)>,
+/// A curve of a chart.
+pub struct Curve {
+    /// Its name, whose first word the style sheet knows.
+    pub name: &'static str,
+    /// The one figure of it in the legend; text, not markup.
+    pub figure: String,
+    /// How it is drawn.
+    pub stroke: Stroke,
+    /// Its points, each in seconds and a value.
+    pub points: Vec<(f64, f64)>,
 }
 
-/// How it is drawn.
+/// How a curve is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stroke {
+pub enum Stroke {
+    /// As a line.
     Line,
-    /// With all beneath it.
+    /// With all beneath it filled.
     Area,
 }
 
-/// What is read off while the pointer is over so many seconds.
-pub(super) struct Moment {
-    pub(super) seconds: f64,
-    /// The first line is its heading; text, not markup.
-    pub(super) told: String,
+/// What is read off while the pointer is over a part of the chart.
+pub struct Moment {
+    /// The width of the part.
+    pub seconds: f64,
+    /// What is read off, with a heading in the first line; text, not markup.
+    pub text: String,
 }
 
 impl Chart {
     /// The chart as a section of the page. `class` says how wide it is.
-    pub(super) fn markup(&self, class: &str) -> String {
-        let legend: String = self.lines.iter().rev().map(Line::legend).collect();
+    pub fn markup(&self, class: &str) -> String {
+        let legend: String = self.curves.iter().rev().map(Curve::legend).collect();
         let note = match &*self.note {
             "" => String::new(),
             note => format!("<p class=\"note\">{}</p>\n", escaped(note)),
         };
         format!(
-            "<section class=\"card {class}\">\n<h2>{title}</h2>\n<ul class=\"legend\">{legend}</ul>\n\
+            "<section class=\"card {class}\">\n<h2>{title}</h2>\n\
+             <ul class=\"legend\">{legend}</ul>\n\
              <div class=\"plot\">\n{drawing}{labels}{moments}</div>\n{note}</section>\n",
             title = self.title,
             drawing = self.drawing(),
@@ -68,15 +74,21 @@ impl Chart {
     }
 
     fn drawing(&self) -> String {
-        let spoken: Vec<String> =
-            self.lines.iter().rev().map(|line| format!("{} {}", line.name, line.figure)).collect();
+        let spoken: Vec<String> = self
+            .curves
+            .iter()
+            .rev()
+            .map(|curve| format!("{} {}", curve.name, curve.figure))
+            .collect();
         let grid = |(at, _): &(f64, String)| format!("M0 {:.0}H{SIDE}", (1.0 - at) * SIDE);
         let grid: String = self.values.ticks.iter().map(grid).collect();
-        let lines: String =
-            self.lines.iter().map(|line| line.markup(self.times.end, self.values.end)).collect();
+        let (seconds, largest) = (self.times.end, self.values.end);
+        let curves: String =
+            self.curves.iter().map(|curve| curve.markup(seconds, largest)).collect();
         format!(
-            "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}: {}\">\
-             <path class=\"grid\" d=\"{grid}\"/>{lines}</svg>\n",
+            "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" \
+             role=\"img\" aria-label=\"{}: {}\">\
+             <path class=\"grid\" d=\"{grid}\"/>{curves}</svg>\n",
             self.title,
             escaped(&spoken.join(", ")),
         )
@@ -101,11 +113,11 @@ impl Chart {
     fn moments(&self) -> String {
         let mut markup = "<div class=\"moments\" aria-hidden=\"true\">".to_owned();
         let mut begin = 0.0;
-        for Moment { seconds, told } in &self.moments {
+        for Moment { seconds, text } in &self.moments {
             let class =
                 if begin + seconds / 2.0 > self.times.end / 2.0 { " class=\"late\"" } else { "" };
-            let (width, told) = (seconds / self.times.end * 100.0, escaped(told));
-            _ = write!(markup, "<i{class} style=\"width:{width:.3}%\"><b>{told}</b></i>");
+            let (width, text) = (seconds / self.times.end * 100.0, escaped(text));
+            _ = write!(markup, "<i{class} style=\"width:{width:.3}%\"><b>{text}</b></i>");
             begin += seconds;
         }
         markup.push_str("</div>\n");
@@ -113,7 +125,7 @@ impl Chart {
     }
 }
 
-impl Line {
+impl Curve {
     fn class(&self) -> String {
         let kind = if self.stroke == Stroke::Area { "area" } else { "line" };
         format!("{kind} {}", self.name.split(' ').next().unwrap_or_default())
@@ -122,7 +134,8 @@ impl Line {
     fn legend(&self) -> String {
         let sign = if self.stroke == Stroke::Area { "M1 9V1H27V9Z" } else { "M1 5H27" };
         format!(
-            "<li><svg class=\"swatch\" viewBox=\"0 0 28 10\" aria-hidden=\"true\"><path class=\"{}\" d=\"{sign}\"/></svg> {} \
+            "<li><svg class=\"swatch\" viewBox=\"0 0 28 10\" aria-hidden=\"true\">\
+             <path class=\"{}\" d=\"{sign}\"/></svg> {} \
              <span class=\"figure\">{}</span></li>",
             self.class(),
             self.name,
@@ -130,7 +143,7 @@ impl Line {
         )
     }
 
-    /// What is above the end of the axis is drawn there, outside of what is seen.
+    /// The curve as SVG. What is above the end of the axis lies outside of the visible part.
     fn markup(&self, seconds: f64, largest: f64) -> String {
         let mut path = String::new();
         let (x, y) =

@@ -1,20 +1,22 @@
 //! What happened, in a sentence and in a few large figures.
 
-use super::units::{bytes, counted, duration, escaped, grouped, moment, per_second, rate};
-use super::{Deed, Page, named};
+use super::data::{Deed, Page};
+use super::units::{bytes, counted, duration, escaped, grouped, moment, named, per_second, rate};
 use crate::cli::exit;
 use crate::report::Totals;
 
-/// How it went, as the style sheet and the sign before the title have it.
-struct Verdict {
+/// How the run went.
+struct Headline {
+    /// The class that the style sheet knows.
     class: &'static str,
+    /// The sign before the title.
     sign: char,
     title: String,
     /// What the exit code means.
     meaning: String,
 }
 
-fn verdict(page: &Page<'_>) -> Verdict {
+fn headline(page: &Page<'_>) -> Headline {
     let (class, sign, title, meaning) = match (page.exit_code, page.deed) {
         (exit::DONE, Deed::Copy { durable: true }) => (
             "good",
@@ -57,11 +59,11 @@ fn verdict(page: &Page<'_>) -> Verdict {
         ),
         (code, _) => return ended_early(code),
     };
-    Verdict { class, sign, title: title.to_owned(), meaning: meaning.to_owned() }
+    Headline { class, sign, title: title.to_owned(), meaning: meaning.to_owned() }
 }
 
-/// By a signal, or in a way that nothing is known of.
-fn ended_early(code: u8) -> Verdict {
+/// The headline of a run that ended by a signal, or in an unknown way.
+fn ended_early(code: u8) -> Headline {
     let (title, meaning) = match code.checked_sub(exit::SIGNAL) {
         Some(number @ 1..) => {
             let signal = match i32::from(number) {
@@ -76,15 +78,15 @@ fn ended_early(code: u8) -> Verdict {
         }
         _ => (format!("Ended with exit code {code}"), "the run came to no regular end"),
     };
-    Verdict { class: "cut", sign: '!', title, meaning: meaning.to_owned() }
+    Headline { class: "cut", sign: '!', title, meaning: meaning.to_owned() }
 }
 
 /// For the tab of the browser.
-pub(super) fn title(page: &Page<'_>) -> String {
-    format!("{} – aiocp", verdict(page).title)
+pub fn title(page: &Page<'_>) -> String {
+    format!("{} – aiocp", headline(page).title)
 }
 
-/// The run in a sentence or a few.
+/// The run in one sentence or more.
 fn sentence(page: &Page<'_>) -> String {
     let of = |sum| Totals::get(sum);
     let totals = page.totals;
@@ -115,7 +117,7 @@ fn sentence(page: &Page<'_>) -> String {
     moved + &besides(page)
 }
 
-/// What else there is to be said of it.
+/// What else there is to say of the run.
 fn besides(page: &Page<'_>) -> String {
     let of = |sum| Totals::get(sum);
     let totals = page.totals;
@@ -149,8 +151,8 @@ fn besides(page: &Page<'_>) -> String {
 }
 
 /// Everything above the charts.
-pub(super) fn header(page: &Page<'_>) -> String {
-    let Verdict { class, sign, title, meaning } = verdict(page);
+pub fn header(page: &Page<'_>) -> String {
+    let Headline { class, sign, title, meaning } = headline(page);
     let end = page.begun.checked_add(page.elapsed);
     let times = match (moment(page.begun), end.and_then(moment)) {
         (Some(begun), Some(ended)) => format!("{begun} to {ended}"),
@@ -158,9 +160,11 @@ pub(super) fn header(page: &Page<'_>) -> String {
         _ => "at a time that the clock did not know".to_owned(),
     };
     format!(
-        "<header>\n<h1 class=\"{class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {title}</h1>\n\
+        "<header>\n<h1 class=\"{class}\">\
+         <span class=\"sign\" aria-hidden=\"true\">{sign}</span> {title}</h1>\n\
          <p class=\"sentence\">{sentence}</p>\n<p class=\"code\">Exit code {code}: {meaning}.</p>\n\
-         <pre class=\"command\"><code>{command}</code></pre>\n<p class=\"when\">{times}</p>\n{tiles}</header>\n",
+         <pre class=\"command\"><code>{command}</code></pre>\n\
+         <p class=\"when\">{times}</p>\n{tiles}</header>\n",
         title = escaped(&title),
         sentence = escaped(&sentence(page)),
         code = page.exit_code,
@@ -169,7 +173,7 @@ pub(super) fn header(page: &Page<'_>) -> String {
     )
 }
 
-/// The large figures: what each is, the figure, and the same more exactly.
+/// The large figures: what each is, the figure, and its exact value.
 fn tiles(page: &Page<'_>) -> String {
     let of = |sum| Totals::get(sum);
     let totals = page.totals;
@@ -220,6 +224,7 @@ fn failed_tile(failed: u64, differences: u64) -> String {
     };
     let figure = grouped(figure);
     format!(
-        "<div class=\"bad\"><dt>{name}</dt><dd>{figure}</dd><dd class=\"more\"><a href=\"#failures\">{more}</a></dd></div>\n"
+        "<div class=\"bad\"><dt>{name}</dt><dd>{figure}</dd>\
+         <dd class=\"more\"><a href=\"#failures\">{more}</a></dd></div>\n"
     )
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::units::{duration, grouped, share};
 use crate::report::{Histogram, Latencies};
 
-/// What is told of each histogram.
+/// The quantiles of each histogram that the page names.
 const QUANTILES: [(f64, &str); 5] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "max")];
 
-/// The quantiles of one histogram that has any.
+/// The quantiles of a histogram that is not empty.
 struct Row {
     name: &'static str,
-    /// The class of what flows, which has a colour.
+    /// The class that gives the row its colour.
     flow: &'static str,
     count: u64,
     quantiles: [Duration; QUANTILES.len()],
@@ -27,7 +27,7 @@ impl Row {
 }
 
 /// The section.
-pub(super) fn section(latencies: Option<&Latencies>) -> String {
+pub fn section(latencies: Option<&Latencies>) -> String {
     let rows: Vec<Row> = latencies
         .into_iter()
         .flat_map(|latencies| {
@@ -50,7 +50,8 @@ fn table(rows: &[Row]) -> String {
     let heads: String =
         QUANTILES.iter().map(|(_, name)| format!("<th scope=\"col\">{name}</th>")).collect();
     let mut markup = format!(
-        "<table class=\"figures\">\n<thead><tr><td></td><th scope=\"col\">count</th>{heads}</tr></thead>\n<tbody>\n"
+        "<table class=\"figures\">\n<thead><tr><td></td>\
+         <th scope=\"col\">count</th>{heads}</tr></thead>\n<tbody>\n"
     );
     for row in rows {
         let cells: String =
@@ -84,8 +85,8 @@ impl Decades {
     }
 }
 
-/// Half of them lie to the left of where the bar begins; it gets thinner at p90 and p99, and ends
-/// with the longest.
+/// A bar for each row. Half of the times lie to the left of where it begins. It gets thinner at p90
+/// and p99, and ends with the longest.
 fn picture(rows: &[Row]) -> String {
     let decades = Decades::around(rows);
     let mut markup =
@@ -115,7 +116,8 @@ fn picture(rows: &[Row]) -> String {
     }
     markup.push_str("\n</div>\n");
     markup.push_str(
-        "<p class=\"note\">Each bar begins at the median, is thinner from p90 and a line from p99 to the longest; times are up to a sixteenth too long. \
+        "<p class=\"note\">Each bar begins at the median, is thinner from p90 and a line from p99 \
+         to the longest; times are up to a sixteenth too long. \
          Blocks of big files count from their queueing to their completion.</p>\n",
     );
     markup

@@ -1,12 +1,13 @@
 //! The page of a run, for `--report`: one HTML file that asks for nothing else. It is made from
 //! data alone, and the same data makes the same page.
 //!
-//! Charts are drawn here and not in the browser, so that there is no script; what the pointer shows
-//! is there already, and the style sheet lets it be seen. Every text from outside goes through
-//! [`named`] or [`units::escaped`].
+//! Charts are drawn here and not in the browser, so that there is no script. What the pointer shows
+//! is part of the page, and the style sheet uncovers it. Every text from outside goes through
+//! [`units::named`] or [`units::escaped`].
 
 mod axis;
 mod chart;
+mod data;
 mod headline;
 mod latency;
 mod progress;
@@ -15,58 +16,17 @@ mod tests;
 mod units;
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use crate::error::shown;
-use crate::report::{Latencies, Route, Sample, Totals, Way};
-use units::{bytes, counted, duration, escaped, grouped, per_second, percent, rate, share};
+pub use data::{Deed, Page, Slow};
 
-/// Its looks.
+use crate::report::{Totals, Way};
+use units::{bytes, counted, duration, escaped, grouped, named, per_second, percent, rate, share};
+
+/// The style sheet.
 const STYLE: &str = include_str!("page.css");
 
-/// All that is told of a run.
-pub(super) struct Page<'a> {
-    /// The command line as it was given.
-    pub(super) command: String,
-    pub(super) version: &'a str,
-    pub(super) deed: Deed,
-    pub(super) begun: SystemTime,
-    pub(super) elapsed: Duration,
-    pub(super) exit_code: u8,
-    pub(super) totals: &'a Totals,
-    /// The last one is to be from the end of the run.
-    pub(super) samples: &'a [Sample],
-    pub(super) latencies: Option<&'a Latencies>,
-    /// The slowest first.
-    pub(super) slowest: &'a [Slow],
-    /// The first of them, a line each.
-    pub(super) failures: &'a [String],
-    /// How many there are in all.
-    pub(super) failed: u64,
-}
-
-/// What the run was to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
-    /// To copy, and to wait until the copy is durable or not.
-    Copy { durable: bool },
-    /// To compare what is there already.
-    Compare,
-    /// To say what it would do.
-    Plan,
-}
-
-/// A file that took long.
-pub(super) struct Slow {
-    pub(super) path: PathBuf,
-    pub(super) size_bytes: u64,
-    pub(super) elapsed: Duration,
-    pub(super) route: Route,
-}
-
 /// The whole page.
-pub(super) fn render(page: &Page<'_>) -> String {
+pub fn render(page: &Page<'_>) -> String {
     let sections = [
         headline::header(page),
         "<main>\n".to_owned(),
@@ -81,22 +41,18 @@ pub(super) fn render(page: &Page<'_>) -> String {
     ];
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body>\n{body}</body>\n</html>\n",
         title = escaped(&headline::title(page)),
         body = sections.concat(),
     )
 }
 
-/// A name from outside: on one line, and isolated so that it cannot turn the direction of what
-/// stands around it.
-fn named(name: impl AsRef<Path>) -> String {
-    format!("<bdi>{}</bdi>", escaped(&shown(name)))
-}
-
-/// A bar of parts, which are a class and a number each, and beneath it what they are.
+/// A bar of parts, each a class and a number, with a legend beneath it.
 fn bar(caption: &str, parts: &[(&str, u64)]) -> String {
     let whole = parts.iter().map(|(_, part)| *part).fold(0, u64::saturating_add);
     let (mut pieces, mut legend) = (String::new(), String::new());
@@ -108,15 +64,17 @@ fn bar(caption: &str, parts: &[(&str, u64)]) -> String {
         let (size, percent) = (bytes(*part as f64), percent(*part, whole));
         _ = write!(
             legend,
-            "<li><i class=\"patch {name}\"></i> {name} <span class=\"figure\">{size}, {percent}</span></li>"
+            "<li><i class=\"patch {name}\"></i> {name} \
+             <span class=\"figure\">{size}, {percent}</span></li>"
         );
     }
     format!(
-        "<h3>{caption}</h3>\n<div class=\"bar\" aria-hidden=\"true\">{pieces}</div>\n<ul class=\"legend\">{legend}</ul>\n"
+        "<h3>{caption}</h3>\n<div class=\"bar\" aria-hidden=\"true\">{pieces}</div>\n\
+         <ul class=\"legend\">{legend}</ul>\n"
     )
 }
 
-/// How what the files hold came to where it is.
+/// By which ways the contents of the files got to their place.
 fn shares(totals: &Totals) -> String {
     let [written, direct, cloned, holes] =
         [&totals.written_bytes, &totals.direct_bytes, &totals.cloned_bytes, &totals.hole_bytes]
@@ -138,8 +96,8 @@ fn shares(totals: &Totals) -> String {
         content.push_str("<p>No byte was written.</p>\n");
     } else {
         content.push_str(
-            "<p class=\"note\">Direct is past the page cache, with O_DIRECT. Cloned bytes are shared with the source, and \
-             holes take no space; neither is written.</p>\n",
+            "<p class=\"note\">Direct is past the page cache, with O_DIRECT. Cloned bytes are \
+             shared with the source, and holes take no space; neither is written.</p>\n",
         );
     }
     format!("<section class=\"card half\">\n<h2>Direct and buffered</h2>\n{content}</section>\n")
@@ -153,7 +111,9 @@ fn slowest(files: &[Slow]) -> String {
         let moved = matches!(route.write, Way::Direct | Way::Buffered(_)) && !elapsed.is_zero();
         _ = writeln!(
             rows,
-            "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"time\">{}<i style=\"width:{:.1}%\"></i></td><td>{}</td><td class=\"road\">{}</td></tr>",
+            "<tr><td class=\"name\">{}</td><td>{}</td>\
+             <td class=\"time\">{}<i style=\"width:{:.1}%\"></i></td>\
+             <td>{}</td><td class=\"road\">{}</td></tr>",
             named(path),
             bytes(*size_bytes as f64),
             duration(*elapsed),
@@ -166,8 +126,10 @@ fn slowest(files: &[Slow]) -> String {
         "<p>No file was timed.</p>\n".to_owned()
     } else {
         format!(
-            "<table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"name\">file</th><th scope=\"col\">size</th><th scope=\"col\">took</th>\
-             <th scope=\"col\">rate</th><th scope=\"col\" class=\"road\">how</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+            "<table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"name\">file</th>\
+             <th scope=\"col\">size</th><th scope=\"col\">took</th>\
+             <th scope=\"col\">rate</th><th scope=\"col\" class=\"road\">how</th></tr></thead>\n\
+             <tbody>\n{rows}</tbody>\n</table>\n"
         )
     };
     format!("<section class=\"card wide\">\n<h2>Slowest files</h2>\n{content}</section>\n")
@@ -210,7 +172,8 @@ fn counts(totals: &Totals) -> String {
         _ = writeln!(rows, "<div><dt>{name}</dt><dd>{}</dd></div>", grouped(Totals::get(sum)));
     }
     format!(
-        "<details class=\"card wide\">\n<summary>All counts, named as in --json</summary>\n<dl class=\"counts\">\n{rows}</dl>\n</details>\n"
+        "<details class=\"card wide\">\n<summary>All counts, named as in --json</summary>\n\
+         <dl class=\"counts\">\n{rows}</dl>\n</details>\n"
     )
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::axis::Axis;
-use super::chart::{Chart, Line, Moment, Stroke};
+use super::chart::{Chart, Curve, Moment, Stroke};
+use super::data::{Deed, Page};
 use super::units::{bytes, counted, duration, rate};
-use super::{Deed, Page};
 use crate::report::{Sample, Totals};
 
-/// A chart has so many intervals at most: as many as can be pointed at.
+/// The most intervals that a chart has: as many as can be pointed at.
 const INTERVALS_MAX: usize = 120;
 
 /// What flows, in the order in which it is drawn, the last on top.
@@ -24,7 +24,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// What has flowed, or was to flow.
+    /// Whether it belongs to the run: it has flowed, or was to flow.
     fn is_of(&self, deed: Deed, last: &Sample) -> bool {
         let meant = match self.name {
             "durable" => deed == Deed::Copy { durable: true },
@@ -55,14 +55,14 @@ impl Interval {
         (flow.sum)(&self.end).saturating_sub((flow.sum)(&self.begin)) as f64 / self.seconds()
     }
 
-    fn moment(&self, told: &[String]) -> Moment {
-        let told = format!("{}\n{}", duration(self.end.elapsed), told.join("\n"));
-        Moment { seconds: self.seconds(), told }
+    fn moment(&self, figures: &[String]) -> Moment {
+        let text = format!("{}\n{}", duration(self.end.elapsed), figures.join("\n"));
+        Moment { seconds: self.seconds(), text }
     }
 }
 
 /// The charts.
-pub(super) fn charts(page: &Page<'_>) -> String {
+pub fn charts(page: &Page<'_>) -> String {
     let intervals = intervals(&steady(page.samples));
     let nothing = |why| {
         format!("<section class=\"card wide\">\n<h2>Throughput</h2>\n<p>{why}</p>\n</section>\n")
@@ -75,17 +75,18 @@ pub(super) fn charts(page: &Page<'_>) -> String {
     }
     let flows: Vec<&Flow> = FLOWS.iter().filter(|flow| flow.is_of(page.deed, last)).collect();
     let seconds = last.elapsed.max(page.elapsed).as_secs_f64();
+    let reads_back = Totals::get(&page.totals.verified_files) > 0;
     [
         throughput(seconds, &flows, &intervals).markup("wide"),
-        sums(seconds, &flows, &intervals, Totals::get(&page.totals.verified_files) > 0)
-            .markup("half"),
+        sums(seconds, &flows, &intervals, reads_back).markup("half"),
         depth(seconds, &intervals),
     ]
     .concat()
 }
 
-/// The samples in the order of their times, of which no two are the same, and not too many. The
-/// last one is taken when the run ends, and may come so soon after the one before that a rate
+/// The samples in the order of their times, not too many, and no two of one time.
+///
+/// The last one is taken when the run ends. It may come so soon after the one before that a rate
 /// between them would mean nothing; then it takes its place.
 fn steady(samples: &[Sample]) -> Vec<Sample> {
     let mut kept: Vec<Sample> = Vec::with_capacity(samples.len());
@@ -120,7 +121,7 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
-/// A line through the middles of the intervals, from the beginning of the first to the end of the
+/// Points in the middles of the intervals, at the beginning of the first and at the end of the
 /// last.
 fn through_middles(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64)> {
     let middles =
@@ -130,7 +131,7 @@ fn through_middles(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> 
     first.into_iter().chain(middles).chain(last).collect()
 }
 
-/// One step an interval.
+/// Points that make one step an interval.
 fn in_steps(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64)> {
     let step =
         |i: &Interval| [i.begin, i.end].map(|sample| (sample.elapsed.as_secs_f64(), value(i)));
@@ -138,65 +139,65 @@ fn in_steps(intervals: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f6
 }
 
 fn throughput(seconds: f64, flows: &[&Flow], intervals: &[Interval]) -> Chart {
-    let line = |flow: &&Flow| {
+    let curve = |flow: &&Flow| {
         let stroke = flow.stroke();
         let points = match stroke {
             Stroke::Area => in_steps(intervals, |i| i.rate(flow)),
             Stroke::Line => through_middles(intervals, |i| i.rate(flow)),
         };
-        Line { name: flow.name, figure: format!("up to {}", rate(peak(&points))), stroke, points }
+        Curve { name: flow.name, figure: format!("up to {}", rate(peak(&points))), stroke, points }
     };
-    let lines: Vec<Line> = flows.iter().map(line).collect();
+    let curves: Vec<Curve> = flows.iter().map(curve).collect();
     let peak_of = |stroke| {
-        largest(lines.iter().filter(|line| line.stroke == stroke).map(|line| peak(&line.points)))
+        let drawn = curves.iter().filter(|curve| curve.stroke == stroke);
+        largest(drawn.map(|curve| peak(&curve.points)))
     };
     let (moved, durable) = (peak_of(Stroke::Line), peak_of(Stroke::Area));
-    // A large file becomes durable all at once. If that were to fit, nothing else could be seen.
+    // A large file becomes durable all at once. An axis up to there would flatten all else.
     let top = if moved > 0.0 { moved.max(durable.min(moved * 1.25)) } else { durable };
     let values = Axis::of_bytes(top, "/s");
     let mut note = String::new();
     if let (Some(Interval { end, .. }), 2..) = (intervals.last(), intervals.len()) {
         note += &format!("Averages over {} each. ", duration(end.elapsed / intervals.len() as u32));
     }
-    if lines.iter().any(|line| line.stroke == Stroke::Area) {
-        note.push_str("A file’s bytes become durable all at once, when it is on the device and gets its name.");
+    if curves.iter().any(|curve| curve.stroke == Stroke::Area) {
+        note.push_str(
+            "A file’s bytes become durable all at once, \
+             when it is on the device and gets its name.",
+        );
     }
     if durable > values.end {
         note.push_str(" What leaves the frame goes on above it.");
     }
-    let told = |i: &Interval| {
-        let told: Vec<String> = flows
-            .iter()
-            .rev()
-            .map(|flow| format!("{} {}", flow.name, rate(i.rate(flow))))
-            .collect();
-        i.moment(&told)
+    let moment = |i: &Interval| {
+        let figure = |flow: &&Flow| format!("{} {}", flow.name, rate(i.rate(flow)));
+        i.moment(&flows.iter().rev().map(figure).collect::<Vec<String>>())
     };
-    let moments = intervals.iter().map(told).collect();
-    Chart { title: "Throughput", note, times: Axis::of_times(seconds), values, lines, moments }
+    let moments = intervals.iter().map(moment).collect();
+    Chart { title: "Throughput", note, times: Axis::of_times(seconds), values, curves, moments }
 }
 
 fn peak(points: &[(f64, f64)]) -> f64 {
     largest(points.iter().map(|(_, value)| *value))
 }
 
-/// `read_back` says that reads are also those of a verification.
-fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], read_back: bool) -> Chart {
-    let line = |flow: &&Flow| {
+/// The chart of sums. `reads_back` says that reads are also those of a verification.
+fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], reads_back: bool) -> Chart {
+    let curve = |flow: &&Flow| {
         let point = |i: &Interval| (i.end.elapsed.as_secs_f64(), (flow.sum)(&i.end) as f64);
         let points: Vec<(f64, f64)> =
             [(0.0, 0.0)].into_iter().chain(intervals.iter().map(point)).collect();
-        Line { name: flow.name, figure: bytes(peak(&points)), stroke: flow.stroke(), points }
+        Curve { name: flow.name, figure: bytes(peak(&points)), stroke: flow.stroke(), points }
     };
-    let lines: Vec<Line> = flows.iter().map(line).collect();
+    let curves: Vec<Curve> = flows.iter().map(curve).collect();
     let mut note = Vec::new();
-    if lines.iter().any(|line| line.stroke == Stroke::Area) {
+    if curves.iter().any(|curve| curve.stroke == Stroke::Area) {
         note.push("A power cut would take what is written and not yet durable.");
     }
-    if read_back {
+    if reads_back {
         note.push("What is read back to be verified counts as read.");
     }
-    let told = |i: &Interval| {
+    let moment = |i: &Interval| {
         let sum = |flow: &&Flow| format!("{} {}", flow.name, bytes((flow.sum)(&i.end) as f64));
         i.moment(&flows.iter().rev().map(sum).collect::<Vec<String>>())
     };
@@ -204,17 +205,17 @@ fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], read_back: bool) 
         title: "Bytes moved",
         note: note.join(" "),
         times: Axis::of_times(seconds),
-        values: Axis::of_bytes(largest(lines.iter().map(|line| peak(&line.points))), ""),
-        lines,
-        moments: intervals.iter().map(told).collect(),
+        values: Axis::of_bytes(largest(curves.iter().map(|curve| peak(&curve.points))), ""),
+        curves,
+        moments: intervals.iter().map(moment).collect(),
     }
 }
 
 fn depth(seconds: f64, intervals: &[Interval]) -> String {
     let most = largest(intervals.iter().map(|i| i.end.depth));
     if most == 0.0 {
-        return "<section class=\"card half\">\n<h2>Queue depth</h2>\n<p>No block of a big file was in flight.</p>\n\
-                </section>\n"
+        return "<section class=\"card half\">\n<h2>Queue depth</h2>\n\
+                <p>No block of a big file was in flight.</p>\n</section>\n"
             .to_owned();
     }
     let (weighted, whole) = intervals
@@ -227,7 +228,7 @@ fn depth(seconds: f64, intervals: &[Interval]) -> String {
             .to_owned(),
         times: Axis::of_times(seconds),
         values: Axis::of_counts(most, "blocks"),
-        lines: vec![Line {
+        curves: vec![Curve {
             name: "in flight",
             figure: format!("{:.1} on average, up to {most_of}", weighted / whole),
             stroke: Stroke::Line,

@@ -2,10 +2,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
+use std::time::{Duration, SystemTime};
+
 use super::*;
+use crate::error::shown;
+use crate::report::{Latencies, Route, Sample};
 
 /// What a page is made from, to be altered.
-struct Run {
+struct RunData {
     command: String,
     deed: Deed,
     elapsed: Duration,
@@ -18,7 +22,7 @@ struct Run {
     failed: u64,
 }
 
-impl Run {
+impl RunData {
     /// One that did nothing at all.
     fn empty() -> Self {
         Self {
@@ -138,7 +142,7 @@ fn plain(markup: &str) -> String {
 }
 
 /// What holds for each page; answers with its text.
-fn checked(run: &Run) -> String {
+fn checked(run: &RunData) -> String {
     let page = run.page();
     assert_eq!(page, run.page(), "the same data makes the same page");
     for outside in ["://", "<script", "<link", "src=", "url(", "@import"] {
@@ -169,20 +173,20 @@ fn whatever_happened_there_is_a_page_that_needs_nothing_else() {
                 Deed::Compare,
                 Deed::Plan,
             ] {
-                checked(&Run { deed, ..Run::full(elapsed, count) });
+                checked(&RunData { deed, ..RunData::full(elapsed, count) });
             }
         }
-        checked(&Run { elapsed, ..Run::empty() });
+        checked(&RunData { elapsed, ..RunData::empty() });
     }
-    checked(&Run::full(Duration::from_secs(5_000), 1000));
+    checked(&RunData::full(Duration::from_secs(5_000), 1000));
     for exit_code in 0..=u8::MAX {
-        checked(&Run { exit_code, ..Run::empty() });
+        checked(&RunData { exit_code, ..RunData::empty() });
     }
 }
 
 #[test]
 fn a_run_that_did_nothing_says_so() {
-    let text = checked(&Run::empty());
+    let text = checked(&RunData::empty());
     for told in [
         "0 files and 0 B written in 0 s, 0 B/s on average.",
         "The run was over before it could be looked at.",
@@ -194,7 +198,8 @@ fn a_run_that_did_nothing_says_so() {
         assert!(text.contains(told), "{told}");
     }
     let samples = vec![Sample { elapsed: Duration::from_secs(1), ..Sample::default() }; 3];
-    let text = checked(&Run { samples, latencies: Some(Latencies::default()), ..Run::empty() });
+    let text =
+        checked(&RunData { samples, latencies: Some(Latencies::default()), ..RunData::empty() });
     assert!(
         text.contains("No byte was read or written.")
             && text.contains("Nothing was read or written.")
@@ -203,7 +208,7 @@ fn a_run_that_did_nothing_says_so() {
 
 #[test]
 fn what_happened_is_told_in_a_sentence() {
-    let text = checked(&Run::full(Duration::from_secs(5), 20));
+    let text = checked(&RunData::full(Duration::from_secs(5), 20));
     for told in [
         "Not everything was copied",
         "Exit code 1: some file was not copied, or not with all its metadata.",
@@ -227,14 +232,14 @@ fn what_happened_is_told_in_a_sentence() {
         (143, Deed::Copy { durable: true }, "Interrupted by SIGTERM"),
         (7, Deed::Copy { durable: true }, "Ended with exit code 7"),
     ] {
-        assert!(checked(&Run { exit_code, deed, ..Run::empty() }).contains(told), "{told}");
+        assert!(checked(&RunData { exit_code, deed, ..RunData::empty() }).contains(told), "{told}");
     }
 }
 
 #[test]
 fn no_name_leaves_its_element() {
     let with = |name: &[u8]| {
-        let mut run = Run::full(Duration::from_secs(5), 20);
+        let mut run = RunData::full(Duration::from_secs(5), 20);
         run.slowest = vec![slow(OsStr::from_bytes(name), 1)];
         run.command = shown(OsStr::from_bytes(name));
         run.failures = vec![String::from_utf8_lossy(name).into_owned()];
@@ -264,7 +269,7 @@ fn no_name_leaves_its_element() {
 
 #[test]
 fn a_large_file_that_becomes_durable_at_once_leaves_the_rest_to_be_seen() {
-    let mut run = Run::full(Duration::from_secs(100), 100);
+    let mut run = RunData::full(Duration::from_secs(100), 100);
     run.samples.iter_mut().for_each(|sample| sample.durable_bytes = 0);
     run.samples[99].durable_bytes = run.samples[99].written_bytes;
     let text = checked(&run);
@@ -277,7 +282,7 @@ fn a_large_file_that_becomes_durable_at_once_leaves_the_rest_to_be_seen() {
 
 #[test]
 fn a_sample_on_the_heels_of_another_makes_no_peak() {
-    let mut run = Run::full(Duration::from_secs(10), 10);
+    let mut run = RunData::full(Duration::from_secs(10), 10);
     let last = run.samples[9];
     let elapsed = last.elapsed + Duration::from_millis(1);
     run.samples.push(Sample { elapsed, written_bytes: last.written_bytes + 100_000_000, ..last });
@@ -291,7 +296,7 @@ fn a_sample_on_the_heels_of_another_makes_no_peak() {
 
 #[test]
 fn shares_are_those_of_what_was_written() {
-    let run = Run::empty();
+    let run = RunData::empty();
     for (sum, bytes) in [(&run.totals.written_bytes, 4_000), (&run.totals.direct_bytes, 3_000)] {
         sum.store(bytes, Ordering::Relaxed);
     }

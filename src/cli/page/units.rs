@@ -1,11 +1,14 @@
-//! Numbers as people read them: three digits that count, and a unit that fits and is not torn off.
+//! Text and numbers for a page: names that cannot leave their element, and figures of three digits
+//! whose unit is not torn off.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::cli::units::{self, three_digits};
+use crate::cli::screen::units::{self, three_digits};
+use crate::error::shown;
 
 /// Text that can stand in an element or between the quotes of an attribute, and cannot leave it.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -20,8 +23,14 @@ pub(super) fn escaped(text: &str) -> String {
     markup
 }
 
+/// A name from outside: on one line, and isolated, so that it cannot turn the direction of the text
+/// around it.
+pub fn named(name: impl AsRef<Path>) -> String {
+    format!("<bdi>{}</bdi>", escaped(&shown(name)))
+}
+
 /// `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
@@ -34,18 +43,18 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// `1 file` or `1,234 files`.
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// `part` of `whole`, 0 to 1, and 0 of nothing.
-pub(super) fn share(part: f64, whole: f64) -> f64 {
+pub fn share(part: f64, whole: f64) -> f64 {
     let share = if whole > 0.0 { part / whole } else { 0.0 };
     if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
 }
 
 /// A share as `12.3 %`. What is neither nothing nor all is not rounded to it.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub fn percent(part: u64, whole: u64) -> String {
     match share(part as f64, whole as f64) * 100.0 {
         _ if part == 0 || whole == 0 => "0\u{a0}%".to_owned(),
         _ if part >= whole => "100\u{a0}%".to_owned(),
@@ -56,23 +65,23 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Bytes a second, and 0 if no time went by.
-pub(super) fn per_second(bytes: u64, elapsed: Duration) -> f64 {
+pub fn per_second(bytes: u64, elapsed: Duration) -> f64 {
     let seconds = elapsed.as_secs_f64();
     if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 }
 }
 
 /// `1.23 GB`.
-pub(super) fn bytes(bytes: f64) -> String {
+pub fn bytes(bytes: f64) -> String {
     units::bytes(bytes).replace(' ', "\u{a0}")
 }
 
 /// `123 MB/s`.
-pub(super) fn rate(bytes_per_second: f64) -> String {
+pub fn rate(bytes_per_second: f64) -> String {
     units::rate(bytes_per_second).replace(' ', "\u{a0}")
 }
 
 /// `850 ns`, `12.3 ms`, `1.50 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.
-pub(super) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let nanos = duration.as_nanos() as f64;
     match nanos {
         0.0 => "0\u{a0}s".to_owned(),
@@ -101,10 +110,10 @@ fn long_duration(seconds: f64) -> String {
 }
 
 /// A moment to the second, if it has a year of four digits.
-pub(super) fn moment(time: SystemTime) -> Option<String> {
+pub fn moment(time: SystemTime) -> Option<String> {
     const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    // Of others humantime makes a panic.
+    // humantime panics at later years.
     (since < YEAR_10000).then(|| {
         let machine = humantime::format_rfc3339_seconds(time).to_string();
         let person = machine.replace('T', " ").replace('Z', "\u{a0}UTC");

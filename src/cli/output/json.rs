@@ -1,6 +1,7 @@
-//! Events as JSON, one object a line. `docs/aiocp.schema.json` says what each may hold, and the
-//! manual what it means; whoever takes a field away or gives it another meaning makes [`VERSION`]
-//! larger.
+//! Events as JSON, one object a line.
+//!
+//! `docs/aiocp.schema.json` says what each may hold, and the manual what it means. A change that
+//! takes a field away or gives it another meaning increases [`VERSION`].
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -69,7 +70,7 @@ impl Object {
 }
 
 /// An event as one line.
-pub(super) fn line(event: &Event) -> String {
+pub fn line(event: &Event) -> String {
     let object = match event {
         Event::Copied(file) => copied(file),
         Event::Made(made) => self::made(made),
@@ -146,7 +147,7 @@ fn mismatch(difference: &Difference) -> Object {
 }
 
 /// The last line of a run.
-pub(super) fn summary(totals: &Totals, elapsed: Duration, exit_code: u8, dry_run: bool) -> String {
+pub fn summary(totals: &Totals, elapsed: Duration, exit_code: u8, dry_run: bool) -> String {
     let mut object = Object::new("summary").with("exit_code", exit_code).with("dry_run", dry_run);
     for (field, sum) in totals.fields() {
         object = object.with(field, Totals::get(sum));
@@ -154,7 +155,7 @@ pub(super) fn summary(totals: &Totals, elapsed: Duration, exit_code: u8, dry_run
     object.with("seconds", seconds(elapsed)).line()
 }
 
-/// To the microsecond, since no more is meant.
+/// A span of time in seconds, rounded to microseconds.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }

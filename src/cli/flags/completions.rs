@@ -1,4 +1,4 @@
-//! Completion scripts, as clap_complete makes them, mended where they would annoy.
+//! Completion scripts as clap_complete makes them, mended where they would annoy.
 
 use clap::{Arg, Command};
 use clap_complete::Shell;
@@ -18,7 +18,7 @@ pub fn completions(command: &mut Command, shell: Shell) -> Vec<u8> {
     script.into_bytes()
 }
 
-/// The long flags whose value may be left out, and therefore has to stand behind `=`.
+/// The long flags whose value may be left out, and therefore has to follow `=`.
 fn with_optional_values(command: &Command) -> Vec<&str> {
     let is_optional = |arg: &&Arg| arg.is_require_equals_set();
     command.get_arguments().filter(is_optional).filter_map(Arg::get_long).collect()
@@ -34,7 +34,9 @@ fn with_lists(command: &Command) -> Vec<(&str, String)> {
     lists.filter_map(|arg| Some((arg.get_long()?, words(arg)))).collect()
 }
 
-/// bash hands `--flag=value` over as three words, where the script expects two, and knows no lists.
+/// Mends the script for bash, which hands `--flag=value` over as three words where the script
+/// expects two, and knows no lists.
+///
 /// It would also offer flags for paths, and paths without quotes and in no order.
 fn in_bash(command: &Command, script: &str) -> String {
     let name = command.get_name();
@@ -96,7 +98,8 @@ _{name}_words() {{
     )
 }
 
-/// fish would take the next word for a value that may be left out, and knows no lists.
+/// Mends the script for fish, which would take the next word for a value that may be left out, and
+/// knows no lists.
 fn in_fish(command: &Command, script: &str) -> String {
     let optional = with_optional_values(command);
     let mend = |line: &str| {
@@ -116,7 +119,7 @@ fn in_fish(command: &Command, script: &str) -> String {
     })
 }
 
-/// So would zsh.
+/// Mends the script for zsh, which has the faults of the one for fish.
 fn in_zsh(command: &Command, script: String) -> String {
     let optional = with_optional_values(command);
     let script = optional.iter().fold(script, |script, long| {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
-use super::args::{Direct, block_size};
-use super::seeing::ProgressArgs;
-use super::selection::FilterArgs;
-use super::{help, usage};
-use crate::sum;
+use crate::cli::flags::seeing::ProgressArgs;
+use crate::cli::flags::selection::FilterArgs;
+use crate::cli::flags::tuning::{DirectArg, block_size};
+use crate::cli::flags::{help, usage};
+use crate::sum::Algorithm;
 use crate::sum::hash::Options;
 
 /// Hash files and trees at the speed of the device, and check manifests.
@@ -20,127 +20,144 @@ use crate::sum::hash::Options;
 #[derive(Debug, Parser)]
 #[command(
     name = "aiosum",
-    version = super::VERSION,
-    override_usage = "aiosum [OPTION]... [FILE|DIRECTORY]...\n       aiosum --check [OPTION]... [MANIFEST]..."
+    version = usage::VERSION,
+    override_usage = "aiosum [OPTION]... [FILE|DIRECTORY]...\n       \
+                      aiosum --check [OPTION]... [MANIFEST]..."
 )]
 pub struct SumArgs {
     /// What to hash, or the manifests to check (none, or "-": standard input)
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
-    pub(super) paths: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
 
     /// Hash with this algorithm instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
     #[arg(short, long, value_name = "NAME", value_enum)]
-    pub(super) algorithm: Option<Algorithm>,
+    pub algorithm: Option<AlgorithmArg>,
 
     /// Check the files that the FILEs' lines name
     #[arg(short, long, conflicts_with_all = ["length", "seek", "raw", "tag", "no_names"])]
-    pub(super) check: bool,
+    pub check: bool,
 
     /// Name files that have no line, too
     ///
     /// Also refuses lines whose names lead out of DIRECTORY.
-    #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath, requires = "check")]
-    pub(super) audit: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        value_hint = clap::ValueHint::DirPath,
+        requires = "check"
+    )]
+    pub audit: Option<PathBuf>,
 
     /// Print no OK
     #[arg(long, requires = "check")]
-    pub(super) quiet: bool,
+    pub quiet: bool,
 
     /// Print nothing, the exit code says it
     #[arg(long, requires = "check")]
-    pub(super) status: bool,
+    pub status: bool,
 
     /// Pass over files that are not there
     #[arg(long, requires = "check")]
-    pub(super) ignore_missing: bool,
+    pub ignore_missing: bool,
 
     /// Accepted for cksum's sake: malformed lines always fail
     #[arg(long, requires = "check")]
-    pub(super) strict: bool,
+    pub strict: bool,
 
     /// Name all malformed lines, even of what is no manifest
     #[arg(short, long, requires = "check")]
-    pub(super) warn: bool,
+    pub warn: bool,
 
     /// Print lines like "BLAKE3 (FILE) = HASH"
     #[arg(long)]
-    pub(super) tag: bool,
+    pub tag: bool,
 
     /// End lines with NUL, for names of any bytes
     ///
     /// Nothing is escaped then.
     #[arg(short, long)]
-    pub(super) zero: bool,
+    pub zero: bool,
 
     /// Print hashes without names
     #[arg(long)]
-    pub(super) no_names: bool,
+    pub no_names: bool,
 
     /// Print the hash of one file as bytes
     #[arg(long)]
-    pub(super) raw: bool,
+    pub raw: bool,
 
     /// Bytes of BLAKE3's output, which has no end
     #[arg(short, long, value_name = "N", default_value_t = 32)]
-    pub(super) length: u64,
+    pub length: u64,
 
     /// The first byte of BLAKE3's output
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) seek: u64,
+    pub seek: u64,
 
     /// Take a key, 32 bytes, from standard input
     ///
     /// This is BLAKE3's keyed mode.
     #[arg(long, requires = "paths")]
-    pub(super) keyed: bool,
+    pub keyed: bool,
 
     /// Use BLAKE3's key derivation mode
     #[arg(long, value_name = "CONTEXT", conflicts_with = "keyed")]
-    pub(super) derive_key: Option<String>,
+    pub derive_key: Option<String>,
 
     /// Threads that read and that hash
     ///
     /// With 0, 32 read, and as many hash as there are cores.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub(super) num_threads: u16,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(0..=1024)
+    )]
+    pub num_threads: u16,
 
     /// Accepted for b3sum's sake: nothing is mapped into memory
     #[arg(long)]
-    pub(super) no_mmap: bool,
+    pub no_mmap: bool,
 
     /// Whether to go past the page cache with O_DIRECT
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Direct::Auto)]
-    pub(super) direct: Direct,
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = DirectArg::Auto)]
+    pub direct: DirectArg,
 
     /// Blocks in flight, 1 to 4096
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    pub(super) queue_depth: u16,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(1..=4096)
+    )]
+    pub queue_depth: u16,
 
     /// Bytes a block, a power of two from 4K to 64M
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
-    pub(super) block_size: u64,
+    pub block_size: u64,
 
     #[command(flatten)]
-    pub(super) progress: ProgressArgs,
+    pub progress: ProgressArgs,
 
     #[command(flatten)]
-    pub(super) filter: FilterArgs,
+    pub filter: FilterArgs,
 
     /// Print each file's route, and why
     ///
     /// Whether it was read directly or through the page cache.
     #[arg(long, help_heading = None)]
-    pub(super) debug: bool,
+    pub debug: bool,
 
     /// Print the completion script for a shell
     #[arg(long, value_name = "SHELL", value_enum, exclusive = true, help_heading = None)]
-    pub(super) completions: Option<Shell>,
+    pub completions: Option<Shell>,
 }
 
+/// The values of `--algorithm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Algorithm {
+pub enum AlgorithmArg {
     Blake3,
     Sha256,
     Sha1,
@@ -173,40 +190,42 @@ const COMMON: [&str; 16] = [
 ];
 
 impl SumArgs {
-    /// Reads the process's command line; does not come back from one that makes no sense, nor from
+    /// Reads the process's command line. The process ends here if it makes no sense, or asks for
     /// `--help`.
-    pub(super) fn read() -> (Self, ArgMatches) {
+    pub fn read() -> (Self, ArgMatches) {
         let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
         let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (args, matches)
     }
 
-    pub(super) fn options(&self) -> Options {
+    /// How to hash.
+    pub fn options(&self) -> Options {
         let threads = match self.num_threads {
             0 => Options::default().threads,
             threads => threads.into(),
         };
         Options {
-            direct: self.direct.option(),
+            direct: self.direct.mode(),
             queue_depth: self.queue_depth.into(),
             block_bytes: self.block_size,
             threads,
         }
     }
 
-    pub(super) fn algorithm(&self) -> Option<sum::Algorithm> {
+    /// The algorithm that was asked for.
+    pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm.map(|algorithm| match algorithm {
-            Algorithm::Blake3 => sum::Algorithm::Blake3,
-            Algorithm::Sha256 => sum::Algorithm::Sha256,
-            Algorithm::Sha1 => sum::Algorithm::Sha1,
-            Algorithm::Md5 => sum::Algorithm::Md5,
-            Algorithm::Xxh128 => sum::Algorithm::Xxh128,
+            AlgorithmArg::Blake3 => Algorithm::Blake3,
+            AlgorithmArg::Sha256 => Algorithm::Sha256,
+            AlgorithmArg::Sha1 => Algorithm::Sha1,
+            AlgorithmArg::Md5 => Algorithm::Md5,
+            AlgorithmArg::Xxh128 => Algorithm::Xxh128,
         })
     }
 
     /// What makes no sense together, beyond what the table says.
-    pub(super) fn conflict(&self) -> Option<&'static str> {
-        let is_other = self.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
+    pub fn conflict(&self) -> Option<&'static str> {
+        let is_other = self.algorithm.is_some_and(|algorithm| algorithm != AlgorithmArg::Blake3);
         let has_mode = self.keyed || self.derive_key.is_some();
         if is_other && (has_mode || self.length != 32 || self.seek != 0) {
             return Some("--length, --seek, --keyed and --derive-key are BLAKE3's");

@@ -23,8 +23,9 @@ pub fn parse(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("'{text}' is more than 16 EiB"))
 }
 
-/// Reads a rate as rsync's `--bwlimit` does: a number without a unit is in KiB, and it may have a
-/// fraction, as in `1.5m`. 0 is for no limit.
+/// Reads a rate as rsync's `--bwlimit` does.
+///
+/// A number without a unit is in KiB, and it may have a fraction, as in `1.5m`. 0 is for no limit.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -34,7 +35,7 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     if number > 0.0 && number * (unit_bytes as f64) < 1.0 {
         return Err(format!("'{text}' is less than a byte a second"));
     }
-    // Sixteen digits are enough for a rate, and one that is larger than all numbers is the largest.
+    // Sixteen digits are enough for a rate. One that is larger than all numbers is the largest.
     Ok((number * unit_bytes as f64) as u64)
 }
 

@@ -8,24 +8,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::progress::{Rate, State, Work};
-use super::screen::{Screen, write_err};
-use super::seeing::Progress;
+use super::progress::{Rate, RunKind, Snapshot};
+use super::terminal::{Screen, write_err};
+use crate::cli::flags::seeing::ShowProgress;
 use crate::copy::Stop;
 use crate::report::{Sample, Series, Totals};
 
 /// Between two looks at the counters.
 const TICK: Duration = Duration::from_millis(100);
-/// A run that is over by then shows no line unless it was asked to.
+/// A run that is shorter shows no line unless it was asked to.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Where a line cannot be changed, each is a line of its own; they come no closer than this.
+/// Where a line cannot be changed, each is a line of its own. They come no closer than this.
 const LINES_APART: Duration = Duration::from_secs(1);
 /// Samples of a report: more than a page has columns to draw them in.
 const SAMPLES_MAX: usize = 2048;
 
+/// What is said where threads could not be made.
+const FEW_THREADS: &str = "warning: some threads could not be made, and the others took longer; \
+                           raise the limit of processes (ulimit -u)";
+
 /// How the line is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub enum Shown {
     /// Not at all.
     Never,
     /// One line that changes, after some time.
@@ -36,40 +40,43 @@ pub(super) enum Shown {
 
 impl Shown {
     /// What suits standard error.
-    pub(super) fn on_stderr(progress: Progress) -> Self {
+    pub fn on_stderr(progress: ShowProgress) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         match progress {
-            Progress::Never => Self::Never,
-            Progress::Auto if is_terminal && !is_dumb => Self::Drawn(PATIENCE),
-            Progress::Auto => Self::Never,
-            Progress::Always if is_terminal && !is_dumb => Self::Drawn(Duration::ZERO),
-            Progress::Always => Self::Printed,
+            ShowProgress::Never => Self::Never,
+            ShowProgress::Auto if is_terminal && !is_dumb => Self::Drawn(PATIENCE),
+            ShowProgress::Auto => Self::Never,
+            ShowProgress::Always if is_terminal && !is_dumb => Self::Drawn(Duration::ZERO),
+            ShowProgress::Always => Self::Printed,
         }
     }
 }
 
 /// What is watched.
-pub(super) struct Watched {
+pub struct Watched {
     /// The command, as it begins its messages.
     name: &'static str,
-    work: Work,
-    pub(super) totals: Arc<Totals>,
+    kind: RunKind,
+    /// The counters of the run.
+    pub totals: Arc<Totals>,
     /// The copy ends early once this is requested.
     stop: Arc<Stop>,
-    pub(super) begun: Instant,
-    /// The same, for people.
-    pub(super) begun_at: SystemTime,
-    pub(super) screen: Arc<Screen>,
+    /// When the run began.
+    pub begun: Instant,
+    /// When the run began, as a clock shows it.
+    pub begun_at: SystemTime,
+    /// Where the line is shown.
+    pub screen: Arc<Screen>,
     rate: Mutex<Rate>,
 }
 
 impl Watched {
     /// A run that begins now.
-    pub(super) fn new(name: &'static str, work: Work, stop: Arc<Stop>) -> Self {
+    pub fn new(name: &'static str, kind: RunKind, stop: Arc<Stop>) -> Self {
         Self {
             name,
-            work,
+            kind,
             totals: Arc::default(),
             stop,
             begun: Instant::now(),
@@ -81,12 +88,20 @@ impl Watched {
 
     /// The present line, by the width that it may have.
     fn line(&self, width: Option<usize>) -> String {
-        // The state is taken under the lock, so that the rate sees each after the one before.
+        // The snapshot is taken under the lock, so that the rate sees each after the one before.
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let state =
-            State::of(&self.totals, self.begun.elapsed(), self.work, self.stop.is_requested());
-        let rate = rate.update(&state);
-        state.line(rate, width)
+        let elapsed = self.begun.elapsed();
+        let now = Snapshot::of(&self.totals, elapsed, self.kind, self.stop.is_requested());
+        let rate = rate.update(&now);
+        now.line(rate, width)
+    }
+
+    /// Prints a warning if threads could not be made.
+    pub fn warn_of_few_threads(&self) -> anyhow::Result<()> {
+        match Totals::get(&self.totals.meter.missing_threads) {
+            0 => Ok(()),
+            _ => self.screen.err(&format!("{}: {FEW_THREADS}\n", self.name)),
+        }
     }
 
     /// Prints the present line on standard error.
@@ -96,11 +111,11 @@ impl Watched {
         self.screen.err(&format!("{before}{}\n", self.line(width)))
     }
 
-    /// What SIGUSR1 does.
-    pub(super) fn answer(&self) {
+    /// Answers SIGUSR1.
+    pub fn answer(&self) {
         if let Err(error) = self.tell() {
-            // Standard error cannot be written; then this cannot either, and there is nobody left
-            // to be told.
+            // Standard error cannot be written, and this probably not either; no other place is
+            // left.
             drop(write_err(&format!("{}: {error:#}\n", self.name)));
         }
     }
@@ -117,15 +132,24 @@ impl Watched {
     }
 }
 
-/// The thread that looks, if there is anything to look for.
-pub(super) struct Watch {
+/// Whether samples are taken for a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampling {
+    /// They are.
+    On,
+    /// They are not.
+    Off,
+}
+
+/// The thread that watches a run, if there is anything to watch for.
+pub struct Watcher {
     thread: Option<(Sender<()>, JoinHandle<anyhow::Result<Series>>)>,
 }
 
-impl Watch {
-    /// Begins to watch. With `samples` the end has some.
-    pub(super) fn begin(watched: &Arc<Watched>, shown: Shown, samples: bool) -> io::Result<Self> {
-        if shown == Shown::Never && !samples {
+impl Watcher {
+    /// Begins to watch.
+    pub fn begin(watched: &Arc<Watched>, shown: Shown, sampling: Sampling) -> io::Result<Self> {
+        if shown == Shown::Never && sampling == Sampling::Off {
             return Ok(Self { thread: None });
         }
         let (end, ended) = bounded(0);
@@ -135,9 +159,9 @@ impl Watch {
         Ok(Self { thread: Some((end, thread)) })
     }
 
-    /// Takes the line away, and answers with the samples. The error is the first failure of
-    /// printing.
-    pub(super) fn end(self) -> anyhow::Result<Series> {
+    /// Takes the line away, and answers with the samples if they were taken. The error is the first
+    /// failure of printing.
+    pub fn end(self) -> anyhow::Result<Series> {
         let Some((end, thread)) = self.thread else { return Ok(Series::new(SAMPLES_MAX)) };
         drop(end);
         match thread.join() {
@@ -164,7 +188,7 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result
             _ => {}
         }
         next = (next + TICK).max(Instant::now());
-        // Nothing is ever sent: it ends when the other side is dropped.
+        // Nothing is ever sent: the watch ends when the other side is dropped.
         if let Err(crossbeam_channel::RecvTimeoutError::Disconnected) = ended.recv_deadline(next) {
             series.end(watched.sample());
             watched.screen.clear();

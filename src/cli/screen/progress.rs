@@ -4,75 +4,79 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::summary::count;
-use super::units;
+use super::units::{self, count};
 use crate::report::Totals;
 
-/// The rate is that of so much time.
+/// The time over which the rate is taken.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
-/// Until then nobody knows how long the rest will take.
+/// How much time has to pass until the rate says how long the rest will take.
 const RATE_AGE_MIN: Duration = Duration::from_secs(1);
 
-/// What is being done.
+/// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
+pub enum RunKind {
+    /// It copies or compares files.
     Copy {
         /// Copies become durable.
         syncs: bool,
-        /// They are read back.
+        /// Copies are read back.
         verifies: bool,
     },
-    /// Files are read and hashed, and nothing is written.
+    /// It reads and hashes files, and writes nothing.
     Hash,
 }
 
-impl Default for Work {
+impl Default for RunKind {
     fn default() -> Self {
         Self::Copy { syncs: true, verifies: false }
     }
 }
 
-/// What the line tells, at a moment.
+/// What the line shows, at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct State {
-    pub(super) work: Work,
-    /// It was told to end early.
-    pub(super) stopping: bool,
-    /// Since the run began.
-    pub(super) elapsed: Duration,
+pub struct Snapshot {
+    /// What the run does.
+    pub kind: RunKind,
+    /// The run was asked to end early.
+    pub stopping: bool,
+    /// The time since the run began.
+    pub elapsed: Duration,
     /// Bytes of the files that were found.
-    pub(super) found_bytes: u64,
-    /// Whether there will be no more of them.
-    pub(super) all_found: bool,
-    /// Of them those that are over.
-    pub(super) handled_bytes: u64,
-    /// Of the handled ones those that an earlier run had copied.
-    pub(super) kept_bytes: u64,
+    pub found_bytes: u64,
+    /// Whether all files were found.
+    pub all_found: bool,
+    /// Bytes of the found files that are done with.
+    pub handled_bytes: u64,
+    /// Handled bytes that an earlier run had copied.
+    pub kept_bytes: u64,
     /// Bytes of an earlier run that are being read back.
-    pub(super) checking_bytes: u64,
-    pub(super) written_bytes: u64,
-    /// Nothing where nothing becomes durable, as in a comparison.
-    pub(super) durable_bytes: Option<u64>,
+    pub checking_bytes: u64,
+    /// Bytes that were written.
+    pub written_bytes: u64,
+    /// Bytes that are durable. Nothing where nothing becomes durable, as in a comparison.
+    pub durable_bytes: Option<u64>,
     /// With `--verify`, bytes that were read back.
-    pub(super) verified_bytes: Option<u64>,
-    pub(super) files: u64,
+    pub verified_bytes: Option<u64>,
+    /// Files that are done.
+    pub files: u64,
 }
 
-impl State {
-    pub(super) fn of(totals: &Totals, elapsed: Duration, work: Work, stopping: bool) -> Self {
-        let (syncs, verifies) = match work {
-            Work::Copy { syncs, verifies } => (syncs, verifies),
-            Work::Hash => (false, false),
+impl Snapshot {
+    /// What the counters say now.
+    pub fn of(totals: &Totals, elapsed: Duration, kind: RunKind, stopping: bool) -> Self {
+        let (syncs, verifies) = match kind {
+            RunKind::Copy { syncs, verifies } => (syncs, verifies),
+            RunKind::Hash => (false, false),
         };
-        // The walker's end is read before the counts, and what it handed out before what was met,
-        // so that nothing looks complete too early.
+        // Nothing may look complete too early: the walker's end is read before the counts, and what
+        // it handed out before what was met.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
         let all_found = walked && Totals::get(&totals.met) >= listed;
         let found_bytes = Totals::get(&totals.found_bytes);
         let handled_bytes = Totals::get(&totals.meter.handled_bytes).min(found_bytes);
         Self {
-            work,
+            kind,
             stopping,
             elapsed,
             found_bytes,
@@ -98,14 +102,14 @@ impl State {
         self.handled_bytes.saturating_add(self.verified_bytes.unwrap_or(0))
     }
 
-    /// Never 100: that is said by the end of the run, when all is durable.
+    /// The share that is done, never 100: the end of the run says that, when all is durable.
     fn per_cent(&self) -> Option<u64> {
         let per_cent = |work: u64| (u128::from(self.done_bytes()) * 100 / u128::from(work)) as u64;
         (self.all_found && self.work_bytes() > 0).then(|| per_cent(self.work_bytes()).min(99))
     }
 
     /// The line in at most `width` columns: what matters least is left out first.
-    pub(super) fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
+    pub fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
         // Each part with its rank.
         let mut parts = Vec::new();
@@ -113,11 +117,11 @@ impl State {
             true => parts.push((0, "stopping (again: at once)".to_owned())),
             false => parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %")))),
         }
-        let word = match self.work {
-            Work::Hash => "hashed",
+        let word = match self.kind {
+            RunKind::Hash => "hashed",
             // Holes, clones and what is only compared are never written.
-            Work::Copy { .. } if self.written_bytes >= self.handled_bytes => "written",
-            Work::Copy { .. } => "done",
+            RunKind::Copy { .. } if self.written_bytes >= self.handled_bytes => "written",
+            RunKind::Copy { .. } => "done",
         };
         let more = if self.all_found { "" } else { "+" };
         parts.push((
@@ -162,29 +166,28 @@ impl State {
 
 /// What was done when, over the last seconds.
 #[derive(Debug, Default)]
-pub(super) struct Rate(VecDeque<(Duration, u64)>);
+pub struct Rate(VecDeque<(Duration, u64)>);
 
 impl Rate {
-    /// Takes note of a state, and answers with the bytes a second that were done lately; nothing if
-    /// it is too early to say.
-    pub(super) fn update(&mut self, state: &State) -> Option<f64> {
-        let done_now = state.done_bytes() - state.kept_bytes;
+    /// Takes note of a snapshot, and answers with the bytes a second that were done lately; nothing
+    /// if it is too early to say.
+    pub fn update(&mut self, now: &Snapshot) -> Option<f64> {
+        let done_now = now.done_bytes() - now.kept_bytes;
         if self.0.is_empty() {
-            // Whenever somebody looks for the first time, the beginning is the other end of the
-            // window.
+            // At the first look, the beginning of the run is the other end of the window.
             self.0.push_back((Duration::ZERO, 0));
         }
-        self.0.push_back((state.elapsed, done_now));
+        self.0.push_back((now.elapsed, done_now));
         // The first one that is old enough stays as the other end of the window.
         while self
             .0
             .get(1)
-            .is_some_and(|&(then, _)| state.elapsed.saturating_sub(then) >= RATE_WINDOW)
+            .is_some_and(|&(then, _)| now.elapsed.saturating_sub(then) >= RATE_WINDOW)
         {
             self.0.pop_front();
         }
         let &(then, done) = self.0.front()?;
-        let age = state.elapsed.saturating_sub(then);
+        let age = now.elapsed.saturating_sub(then);
         (age >= RATE_AGE_MIN).then(|| done_now.saturating_sub(done) as f64 / age.as_secs_f64())
     }
 }
@@ -193,8 +196,8 @@ impl Rate {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State {
+    fn snapshot() -> Snapshot {
+        Snapshot {
             elapsed: Duration::from_secs(10),
             found_bytes: 4_290_000_000,
             all_found: true,
@@ -203,13 +206,13 @@ mod tests {
             durable_bytes: Some(1_200_000_000),
             verified_bytes: None,
             files: 120,
-            ..State::default()
+            ..Snapshot::default()
         }
     }
 
     #[test]
     fn the_line_has_everything_and_loses_what_matters_least() {
-        let line = |width| state().line(Some(812e6), width);
+        let line = |width| snapshot().line(Some(812e6), width);
         let whole =
             "44 %, 1.93 GB of 4.29 GB written, 1.20 GB durable, 120 files, 812 MB/s, 0:03 left";
         assert_eq!(line(None), whole);
@@ -226,43 +229,44 @@ mod tests {
 
     #[test]
     fn nothing_is_promised_before_it_is_known_and_100_is_never_said() {
-        let searching = State { all_found: false, ..state() };
+        let searching = Snapshot { all_found: false, ..snapshot() };
         assert_eq!(
             searching.line(Some(812e6), None),
             "1.93 GB of 4.29 GB+ written, 1.20 GB durable, 120 files, 812 MB/s"
         );
-        let moved = State { handled_bytes: 4_290_000_000, written_bytes: 0, ..state() };
+        let moved = Snapshot { handled_bytes: 4_290_000_000, written_bytes: 0, ..snapshot() };
         assert_eq!(
             moved.line(None, None),
             "99 %, 4.29 GB of 4.29 GB done, 1.20 GB durable, 120 files, finishing"
         );
-        let verifies = State { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..state() };
+        let verifies =
+            Snapshot { handled_bytes: 4_290_000_000, verified_bytes: Some(0), ..snapshot() };
         assert!(verifies.line(Some(429e6), None).starts_with("50 %"));
         assert!(
             verifies
                 .line(Some(429e6), None)
                 .ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left")
         );
-        assert_eq!(State::default().line(None, None), "0 B of 0 B+ written, 0 files");
-        let stopping = State { stopping: true, ..state() };
+        assert_eq!(Snapshot::default().line(None, None), "0 B of 0 B+ written, 0 files");
+        let stopping = Snapshot { stopping: true, ..snapshot() };
         assert_eq!(
             stopping.line(Some(812e6), Some(55)),
             "stopping (again: at once), 1.93 GB of 4.29 GB written"
         );
-        let hashes = State { work: Work::Hash, durable_bytes: None, ..state() };
+        let hashes = Snapshot { kind: RunKind::Hash, durable_bytes: None, ..snapshot() };
         assert_eq!(hashes.line(None, None), "44 %, 1.93 GB of 4.29 GB hashed, 120 files");
-        let resumed = State { handled_bytes: 0, checking_bytes: 1_700_000_000, ..state() };
+        let resumed = Snapshot { handled_bytes: 0, checking_bytes: 1_700_000_000, ..snapshot() };
         assert!(resumed.line(None, Some(70)).contains("checking 1.70 GB copied earlier"));
     }
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
         let mut rate = Rate::default();
-        let at = |seconds: u64, handled_bytes: u64| State {
+        let at = |seconds: u64, handled_bytes: u64| Snapshot {
             elapsed: Duration::from_secs(seconds),
             found_bytes: u64::MAX / 4,
             handled_bytes,
-            ..State::default()
+            ..Snapshot::default()
         };
         assert_eq!(rate.update(&at(0, 0)), None);
         for second in 1..20 {
@@ -273,13 +277,13 @@ mod tests {
         }
         assert_eq!(rate.update(&at(40, 1900)), Some(0.0));
         // What an earlier run did is no part of it.
-        let kept = State { handled_bytes: 11_900, kept_bytes: 10_000, ..at(41, 0) };
+        let kept = Snapshot { handled_bytes: 11_900, kept_bytes: 10_000, ..at(41, 0) };
         assert_eq!(rate.update(&kept), Some(0.0));
         // It does not go away a second after the first look.
         let mut late = Rate::default();
         assert_eq!(late.update(&at(1, 100)), Some(100.0));
         assert_eq!(late.update(&at(2, 200)), Some(100.0));
-        // Asked once, with nobody watching before.
+        // Asked once, at the end.
         assert_eq!(Rate::default().update(&at(10, 100)), Some(10.0));
     }
 }

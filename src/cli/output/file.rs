@@ -1,4 +1,5 @@
-//! Files that are written when the copy is over, and appear whole like the files that were copied.
+//! Files that are written when the copy is over. They appear whole, like the files that were
+//! copied.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -13,27 +14,28 @@ use crate::error::{Error, Operation, Result};
 use crate::fs::{self, IfTaken, Target, umask};
 
 /// Where something goes when the copy is over.
-pub(super) struct Output {
+pub struct OutputFile {
     /// What it is, as in "the manifest".
-    pub(super) what: &'static str,
+    pub what: &'static str,
     to: To,
 }
 
-/// What the path led to before anything was copied: no link that the copy makes may lead anywhere
-/// else.
+/// What the path led to before anything was copied. No link that the copy makes may lead it
+/// elsewhere.
 enum To {
+    /// Standard output.
     Stdout,
     /// A file that appears, or takes the place of one, in one step.
     File(PathBuf),
-    /// A device, a FIFO or an open file of the process, into which it is written; it would be a bad
-    /// joke to put a file in the place of /dev/null.
+    /// A device, a FIFO or an open file of the process. It is written into: nothing may take the
+    /// place of /dev/null.
     Into(PathBuf),
 }
 
-impl Output {
-    /// Refuses before anything is copied what could not be written after it. The folder may be one
-    /// that the copy makes.
-    pub(super) fn check(what: &'static str, path: &Path, destination: &Path) -> Result<Self> {
+impl OutputFile {
+    /// Finds the place before anything is copied, and refuses one that could not be written after
+    /// it. The folder may be one that the copy makes.
+    pub fn check(what: &'static str, path: &Path, destination: &Path) -> Result<Self> {
         if path.as_os_str().as_bytes() == b"-" {
             return Ok(Self { what, to: To::Stdout });
         }
@@ -54,20 +56,20 @@ impl Output {
     }
 
     /// Whether it goes to stdout.
-    pub(super) fn is_stdout(&self) -> bool {
+    pub fn is_stdout(&self) -> bool {
         matches!(self.to, To::Stdout)
     }
 
     /// Whether `file`, a path of the copy, is where this would go.
-    pub(super) fn is_at(&self, file: &Path) -> io::Result<bool> {
+    pub fn is_at(&self, file: &Path) -> io::Result<bool> {
         match &self.to {
             To::File(path) if path.file_name() == file.file_name() => is_same_place(path, file),
             _ => Ok(false),
         }
     }
 
-    /// Has `fill` write it, and makes it durable if it is to be.
-    pub(super) fn write(
+    /// Writes it with `fill`, and makes it durable if `sync` says so.
+    pub fn write(
         &self,
         sync: bool,
         fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -91,14 +93,15 @@ impl Output {
 fn existing(path: &Path) -> io::Result<Option<To>> {
     let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     let stat = match path.metadata() {
-        // A link that leads nowhere is told now and not after hours.
+        // A link that leads nowhere is an error now and not after hours.
         Err(cause) if is_link => return Err(cause),
         Err(_) => return Ok(None),
         Ok(stat) if stat.is_dir() => return Ok(None),
         Ok(stat) => stat,
     };
     let stdout = fs::stat(io::stdout())?;
-    if (stat.dev(), stat.ino()) == (stdout.st_dev, stdout.st_ino) && is_link {
+    let is_stdout = (stat.dev(), stat.ino()) == (stdout.st_dev, stdout.st_ino);
+    if is_stdout && is_link {
         return Ok(Some(To::Stdout));
     }
     if !stat.is_file() || folder_of(path).canonicalize()?.starts_with("/proc") {
@@ -113,12 +116,12 @@ fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     out.flush()
 }
 
-/// Whether `path` is in the folder of `file`, which is there. A folder that cannot be resolved is
-/// an error, since the answer "no" could cost a file.
-pub(super) fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
+/// Whether `path` is in the folder of `file`, which exists. A folder that cannot be resolved is an
+/// error, since the answer "no" could cost a file.
+pub fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
     match folder_of(path).canonicalize() {
         Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
-        // The file's folder is there, so that one that is not there is another.
+        // The file's folder exists, so that one that does not is another.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -142,7 +145,7 @@ fn write_file(
         fill(&mut out)?;
         out.flush()?;
         drop(out);
-        // What open(2) would have given a new file. No thread is left that makes files meanwhile.
+        // The mode that open(2) gives a new file. No thread is left that makes files meanwhile.
         rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666 & !umask()))?;
         if sync { file.sync_all() } else { Ok(()) }
     };

@@ -1,144 +1,25 @@
-//! The command `aiosum`.
+//! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
-use std::io::{self, BufWriter, IsTerminal, Read, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::progress::Work;
-use super::signals::end_on_signals;
-use super::sum_args::SumArgs;
-pub use super::sum_args::command;
-use super::summary::{FEW_THREADS, count};
-use super::watch::{Shown, Watch, Watched};
-use super::{exit, usage};
-use crate::copy::Filter;
-use crate::digest::{Mode, Output};
+use super::args::SumArgs;
+use crate::cli::screen::units::count;
+use crate::cli::screen::watch::Watched;
+use crate::digest::Output;
 use crate::error::{Error, SpecialKind, shown};
-use crate::report::{Totals, Way};
-use crate::sum::check::{Plan, Told, Verdict, check};
+use crate::report::Way;
+use crate::sum::check::{Told, Verdict};
 use crate::sum::line::{self, Style};
-use crate::sum::list::{Wanted, list};
-use crate::sum::{Algorithm, Function, check, list};
+use crate::sum::{Algorithm, check, list};
 
-/// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
-/// one that kept the run from beginning or ending; failures of files have been printed by then.
-pub fn run() -> anyhow::Result<u8> {
-    let (mut args, matches) = SumArgs::read();
-    if let Some(shell) = args.completions {
-        io::stdout()
-            .write_all(&super::completions(&mut command(), shell))
-            .context("cannot write to stdout")?;
-        return Ok(exit::DONE);
-    }
-    if let Some(what) = args.conflict() {
-        usage::refuse("aiosum", what, None);
-    }
-    if args.paths.is_empty() {
-        args.paths.push("-".into());
-    }
-    crate::fs::raise_open_files_limit();
-    if args.num_threads > 0 {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(args.num_threads.into());
-        threads.build_global().context("cannot start threads")?;
-    }
-    let mode = mode(&args)?;
-    let filter = match args.filter.read(&matches) {
-        Ok(filter) => filter,
-        Err(error) => {
-            writeln!(io::stderr(), "aiosum: {error}").context("cannot write to stderr")?;
-            return Ok(exit::FAILED);
-        }
-    };
-    let paths = std::mem::take(&mut args.paths);
-    let watched = Arc::new(Watched::new("aiosum", Work::Hash, Arc::default()));
-    end_on_signals(&watched).context("cannot watch for signals")?;
-    let shown = Shown::on_stderr(args.progress.progress);
-    let watch = Watch::begin(&watched, shown, false).context("cannot watch the run")?;
-    let printer = Printer {
-        watched,
-        is_terminal: io::stdout().is_terminal(),
-        out: Mutex::new(BufWriter::new(io::stdout())),
-        is_broken: AtomicBool::new(false),
-        broken: Mutex::default(),
-        failed: AtomicU64::new(0),
-        counts: Mutex::default(),
-        args,
-    };
-    let ran = match printer.args.check {
-        true => run_check(&printer, paths, mode, filter),
-        false => run_list(&printer, &paths, mode, filter),
-    };
-    // Whatever is said next does not meet the line of progress.
-    watch.end()?;
-    ran?;
-    printer.warn_unprintable();
-    if Totals::get(&printer.watched.totals.meter.missing_threads) > 0 {
-        printer.say(FEW_THREADS);
-    }
-    printer.lock().flush().context("cannot write to stdout")?;
-    if let Some(error) = printer.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    Ok(if printer.failed.into_inner() == 0 { exit::DONE } else { exit::FAILED })
-}
-
-fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
-    if let Some(context) = &args.derive_key {
-        return Ok(Mode::derive_key(context));
-    }
-    if !args.keyed {
-        return Ok(Mode::Hash);
-    }
-    let mut key = Vec::new();
-    io::stdin().take(33).read_to_end(&mut key).context("cannot read the key from stdin")?;
-    match <[u8; 32]>::try_from(&key[..]) {
-        Ok(key) => Ok(Mode::Keyed(key)),
-        Err(_) if key.len() < 32 => {
-            bail!("cannot read the key from stdin: it has {} bytes and not 32", key.len())
-        }
-        Err(_) => bail!("cannot read the key from stdin: it has more than 32 bytes"),
-    }
-}
-
-fn run_list(
-    printer: &Printer,
-    paths: &[PathBuf],
-    mode: Mode,
-    filter: Filter,
-) -> anyhow::Result<()> {
-    let args = &printer.args;
-    let algorithm = args.algorithm().unwrap_or(Algorithm::Blake3);
-    let len_bytes =
-        if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
-    let function = Function { algorithm, mode };
-    let wanted =
-        Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
-    list(paths, &wanted, &args.options(), printer, &printer.watched.totals).context("cannot hash")
-}
-
-fn run_check(
-    printer: &Printer,
-    manifests: Vec<PathBuf>,
-    mode: Mode,
-    filter: Filter,
-) -> anyhow::Result<()> {
-    let args = &printer.args;
-    // A line of another algorithm would be checked without the key.
-    let keyed = args.keyed || args.derive_key.is_some();
-    let algorithm = args.algorithm().or(keyed.then_some(Algorithm::Blake3));
-    let (zero, audit) = (args.zero, args.audit.clone());
-    let plan = Plan { manifests, algorithm, mode, zero, audit, filter, stdin_is_free: !args.keyed };
-    check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
-    printer.print_summary();
-    Ok(())
-}
-
-/// So many malformed lines are named before the first good one: beyond them it is hardly a
-/// manifest.
+/// How many malformed lines are named before the first good one. A file with more of them is hardly
+/// a manifest.
 const MALFORMED_NAMED: u64 = 100;
 
 /// What a check counted.
@@ -148,18 +29,20 @@ struct Counts {
     differing: u64,
     unreadable: u64,
     malformed: u64,
-    /// Of them those that were not named.
+    /// Malformed lines that were not named.
     unnamed: u64,
     missing: u64,
     unlisted: u64,
-    /// Lines that were printed and lead nobody to their file.
+    /// Lines that were printed and do not lead to their file.
     unprintable: u64,
 }
 
 /// Prints results, and counts failures.
-struct Printer {
-    args: SumArgs,
-    watched: Arc<Watched>,
+pub struct SumPrinter {
+    /// The command line.
+    pub args: SumArgs,
+    /// The run.
+    pub watched: Arc<Watched>,
     is_terminal: bool,
     out: Mutex<BufWriter<Stdout>>,
     /// The first failure of printing, which ends the run with an error.
@@ -169,7 +52,33 @@ struct Printer {
     counts: Mutex<Counts>,
 }
 
-impl Printer {
+impl SumPrinter {
+    /// Nothing is printed yet.
+    pub fn new(args: SumArgs, watched: Arc<Watched>) -> Self {
+        Self {
+            args,
+            watched,
+            is_terminal: io::stdout().is_terminal(),
+            out: Mutex::new(BufWriter::new(io::stdout())),
+            broken: Mutex::default(),
+            is_broken: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Prints what comes after the lines, and answers whether nothing failed. The error is the
+    /// first failure of printing.
+    pub fn end(self) -> anyhow::Result<bool> {
+        self.warn_unprintable();
+        self.keep(self.watched.warn_of_few_threads());
+        self.lock().flush().context("cannot write to stdout")?;
+        match self.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(self.failed.into_inner() == 0),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,7 +94,7 @@ impl Printer {
         }
     }
 
-    /// Prints to stdout; a person sees each line at once.
+    /// Prints to stdout. On a terminal each line is there at once.
     fn print(&self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if !self.is_broken.load(Ordering::Relaxed) {
             let mut out = self.lock();
@@ -225,10 +134,10 @@ impl Printer {
         }
     }
 
-    /// One line a name, whatever bytes it has.
+    /// Prints the verdict on one name, in one line whatever bytes the name has.
     fn print_verdict(&self, name: &[u8], verdict: &str) {
         if !self.args.status {
-            // Any other algorithm than BLAKE3, since the bytes are to be seen.
+            // Any other algorithm than BLAKE3 prints the bytes as they are.
             let (name, escaped) = line::escape(name, Algorithm::Sha256);
             let line =
                 [if escaped { &b"\\"[..] } else { b"" }, &name, b": ", verdict.as_bytes(), b"\n"]
@@ -263,7 +172,7 @@ impl Printer {
         self.fail();
     }
 
-    /// Lines that look as b3sum's do, and cannot be checked by anybody.
+    /// Warns of lines that look as b3sum's do, and that no check accepts.
     fn warn_unprintable(&self) {
         let unprintable = self.lock_counts().unprintable;
         if unprintable > 0 {
@@ -274,8 +183,8 @@ impl Printer {
         }
     }
 
-    /// What is to be known beside the lines, as cksum says it.
-    fn print_summary(&self) {
+    /// Prints what there is to know beside the lines, as cksum says it.
+    pub fn print_summary(&self) {
         let counts = self.lock_counts();
         if self.args.ignore_missing && counts.missing > 0 && counts.checked == 0 {
             self.fail();
@@ -304,7 +213,7 @@ impl Printer {
     }
 }
 
-impl list::Listener for Printer {
+impl list::Listener for SumPrinter {
     fn hashed(&self, name: &[u8], output: &Output, seek_bytes: u64, len_bytes: u64) {
         let SumArgs { tag, zero, no_names, raw, .. } = self.args;
         let algorithm = self.args.algorithm().unwrap_or(Algorithm::Blake3);
@@ -344,7 +253,7 @@ impl list::Listener for Printer {
     }
 }
 
-impl check::Listener for Printer {
+impl check::Listener for SumPrinter {
     fn told(&self, told: Told) {
         let mut counts = self.lock_counts();
         match told {

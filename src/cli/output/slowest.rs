@@ -2,19 +2,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::page::Slow;
+use crate::cli::page::Slow;
 use crate::report::Copied;
 
-/// So many are kept.
+/// How many are kept.
 const KEPT_MAX: usize = 20;
 
 /// The slowest so far, the slowest first.
 #[derive(Default)]
-pub(super) struct Slowest(Mutex<Vec<Slow>>);
+pub struct Slowest(Mutex<Vec<Slow>>);
 
 impl Slowest {
-    /// Takes note of a file.
-    pub(super) fn add(&self, file: &Copied) {
+    /// Keeps a file if it is one of the slowest.
+    pub fn add(&self, file: &Copied) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = kept.partition_point(|slow| slow.elapsed >= file.elapsed);
         if place < KEPT_MAX && !file.elapsed.is_zero() {
@@ -33,7 +33,7 @@ impl Slowest {
     }
 
     /// All that are kept.
-    pub(super) fn take(&self) -> Vec<Slow> {
+    pub fn take(&self) -> Vec<Slow> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,5 +1,4 @@
-//! The answer to a question, for which a person may take their time, and an interruption need not
-//! wait.
+//! The answer to a question. A person may take their time for it; an interruption need not wait.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,10 +9,11 @@ use rustix::io::{Errno, read};
 /// How long it takes at most until an interruption is noticed.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Reads a line from `input`, which nobody else reads, and answers with its first byte; nothing if
-/// the input has ended before it, or if `is_over` comes true. It takes not a byte more than the
-/// line.
-pub(super) fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option<u8>> {
+/// Reads a line from `input` and answers with its first byte; nothing if the input ends before it,
+/// or if `is_over` becomes true.
+///
+/// It takes not a byte more than the line. There may be no other reader meanwhile.
+pub fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option<u8>> {
     let mut first = None;
     loop {
         match poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&PATIENCE)) {

@@ -1,4 +1,4 @@
-//! The command line as clap reads it, and what is said of one that makes no sense: one line, and a
+//! The command line as clap reads it. One that makes no sense gets one line that says why, and a
 //! second one that helps.
 
 use std::error::Error as _;
@@ -8,12 +8,15 @@ use std::process::exit;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
-use super::exit::{DONE, FAILED, USAGE};
+use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 
-/// The process's command line. Does not come back from one that makes no sense, nor from `--help`
-/// and `--version`.
-pub(super) fn matches(command: Command) -> ArgMatches {
+/// Which version, of which commit, with which engines.
+pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, posix, threads");
+
+/// The process's command line. The process ends here if it makes no sense, or asks for `--help` or
+/// `--version`.
+pub fn matches(command: Command) -> ArgMatches {
     let name = command.get_name().to_owned();
     command.try_get_matches().unwrap_or_else(|error| end(&name, &error))
 }
@@ -33,25 +36,25 @@ fn end(name: &str, error: &Error) -> ! {
 }
 
 /// Ends the process with the exit code for a command line that makes no sense.
-pub(super) fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
+pub fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
     let hint = hint.map_or_else(|| format!("'{name} --help' shows how it is used"), str::to_owned);
     say(&format!("{name}: {what}\n{name}: hint: {hint}\n"));
     exit(USAGE.into())
 }
 
-/// The process ends next, with an exit code that says the same to whoever has closed standard
-/// error.
+/// Prints on standard error. Where that is closed, the exit code says the same: the process ends
+/// next.
 fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
-/// An option without its value, with which clap writes it, as '--direct <WHEN>' or
+/// An option without the value that clap writes behind it, as in '--direct <WHEN>' or
 /// '--update[=<WHICH>]'.
 fn bare(option: &str) -> String {
     option.split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned()
 }
 
-/// Options in a row: where one of a group was given, clap names all of them.
+/// Options in a row. Where one of a group was given, clap names all of them.
 fn alternatives(options: Option<&ContextValue>) -> String {
     let options = match options {
         Some(ContextValue::String(option)) => std::slice::from_ref(option),
@@ -83,21 +86,20 @@ fn explain(error: &Error) -> (String, Option<String>) {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
             format!("'{value}' is no value for '{option}': {reason}")
         }
-        ErrorKind::MissingRequiredArgument => match text(ContextKind::InvalidArg) {
-            // clap does not say for what; these are all that need something.
-            missing if missing.contains("--verify") => "'--repair' needs '--verify' or '--verify-only'".to_owned(),
-            missing if missing.contains("--check") => {
-                "'--check' is missing: '--audit', '--ignore-missing', '--quiet', '--status', '--strict' and '--warn' go with it".to_owned()
-            }
-            missing => format!("{missing} is missing"),
-        },
+        ErrorKind::MissingRequiredArgument => missing(&text(ContextKind::InvalidArg)),
         ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
-            _ => format!("'{option}' does not go with {}", alternatives(error.get(ContextKind::PriorArg))),
+            _ => {
+                let others = alternatives(error.get(ContextKind::PriorArg));
+                format!("'{option}' does not go with {others}")
+            }
         },
         // Whatever else clap finds, it says in its first line.
-        _ => shown(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")),
+        _ => {
+            let text = error.to_string();
+            shown(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+        }
     };
     let (meant, possible) = (text(ContextKind::SuggestedArg), text(ContextKind::ValidValue));
     let hint = match (meant.as_str(), possible.as_str()) {
@@ -108,7 +110,21 @@ fn explain(error: &Error) -> (String, Option<String>) {
     (what, hint)
 }
 
-/// Whether somebody who typed this can have meant that. clap's own measure takes `--quiet` for
+/// What is said of missing arguments. clap does not say what needs them, but only these flags need
+/// any.
+fn missing(what: &str) -> String {
+    if what.contains("--verify") {
+        "'--repair' needs '--verify' or '--verify-only'".to_owned()
+    } else if what.contains("--check") {
+        "'--check' is missing: '--audit', '--ignore-missing', '--quiet', '--status', '--strict' \
+         and '--warn' go with it"
+            .to_owned()
+    } else {
+        format!("{what} is missing")
+    }
+}
+
+/// Whether one option is probably a slip for the other. clap's own measure takes `--quiet` for
 /// `--direct`.
 fn is_misspelt(typed: &str, meant: &str) -> bool {
     let (typed, meant) = (typed.trim_start_matches('-'), meant.trim_start_matches('-'));

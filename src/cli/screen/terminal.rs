@@ -9,13 +9,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
-/// Where a terminal's width cannot be had.
+/// The columns of a terminal that does not say how many it has.
 const WIDTH: usize = 80;
 
-/// Standard output and standard error, of which the latter may show a line that changes.
-pub(super) struct Screen {
-    state: Mutex<State>,
-    /// Whether standard output is a terminal, where it would meet the line.
+/// Standard output and standard error. The latter may show a line that changes.
+pub struct Screen {
+    state: Mutex<ScreenState>,
+    /// Whether standard output is a terminal, on which the line would be in its way.
     out_is_terminal: bool,
 }
 
@@ -26,14 +26,14 @@ impl Default for Screen {
 }
 
 #[derive(Default)]
-struct State {
+struct ScreenState {
     /// The line, while there is one.
     line: Option<ProgressBar>,
-    /// Questions that wait for an answer: no line is drawn meanwhile.
+    /// Questions that wait for an answer. No line is drawn meanwhile.
     questions: usize,
 }
 
-impl State {
+impl ScreenState {
     /// Prints with the line taken away.
     fn print<R>(&self, print: impl FnOnce() -> R) -> R {
         match &self.line {
@@ -50,35 +50,34 @@ impl State {
 }
 
 impl Screen {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ScreenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prints on standard output.
-    pub(super) fn out(&self, text: &str) -> Result<()> {
+    pub fn out(&self, text: &str) -> Result<()> {
         self.around_out(|| write_out(text))
     }
 
     /// Calls what prints on standard output.
-    pub(super) fn around_out<R>(&self, print: impl FnOnce() -> R) -> R {
+    pub fn around_out<R>(&self, print: impl FnOnce() -> R) -> R {
         if self.out_is_terminal { self.lock().print(print) } else { print() }
     }
 
     /// The columns that a line may have so that it stays one, if standard error is a terminal.
-    pub(super) fn width(&self) -> Option<usize> {
+    pub fn width(&self) -> Option<usize> {
         io::stderr().is_terminal().then(|| columns() - 1)
     }
 
     /// Prints on standard error.
-    pub(super) fn err(&self, text: &str) -> Result<()> {
+    pub fn err(&self, text: &str) -> Result<()> {
         self.lock().print(|| write_err(text))
     }
 
-    /// Shows a line of progress, or changes it. `line` is told how wide it may be.
-    pub(super) fn draw(&self, line: impl FnOnce(usize) -> String) {
+    /// Shows a line of progress, or changes it. `line` gets the columns that it may have.
+    pub fn draw(&self, line: impl FnOnce(usize) -> String) {
         let mut state = self.lock();
-        // Whoever put the run into the background types there, or reads what another command
-        // prints.
+        // While the run is in the background, the terminal belongs to another command.
         if state.questions > 0 || is_in_background() {
             return;
         }
@@ -88,13 +87,14 @@ impl Screen {
     }
 
     /// Takes the line away.
-    pub(super) fn clear(&self) {
+    pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// The last that is said before the process ends at once: it takes the line away, and waits for
-    /// nobody. Whoever has stopped the terminal is not told.
-    pub(super) fn end_with(&self, text: &str) {
+    /// Takes the line away and prints the last words before the process ends at once.
+    ///
+    /// It waits for nothing: a terminal that is stopped does not get the words.
+    pub fn end_with(&self, text: &str) {
         let Ok(state) = self.state.try_lock() else { return };
         let takes_it =
             poll(&mut [PollFd::new(&io::stderr(), PollFlags::OUT)], Some(&Timespec::default()));
@@ -104,8 +104,9 @@ impl Screen {
         }
     }
 
-    /// Lets somebody ask and wait for the answer, without a line in between; others may print.
-    pub(super) fn ask<R>(&self, ask: impl FnOnce() -> R) -> R {
+    /// Calls what asks a question and waits for the answer. No line comes in between, but other
+    /// messages may.
+    pub fn ask<R>(&self, ask: impl FnOnce() -> R) -> R {
         {
             let mut state = self.lock();
             state.clear();
@@ -119,8 +120,11 @@ impl Screen {
 
 fn new_line() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg}").expect("the template is a good one");
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::<Line>::default()))
-        .with_style(style)
+    ProgressBar::with_draw_target(
+        None,
+        ProgressDrawTarget::term_like(Box::<ProgressLine>::default()),
+    )
+    .with_style(style)
 }
 
 /// Whether the terminal of standard error listens to other processes at the moment, see
@@ -137,28 +141,29 @@ fn columns() -> usize {
     }
 }
 
-/// One line of a terminal, at whose beginning the cursor waits. Made narrower, a terminal breaks
-/// the line in two and leaves the cursor at the beginning of both, so that what is erased from
-/// there on is all of it; and what the terminal echoes, such as ^C, falls into the line and goes
-/// with it.
+/// One line of a terminal, at whose beginning the cursor waits.
+///
+/// A terminal that is made narrower breaks the line in two and leaves the cursor at the beginning
+/// of both. Erasing from there on takes all of it. What the terminal echoes, such as ^C, falls into
+/// the line and goes with it.
 #[derive(Debug, Default)]
-struct Line {
-    /// What is to be written at once, so that nothing flickers.
+struct ProgressLine {
+    /// The text to be written at once, so that nothing flickers.
     text: Mutex<String>,
 }
 
-impl Line {
+impl ProgressLine {
     fn lock(&self) -> MutexGuard<'_, String> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl TermLike for Line {
+impl TermLike for ProgressLine {
     fn width(&self) -> u16 {
         u16::try_from(columns()).unwrap_or(u16::MAX)
     }
 
-    // There is nothing above or below that would be its own.
+    // Nothing above or below belongs to it.
     fn move_cursor_up(&self, _lines: usize) -> io::Result<()> {
         Ok(())
     }
@@ -180,8 +185,8 @@ impl TermLike for Line {
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        // indicatif fills the line with spaces, which a narrower terminal would break off as a line
-        // of its own.
+        // indicatif fills the line with spaces. A narrower terminal would make a line of its own of
+        // them.
         self.lock().push_str(text.trim_end());
         Ok(())
     }
@@ -200,10 +205,12 @@ impl TermLike for Line {
 /// Goes to the beginning of the line and erases everything from there to the end of the screen.
 const CLEAR: &str = "\r\x1b[J";
 
-pub(super) fn write_out(text: &str) -> Result<()> {
+/// Prints on standard output, past the line of progress.
+pub fn write_out(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
 }
 
-pub(super) fn write_err(text: &str) -> Result<()> {
+/// Prints on standard error, past the line of progress.
+pub fn write_err(text: &str) -> Result<()> {
     io::stderr().write_all(text.as_bytes()).context("cannot write to stderr")
 }

@@ -1,4 +1,4 @@
-//! Where the events of a copy go: to the terminal, and to whatever else was asked for.
+//! Where the events of a copy go: to the terminal, and to what else was asked for.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -7,53 +7,78 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use super::failures::Failures;
-use super::json;
-use super::log::Log;
-use super::output::{self, Output};
 use super::question;
-use super::screen::Screen;
-use super::seeing::SeeingArgs;
-use super::slowest::Slowest;
-use super::summary::count;
+use crate::cli::flags::seeing::SeeingArgs;
+use crate::cli::flags::selection::NameEnd;
+use crate::cli::output::failures::Failures;
+use crate::cli::output::file::{self, OutputFile};
+use crate::cli::output::json;
+use crate::cli::output::log::Log;
+use crate::cli::output::slowest::Slowest;
+use crate::cli::screen::terminal::Screen;
+use crate::cli::screen::units::count;
 use crate::copy::{Operands, Stop};
 use crate::error::{Error, shown};
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
 use crate::sum::Manifest;
 
+/// What a printer needs to know of a run.
+pub struct PrinterSetup<'a> {
+    /// The flags about what is seen.
+    pub seeing: &'a SeeingArgs,
+    /// Where the manifest goes, if there is to be one.
+    pub manifest: Option<&'a Path>,
+    /// Where the copy goes.
+    pub destination: &'a Path,
+    /// Whether what is written in the end is made durable.
+    pub sync: bool,
+    /// How names in lists end.
+    pub name_end: NameEnd,
+    /// The terminal.
+    pub screen: Arc<Screen>,
+    /// Whether the run is to end early.
+    pub stop: Arc<Stop>,
+}
+
+/// Whether a run did all that it was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// It did.
+    Whole,
+    /// A signal ended it.
+    Interrupted,
+}
+
 /// Prints events, and collects what is written in the end.
-pub(super) struct Printer<'a> {
+pub struct CopyPrinter<'a> {
     seeing: &'a SeeingArgs,
     screen: Arc<Screen>,
     stop: Arc<Stop>,
     log: Option<Log>,
     /// Whether what is written in the end is made durable.
     sync: bool,
-    manifest: Option<(Output, Mutex<Manifest>)>,
-    pub(super) failures: Failures,
-    failed_list: Option<Output>,
-    report: Option<Output>,
-    /// For the report.
-    pub(super) slowest: Slowest,
-    /// Whether names in lists end in NUL.
-    nul: bool,
-    /// What the user was told already that can be done.
+    manifest: Option<(OutputFile, Mutex<Manifest>)>,
+    /// What failed.
+    pub failures: Failures,
+    failed_list: Option<OutputFile>,
+    report: Option<OutputFile>,
+    /// The files that the report names as the slowest.
+    pub slowest: Slowest,
+    /// How names in lists end.
+    name_end: NameEnd,
+    /// The hints that were printed already.
     hinted: Mutex<HashSet<&'static str>>,
     /// The first failure of printing or collecting, which ends the run with an error.
     broken: Mutex<Option<anyhow::Error>>,
 }
 
-impl<'a> Printer<'a> {
-    /// Refuses before anything is copied what could not be written while or after it is.
-    pub(super) fn open(
-        seeing: &'a SeeingArgs,
-        manifest: Option<&Path>,
-        place: &Path,
-        (sync, nul): (bool, bool),
-        (screen, stop): (Arc<Screen>, Arc<Stop>),
-    ) -> Result<Self, Error> {
+impl<'a> CopyPrinter<'a> {
+    /// Opens what is written during the run and checks what is written after it, before anything
+    /// is copied.
+    pub fn open(setup: PrinterSetup<'a>) -> Result<Self, Error> {
+        let PrinterSetup { seeing, manifest, destination, sync, name_end, screen, stop } = setup;
         let output = |what, path: Option<&Path>| {
-            path.map(|path| Output::check(what, path, place)).transpose()
+            path.map(|path| OutputFile::check(what, path, destination)).transpose()
         };
         Ok(Self {
             seeing,
@@ -66,7 +91,7 @@ impl<'a> Printer<'a> {
             failed_list: output("the list of what failed", seeing.failed_list.as_deref())?,
             report: output("the report", seeing.report.as_deref())?,
             slowest: Slowest::default(),
-            nul,
+            name_end,
             hinted: Mutex::default(),
             broken: Mutex::default(),
         })
@@ -88,7 +113,7 @@ impl<'a> Printer<'a> {
 
     fn failed(&self, error: &Error) -> Result<()> {
         self.failures.add(error);
-        // What helps a thousand files need be said once.
+        // A hint that helps a thousand files is printed once.
         let is_new = || error.remedy().is_none_or(|remedy| self.hinted().insert(remedy));
         self.screen.err(&if is_new() { error_lines(error) } else { format!("aiocp: {error}\n") })
     }
@@ -174,18 +199,18 @@ impl<'a> Printer<'a> {
         }
         let line = format!("{difference}\n");
         // Standard output may be the manifest's.
-        let taken = self.outputs().any(Output::is_stdout);
-        // It buries no failure: it is one of the things to be seen in the end.
+        let taken = self.outputs().any(OutputFile::is_stdout);
+        // It buries no failure: it is itself one of the things to be seen in the end.
         if taken { self.screen.err(&line) } else { self.screen.out(&line) }
     }
 
     /// What is written in the end.
-    fn outputs(&self) -> impl Iterator<Item = &Output> {
+    fn outputs(&self) -> impl Iterator<Item = &OutputFile> {
         self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).chain(&self.report)
     }
 
-    /// Sees that nothing that is written in the end takes the place of what was copied, or of its
-    /// source.
+    /// Makes sure that nothing that is written in the end takes the place of what was copied, or of
+    /// its source.
     fn keep_apart(&self, source: &Path, target: &Path) -> Result<()> {
         for output in self.outputs() {
             for path in [source, target] {
@@ -200,7 +225,7 @@ impl<'a> Printer<'a> {
         let log =
             self.log.as_ref().map(Log::path).filter(|log| log.file_name() == target.file_name());
         if let Some(log) = log
-            && output::is_same_place(log, target).context("cannot find the place of the log")?
+            && file::is_same_place(log, target).context("cannot find the place of the log")?
         {
             bail!("the log '{}' was replaced by a copy, and the rest of it is lost", shown(log));
         }
@@ -233,22 +258,19 @@ impl<'a> Printer<'a> {
     }
 
     /// Adds to the log, if there is one.
-    pub(super) fn log(&self, line: &str) -> Result<()> {
+    pub fn log(&self, line: &str) -> Result<()> {
         self.log.as_ref().map_or(Ok(()), |log| Ok(log.line(line)?))
     }
 
     /// Writes the report that `page` makes, if there is to be one.
-    pub(super) fn write_report(
-        &self,
-        page: impl FnOnce() -> String,
-    ) -> std::result::Result<(), Error> {
+    pub fn write_report(&self, page: impl FnOnce() -> String) -> std::result::Result<(), Error> {
         let write =
-            |output: &Output| output.write(self.sync, |out| out.write_all(page().as_bytes()));
+            |output: &OutputFile| output.write(self.sync, |out| out.write_all(page().as_bytes()));
         self.report.as_ref().map_or(Ok(()), write)
     }
 
     /// Ends the log, if there is one, and makes it durable if it is to be.
-    pub(super) fn end_log(&self, line: &str) -> Result<()> {
+    pub fn end_log(&self, line: &str) -> Result<()> {
         self.log(line)?;
         match &self.log {
             Some(log) if self.sync => Ok(log.sync()?),
@@ -256,18 +278,19 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Writes what was collected; `operands` are missing where nothing could be copied, and there
-    /// is no manifest of a run that is not `whole`, since it would be taken for one that is. What
-    /// could not be written comes back. The error is the first failure of printing or collecting,
-    /// and then nothing is written.
-    pub(super) fn finish(&self, operands: Option<&Operands>, whole: bool) -> Result<Vec<Error>> {
+    /// Writes what was collected, and answers with what could not be written.
+    ///
+    /// Without `operands` nothing could be copied. An interrupted run has no manifest, since it
+    /// would pass for the manifest of a whole run. The error is the first failure of printing or
+    /// collecting; then nothing is written.
+    pub fn finish(&self, operands: Option<&Operands>, end: RunEnd) -> Result<Vec<Error>> {
         if let Some(error) = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
         let mut written = Vec::new();
         if let Some((output, lines)) = &self.manifest
             && operands.is_some()
-            && whole
+            && end == RunEnd::Whole
         {
             let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
             let mut unprintable = 0;
@@ -279,18 +302,19 @@ impl<'a> Printer<'a> {
                 let names =
                     count(unprintable, "name in the manifest has", "names in the manifest have");
                 self.err(&format!(
-                    "aiocp: warning: {names} bytes that b3sum does not print; a check will not find them\n"
+                    "aiocp: warning: {names} bytes that b3sum does not print; \
+                     a check will not find them\n"
                 ))?;
             }
         }
         if let Some(output) = &self.failed_list {
-            written.push(self.failures.write(output, self.nul, operands, self.sync));
+            written.push(self.failures.write(output, self.name_end, operands, self.sync));
         }
         Ok(written.into_iter().filter_map(std::result::Result::err).collect())
     }
 }
 
-impl Sink for Printer<'_> {
+impl Sink for CopyPrinter<'_> {
     fn event(&self, event: Event) {
         if let Err(error) = self.take(&event) {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -313,9 +337,9 @@ impl Sink for Printer<'_> {
             ),
         };
         self.screen.ask(|| {
-            // Held until there is an answer, so that one question is asked at a time.
+            // The lock is held until there is an answer, so that one question is asked at a time.
             let stdin = io::stdin().lock();
-            // Whoever interrupted the run while another question stood wants no more of them.
+            // A run that was interrupted during another question asks no more of them.
             if self.stop.is_requested() {
                 return Ok(false);
             }
@@ -330,7 +354,7 @@ impl Sink for Printer<'_> {
 }
 
 /// One line, and a second one where something can be done about it.
-pub(super) fn error_lines(error: &Error) -> String {
+pub fn error_lines(error: &Error) -> String {
     let hint = error.hint().map(|hint| format!("aiocp: hint: {hint}\n")).unwrap_or_default();
     format!("aiocp: {error}\n{hint}")
 }

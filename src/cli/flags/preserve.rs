@@ -1,5 +1,5 @@
-//! `-p`, `-a`, `--preserve` and `--no-preserve`, which take effect in the order in which they were
-//! given, as in `cp`.
+//! `-p`, `-a`, `--preserve` and `--no-preserve`. As in `cp`, they take effect in the order in which
+//! they were given.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, ValueEnum};
@@ -8,7 +8,7 @@ use crate::copy::Preserve;
 
 /// What `--preserve` can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Attribute {
+pub enum Attribute {
     Mode,
     Ownership,
     Timestamps,
@@ -45,8 +45,8 @@ impl Attribute {
     }
 }
 
-/// What `-a` keeps: everything, but what the destination's filesystem cannot hold is only warned
-/// of.
+/// Sets what `-a` keeps: everything. What the destination's filesystem cannot hold is only a
+/// warning.
 fn archive(preserve: &mut Preserve) {
     *preserve = Preserve {
         mode: true,
@@ -61,7 +61,7 @@ fn archive(preserve: &mut Preserve) {
 }
 
 /// What the command line asks to be kept.
-pub(super) fn preserve(matches: &ArgMatches) -> Preserve {
+pub fn preserve(matches: &ArgMatches) -> Preserve {
     type Change = Box<dyn Fn(&mut Preserve)>;
     let mut changes: Vec<(usize, Change)> = Vec::new();
     for (id, on) in [("preserve", true), ("no_preserve", false)] {
@@ -91,39 +91,4 @@ pub(super) fn preserve(matches: &ArgMatches) -> Preserve {
     let mut preserve = Preserve::default();
     changes.iter().for_each(|(_, change)| change(&mut preserve));
     preserve
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_counts() {
-        let read = |args: &[&str]| {
-            let args = ["aiocp"].iter().chain(args).chain(&["a", "b"]);
-            preserve(&super::super::args::command().try_get_matches_from(args).unwrap())
-        };
-        let default = Preserve::default();
-        assert_eq!(read(&[]), default);
-        let p = Preserve { ownership: true, acls_demanded: true, ..default };
-        assert_eq!(read(&["-p"]), p);
-        assert_eq!(read(&["--preserve"]), p);
-        assert_eq!(read(&["--preserve=mode,ownership,timestamps"]), p);
-        let mut a = default;
-        archive(&mut a);
-        assert_eq!(read(&["-a"]), a);
-        assert_eq!(read(&["-a", "--no-preserve=ownership"]), Preserve { ownership: false, ..a });
-        assert_eq!(read(&["--no-preserve=ownership", "-a"]), a);
-        assert_eq!(read(&["-a", "--preserve=xattr"]), Preserve { xattr_demanded: true, ..a });
-        assert_eq!(
-            read(&["--preserve=all"]),
-            Preserve { acls_demanded: true, specials: false, ..a }
-        );
-        let none = Preserve { mode: false, timestamps: false, links: false, ..default };
-        assert_eq!(read(&["--no-preserve=all"]), none);
-        assert_eq!(
-            read(&["-p", "--no-preserve=all", "--preserve=links"]),
-            Preserve { links: true, ..none }
-        );
-    }
 }

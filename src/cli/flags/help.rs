@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal};
 
 use clap::{Arg, Command};
 
-/// Gives the command its two helps, of which each shows these flags, named by their ids.
-pub(super) fn with_help(command: Command, essential: &[&str], common: &[&str]) -> Command {
+/// Gives the command its two helps. Each shows the flags that are named here by their ids.
+pub fn with_help(command: Command, essential: &[&str], common: &[&str]) -> Command {
     let short = page(&command, Some(essential));
     let long = page(&command, if io::stdout().is_terminal() { Some(common) } else { None });
     command.term_width(0).help_template("{before-help}").before_help(short).before_long_help(long)
@@ -61,7 +61,7 @@ fn is_option(arg: &Arg) -> bool {
 /// Columns of a page.
 const WIDTH: usize = 80;
 
-/// A line a flag, with the descriptions below each other; one that is too long goes on in the next
+/// A line a flag, with the descriptions below each other. A long description goes on in the next
 /// line.
 fn rows(args: &[&Arg]) -> String {
     let width = args.iter().map(|arg| flags(arg).len()).max().unwrap_or_default();
@@ -73,7 +73,7 @@ fn rows(args: &[&Arg]) -> String {
     args.iter().map(row).collect()
 }
 
-/// The words of a text in lines of at most so many columns, if no word is longer.
+/// The words of a text in lines of at most this many columns, if no word is longer.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

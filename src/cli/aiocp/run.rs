@@ -1,23 +1,23 @@
-//! The command `aiocp`.
+//! A run of `aiocp`, from the command line to the exit code.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::args::Args;
-pub use super::args::command;
-use super::page::{self, Deed, Page};
-use super::printer::{Printer, error_lines};
-use super::progress::Work;
-use super::screen::{write_err, write_out};
-use super::seeing::SeeingArgs;
-use super::signals::{Received, stop_on_signals};
-use super::summary::{self, count};
-use super::units;
-use super::watch::{Shown, Watch, Watched};
-use super::{exit, json, usage};
+use super::args::{Args, command};
+use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
+use crate::cli::exit;
+use crate::cli::flags::seeing::SeeingArgs;
+use crate::cli::flags::usage;
+use crate::cli::output::{json, summary};
+use crate::cli::page::{self, Deed, Page};
+use crate::cli::screen::progress::RunKind;
+use crate::cli::screen::signals::{Received, stop_on_signals};
+use crate::cli::screen::terminal::{write_err, write_out};
+use crate::cli::screen::units::{self, count};
+use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
 use crate::error::{Cause, Error, Operation, reason, shown};
 use crate::report::{Event, Series, Sink, Totals};
@@ -28,7 +28,7 @@ pub fn run() -> anyhow::Result<u8> {
     let (args, matches) = Args::read();
     if let Some(shell) = args.completions {
         io::stdout()
-            .write_all(&super::completions(&mut command(), shell))
+            .write_all(&crate::cli::completions(&mut command(), shell))
             .context("cannot write to stdout")?;
         return Ok(exit::DONE);
     }
@@ -36,10 +36,11 @@ pub fn run() -> anyhow::Result<u8> {
         Ok(operands) => operands,
         Err(what) => usage::refuse("aiocp", &what, args.swallowed().as_deref()),
     };
-    let (selection, outside, unreadable) = match args.selection.read(&matches) {
-        Ok((selection, outside)) => (selection, outside, None),
-        Err(error) => (Default::default(), Vec::new(), Some(error)),
+    let (mut selection, unreadable) = match args.selection.read(&matches) {
+        Ok(selection) => (selection, None),
+        Err(error) => (Default::default(), Some(error)),
     };
+    let outside = std::mem::take(&mut selection.outside);
     let options = args
         .options(&matches, selection)
         .unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
@@ -47,72 +48,118 @@ pub fn run() -> anyhow::Result<u8> {
         usage::refuse("aiocp", what, None);
     }
     crate::fs::raise_open_files_limit();
-    let (Destination::Either(place) | Destination::Directory(place) | Destination::Exact(place)) =
-        &destination;
-    let ends = (options.sync, args.selection.from0());
-    let work = Work::Copy {
-        syncs: options.sync && (!args.verify_only || args.repair),
-        verifies: args.verify,
+    let todo = Todo { args, options, sources, destination, outside };
+    let kind = RunKind::Copy {
+        syncs: todo.options.sync && (!todo.args.verify_only || todo.args.repair),
+        verifies: todo.args.verify,
     };
-    let watched = Arc::new(Watched::new("aiocp", work, Arc::clone(&options.stop)));
-    let shared = (Arc::clone(&watched.screen), Arc::clone(&options.stop));
-    let printer = match Printer::open(&args.seeing, args.manifest.as_deref(), place, ends, shared) {
+    let watched = Arc::new(Watched::new("aiocp", kind, Arc::clone(&todo.options.stop)));
+    let printer = match CopyPrinter::open(todo.printer_setup(&watched)) {
         Ok(printer) => printer,
         Err(error) => {
             write_err(&error_lines(&error))?;
             return Ok(exit::FAILED);
         }
     };
+    carry_out(&todo, unreadable, &printer, &watched)
+}
+
+/// What the command line asks for.
+struct Todo {
+    args: Args,
+    options: Options,
+    sources: Vec<PathBuf>,
+    destination: Destination,
+    /// Paths on a list that lead out of the source.
+    outside: Vec<PathBuf>,
+}
+
+impl Todo {
+    /// The destination's path.
+    fn place(&self) -> &Path {
+        match &self.destination {
+            Destination::Either(place)
+            | Destination::Directory(place)
+            | Destination::Exact(place) => place,
+        }
+    }
+
+    fn printer_setup(&self, watched: &Watched) -> PrinterSetup<'_> {
+        PrinterSetup {
+            seeing: &self.args.seeing,
+            manifest: self.args.manifest.as_deref(),
+            destination: self.place(),
+            sync: self.options.sync,
+            name_end: self.args.selection.name_end(),
+            screen: Arc::clone(&watched.screen),
+            stop: Arc::clone(&self.options.stop),
+        }
+    }
+
+    /// Whether the source is compared with something that is missing in a directory that exists, as
+    /// after a copy that made the directory.
+    fn is_one_level_off(&self) -> bool {
+        match (&*self.sources, &self.destination) {
+            ([source], Destination::Either(place)) => {
+                let is_missing = |name| place.join(name).symlink_metadata().is_err();
+                place.is_dir() && source.file_name().is_some_and(is_missing)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Copies with signals handled and the progress shown, and answers with the exit code. Nothing is
+/// copied if a list is `unreadable`.
+fn carry_out(
+    todo: &Todo,
+    unreadable: Option<Error>,
+    printer: &CopyPrinter<'_>,
+    watched: &Arc<Watched>,
+) -> anyhow::Result<u8> {
+    let Todo { args, options, .. } = todo;
     printer.log(&format!("begun: {}", command_line()))?;
     let last_word = match options.resume {
         true => "aiocp: stopped at once; the same command goes on from what is durable\n",
         false => "aiocp: stopped at once; what has its name is whole\n",
     };
-    let received = stop_on_signals(Arc::clone(&options.stop), &watched, last_word);
-    let received = received.context("cannot watch for signals")?;
-    let progress = if args.seeing.dry_run {
-        Shown::Never
-    } else {
-        Shown::on_stderr(args.seeing.progress.progress)
+    let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
+        .context("cannot watch for signals")?;
+    let progress = match args.seeing.dry_run {
+        true => Shown::Never,
+        false => Shown::on_stderr(args.seeing.progress.progress),
     };
-    let reports = args.seeing.report.is_some();
-    if reports {
+    let sampling = if args.seeing.report.is_some() { Sampling::On } else { Sampling::Off };
+    if sampling == Sampling::On {
         watched.totals.meter.take_times();
     }
-    let watch = Watch::begin(&watched, progress, reports).context("cannot watch the run")?;
-    let run = Run {
-        args: &args,
-        options: &options,
-        printer: &printer,
-        watched: &watched,
-        received,
-        progress,
-    };
+    let watcher = Watcher::begin(watched, progress, sampling).context("cannot watch the run")?;
+    let run = CopyRun { args, options, printer, watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
-        None => run.copy(&sources, &destination, &outside)?,
+        None => run.copy(todo)?,
     };
-    let series = watch.end()?;
+    let series = watcher.end()?;
     let code = run.finish(copied, &series)?;
-    if args.verify_only && is_one_level_off(&sources, &destination) {
-        write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(place)))?;
+    if args.verify_only && todo.is_one_level_off() {
+        write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(todo.place())))?;
     }
     Ok(code)
 }
 
 /// One run, from its operands to its exit code.
-struct Run<'a> {
+struct CopyRun<'a> {
     args: &'a Args,
     options: &'a Options,
-    printer: &'a Printer<'a>,
+    printer: &'a CopyPrinter<'a>,
     watched: &'a Watched,
-    /// Signals that have arrived.
+    /// The signal that has arrived.
     received: Received,
     /// How its progress is shown.
     progress: Shown,
 }
 
-impl Run<'_> {
+impl CopyRun<'_> {
     fn totals(&self) -> &Totals {
         &self.watched.totals
     }
@@ -126,20 +173,15 @@ impl Run<'_> {
         self.printer.event(event);
     }
 
-    /// Nothing can be copied.
+    /// Counts and prints an error that keeps everything from being copied.
     fn refuse(&self, error: Error) -> Option<(Operands, Ended)> {
         self.tell(Event::Failed(error));
         None
     }
 
-    /// Copies, and answers with what was to be copied, or with nothing if that could not even
-    /// begin. `outside` are paths on a list that lead out of the source.
-    fn copy(
-        &self,
-        sources: &[PathBuf],
-        destination: &Destination,
-        outside: &[PathBuf],
-    ) -> anyhow::Result<Option<(Operands, Ended)>> {
+    /// Copies, and answers with what was to be copied, or with nothing if that could not begin.
+    fn copy(&self, todo: &Todo) -> anyhow::Result<Option<(Operands, Ended)>> {
+        let Todo { sources, destination, outside, .. } = todo;
         let (operands, refused) = match Operands::resolve(sources, destination, self.options) {
             Ok(resolved) => resolved,
             Err(error) => return Ok(self.refuse(error)),
@@ -162,7 +204,8 @@ impl Run<'_> {
         let interrupted = self.received.exit_code();
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
-        let unwritten = self.printer.finish(operands, interrupted.is_none())?;
+        let end = if interrupted.is_some() { RunEnd::Interrupted } else { RunEnd::Whole };
+        let unwritten = self.printer.finish(operands, end)?;
         unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
         let mut code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
@@ -171,7 +214,7 @@ impl Run<'_> {
             (_, 0, 0, true) => exit::DONE,
             _ => exit::FAILED,
         };
-        // The journal goes last: whatever could not be written, the next run has it.
+        // The journal goes last, so that the next run still has it if anything cannot be written.
         let ended =
             self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
                 Some((_, ended)) if code == exit::DONE => ended.finish(),
@@ -190,7 +233,7 @@ impl Run<'_> {
         let (seeing, totals) = (&self.args.seeing, self.totals());
         page::render(&Page {
             command: command_line(),
-            version: super::VERSION,
+            version: usage::VERSION,
             deed: match () {
                 () if seeing.dry_run => Deed::Plan,
                 () if self.args.verify_only => Deed::Compare,
@@ -208,7 +251,7 @@ impl Run<'_> {
         })
     }
 
-    /// What is said of the run as a whole.
+    /// Prints and logs what there is to say of the run as a whole.
     fn sum_up(&self, code: u8, began: bool) -> anyhow::Result<()> {
         let (args, totals) = (self.args, self.totals());
         let elapsed = self.watched.begun.elapsed();
@@ -240,9 +283,7 @@ impl Run<'_> {
                 "aiocp: warning: {files} verified from memory; --debug says why\n"
             ))?;
         }
-        if Totals::get(&totals.meter.missing_threads) > 0 {
-            write_err(&format!("aiocp: {}\n", summary::FEW_THREADS))?;
-        }
+        self.watched.warn_of_few_threads()?;
         let (failed, differences) = (Totals::get(&totals.failed), Totals::get(&totals.differences));
         if self.received.exit_code().is_some() {
             self.tell_interrupted()
@@ -253,7 +294,7 @@ impl Run<'_> {
         }
     }
 
-    /// One line about a run that a signal ended.
+    /// Prints a line about a run that a signal ended.
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
             _ if self.args.verify_only || self.args.seeing.dry_run => {
@@ -280,8 +321,8 @@ impl Run<'_> {
         write_err(&format!("aiocp: interrupted: {done}; {next}\n"))
     }
 
-    /// One line about what went wrong, after the failures themselves where something else came
-    /// after them.
+    /// Prints a line about what went wrong. The failures come before it once more, if something
+    /// else was printed after them.
     fn name_failures(&self, failed: u64, differences: u64) -> anyhow::Result<()> {
         let repeated = self.printer.failures.to_repeat();
         // Where copies are proved, each that is not is a failure as well.
@@ -332,19 +373,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether the source is compared with something that is not there in a directory that is, as after
-/// a copy that made the directory.
-fn is_one_level_off(sources: &[PathBuf], destination: &Destination) -> bool {
-    match (sources, destination) {
-        ([source], Destination::Either(place)) => {
-            let name = source.file_name();
-            place.is_dir() && name.is_some_and(|name| place.join(name).symlink_metadata().is_err())
-        }
-        _ => false,
-    }
-}
-
-/// Why nothing was copied at all, and what can be done.
+/// Prints why nothing was copied at all, and what can be done.
 fn tell_no_start(cause: &io::Error, engine: EngineKind) -> anyhow::Result<()> {
     let hint = match (engine, cause.kind()) {
         (EngineKind::Kernel, io::ErrorKind::WouldBlock) => {

@@ -6,67 +6,81 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Seeing")]
-pub(super) struct SeeingArgs {
+pub struct SeeingArgs {
     /// Print each file when it is done
     ///
     /// And what is left alone, and why.
     #[arg(short, long)]
-    pub(super) verbose: bool,
+    pub verbose: bool,
 
     #[command(flatten)]
-    pub(super) progress: ProgressArgs,
+    pub progress: ProgressArgs,
 
     /// Print a line a file: direct or buffered, and why
     #[arg(long)]
-    pub(super) debug: bool,
+    pub debug: bool,
 
     /// Print what was done in the end
     #[arg(long)]
-    pub(super) stats: bool,
+    pub stats: bool,
 
     /// Print a JSON object a line on stdout: what happened, and a summary
     #[arg(long, conflicts_with_all = ["verbose", "stats"])]
-    pub(super) json: bool,
+    pub json: bool,
 
     /// Add what happens to FILE, a line each
     ///
     /// With the time, and what has no other place: each file with its route and its hash.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(super) log_file: Option<PathBuf>,
+    pub log_file: Option<PathBuf>,
 
     /// Write what failed, for --files-from ("-": stdout)
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "parents")]
-    pub(super) failed_list: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = clap::ValueHint::FilePath,
+        conflicts_with = "parents"
+    )]
+    pub failed_list: Option<PathBuf>,
 
     /// Write a page about the run: rates, latencies, slow files, failures
     ///
     /// One HTML file that needs nothing else.
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
-    pub(super) report: Option<PathBuf>,
+    pub report: Option<PathBuf>,
 
     /// Say what would be done (-n is --no-clobber)
     ///
     /// And do nothing.
     /// rsync's -n has only this long name here, since -n is what it is in cp.
     #[arg(long, conflicts_with_all = ["interactive", "manifest", "verify", "verify_only"])]
-    pub(super) dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// The flag that both commands have.
 #[derive(Debug, Args)]
-pub(super) struct ProgressArgs {
+pub struct ProgressArgs {
     /// Show how far it is: auto, always, never
     ///
     /// auto: on a terminal, after a second. always: from the start, and a line a second where a
     /// line cannot be changed. Without WHEN: always. SIGUSR1 prints the same line.
-    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, hide_default_value = true, num_args = 0..=1, require_equals = true,
-          default_value_t = Progress::Auto, default_missing_value = "always")]
-    pub(super) progress: Progress,
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        hide_default_value = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = ShowProgress::Auto,
+        default_missing_value = "always"
+    )]
+    pub progress: ShowProgress,
 }
 
 /// When the line of progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Progress {
+pub enum ShowProgress {
     Auto,
     Always,
     Never,
@@ -74,7 +88,7 @@ pub(super) enum Progress {
 
 impl SeeingArgs {
     /// What makes no sense together with a manifest in this place.
-    pub(super) fn check(&self, manifest: Option<&Path>) -> Result<(), &'static str> {
+    pub fn check(&self, manifest: Option<&Path>) -> Result<(), &'static str> {
         if self.verbose && manifest == Some(Path::new("-")) {
             return Err("--verbose and --manifest=- would both write to stdout");
         }

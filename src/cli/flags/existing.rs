@@ -1,16 +1,16 @@
-//! Flags about files that stand in the destination, and what they come to.
+//! Flags about files that stand in the destination, and what they mean together.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{ArgMatches, Args, ValueEnum};
 
-use super::args::last_of;
+use super::order::last_of;
 use crate::copy::{Backup, BackupNames, Existing, OnExisting};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Existing files")]
-pub(super) struct ExistingArgs {
+pub struct ExistingArgs {
     /// Ask before a file is replaced
     #[arg(short, long)]
     interactive: bool,
@@ -28,7 +28,15 @@ pub(super) struct ExistingArgs {
     update_older: bool,
 
     /// Replace all, none, none-fail (a failure) or older (the default) files
-    #[arg(long, value_name = "WHICH", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "older")]
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        hide_possible_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "older"
+    )]
     update: Option<Update>,
 
     /// With -l or -s, replace what exists (copies always do)
@@ -44,7 +52,15 @@ pub(super) struct ExistingArgs {
     keep_backup: bool,
 
     /// The same, with names: none, numbered, existing (default), simple
-    #[arg(long, value_name = "CONTROL", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, conflicts_with = "no_clobber")]
+    #[arg(
+        long,
+        value_name = "CONTROL",
+        value_enum,
+        hide_possible_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with = "no_clobber"
+    )]
     backup: Option<Option<Control>>,
 
     /// What simple backups end in, instead of "~"
@@ -73,9 +89,9 @@ enum Control {
 }
 
 impl ExistingArgs {
-    /// What the flags mean together; of `-i` and `-n` the last one counts, and `-n` overrules `-u`,
-    /// as in cp.
-    pub(super) fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
+    /// What the flags mean together. As in cp, the last of `-i` and `-n` counts, and `-n` overrules
+    /// `-u`.
+    pub fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
         let update = match last_of(matches, &["update_older", "update"]) {
             Some("update_older") => Some(Update::Older),
             _ => self.update,

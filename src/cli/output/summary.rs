@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use super::units;
+use crate::cli::screen::units::{self, count};
 use crate::report::Totals;
 
-/// What is said where threads could not be made.
-pub(super) const FEW_THREADS: &str = "warning: some threads could not be made, and the others took longer; raise the limit of processes (ulimit -u)";
-
-/// The long form, for `--stats`: a name and a number each, for what there was any of, and for what
-/// the run was to do.
-pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec<(String, String)> {
+/// The figures of a run, each a name and a number: what there was any of, and what the run was to
+/// do.
+pub fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec<(String, String)> {
     let kept = ("bytes of half-copied files kept", &totals.meter.kept_bytes);
     let read = compared.then_some(("compared bytes", &totals.meter.proved_bytes));
     let (wanted, moved_bytes) = match compared {
@@ -36,8 +33,8 @@ pub(super) fn figures(totals: &Totals, elapsed: Duration, compared: bool) -> Vec
     figures
 }
 
-/// They, below each other.
-pub(super) fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> String {
+/// The long form, for `--stats`: the figures below each other.
+pub fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> String {
     let figures = figures(totals, elapsed, compared);
     let width = figures.iter().map(|(name, _)| name.len() + 1).max().unwrap_or_default();
     figures
@@ -46,8 +43,8 @@ pub(super) fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
         .collect()
 }
 
-/// The short form, for the end of a run that somebody watched.
-pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> String {
+/// The short form, for the end of a run whose progress was shown.
+pub fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> String {
     let seconds = elapsed.as_secs_f64();
     let (written, direct) = (Totals::get(&totals.written_bytes), Totals::get(&totals.direct_bytes));
     let (files, moved) = match compared {
@@ -85,7 +82,7 @@ pub(super) fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> Strin
 }
 
 /// What a dry run found.
-pub(super) fn plan(totals: &Totals) -> String {
+pub fn plan(totals: &Totals) -> String {
     let of = |sum, one, many| match Totals::get(sum) {
         0 => None,
         number => Some(count(number, one, many)),
@@ -109,9 +106,4 @@ pub(super) fn plan(totals: &Totals) -> String {
     } else {
         format!("would {}\n", all.join("; "))
     }
-}
-
-/// `1 file` or `2 files`.
-pub(super) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

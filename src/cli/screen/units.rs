@@ -1,17 +1,17 @@
-//! Numbers of bytes and spans of time as people read them.
+//! Numbers and spans of time as people read them.
 
-/// Units of bytes, as everybody who sells devices counts them, and what one of them is.
+/// The bytes in each unit, counted as makers of devices do, and its name.
 const BYTES: [(f64, &str); 7] =
     [(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB"), (1e15, "PB"), (1e18, "EB")];
 
-/// The largest unit that `bytes` are at least one of, when they are rounded.
-pub(super) fn unit_of_bytes(bytes: f64) -> (f64, &'static str) {
+/// The largest unit of which `bytes`, rounded, are at least one.
+pub fn unit_of_bytes(bytes: f64) -> (f64, &'static str) {
     // 999.6 MB would be shown as 1000 MB, so that it is 1.00 GB.
     BYTES.into_iter().rev().find(|(unit, _)| bytes >= unit * 0.9995).unwrap_or(BYTES[0])
 }
 
 /// `999 B`, `1.23 GB`.
-pub(super) fn bytes(bytes: f64) -> String {
+pub fn bytes(bytes: f64) -> String {
     match unit_of_bytes(bytes) {
         (1.0, name) => format!("{bytes:.0} {name}"),
         (unit, name) => format!("{} {name}", three_digits(bytes / unit)),
@@ -19,12 +19,12 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// `123 MB/s`.
-pub(super) fn rate(bytes_per_second: f64) -> String {
+pub fn rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second))
 }
 
 /// `1.23`, `12.3`, `123`.
-pub(super) fn three_digits(value: f64) -> String {
+pub fn three_digits(value: f64) -> String {
     match value {
         small if small < 9.995 => format!("{small:.2}"),
         middle if middle < 99.95 => format!("{middle:.1}"),
@@ -33,7 +33,7 @@ pub(super) fn three_digits(value: f64) -> String {
 }
 
 /// Seconds as a clock shows them: `0:05`, `12:40`, `3:07:00`.
-pub(super) fn clock(seconds: f64) -> String {
+pub fn clock(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 {
@@ -41,6 +41,11 @@ pub(super) fn clock(seconds: f64) -> String {
     } else {
         format!("{minutes}:{seconds:02}")
     }
+}
+
+/// `1 file` or `2 files`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -5,42 +5,42 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::summary::count;
+use crate::cli::screen::units::count;
 use crate::error::{Error, Operation, Result, shown};
 use crate::report::{Copied, Event, Made, Way};
 
 /// A file to which lines are added.
-pub(super) struct Log {
+pub struct Log {
     path: PathBuf,
     file: File,
 }
 
 impl Log {
     /// Opens the file, and makes it if there is none. What stands in it stays.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().append(true).create(true).open(path);
         let file = file.map_err(|cause| Error::new(Operation::OpenLog, path, cause))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// Where it is, as the user would write it.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Adds a line. It goes out in one write(2), so that lines of several runs do not mix.
-    pub(super) fn line(&self, text: &str) -> Result<()> {
+    pub fn line(&self, text: &str) -> Result<()> {
         let line = format!("{} {text}\n", humantime::format_rfc3339_millis(SystemTime::now()));
         (&self.file).write_all(line.as_bytes()).map_err(|cause| self.error(cause))
     }
 
-    /// Adds what is to be said of an event.
-    pub(super) fn event(&self, event: &Event) -> Result<()> {
+    /// Adds a line about an event.
+    pub fn event(&self, event: &Event) -> Result<()> {
         self.line(&sentence(event))
     }
 
     /// Makes it durable.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         match self.file.sync_all() {
             // A FIFO or a terminal, see fsync(2).
             Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),

@@ -1,4 +1,4 @@
-//! What signals do: SIGINT and SIGTERM end a copy in good order, and a second one at once; SIGUSR1
+//! What signals do. SIGINT and SIGTERM end a copy in good order, and a second one at once. SIGUSR1
 //! asks how far it is.
 
 use std::io;
@@ -11,21 +11,21 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
-use super::exit;
 use super::watch::Watched;
+use crate::cli::exit;
 use crate::copy::Stop;
 use crate::sys;
 
-/// What comes closer behind the first signal is not a second one: timeout(1) sends its signal to
-/// the process and then to its group.
+/// A signal that comes closer behind the first one is its twin: timeout(1) sends its signal to the
+/// process and then to its group.
 const TWINS_APART: Duration = Duration::from_millis(100);
 
-/// What has arrived.
-pub(super) struct Received(Arc<AtomicU8>);
+/// The signal that ended a run, if there was one.
+pub struct Received(Arc<AtomicU8>);
 
 impl Received {
-    /// The exit code of a run that the first signal ended, if there was one.
-    pub(super) fn exit_code(&self) -> Option<u8> {
+    /// The exit code of a run that a signal ended.
+    pub fn exit_code(&self) -> Option<u8> {
         match self.0.load(Ordering::Acquire) {
             0 => None,
             code => Some(code),
@@ -33,9 +33,9 @@ impl Received {
     }
 }
 
-/// Has the first signal request `stop`, the second end the process with the `last_word`, and
+/// Makes the first signal request `stop`, the second end the process with the `last_word`, and
 /// SIGUSR1 print the line of progress.
-pub(super) fn stop_on_signals(
+pub fn stop_on_signals(
     stop: Arc<Stop>,
     watched: &Arc<Watched>,
     last_word: &'static str,
@@ -44,8 +44,8 @@ pub(super) fn stop_on_signals(
     let wanted = wanted()?;
     let armed = Arc::new(AtomicBool::new(false));
     for &signal in &wanted {
-        // Should the second not get through, the third does: it ends the process without any
-        // thread, once it is armed.
+        // If the second does not get through, the third does: once armed, it ends the process
+        // without any thread.
         flag::register_conditional_shutdown(signal, exit_code(signal).into(), Arc::clone(&armed))?;
     }
     let (first, screen) = (Arc::clone(&received), Arc::clone(&watched.screen));
@@ -66,20 +66,20 @@ pub(super) fn stop_on_signals(
     Ok(Received(received))
 }
 
-/// Has the first signal end the process as if nobody had looked at it, but for the line of
-/// progress, which goes; SIGUSR1 prints that line.
-pub(super) fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
+/// Makes the first signal take away the line of progress and end the process in the default way.
+/// SIGUSR1 prints that line.
+pub fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
     let screen = Arc::clone(&watched.screen);
     listen(wanted()?, watched, move |signal| {
         screen.end_with("");
-        // It comes back only where the process cannot be ended so.
+        // This returns only where the process cannot be ended so.
         drop(low_level::emulate_default_handler(signal));
         low_level::exit(exit_code(signal).into());
     })
 }
 
-/// The signals that end a run. One that whoever started the process had ignored stays ignored, as
-/// nohup(1) and shells that run it in the background expect.
+/// The signals that end a run. A signal that was ignored when the process started stays ignored,
+/// as nohup(1) and shells that run it in the background expect.
 fn wanted() -> io::Result<Vec<i32>> {
     let mut wanted = Vec::new();
     for signal in [SIGINT, SIGTERM] {
@@ -98,7 +98,7 @@ fn listen(
 ) -> io::Result<()> {
     signals.push(SIGUSR1);
     let mut signals = Signals::new(signals)?;
-    // Whoever reads standard error may have stopped reading, and must not keep the other signals
+    // The reader of standard error may have stopped reading. That must not keep the other signals
     // waiting.
     let (ask, asked) = bounded::<()>(1);
     let watched = Arc::clone(watched);

@@ -1,0 +1,592 @@
+//! The flags of `aiocp`: one table, from which help, man page and completions are made.
+
+use std::ffi::OsStr;
+use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap_complete::Shell;
+
+use crate::cli::flags::existing::ExistingArgs;
+use crate::cli::flags::order::last_of;
+use crate::cli::flags::preserve::{self, Attribute};
+use crate::cli::flags::seeing::SeeingArgs;
+use crate::cli::flags::selection::{Selection, SelectionArgs};
+use crate::cli::flags::tuning::{DirectArg, block_size};
+use crate::cli::flags::{help, size, usage};
+use crate::copy::{Action, Destination, EngineKind, Follow, Options, Reflink, Sparse};
+use crate::error::shown;
+
+/// Copy files and trees at the speed of the device, durable when it is done.
+///
+/// Directories are copied whole. Modes with ACLs, times (in nanoseconds), symbolic links, hard
+/// links and holes are kept. A file appears under its name only when it is complete, and exit code
+/// 0 means that data and names are on the device.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aiocp",
+    version = usage::VERSION,
+    args_override_self = true,
+    next_help_heading = "What",
+    override_usage = "aiocp [OPTION]... SOURCE DEST\n       \
+                      aiocp [OPTION]... SOURCE... DIRECTORY\n       \
+                      aiocp [OPTION]... -t DIRECTORY SOURCE..."
+)]
+pub struct Args {
+    /// What to copy, and last where to
+    #[arg(
+        value_name = "SOURCE",
+        value_hint = clap::ValueHint::AnyPath,
+        value_parser = operand(),
+        help_heading = None::<&str>
+    )]
+    pub paths: Vec<PathBuf>,
+
+    /// Copy all SOURCEs into DIRECTORY
+    #[arg(
+        short = 't',
+        long,
+        value_name = "DIRECTORY",
+        value_hint = clap::ValueHint::DirPath,
+        conflicts_with = "no_target_directory"
+    )]
+    pub target_directory: Option<PathBuf>,
+
+    /// Take DEST as the copy's name: merge trees
+    ///
+    /// Without it, a DEST that is a directory gets the copy inside it.
+    #[arg(short = 'T', long)]
+    pub no_target_directory: bool,
+
+    /// Accepted, as is -R: directories are always copied whole
+    #[arg(short = 'r', short_alias = 'R', long)]
+    pub recursive: bool,
+
+    /// Keep owner and group too
+    ///
+    /// The same as --preserve=mode,ownership,timestamps.
+    #[arg(short = 'p', id = "preserve_default")]
+    pub preserve_default: bool,
+
+    /// Keep everything, also owners and devices
+    ///
+    /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as
+    /// what they are.
+    #[arg(short, long)]
+    pub archive: bool,
+
+    /// Keep mode, ownership, timestamps, links, context, xattr or all
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        hide_possible_values = true,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_values = ["mode", "ownership", "timestamps"]
+    )]
+    pub preserve: Vec<Attribute>,
+
+    /// Do not keep this
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub no_preserve: Vec<Attribute>,
+
+    /// Make again below DIRECTORY the folders that SOURCE names
+    #[arg(long, conflicts_with = "no_target_directory")]
+    pub parents: bool,
+
+    /// Take no notice of slashes at the end of a SOURCE
+    #[arg(long)]
+    pub strip_trailing_slashes: bool,
+
+    /// Follow all symbolic links in SOURCE
+    #[arg(short = 'L', long)]
+    pub dereference: bool,
+
+    /// Copy symbolic links as links, also if named as SOURCE (default)
+    #[arg(short = 'P', long)]
+    pub no_dereference: bool,
+
+    /// Follow symbolic links that are named as SOURCE
+    #[arg(short = 'H')]
+    pub dereference_operands: bool,
+
+    /// The same as -P --preserve=links
+    #[arg(short = 'd')]
+    pub no_dereference_links: bool,
+
+    /// Do not go into directories on other filesystems
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
+
+    /// Make hard links to the files instead of copies
+    #[arg(short = 'l', long)]
+    pub link: bool,
+
+    /// Make symbolic links to the files instead of copies
+    #[arg(short = 's', long, conflicts_with = "link")]
+    pub symbolic_link: bool,
+
+    /// Copy no data, only what --preserve names
+    #[arg(long)]
+    pub attributes_only: bool,
+
+    /// Do not wait for the device
+    ///
+    /// Without it exit code 0 means that data and names are on the device.
+    #[arg(long)]
+    pub no_sync: bool,
+
+    /// Holes: auto keeps them, always makes them of zeros, never fills them
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        hide_default_value = true,
+        default_value_t = SparseArg::Auto
+    )]
+    pub sparse: SparseArg,
+
+    /// Clone files: auto, always, never
+    ///
+    /// A clone shares the data of its source.
+    /// Without WHEN: always.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        hide_default_value = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = ReflinkArg::Auto,
+        default_missing_value = "always"
+    )]
+    pub reflink: ReflinkArg,
+
+    #[command(flatten)]
+    pub existing: ExistingArgs,
+
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Write each file's BLAKE3 hash ("-": stdout)
+    ///
+    /// One b3sum line a file, sorted by path and relative to DEST.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = clap::ValueHint::FilePath,
+        help_heading = "Verification"
+    )]
+    pub manifest: Option<PathBuf>,
+
+    /// Read each file back from the device
+    ///
+    /// Before it gets its name; what differs is written again.
+    #[arg(
+        long,
+        help_heading = "Verification",
+        group = "verification",
+        conflicts_with_all = ["no_sync", "link", "symbolic_link", "attributes_only"]
+    )]
+    pub verify: bool,
+
+    /// Go on where an interrupted --resume ended
+    ///
+    /// It keeps a journal in case it is interrupted itself.
+    #[arg(
+        long,
+        help_heading = "Verification",
+        conflicts_with_all = [
+            "no_sync",
+            "link",
+            "symbolic_link",
+            "attributes_only",
+            "verify_only",
+            "dry_run"
+        ]
+    )]
+    pub resume: bool,
+
+    /// Copy nothing: compare DEST with SOURCE, both as their devices have them
+    #[arg(
+        long,
+        help_heading = "Verification",
+        group = "verification",
+        conflicts_with_all = [
+            "no_sync",
+            "link",
+            "symbolic_link",
+            "attributes_only",
+            "manifest",
+            "ExistingArgs"
+        ]
+    )]
+    pub verify_only: bool,
+
+    /// Write again what differs; with --verify-only also copy what is missing
+    #[arg(long, help_heading = "Verification", requires = "verification")]
+    pub repair: bool,
+
+    /// Go past the page cache with O_DIRECT: auto, always, never
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        hide_default_value = true,
+        default_value_t = DirectArg::Auto
+    )]
+    pub direct: DirectArg,
+
+    /// Who moves the blocks of big files [default: kernel, or threads where it cannot be had]
+    #[arg(help_heading = "Tuning", long, value_name = "ENGINE", value_enum)]
+    pub engine: Option<EngineArg>,
+
+    /// Blocks in flight, 1 to 4096
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(1..=4096)
+    )]
+    pub queue_depth: u16,
+
+    /// Bytes a block, a power of two from 4K to 64M
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "SIZE",
+        default_value = "1MiB",
+        value_parser = block_size
+    )]
+    pub block_size: u64,
+
+    /// Workers, 1 to 1024
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    pub threads: u16,
+
+    /// Read at most so much a second, KiB without a unit; 0 for no limit
+    ///
+    /// As in rsync. It holds for what is read of sources and for what is read back, together.
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "RATE",
+        default_value = "0",
+        hide_default_value = true,
+        value_parser = size::parse_rate
+    )]
+    pub bwlimit: u64,
+
+    /// With --resume, bytes of a big file that may be copied again
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "SIZE",
+        default_value = "256MiB",
+        value_parser = size::parse
+    )]
+    pub journal_interval: u64,
+
+    #[command(flatten)]
+    pub seeing: SeeingArgs,
+
+    /// Print a completion script: bash, zsh, fish, elvish, powershell
+    #[arg(
+        long,
+        value_name = "SHELL",
+        value_enum,
+        exclusive = true,
+        hide_possible_values = true,
+        help_heading = "Seeing"
+    )]
+    pub completions: Option<Shell>,
+}
+
+/// What `-h` shows, by id.
+const ESSENTIAL: [&str; 10] = [
+    "archive",
+    "target_directory",
+    "no_target_directory",
+    "no_clobber",
+    "exclude",
+    "manifest",
+    "verify",
+    "verbose",
+    "help",
+    "version",
+];
+
+/// What `--help` shows on a terminal, by id.
+const COMMON: [&str; 15] = [
+    "archive",
+    "preserve_default",
+    "target_directory",
+    "no_target_directory",
+    "no_clobber",
+    "update_older",
+    "dereference",
+    "exclude",
+    "dry_run",
+    "manifest",
+    "verify",
+    "resume",
+    "no_sync",
+    "verbose",
+    "version",
+];
+
+/// The values of `--sparse`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SparseArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<SparseArg> for Sparse {
+    fn from(arg: SparseArg) -> Self {
+        match arg {
+            SparseArg::Auto => Self::Auto,
+            SparseArg::Always => Self::Always,
+            SparseArg::Never => Self::Never,
+        }
+    }
+}
+
+/// The values of `--reflink`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReflinkArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<ReflinkArg> for Reflink {
+    fn from(arg: ReflinkArg) -> Self {
+        match arg {
+            ReflinkArg::Auto => Self::Auto,
+            ReflinkArg::Always => Self::Always,
+            ReflinkArg::Never => Self::Never,
+        }
+    }
+}
+
+/// The values of `--engine`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum EngineArg {
+    /// Kernel AIO for what is direct, threads for the rest
+    Kernel,
+    /// glibc's POSIX AIO
+    Posix,
+    /// Threads that call pread and pwrite
+    Threads,
+}
+
+impl From<EngineArg> for EngineKind {
+    fn from(arg: EngineArg) -> Self {
+        match arg {
+            EngineArg::Kernel => Self::Kernel,
+            EngineArg::Posix => Self::Posix,
+            EngineArg::Threads => Self::Threads,
+        }
+    }
+}
+
+/// Reads any path. An empty one is refused later, like any other that is not there.
+fn operand() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl Args {
+    /// Reads the process's command line, and what clap knows of the order in it. The process ends
+    /// here if it makes no sense, or asks for `--help`.
+    pub fn read() -> (Self, ArgMatches) {
+        let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
+        let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        (args, matches)
+    }
+
+    /// The options, or what makes no sense about them. The selection comes from files that may be
+    /// missing, which is another matter.
+    pub fn options(&self, matches: &ArgMatches, selection: Selection) -> Result<Options, String> {
+        Ok(Options {
+            existing: self.existing.read(matches)?,
+            action: self.action(),
+            follow: follow(matches),
+            one_file_system: self.one_file_system,
+            parents: self.parents,
+            filter: selection.filter,
+            list: selection.list,
+            direct: self.direct.mode(),
+            sparse: self.sparse.into(),
+            reflink: self.reflink.into(),
+            preserve: preserve::preserve(matches),
+            hash: self.manifest.is_some() || self.resume,
+            sync: !self.no_sync,
+            dry_run: self.seeing.dry_run,
+            verify: self.verify,
+            repair: self.repair,
+            engine: self.engine.map_or(EngineKind::Auto, EngineKind::from),
+            queue_depth: self.queue_depth.into(),
+            block_bytes: self.block_size,
+            threads: self.threads.into(),
+            rate_bytes_per_s: NonZeroU64::new(self.bwlimit),
+            resume: self.resume,
+            journal_interval_bytes: self.journal_interval,
+            stop: Arc::default(),
+        })
+    }
+
+    fn action(&self) -> Action {
+        match () {
+            () if self.verify_only => Action::Compare,
+            () if self.link => Action::HardLink,
+            () if self.symbolic_link => Action::SymbolicLink,
+            () if self.attributes_only => Action::Attributes,
+            () => Action::Copy,
+        }
+    }
+
+    /// What makes no sense together, beyond what clap knows of.
+    pub fn check(&self, sources: usize) -> Result<(), &'static str> {
+        // A clone has the holes of its source, neither more nor fewer.
+        if let (ReflinkArg::Always, SparseArg::Always | SparseArg::Never) =
+            (self.reflink, self.sparse)
+        {
+            return Err("--reflink=always goes with --sparse=auto alone");
+        }
+        if self.seeing.failed_list.is_some() && sources > 1 {
+            return Err("--failed-list goes with one SOURCE, since --files-from does");
+        }
+        self.seeing.check(self.manifest.as_deref())
+    }
+
+    /// Sources and destination, or what is missing.
+    pub fn operands(&self) -> Result<(Vec<PathBuf>, Destination), String> {
+        let (sources, destination) = self.named()?;
+        if let [_, second, ..] = sources
+            && self.selection.has_list()
+        {
+            return Err(format!("'{}' is one SOURCE too many for --files-from", shown(second)));
+        }
+        let strip = |path: &PathBuf| {
+            if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() }
+        };
+        Ok((sources.iter().map(strip).collect(), destination))
+    }
+
+    /// Where a missing operand may have gone: a flag took it for its value.
+    pub fn swallowed(&self) -> Option<String> {
+        let words: Vec<_> = std::env::args_os().collect();
+        let flags = ["--manifest", "--log-file", "--failed-list", "--report"];
+        let taken = words.windows(2).find(|pair| flags.iter().any(|flag| pair[0] == *flag))?;
+        Some(format!("{} took '{}' as its FILE", shown(&taken[0]), shown(&taken[1])))
+    }
+
+    fn named(&self) -> Result<(&[PathBuf], Destination), String> {
+        match (&self.target_directory, self.paths.as_slice()) {
+            (_, []) => Err("a SOURCE is missing".to_owned()),
+            (Some(directory), sources) => Ok((sources, Destination::Directory(directory.clone()))),
+            (None, [source]) => Err(format!("a destination is missing after '{}'", shown(source))),
+            (None, [sources @ .., last]) if self.no_target_directory => match sources {
+                [_] => Ok((sources, Destination::Exact(last.clone()))),
+                _ => Err(format!("'{}' is one operand too many for -T", shown(last))),
+            },
+            (None, [sources @ .., last]) => Ok((sources, Destination::Either(last.clone()))),
+        }
+    }
+}
+
+fn without_slashes(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    let end =
+        bytes.iter().rposition(|&byte| byte != b'/').map_or(1.min(bytes.len()), |last| last + 1);
+    PathBuf::from(OsStr::from_bytes(&bytes[..end]))
+}
+
+/// Which links are followed: the last of these flags counts.
+fn follow(matches: &ArgMatches) -> Follow {
+    let flags = [
+        "dereference",
+        "no_dereference",
+        "dereference_operands",
+        "no_dereference_links",
+        "archive",
+    ];
+    match last_of(matches, &flags) {
+        Some("dereference") => Follow::Always,
+        Some("dereference_operands") => Follow::Operands,
+        _ => Follow::Never,
+    }
+}
+
+/// The command line as clap knows it: what help, man page and completions are made from.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::Preserve;
+
+    #[test]
+    fn the_last_word_counts() {
+        let read = |args: &[&str]| {
+            let args = ["aiocp"].iter().chain(args).chain(&["a", "b"]);
+            preserve::preserve(&command().try_get_matches_from(args).unwrap())
+        };
+        let default = Preserve::default();
+        assert_eq!(read(&[]), default);
+        let p = Preserve { ownership: true, acls_demanded: true, ..default };
+        assert_eq!(read(&["-p"]), p);
+        assert_eq!(read(&["--preserve"]), p);
+        assert_eq!(read(&["--preserve=mode,ownership,timestamps"]), p);
+        let a = Preserve {
+            mode: true,
+            ownership: true,
+            timestamps: true,
+            links: true,
+            xattr: true,
+            context: true,
+            specials: true,
+            ..default
+        };
+        assert_eq!(read(&["-a"]), a);
+        assert_eq!(read(&["-a", "--no-preserve=ownership"]), Preserve { ownership: false, ..a });
+        assert_eq!(read(&["--no-preserve=ownership", "-a"]), a);
+        assert_eq!(read(&["-a", "--preserve=xattr"]), Preserve { xattr_demanded: true, ..a });
+        assert_eq!(
+            read(&["--preserve=all"]),
+            Preserve { acls_demanded: true, specials: false, ..a }
+        );
+        let none = Preserve { mode: false, timestamps: false, links: false, ..default };
+        assert_eq!(read(&["--no-preserve=all"]), none);
+        assert_eq!(
+            read(&["-p", "--no-preserve=all", "--preserve=links"]),
+            Preserve { links: true, ..none }
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The command `aiocp`.
+
+mod args;
+mod printer;
+mod question;
+mod run;
+
+pub use args::command;
+pub use run::run;

@@ -1,0 +1,116 @@
+//! A run of `aiosum`, from the command line to the exit code.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::args::{SumArgs, command};
+use super::printer::SumPrinter;
+use crate::cli::exit;
+use crate::cli::flags::usage;
+use crate::cli::screen::progress::RunKind;
+use crate::cli::screen::signals::end_on_signals;
+use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
+use crate::copy::Filter;
+use crate::digest::Mode;
+use crate::sum::check::{Plan, check};
+use crate::sum::list::{Wanted, list};
+use crate::sum::{Algorithm, Function};
+
+/// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
+/// one that kept the run from beginning or ending; failures of files have been printed by then.
+pub fn run() -> anyhow::Result<u8> {
+    let (mut args, matches) = SumArgs::read();
+    if let Some(shell) = args.completions {
+        io::stdout()
+            .write_all(&crate::cli::completions(&mut command(), shell))
+            .context("cannot write to stdout")?;
+        return Ok(exit::DONE);
+    }
+    if let Some(what) = args.conflict() {
+        usage::refuse("aiosum", what, None);
+    }
+    if args.paths.is_empty() {
+        args.paths.push("-".into());
+    }
+    crate::fs::raise_open_files_limit();
+    if args.num_threads > 0 {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(args.num_threads.into());
+        threads.build_global().context("cannot start threads")?;
+    }
+    let mode = mode(&args)?;
+    let filter = match args.filter.read(&matches) {
+        Ok(filter) => filter,
+        Err(error) => {
+            writeln!(io::stderr(), "aiosum: {error}").context("cannot write to stderr")?;
+            return Ok(exit::FAILED);
+        }
+    };
+    let paths = std::mem::take(&mut args.paths);
+    let watched = Arc::new(Watched::new("aiosum", RunKind::Hash, Arc::default()));
+    end_on_signals(&watched).context("cannot watch for signals")?;
+    let shown = Shown::on_stderr(args.progress.progress);
+    let watcher = Watcher::begin(&watched, shown, Sampling::Off).context("cannot watch the run")?;
+    let printer = SumPrinter::new(args, watched);
+    let ran = match printer.args.check {
+        true => run_check(&printer, paths, mode, filter),
+        false => run_list(&printer, &paths, mode, filter),
+    };
+    // The line of progress goes before anything else is printed.
+    watcher.end()?;
+    ran?;
+    Ok(if printer.end()? { exit::DONE } else { exit::FAILED })
+}
+
+fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
+    if let Some(context) = &args.derive_key {
+        return Ok(Mode::derive_key(context));
+    }
+    if !args.keyed {
+        return Ok(Mode::Hash);
+    }
+    let mut key = Vec::new();
+    io::stdin().take(33).read_to_end(&mut key).context("cannot read the key from stdin")?;
+    match <[u8; 32]>::try_from(&key[..]) {
+        Ok(key) => Ok(Mode::Keyed(key)),
+        Err(_) if key.len() < 32 => {
+            bail!("cannot read the key from stdin: it has {} bytes and not 32", key.len())
+        }
+        Err(_) => bail!("cannot read the key from stdin: it has more than 32 bytes"),
+    }
+}
+
+fn run_list(
+    printer: &SumPrinter,
+    paths: &[PathBuf],
+    mode: Mode,
+    filter: Filter,
+) -> anyhow::Result<()> {
+    let args = &printer.args;
+    let algorithm = args.algorithm().unwrap_or(Algorithm::Blake3);
+    let len_bytes =
+        if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
+    let function = Function { algorithm, mode };
+    let wanted =
+        Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
+    list(paths, &wanted, &args.options(), printer, &printer.watched.totals).context("cannot hash")
+}
+
+fn run_check(
+    printer: &SumPrinter,
+    manifests: Vec<PathBuf>,
+    mode: Mode,
+    filter: Filter,
+) -> anyhow::Result<()> {
+    let args = &printer.args;
+    // A line of another algorithm would be checked without the key.
+    let keyed = args.keyed || args.derive_key.is_some();
+    let algorithm = args.algorithm().or(keyed.then_some(Algorithm::Blake3));
+    let (zero, audit) = (args.zero, args.audit.clone());
+    let plan = Plan { manifests, algorithm, mode, zero, audit, filter, stdin_is_free: !args.keyed };
+    check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
+    printer.print_summary();
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Flags that both commands share or that are a subject of their own, and how a command line is
+//! read, explained and completed.
+
+mod completions;
+pub mod existing;
+pub mod help;
+pub mod order;
+pub mod preserve;
+pub mod seeing;
+pub mod selection;
+pub mod size;
+pub mod tuning;
+pub mod usage;
+
+pub use completions::completions;

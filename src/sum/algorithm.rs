@@ -50,7 +50,7 @@ impl Algorithm {
 pub struct Function {
     /// The algorithm.
     pub algorithm: Algorithm,
-    /// Of no meaning for other algorithms than BLAKE3.
+    /// The mode of BLAKE3. Other algorithms have none.
     pub mode: Mode,
 }
 

@@ -6,63 +6,75 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::algorithm::{Algorithm, Function};
 use super::hash::{self, Done, Feeder, Hashed, Item, Options, Place, is_stdin};
-use super::line::{self, Malformed};
+use super::line::{self, Line, LineEnd, Malformed};
 use super::ordered::Ordered;
-use super::sorter::Sorter;
-use super::walk::{self, Met};
+use super::sorter::{SortRecord, Sorter};
+use super::walk::{self, WalkEvent};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Operation, Result};
+use crate::fs::{self, FileId};
 use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
-/// Longer lines are malformed: room for a hash and a path of PATH_MAX bytes that are all escaped,
-/// with as much to spare.
+/// Longer lines are malformed. This is room for a hash and a path of PATH_MAX bytes that are all
+/// escaped, twice over.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// What is to be checked.
-pub struct Plan {
+pub struct CheckPlan {
     /// Files with lines; `-` is standard input.
     pub manifests: Vec<PathBuf>,
-    /// The only algorithm that is accepted; without one, tags decide, and plain lines are BLAKE3's.
+    /// The only algorithm that is accepted. Without one, tags decide, and plain lines are BLAKE3's.
     pub algorithm: Option<Algorithm>,
     /// BLAKE3's mode.
     pub mode: Mode,
-    /// Whether lines end with NUL and have no escapes.
-    pub zero: bool,
+    /// How lines end.
+    pub line_end: LineEnd,
     /// A directory out of which no name may lead, and in which every file has to have a line.
     pub audit: Option<PathBuf>,
-    /// What is left out of that.
+    /// What is left out of the audit.
     pub filter: Filter,
     /// Whether standard input may be read.
     pub stdin_is_free: bool,
 }
 
-/// What became of a line's file.
+/// The result of checking a line's file.
 #[derive(Debug)]
-pub enum Verdict {
-    /// It has the hash.
+pub enum LineVerdict {
+    /// The file has the hash.
     Matches,
-    /// It has another hash.
+    /// The file has another hash.
     Differs,
     /// There is no such file.
     Missing(Error),
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(Error),
 }
 
-/// What is told, in the order of the manifests' lines.
+/// What a check reports, in the order of the manifests' lines.
 #[derive(Debug)]
-pub enum Told {
-    /// A line was checked; the name is not escaped.
-    Checked(Vec<u8>, Verdict),
-    /// A line is none: of which manifest, its number from 1, and why.
-    Malformed(PathBuf, u64, Malformed),
+pub enum CheckEvent {
+    /// A line was checked.
+    Checked {
+        /// The name, without escapes.
+        name: Vec<u8>,
+        /// The result.
+        verdict: LineVerdict,
+    },
+    /// A line is not well formed.
+    Malformed {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The number of the line, from 1 on.
+        line_number: u64,
+        /// Why.
+        reason: Malformed,
+    },
     /// A manifest cannot be read.
     Unread(Error),
     /// A manifest has not one line that is well formed.
@@ -73,52 +85,52 @@ pub enum Told {
     Unlistable(Error),
 }
 
-/// Who hears of it.
-pub trait Listener: Sync {
-    /// One call after the other.
-    fn told(&self, told: Told);
-    /// The way that a file's data took; from many threads, in no order.
+/// The receiver of what a check reports.
+pub trait CheckListener: Sync {
+    /// Takes an event; one call after the other.
+    fn event(&self, event: CheckEvent);
+    /// Takes the way of a file's data; from many threads, in no order.
     fn way(&self, path: &Path, way: Way);
-    /// Kernel AIO is not to be had, for this reason; threads do its work.
+    /// Takes the reason why kernel AIO is not available. Threads do its work.
     fn no_kernel_aio(&self, reason: &str);
-    /// Whether nobody listens any more.
+    /// Whether the events have no receiver any more.
     fn is_gone(&self) -> bool;
 }
 
-struct Ticket {
+struct CheckTicket {
     place: u64,
     name: Vec<u8>,
     hash: Vec<u8>,
 }
 
 struct Check<'a, F> {
-    plan: &'a Plan,
-    listener: &'a dyn Listener,
-    verdicts: Ordered<Told, F>,
+    plan: &'a CheckPlan,
+    listener: &'a dyn CheckListener,
+    events: Ordered<CheckEvent, F>,
 }
 
-/// Checks all manifests and blocks until the last verdict was told; `totals` says meanwhile how far
+/// Checks all manifests and blocks until the last verdict is out; `totals` says meanwhile how far
 /// it is. The error is for what kept it from beginning, or for a temporary file of the audit.
 pub fn check(
-    plan: &Plan,
+    plan: &CheckPlan,
     options: &Options,
-    listener: &dyn Listener,
+    listener: &dyn CheckListener,
     totals: &Totals,
 ) -> io::Result<()> {
     let mut audit = match plan.audit.as_deref().map(Audit::new).transpose() {
         Ok(audit) => audit,
         Err(error) => {
-            listener.told(Told::Unlistable(error));
+            listener.event(CheckEvent::Unlistable(error));
             return Ok(());
         }
     };
-    let check = Check { plan, listener, verdicts: Ordered::new(|told| listener.told(told)) };
+    let check = Check { plan, listener, events: Ordered::new(|event| listener.event(event)) };
     hash::run(options, totals, &check, |feeder| {
         for path in &plan.manifests {
             match check.feed(path, audit.as_mut(), feeder) {
                 Ok(true) => {}
-                Ok(false) => check.tell(feeder, Told::NoLines(path.clone())),
-                Err(error) => check.tell(feeder, Told::Unread(error)),
+                Ok(false) => check.report(feeder, CheckEvent::NoLines(path.clone())),
+                Err(error) => check.report(feeder, CheckEvent::Unread(error)),
             }
         }
     })?;
@@ -128,19 +140,19 @@ pub fn check(
     }
 }
 
-impl<F: FnMut(Told) + Send> Check<'_, F> {
-    /// Says something in its turn.
-    fn tell(&self, feeder: &mut Feeder<'_, Ticket>, told: Told) {
-        let place = self.verdicts.place(|| feeder.flush());
-        self.verdicts.put(place, told);
+impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
+    /// Reports something in the order of the lines.
+    fn report(&self, feeder: &mut Feeder<'_, CheckTicket>, event: CheckEvent) {
+        let place = self.events.place(|| feeder.flush());
+        self.events.put(place, event);
     }
 
-    /// Feeds all lines of a manifest; answers whether there was one that is well formed.
+    /// Feeds all lines of a manifest, and answers whether one of them is well formed.
     fn feed(
         &self,
         path: &Path,
         mut audit: Option<&mut Audit>,
-        feeder: &mut Feeder<'_, Ticket>,
+        feeder: &mut Feeder<'_, CheckTicket>,
     ) -> Result<bool> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
         let mut reader: Box<dyn BufRead> = match is_stdin(path) {
@@ -152,7 +164,7 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
                 File::open(path).map_err(|cause| error(Operation::Open, cause.into()))?,
             )),
         };
-        let end = if self.plan.zero { 0 } else { b'\n' };
+        let end = self.plan.line_end.byte();
         let (mut well_formed, mut number) = (false, 0);
         while let Some(read) =
             next_line(&mut reader, end).map_err(|cause| error(Operation::Read, cause.into()))?
@@ -161,23 +173,23 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
             if self.listener.is_gone() {
                 return Ok(true);
             }
-            // In coreutils' manifests a number sign begins a comment; b3sum has none.
+            // In coreutils' manifests a number sign begins a comment. b3sum's have no comments.
             let has_comments =
                 self.plan.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
-            match read {
-                Ok(line) if has_comments && line.starts_with(b"#") => {}
-                Ok(line) => match line::parse(&line, self.plan.algorithm, self.plan.zero) {
-                    Ok(line) => {
-                        well_formed = true;
-                        self.feed_line(line, audit.as_deref_mut(), feeder).map_err(|cause| {
-                            Error::new(Operation::WriteAuditTemporary, path, cause)
-                        })?;
-                    }
-                    Err(reason) => {
-                        self.tell(feeder, Told::Malformed(path.to_owned(), number, reason))
-                    }
-                },
-                Err(reason) => self.tell(feeder, Told::Malformed(path.to_owned(), number, reason)),
+            if has_comments && read.as_ref().is_ok_and(|line| line.starts_with(b"#")) {
+                continue;
+            }
+            let CheckPlan { algorithm, line_end, .. } = *self.plan;
+            match read.and_then(|line| line::parse(&line, algorithm, line_end)) {
+                Ok(line) => {
+                    well_formed = true;
+                    self.feed_line(line, audit.as_deref_mut(), feeder)
+                        .map_err(|cause| error(Operation::WriteAuditTemporary, cause.into()))?;
+                }
+                Err(reason) => {
+                    let (manifest, line_number) = (path.to_owned(), number);
+                    self.report(feeder, CheckEvent::Malformed { manifest, line_number, reason });
+                }
             }
         }
         Ok(well_formed)
@@ -185,17 +197,15 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
 
     fn feed_line(
         &self,
-        line: line::Line,
+        line: Line,
         audit: Option<&mut Audit>,
-        feeder: &mut Feeder<'_, Ticket>,
+        feeder: &mut Feeder<'_, CheckTicket>,
     ) -> io::Result<()> {
-        let line::Line { algorithm, name, hash } = line;
+        let Line { algorithm, name, hash } = line;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name.clone()));
-        let refuse = |cause| {
-            Told::Checked(
-                name.clone(),
-                Verdict::Unreadable(Error::new(Operation::Read, &path, cause)),
-            )
+        let refuse = |cause| CheckEvent::Checked {
+            name: name.clone(),
+            verdict: LineVerdict::Unreadable(Error::new(Operation::Read, &path, cause)),
         };
         let file = match audit {
             Some(audit) => match audit.relative(&path) {
@@ -204,7 +214,7 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
                     Place::Beneath(Arc::clone(&audit.root), relative)
                 }
                 None => {
-                    self.tell(feeder, refuse(Cause::LeadsOutside));
+                    self.report(feeder, refuse(Cause::LeadsOutside));
                     return Ok(());
                 }
             },
@@ -215,36 +225,36 @@ impl<F: FnMut(Told) + Send> Check<'_, F> {
                 Place::Stdin
             }
             None if is_stdin(&path) => {
-                self.tell(feeder, refuse(Cause::StdinInUse));
+                self.report(feeder, refuse(Cause::StdinInUse));
                 return Ok(());
             }
             None => Place::Listed(path),
         };
-        let place = self.verdicts.place(|| feeder.flush());
+        let place = self.events.place(|| feeder.flush());
         let function = Function { algorithm, mode: self.plan.mode.clone() };
-        feeder.push(Item { place: file, function, ticket: Ticket { place, name, hash } });
+        feeder.push(Item { place: file, function, ticket: CheckTicket { place, name, hash } });
         Ok(())
     }
 }
 
-impl<F: FnMut(Told) + Send> Done<Ticket> for Check<'_, F> {
-    fn done(&self, file: Place, ticket: Ticket, result: Result<Hashed>) {
-        let Ticket { place, name, hash } = ticket;
+impl<F: FnMut(CheckEvent) + Send> Done<CheckTicket> for Check<'_, F> {
+    fn done(&self, file: Place, ticket: CheckTicket, result: Result<Hashed>) {
+        let CheckTicket { place, name, hash } = ticket;
         let verdict = match result {
             Ok(Hashed { output, way }) => {
                 self.listener.way(&file.path(), way);
                 if output.bytes(0, hash.len()) == hash {
-                    Verdict::Matches
+                    LineVerdict::Matches
                 } else {
-                    Verdict::Differs
+                    LineVerdict::Differs
                 }
             }
             Err(error) if error.op == Operation::Open && error.errno() == Some(libc::ENOENT) => {
-                Verdict::Missing(error)
+                LineVerdict::Missing(error)
             }
-            Err(error) => Verdict::Unreadable(error),
+            Err(error) => LineVerdict::Unreadable(error),
         };
-        self.verdicts.put(place, Told::Checked(name, verdict));
+        self.events.put(place, CheckEvent::Checked { name, verdict });
     }
 
     fn no_kernel_aio(&self, reason: &str) {
@@ -252,12 +262,12 @@ impl<F: FnMut(Told) + Send> Done<Ticket> for Check<'_, F> {
     }
 
     fn panicked(&self) {
-        self.verdicts.give_up();
+        self.events.give_up();
     }
 }
 
-/// The next line without its end, or that it is too long, in which case it was skipped; none at the
-/// end.
+/// The next line without its end; none at the end. A line that is too long is skipped, and an
+/// error.
 fn next_line(
     reader: &mut impl BufRead,
     end: u8,
@@ -281,7 +291,7 @@ struct Audit {
     path: PathBuf,
     root: Arc<OwnedFd>,
     cwd: PathBuf,
-    /// The directory as the user wrote it and as it really is, both absolute.
+    /// The directory's path as the user wrote it and its canonical path, both absolute.
     prefixes: [PathBuf; 2],
     /// The names in the manifests, relative to the directory.
     listed: Sorter,
@@ -305,53 +315,55 @@ impl Audit {
         })
     }
 
-    /// A name of a manifest, relative to the directory; none if it leads outside. What `..` means
-    /// depends on the links before it, so that no name may have it.
+    /// A name of a manifest, relative to the directory; none if it leads outside. No name may have
+    /// `..` in it, whose meaning depends on the links before it.
     fn relative(&self, name: &Path) -> Option<PathBuf> {
         if name.components().any(|part| part == Component::ParentDir) {
             return None;
         }
         let name = self.cwd.join(name);
         let relative = self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix).ok())?;
-        // By components, so that the bytes of one file are the same however the manifest writes it.
+        // Joined by components, one file has one name however the manifest writes it.
         let plain: PathBuf = relative.components().collect();
         Some(if plain.as_os_str().is_empty() { ".".into() } else { plain })
     }
 
-    /// Tells of the files in the directory that have no line. The manifests themselves need none.
-    fn finish(self, plan: &Plan, listener: &dyn Listener) -> io::Result<()> {
+    /// Reports the files in the directory that have no line. The manifests themselves need none.
+    fn finish(self, plan: &CheckPlan, listener: &dyn CheckListener) -> io::Result<()> {
         let mut found = Sorter::default();
         let mut kept = Ok(());
-        walk::walk(&self.path, &plan.filter, &mut |met| match met {
-            Met::File(dir, name) => {
+        walk::walk(&self.path, &plan.filter, &mut |event| match event {
+            WalkEvent::File(dir, name) => {
                 let path = dir.path.join(name);
                 let relative = path.strip_prefix(&self.path).unwrap_or(&path);
                 if kept.is_ok() {
                     kept = found.push(relative.as_os_str().as_bytes().to_vec(), Vec::new());
                 }
             }
-            Met::Failed(error) => listener.told(Told::Unlistable(error)),
-            Met::DirEnd | Met::Special(..) => {}
+            WalkEvent::Failed(error) => listener.event(CheckEvent::Unlistable(error)),
+            WalkEvent::DirEnd | WalkEvent::Special(..) => {}
         });
         kept?;
-        let identity = |path: &Path| path.metadata().map(|stat| (stat.dev(), stat.ino()));
+        let identity = |path: &Path| {
+            fs::stat_following(rustix::fs::CWD, path.as_os_str()).map(|stat| FileId::of(&stat))
+        };
         let manifests: HashSet<_> =
             plan.manifests.iter().filter_map(|path| identity(path).ok()).collect();
         let mut listed = self.listed.sorted().peekable();
         for record in found.sorted() {
-            let (name, _) = record?;
-            let is_before = |listed: &io::Result<(Vec<u8>, Vec<u8>)>| {
-                listed.as_ref().is_ok_and(|(key, _)| *key < name)
+            let SortRecord { key: name, .. } = record?;
+            let is_before = |listed: &io::Result<SortRecord>| {
+                listed.as_ref().is_ok_and(|listed| listed.key < name)
             };
             while listed.next_if(is_before).is_some() {}
             match listed.peek() {
-                Some(Ok((key, _))) if *key == name => continue,
+                Some(Ok(listed)) if listed.key == name => continue,
                 Some(Err(_)) => return listed.next().map_or(Ok(()), |record| record.map(drop)),
                 _ => {}
             }
             let path = self.path.join(Path::new(std::ffi::OsStr::from_bytes(&name)));
             if !identity(&path).is_ok_and(|file| manifests.contains(&file)) {
-                listener.told(Told::Unlisted(path));
+                listener.event(CheckEvent::Unlisted(path));
             }
         }
         Ok(())

@@ -16,7 +16,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::algorithm::Function;
-use super::walk::Dir;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
@@ -27,7 +26,7 @@ use crate::pipeline::{
     Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
-use crate::tree::EntryKind;
+use crate::tree::{EntryKind, Folder};
 use crate::workers::{Work, Workers};
 
 /// Files that one worker takes at once: their data is asked for before the first is read.
@@ -65,7 +64,7 @@ pub enum Place {
     /// What a manifest names, found beneath a directory, out of which no link leads.
     Beneath(Arc<OwnedFd>, PathBuf),
     /// A file that a walk met.
-    In(Arc<Dir>, OsString),
+    In(Arc<Folder>, OsString),
 }
 
 impl Place {

@@ -14,22 +14,50 @@ const CHUNK_BYTES: usize = 16 << 10;
 pub struct Style {
     /// `BLAKE3 (NAME) = HEX` instead of `HEX  NAME`.
     pub tag: bool,
-    /// Ended by NUL and without escapes.
-    pub zero: bool,
+    /// How it ends.
+    pub end: LineEnd,
     /// With the name.
     pub names: bool,
 }
 
-/// A name as the algorithm's own tool prints it, and whether it had to be escaped: backslashes and
-/// line breaks are, and the line then begins with a backslash. `b3sum` prints U+FFFD for bytes that
-/// are not UTF-8, which no check accepts; the others print any byte.
-pub fn escape(name: &[u8], algorithm: Algorithm) -> (Cow<'_, [u8]>, bool) {
+/// How lines end, and whether their names have escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEnd {
+    /// With a newline. Names are escaped.
+    Newline,
+    /// With NUL. Names stand as they are.
+    Nul,
+}
+
+impl LineEnd {
+    /// The last byte of a line.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Newline => b'\n',
+            Self::Nul => b'\0',
+        }
+    }
+}
+
+/// A name as it stands in a line.
+pub struct PrintedName<'a> {
+    /// The bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// Whether there are escapes in it. The line then begins with a backslash.
+    pub is_escaped: bool,
+}
+
+/// A name as the algorithm's own tool prints it, with escapes for backslashes and line breaks.
+///
+/// `b3sum` prints U+FFFD for bytes that are not UTF-8, which no check accepts. The others print any
+/// byte.
+pub fn escape(name: &[u8], algorithm: Algorithm) -> PrintedName<'_> {
     let name = match (algorithm, String::from_utf8_lossy(name)) {
         (Algorithm::Blake3, Cow::Owned(lossy)) => Cow::Owned(lossy.into_bytes()),
         _ => Cow::Borrowed(name),
     };
     if !name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
-        return (name, false);
+        return PrintedName { bytes: name, is_escaped: false };
     }
     let mut escaped = Vec::with_capacity(name.len() + 8);
     for &byte in name.iter() {
@@ -40,23 +68,32 @@ pub fn escape(name: &[u8], algorithm: Algorithm) -> (Cow<'_, [u8]>, bool) {
             other => escaped.push(other),
         }
     }
-    (escaped.into(), true)
+    PrintedName { bytes: escaped.into(), is_escaped: true }
 }
 
-/// An output, the first of its bytes that is wanted, and how many are.
-pub type Wanted<'a> = (&'a Output, u64, u64);
+/// The wanted bytes of an output.
+#[derive(Clone, Copy)]
+pub struct OutputPart<'a> {
+    /// The output.
+    pub output: &'a Output,
+    /// The first byte that is wanted.
+    pub seek_bytes: u64,
+    /// How many bytes are wanted.
+    pub len_bytes: u64,
+}
 
-/// The wanted bytes, which may be more than memory holds. What lies beyond the end of all outputs,
-/// 2^64 bytes, is none.
-fn chunks((output, seek_bytes, len_bytes): Wanted<'_>) -> impl Iterator<Item = Vec<u8>> + '_ {
+/// The bytes of a part, which may be more than memory holds. There are none beyond 2^64 bytes, the
+/// end of all outputs.
+fn chunks(part: OutputPart<'_>) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let OutputPart { output, seek_bytes, len_bytes } = part;
     let end = seek_bytes.saturating_add(len_bytes);
     let starts = (seek_bytes..end).step_by(CHUNK_BYTES);
     starts.map(move |start| output.bytes(start, (end - start).min(CHUNK_BYTES as u64) as usize))
 }
 
 /// Writes the wanted bytes as they are.
-pub fn write_raw(out: &mut dyn Write, wanted: Wanted<'_>) -> io::Result<()> {
-    chunks(wanted).try_for_each(|bytes| out.write_all(&bytes))
+pub fn write_raw(out: &mut dyn Write, part: OutputPart<'_>) -> io::Result<()> {
+    chunks(part).try_for_each(|bytes| out.write_all(&bytes))
 }
 
 /// Writes one line.
@@ -65,11 +102,13 @@ pub fn write(
     style: Style,
     algorithm: Algorithm,
     name: &[u8],
-    wanted: Wanted<'_>,
+    part: OutputPart<'_>,
 ) -> io::Result<()> {
-    let (name, escaped) =
-        if style.zero { (Cow::Borrowed(name), false) } else { escape(name, algorithm) };
-    if escaped && style.names {
+    let PrintedName { bytes: name, is_escaped } = match style.end {
+        LineEnd::Newline => escape(name, algorithm),
+        LineEnd::Nul => PrintedName { bytes: Cow::Borrowed(name), is_escaped: false },
+    };
+    if is_escaped && style.names {
         out.write_all(b"\\")?;
     }
     if style.names && style.tag {
@@ -77,20 +116,20 @@ pub fn write(
         out.write_all(&name)?;
         out.write_all(b") = ")?;
     }
-    for bytes in chunks(wanted) {
+    for bytes in chunks(part) {
         out.write_all(hex(&bytes).as_bytes())?;
     }
     if style.names && !style.tag {
         out.write_all(b"  ")?;
         out.write_all(&name)?;
     }
-    out.write_all(if style.zero { b"\0" } else { b"\n" })
+    out.write_all(&[style.end.byte()])
 }
 
-/// Whether a line with this name leads nobody to the file: `b3sum` prints a character of its own
-/// for bytes that are not UTF-8, and so does a line that is meant to be the same.
-pub fn is_unprintable(algorithm: Algorithm, zero: bool, name: &[u8]) -> bool {
-    algorithm == Algorithm::Blake3 && !zero && std::str::from_utf8(name).is_err()
+/// Whether a line with this name does not lead to the file. `b3sum` prints U+FFFD for bytes that
+/// are not UTF-8, and its lines are what is printed here.
+pub fn is_unprintable(algorithm: Algorithm, end: LineEnd, name: &[u8]) -> bool {
+    algorithm == Algorithm::Blake3 && end == LineEnd::Newline && std::str::from_utf8(name).is_err()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -114,7 +153,7 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 /// A line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What the hash is of.
+    /// The algorithm of the hash.
     pub algorithm: Algorithm,
     /// The name, unescaped.
     pub name: Vec<u8>,
@@ -122,7 +161,7 @@ pub struct Line {
     pub hash: Vec<u8>,
 }
 
-/// Why a line is none.
+/// Why a line is not well formed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Nothing in it.
@@ -142,8 +181,11 @@ pub enum Malformed {
         /// What was asked for.
         wanted: Algorithm,
     },
-    /// The hash has not the algorithm's length, or other characters than digits.
-    #[error("the hash is not the {digits} hexadecimal digits of {} (see --algorithm)", .algorithm.tag())]
+    /// The hash does not have the algorithm's length, or has other characters than digits.
+    #[error(
+        "the hash is not the {digits} hexadecimal digits of {} (see --algorithm)",
+        .algorithm.tag()
+    )]
     Hash {
         /// The algorithm.
         algorithm: Algorithm,
@@ -166,13 +208,14 @@ pub enum Malformed {
 
 /// Reads one line, without its end. Tags decide the algorithm unless one is `wanted`; without
 /// either it is BLAKE3.
-pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line, Malformed> {
-    let line = if zero { line } else { trim_carriage_returns(line) };
+pub fn parse(line: &[u8], wanted: Option<Algorithm>, end: LineEnd) -> Result<Line, Malformed> {
+    let has_escapes = end == LineEnd::Newline;
+    let line = if has_escapes { trim_carriage_returns(line) } else { line };
     if line.is_empty() {
         return Err(Malformed::Empty);
     }
     let (line, escaped) = match line {
-        [b'\\', rest @ ..] if !zero => (rest, true),
+        [b'\\', rest @ ..] if has_escapes => (rest, true),
         _ => (line, false),
     };
     let (algorithm, digits, name) = match split_tagged(line) {
@@ -192,10 +235,10 @@ pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line,
     if name.contains(&0) {
         return Err(Malformed::Nul);
     }
-    // Several files can be behind this name, see b3sum's own rules. Names that need no escapes are
-    // exact.
+    // Several files can be behind this name, see b3sum's own rules. Names in lines that end with
+    // NUL are exact.
     if algorithm == Algorithm::Blake3
-        && !zero
+        && has_escapes
         && name.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes())
     {
         return Err(Malformed::Replacement);
@@ -203,8 +246,8 @@ pub fn parse(line: &[u8], wanted: Option<Algorithm>, zero: bool) -> Result<Line,
     Ok(Line { algorithm, name, hash })
 }
 
-/// As `b3sum` does for manifests that passed through Windows; a carriage return that belongs to a
-/// name is escaped.
+/// Removes carriage returns, as `b3sum` does for manifests that passed through Windows. One that
+/// belongs to a name is escaped.
 fn trim_carriage_returns(mut line: &[u8]) -> &[u8] {
     while let [rest @ .., b'\r'] = line {
         line = rest;
@@ -212,8 +255,8 @@ fn trim_carriage_returns(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// The name may hold `) = `, so that the line is split at the last one. No plain line begins with a
-/// tag, as no tag is made of digits.
+/// Splits a line with a tag at the last `) = `, since the name may hold another. No plain line
+/// begins with a tag, as no tag is made of digits.
 fn split_tagged(line: &[u8]) -> Option<(Algorithm, &[u8], &[u8])> {
     let (algorithm, rest) = Algorithm::ALL.into_iter().find_map(|algorithm| {
         let rest = line.strip_prefix(algorithm.tag().as_bytes())?;
@@ -223,7 +266,8 @@ fn split_tagged(line: &[u8]) -> Option<(Algorithm, &[u8], &[u8])> {
     Some((algorithm, &rest[at + 4..], &rest[..at]))
 }
 
-/// The second of the two characters between hash and name is an asterisk in coreutils' binary mode.
+/// Splits a line without a tag. The second of the two characters between hash and name is an
+/// asterisk in coreutils' binary mode.
 fn split_plain(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let at = line.iter().position(|&byte| byte == b' ').ok_or(Malformed::Format)?;
     match &line[at + 1..] {
@@ -256,11 +300,13 @@ mod tests {
     fn line(style: Style, algorithm: Algorithm, name: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let hash = Output::Fixed(vec![0xa5; algorithm.hash_bytes()]);
-        write(&mut out, style, algorithm, name, (&hash, 0, algorithm.hash_bytes() as u64)).unwrap();
+        let len_bytes = algorithm.hash_bytes() as u64;
+        let part = OutputPart { output: &hash, seek_bytes: 0, len_bytes };
+        write(&mut out, style, algorithm, name, part).unwrap();
         out
     }
 
-    const PLAIN: Style = Style { tag: false, zero: false, names: true };
+    const PLAIN: Style = Style { tag: false, end: LineEnd::Newline, names: true };
 
     #[test]
     fn every_name_comes_back_from_every_style_but_what_b3sum_cannot_print() {
@@ -276,15 +322,16 @@ mod tests {
             b"\xff\xfe",
         ];
         for algorithm in Algorithm::ALL {
-            for (tag, zero, name) in odd
-                .into_iter()
-                .flat_map(|name| [false, true].map(|tag| (tag, name)))
-                .flat_map(|(tag, name)| [false, true].map(|zero| (tag, zero, name)))
+            for (tag, end, name) in
+                odd.into_iter().flat_map(|name| [false, true].map(|tag| (tag, name))).flat_map(
+                    |(tag, name)| [LineEnd::Newline, LineEnd::Nul].map(|end| (tag, end, name)),
+                )
             {
-                let text = line(Style { tag, zero, names: true }, algorithm, name);
+                let zero = end == LineEnd::Nul;
+                let text = line(Style { tag, end, names: true }, algorithm, name);
                 assert_eq!(text.last(), Some(if zero { &0 } else { &b'\n' }));
                 let wanted = if tag { None } else { Some(algorithm) };
-                let read = parse(&text[..text.len() - 1], wanted, zero);
+                let read = parse(&text[..text.len() - 1], wanted, end);
                 if algorithm == Algorithm::Blake3 && !zero && std::str::from_utf8(name).is_err() {
                     assert_eq!(read, Err(Malformed::Replacement));
                 } else {
@@ -313,7 +360,8 @@ mod tests {
     #[test]
     fn what_is_no_line_is_told_apart() {
         let zeros = "00".repeat(32);
-        let read = |text: &str| parse(text.as_bytes(), None, false).map(|line| line.name);
+        let read =
+            |text: &str| parse(text.as_bytes(), None, LineEnd::Newline).map(|line| line.name);
         let bad_hash = |algorithm: Algorithm| Malformed::Hash {
             algorithm,
             digits: 2 * algorithm.hash_bytes(),
@@ -336,7 +384,7 @@ mod tests {
         assert_eq!(read(&format!("{zeros} *x")), Ok(b"x".to_vec()));
         let tagged = format!("SHA256 (x) = {zeros}");
         assert!(
-            parse(tagged.as_bytes(), Some(Algorithm::Blake3), false).is_err(),
+            parse(tagged.as_bytes(), Some(Algorithm::Blake3), LineEnd::Newline).is_err(),
             "no weaker hash is slipped in"
         );
     }

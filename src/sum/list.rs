@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::algorithm::Function;
 use super::hash::{self, Done, Feeder, Hashed, Item, Options, Place, is_stdin};
+use super::line::OutputPart;
 use super::ordered::Ordered;
-use super::sorter::Sorter;
-use super::walk::{self, Met};
+use super::sorter::{SortRecord, Sorter};
+use super::walk::{self, WalkEvent};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::report::{Totals, Way};
@@ -20,12 +21,12 @@ use crate::tree::Filter;
 pub const DIRECTORY_OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
 /// What is to be computed of each file.
-pub struct Wanted {
+pub struct ListPlan {
     /// The function.
     pub function: Function,
-    /// The first byte of its output.
+    /// The first byte of its output that is wanted.
     pub seek_bytes: u64,
-    /// How many bytes of its output.
+    /// How many bytes of its output are wanted.
     pub len_bytes: u64,
     /// What is left out of directories.
     pub filter: Filter,
@@ -33,75 +34,89 @@ pub struct Wanted {
     pub stdin_is_free: bool,
 }
 
-/// Who hears of the results. All but [`hashed`](Self::hashed) are called from many threads, in no
-/// order.
-pub trait Listener: Sync {
-    /// A file's output, of which `len_bytes` from `seek_bytes` on are wanted; one call after the
-    /// other, in the order of the list.
-    fn hashed(&self, name: &[u8], output: &Output, seek_bytes: u64, len_bytes: u64);
-    /// A file cannot be hashed, or a directory not be listed.
+/// The receiver of the results. All methods but [`hashed`](Self::hashed) are called from many
+/// threads, in no order.
+pub trait ListListener: Sync {
+    /// Takes the wanted part of a file's output; one call after the other, in the order of the
+    /// list.
+    fn hashed(&self, name: &[u8], part: OutputPart<'_>);
+    /// Takes the error of a file that cannot be hashed, or of a directory that cannot be listed.
     fn failed(&self, error: Error);
-    /// Something in a directory has no contents.
+    /// Takes something in a directory that has no contents.
     fn skipped(&self, path: &Path, kind: SpecialKind);
-    /// The way that a file's data took.
+    /// Takes the way of a file's data.
     fn way(&self, path: &Path, way: Way);
-    /// Kernel AIO is not to be had, for this reason; threads do its work.
+    /// Takes the reason why kernel AIO is not available. Threads do its work.
     fn no_kernel_aio(&self, reason: &str);
-    /// Whether nobody listens any more, so that nothing more has to be hashed.
+    /// Whether the results have no receiver any more, so that nothing more has to be hashed.
     fn is_gone(&self) -> bool;
 }
 
 /// Where a result goes.
-enum Ticket {
+enum ListTicket {
     /// It leaves when the operands before it have left.
     Now(u64),
     /// It is sorted with everything from the first directory on: by operand, then by path.
     Sorted(u64),
 }
 
-type Line = Option<(Vec<u8>, Output)>;
-
-struct List<'a, F> {
-    wanted: &'a Wanted,
-    listener: &'a dyn Listener,
-    now: Ordered<Line, F>,
-    sorted: Mutex<(Sorter, io::Result<()>)>,
+/// A file's name and its output.
+struct NamedOutput {
+    name: Vec<u8>,
+    output: Output,
 }
 
-/// Hashes all operands and blocks until the last was heard of; `totals` says meanwhile how far it
+/// The outputs from the first directory on.
+struct SortedOutputs {
+    sorter: Sorter,
+    /// The first failure of keeping one.
+    kept: io::Result<()>,
+}
+
+struct ListRun<'a, F> {
+    plan: &'a ListPlan,
+    listener: &'a dyn ListListener,
+    now: Ordered<Option<NamedOutput>, F>,
+    sorted: Mutex<SortedOutputs>,
+}
+
+/// Hashes all operands and blocks until the last result is out; `totals` says meanwhile how far it
 /// is. The error is for what kept it from beginning, or for a temporary file that cannot be written
 /// or read.
 pub fn list(
     operands: &[PathBuf],
-    wanted: &Wanted,
+    plan: &ListPlan,
     options: &Options,
-    listener: &dyn Listener,
+    listener: &dyn ListListener,
     totals: &Totals,
 ) -> io::Result<()> {
-    let leave = |line: Line| {
-        if let Some((name, output)) = line {
-            listener.hashed(&name, &output, wanted.seek_bytes, wanted.len_bytes);
+    let leave = |hashed: Option<NamedOutput>| {
+        if let Some(NamedOutput { name, output }) = hashed {
+            let ListPlan { seek_bytes, len_bytes, .. } = *plan;
+            listener.hashed(&name, OutputPart { output: &output, seek_bytes, len_bytes });
         }
     };
-    let list = List {
-        wanted,
+    let list = ListRun {
+        plan,
         listener,
         now: Ordered::new(leave),
-        sorted: Mutex::new((Sorter::default(), Ok(()))),
+        sorted: Mutex::new(SortedOutputs { sorter: Sorter::default(), kept: Ok(()) }),
     };
     hash::run(options, totals, &list, |feeder| list.feed(operands, feeder))?;
-    let (sorter, kept) = list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let SortedOutputs { sorter, kept } =
+        list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
     kept?;
     for record in sorter.sorted() {
-        let (key, bytes) = record?;
-        let len_bytes = bytes.len() as u64;
-        listener.hashed(&key[size_of::<u64>()..], &Output::Fixed(bytes), 0, len_bytes);
+        let SortRecord { key, value } = record?;
+        let len_bytes = value.len() as u64;
+        let part = OutputPart { output: &Output::Fixed(value), seek_bytes: 0, len_bytes };
+        listener.hashed(&key[size_of::<u64>()..], part);
     }
     Ok(())
 }
 
-impl<F: FnMut(Line) + Send> List<'_, F> {
-    fn feed(&self, operands: &[PathBuf], feeder: &mut Feeder<'_, Ticket>) {
+impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
+    fn feed(&self, operands: &[PathBuf], feeder: &mut Feeder<'_, ListTicket>) {
         let mut sorting = false;
         for (number, path) in operands.iter().enumerate() {
             if self.listener.is_gone() {
@@ -109,7 +124,7 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
             }
             let number = number as u64;
             let place = match is_stdin(path) {
-                true if !self.wanted.stdin_is_free => {
+                true if !self.plan.stdin_is_free => {
                     self.listener.failed(Error::new(Operation::Read, path, Cause::StdinInUse));
                     continue;
                 }
@@ -122,52 +137,51 @@ impl<F: FnMut(Line) + Send> List<'_, F> {
                 false => Place::Named(path.clone()),
             };
             let ticket = match sorting {
-                true => Ticket::Sorted(number),
-                false => Ticket::Now(self.now.place(|| feeder.flush())),
+                true => ListTicket::Sorted(number),
+                false => ListTicket::Now(self.now.place(|| feeder.flush())),
             };
-            feeder.push(Item { place, function: self.wanted.function.clone(), ticket });
+            feeder.push(Item { place, function: self.plan.function.clone(), ticket });
         }
     }
 
-    fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<'_, Ticket>) {
-        if self.wanted.len_bytes > DIRECTORY_OUTPUT_BYTES_MAX {
+    fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<'_, ListTicket>) {
+        if self.plan.len_bytes > DIRECTORY_OUTPUT_BYTES_MAX {
             let cause = Cause::LongOutput(DIRECTORY_OUTPUT_BYTES_MAX);
             return self.listener.failed(Error::new(Operation::HashDirectory, root, cause));
         }
-        walk::walk(root, &self.wanted.filter, &mut |met| match met {
-            Met::File(dir, name) => {
-                let function = self.wanted.function.clone();
+        walk::walk(root, &self.plan.filter, &mut |event| match event {
+            WalkEvent::File(dir, name) => {
+                let function = self.plan.function.clone();
                 feeder.push(Item {
                     place: Place::In(dir, name),
                     function,
-                    ticket: Ticket::Sorted(number),
+                    ticket: ListTicket::Sorted(number),
                 });
             }
-            Met::DirEnd => feeder.flush(),
-            Met::Special(path, kind) => self.listener.skipped(&path, kind),
-            Met::Failed(error) => self.listener.failed(error),
+            WalkEvent::DirEnd => feeder.flush(),
+            WalkEvent::Special(path, kind) => self.listener.skipped(&path, kind),
+            WalkEvent::Failed(error) => self.listener.failed(error),
         });
     }
 
     fn keep(&self, number: u64, name: Vec<u8>, output: &Output) {
         let key = [&number.to_be_bytes(), &name[..]].concat();
-        let len_bytes = usize::try_from(self.wanted.len_bytes).unwrap_or(usize::MAX);
-        let value = output.bytes(self.wanted.seek_bytes, len_bytes);
+        let len_bytes = usize::try_from(self.plan.len_bytes).unwrap_or(usize::MAX);
+        let value = output.bytes(self.plan.seek_bytes, len_bytes);
         let mut sorted = self.sorted.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sorter, kept) = &mut *sorted;
-        if kept.is_ok() {
-            *kept = sorter.push(key, value);
+        if sorted.kept.is_ok() {
+            sorted.kept = sorted.sorter.push(key, value);
         }
     }
 }
 
-impl<F: FnMut(Line) + Send> Done<Ticket> for List<'_, F> {
-    fn done(&self, place: Place, ticket: Ticket, result: Result<Hashed>) {
+impl<F: FnMut(Option<NamedOutput>) + Send> Done<ListTicket> for ListRun<'_, F> {
+    fn done(&self, place: Place, ticket: ListTicket, result: Result<Hashed>) {
         let path = place.path();
         let hashed = match result {
             Ok(Hashed { output, way }) => {
                 self.listener.way(&path, way);
-                Some((path.into_os_string().into_vec(), output))
+                Some(NamedOutput { name: path.into_os_string().into_vec(), output })
             }
             Err(error) => {
                 self.listener.failed(error);
@@ -175,9 +189,11 @@ impl<F: FnMut(Line) + Send> Done<Ticket> for List<'_, F> {
             }
         };
         match (ticket, hashed) {
-            (Ticket::Now(place), line) => self.now.put(place, line),
-            (Ticket::Sorted(number), Some((name, output))) => self.keep(number, name, &output),
-            (Ticket::Sorted(_), None) => {}
+            (ListTicket::Now(place), hashed) => self.now.put(place, hashed),
+            (ListTicket::Sorted(number), Some(NamedOutput { name, output })) => {
+                self.keep(number, name, &output);
+            }
+            (ListTicket::Sorted(_), None) => {}
         }
     }
 

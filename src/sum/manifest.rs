@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::algorithm::Algorithm;
-use super::line::{self, Style};
-use super::sorter::Sorter;
+use super::line::{self, LineEnd, OutputPart, Style};
+use super::sorter::{SortRecord, Sorter};
 use crate::digest::{Hash, Output};
 
 /// Collects BLAKE3 hashes in any order and writes them as `b3sum`'s lines, sorted by the bytes of
@@ -20,22 +20,17 @@ impl Manifest {
         self.0.push(path.into_os_string().into_vec(), hash.to_vec())
     }
 
-    /// Writes all lines, and answers with how many of them lead nobody to their file, see
+    /// Writes all lines, and answers with how many of them do not lead to their file, see
     /// [`line::is_unprintable`].
     pub fn write(self, out: &mut impl Write) -> io::Result<u64> {
         let mut unprintable = 0;
-        let style = Style { tag: false, zero: false, names: true };
+        let style = Style { tag: false, end: LineEnd::Newline, names: true };
         for record in self.0.sorted() {
-            let (path, hash) = record?;
+            let SortRecord { key: path, value: hash } = record?;
             let len_bytes = hash.len() as u64;
-            unprintable += u64::from(line::is_unprintable(Algorithm::Blake3, style.zero, &path));
-            line::write(
-                out,
-                style,
-                Algorithm::Blake3,
-                &path,
-                (&Output::Fixed(hash), 0, len_bytes),
-            )?;
+            unprintable += u64::from(line::is_unprintable(Algorithm::Blake3, style.end, &path));
+            let part = OutputPart { output: &Output::Fixed(hash), seek_bytes: 0, len_bytes };
+            line::write(out, style, Algorithm::Blake3, &path, part)?;
         }
         Ok(unprintable)
     }

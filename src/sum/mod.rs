@@ -1,6 +1,6 @@
 //! Hashing trees and checking manifests, in the lines of `b3sum`, coreutils and `xxhsum`.
 //!
-//! [`list`] hashes what the user names, [`check`] what manifests name; both feed [`hash`], which
+//! [`list`] hashes what the user names, [`check`] what manifests name. Both feed [`hash`], which
 //! keeps many files in flight, and bring its results into order.
 
 mod algorithm;

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Places that wait for their result, or behind one that does, at most.
+/// The most places that wait for their result, or behind one that does.
 const WINDOW: usize = 2048;
 
-struct State<V, F> {
+struct OrderedState<V, F> {
+    /// The place of the first slot.
     first: u64,
     slots: VecDeque<Option<V>>,
     leave: F,
@@ -16,7 +17,7 @@ struct State<V, F> {
 
 /// Gives each place's result to `leave`, one after the other.
 pub struct Ordered<V, F> {
-    state: Mutex<State<V, F>>,
+    state: Mutex<OrderedState<V, F>>,
     room: Condvar,
 }
 
@@ -24,16 +25,21 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
     /// Nothing has a place yet.
     pub fn new(leave: F) -> Self {
         Self {
-            state: Mutex::new(State { first: 0, slots: VecDeque::new(), leave, given_up: false }),
+            state: Mutex::new(OrderedState {
+                first: 0,
+                slots: VecDeque::new(),
+                leave,
+                given_up: false,
+            }),
             room: Condvar::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V, F>> {
+    fn lock(&self) -> MutexGuard<'_, OrderedState<V, F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next place. Blocks while too many wait; `before_waiting` has to see to it that all of
+    /// The next place. Blocks while too many wait; `before_waiting` has to make sure that all of
     /// them get their results.
     pub fn place(&self, before_waiting: impl FnOnce()) -> u64 {
         let mut state = self.lock();
@@ -49,7 +55,7 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
         state.first + state.slots.len() as u64 - 1
     }
 
-    /// The result of a place. All results that have no gap before them leave.
+    /// Takes the result of a place. All results that have no gap before them leave.
     pub fn put(&self, place: u64, result: V) {
         let mut state = self.lock();
         let index = (place - state.first) as usize;
@@ -63,7 +69,7 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
         self.room.notify_one();
     }
 
-    /// Some results will never come, since a thread panicked: nobody waits for them any more.
+    /// Ends all waiting: some results will never come, since a thread panicked.
     pub fn give_up(&self) {
         self.lock().given_up = true;
         self.room.notify_all();

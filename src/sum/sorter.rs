@@ -5,16 +5,22 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
 use itertools::Itertools;
 
-/// Bytes of records held in memory; beyond them a sorted run goes to an unnamed file.
+/// Bytes of records held in memory. Beyond them a sorted run goes to an unnamed file.
 const RUN_BYTES_MAX: usize = 8 << 20;
 
-/// A key, by whose bytes is sorted, and what belongs to it.
-pub type Record = (Vec<u8>, Vec<u8>);
+/// What is sorted.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SortRecord {
+    /// The bytes that give the record its place.
+    pub key: Vec<u8>,
+    /// What belongs to the key.
+    pub value: Vec<u8>,
+}
 
 /// Takes records in any order.
 #[derive(Default)]
 pub struct Sorter {
-    records: Vec<Record>,
+    records: Vec<SortRecord>,
     held_bytes: usize,
     runs: Vec<File>,
 }
@@ -22,8 +28,8 @@ pub struct Sorter {
 impl Sorter {
     /// Adds a record. May write to a temporary file, and fails when that does.
     pub fn push(&mut self, key: Vec<u8>, value: Vec<u8>) -> io::Result<()> {
-        self.held_bytes += key.len() + value.len() + size_of::<Record>();
-        self.records.push((key, value));
+        self.held_bytes += key.len() + value.len() + size_of::<SortRecord>();
+        self.records.push(SortRecord { key, value });
         if self.held_bytes > RUN_BYTES_MAX { self.spill() } else { Ok(()) }
     }
 
@@ -31,7 +37,7 @@ impl Sorter {
     fn spill(&mut self) -> io::Result<()> {
         self.records.sort_unstable();
         let mut run = BufWriter::new(tempfile::tempfile()?);
-        for (key, value) in self.records.drain(..) {
+        for SortRecord { key, value } in self.records.drain(..) {
             for part in [key, value] {
                 let len = u32::try_from(part.len()).map_err(io::Error::other)?;
                 run.write_all(&len.to_le_bytes())?;
@@ -46,15 +52,15 @@ impl Sorter {
     }
 
     /// All records in order.
-    pub fn sorted(mut self) -> impl Iterator<Item = io::Result<Record>> {
+    pub fn sorted(mut self) -> impl Iterator<Item = io::Result<SortRecord>> {
         self.records.sort_unstable();
-        let mut sources: Vec<Box<dyn Iterator<Item = io::Result<Record>>>> = Vec::new();
+        let mut sources: Vec<Box<dyn Iterator<Item = io::Result<SortRecord>>>> = Vec::new();
         for run in self.runs {
             let mut run = BufReader::new(run);
             sources.push(Box::new(std::iter::from_fn(move || read_record(&mut run).transpose())));
         }
         sources.push(Box::new(self.records.into_iter().map(Ok)));
-        // An error goes before everything, so that it is met and not overtaken.
+        // An error goes before everything, so that no record overtakes it.
         sources.into_iter().kmerge_by(|a, b| match (a, b) {
             (Ok(a), Ok(b)) => a < b,
             (a, _) => a.is_err(),
@@ -62,7 +68,7 @@ impl Sorter {
     }
 }
 
-fn read_record(run: &mut impl Read) -> io::Result<Option<Record>> {
+fn read_record(run: &mut impl Read) -> io::Result<Option<SortRecord>> {
     let mut len = [0; 4];
     match run.read(&mut len[..1])? {
         0 => return Ok(None),
@@ -73,7 +79,7 @@ fn read_record(run: &mut impl Read) -> io::Result<Option<Record>> {
     run.read_exact(&mut len)?;
     let mut value = vec![0; u32::from_le_bytes(len) as usize];
     run.read_exact(&mut value)?;
-    Ok(Some((key, value)))
+    Ok(Some(SortRecord { key, value }))
 }
 
 #[cfg(test)]
@@ -90,11 +96,11 @@ mod tests {
                 sorter.spill().unwrap();
             }
         }
-        let got: Vec<Record> = sorter.sorted().collect::<io::Result<_>>().unwrap();
-        let mut want: Vec<Record> = keys
+        let got: Vec<SortRecord> = sorter.sorted().collect::<io::Result<_>>().unwrap();
+        let mut want: Vec<SortRecord> = keys
             .iter()
             .enumerate()
-            .map(|(n, key)| (key.as_bytes().to_vec(), vec![n as u8; n]))
+            .map(|(n, key)| SortRecord { key: key.as_bytes().to_vec(), value: vec![n as u8; n] })
             .collect();
         want.sort_unstable();
         assert_eq!(got, want);

@@ -4,7 +4,6 @@
 //! Links are not followed.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,36 +12,29 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{Cause, Error, Operation, SpecialKind};
 use crate::fs::{self, FileType, Stat};
-use crate::tree::{EntryKind, Filter, ListedName, Listing};
-
-/// A directory that is open while something in it is to be read.
-pub struct Dir {
-    /// Open for listing.
-    pub file: OwnedFd,
-    /// As the user would write it.
-    pub path: PathBuf,
-}
+use crate::tree::{EntryKind, Filter, Folder, ListedName, Listing};
 
 /// What a walk meets.
-pub enum Met {
-    /// A regular file.
-    File(Arc<Dir>, OsString),
+pub enum WalkEvent {
+    /// A regular file. Its directory stays open until the file is read.
+    File(Arc<Folder>, OsString),
     /// The end of a directory's listing.
     DirEnd,
-    /// What has no contents that could be hashed, and what it is.
+    /// Something without contents to hash, and its kind.
     Special(PathBuf, SpecialKind),
-    /// What cannot be listed.
+    /// The error of what cannot be listed.
     Failed(Error),
 }
 
-/// Walks the directory that the user named, links on the way to it followed; blocks until all of it
-/// was met. What `filter` excludes is not met, and an excluded directory never opened.
-pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
+/// Walks the directory that the user named, and follows links on the way to it. Blocks until all of
+/// it was met. The walk does not meet what `filter` excludes, and never opens an excluded
+/// directory.
+pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(WalkEvent)) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut levels = Vec::new();
     match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
-        Ok(file) => push(&mut levels, Dir { file, path: root.to_owned() }, meet),
-        Err(cause) => meet(Met::Failed(Error::new(
+        Ok(file) => push(&mut levels, Folder { file, path: root.to_owned() }, meet),
+        Err(cause) => meet(WalkEvent::Failed(Error::new(
             Operation::OpenDirectory,
             root,
             std::io::Error::from(cause),
@@ -52,11 +44,11 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
         let listed = match listing.next_name() {
             Some(Ok(listed)) => listed,
             Some(Err(cause)) => {
-                meet(Met::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)));
+                meet(WalkEvent::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)));
                 continue;
             }
             None => {
-                meet(Met::DirEnd);
+                meet(WalkEvent::DirEnd);
                 levels.pop();
                 continue;
             }
@@ -64,7 +56,7 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
         let kind = match kind(dir, &listed) {
             Ok(kind) => kind,
             Err(error) => {
-                meet(Met::Failed(error));
+                meet(WalkEvent::Failed(error));
                 continue;
             }
         };
@@ -72,18 +64,20 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
             Ok(false) => {}
             Ok(true) => continue,
             Err(error) => {
-                meet(Met::Failed(error));
+                meet(WalkEvent::Failed(error));
                 continue;
             }
         }
         match (kind, EntryKind::of_mode(kind)) {
             (FileType::Directory, _) => match descend(dir, &listed.name) {
                 Ok(below) => push(&mut levels, below, meet),
-                Err(error) => meet(Met::Failed(error)),
+                Err(error) => meet(WalkEvent::Failed(error)),
             },
-            (_, EntryKind::File) => meet(Met::File(Arc::clone(dir), listed.name)),
+            (_, EntryKind::File) => meet(WalkEvent::File(Arc::clone(dir), listed.name)),
             (_, EntryKind::Link) => {}
-            (_, EntryKind::Special(kind)) => meet(Met::Special(dir.path.join(listed.name), kind)),
+            (_, EntryKind::Special(kind)) => {
+                meet(WalkEvent::Special(dir.path.join(listed.name), kind))
+            }
         }
     }
 }
@@ -91,7 +85,7 @@ pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(Met)) {
 fn is_excluded(
     filter: &Filter,
     root: &Path,
-    dir: &Dir,
+    dir: &Folder,
     listed: &ListedName,
     kind: FileType,
 ) -> Result<bool, Error> {
@@ -107,32 +101,34 @@ fn is_excluded(
     Ok(false)
 }
 
-/// What an entry is, also where the filesystem does not list it.
-fn kind(dir: &Dir, listed: &ListedName) -> Result<FileType, Error> {
+/// The kind of an entry, also where the filesystem does not list it.
+fn kind(dir: &Folder, listed: &ListedName) -> Result<FileType, Error> {
     match listed.kind {
         FileType::Unknown => Ok(FileType::from_raw_mode(stat(dir, listed)?.st_mode)),
         kind => Ok(kind),
     }
 }
 
-fn stat(dir: &Dir, listed: &ListedName) -> Result<Stat, Error> {
+fn stat(dir: &Folder, listed: &ListedName) -> Result<Stat, Error> {
     let error = |cause| Error::new(Operation::Stat, dir.path.join(&listed.name), cause);
     let stat = fs::stat_at(&dir.file, &listed.name).map_err(error)?;
     stat.ok_or_else(|| error(std::io::Error::from_raw_os_error(libc::ENOENT)))
 }
 
-/// Puts a directory's listing on top.
-fn push(levels: &mut Vec<(Arc<Dir>, Listing)>, dir: Dir, meet: &mut dyn FnMut(Met)) {
+/// Lists a directory and makes it the last level.
+fn push(levels: &mut Vec<(Arc<Folder>, Listing)>, dir: Folder, meet: &mut dyn FnMut(WalkEvent)) {
     match Listing::of(&dir.file) {
         Ok(listing) => levels.push((Arc::new(dir), listing)),
-        Err(cause) => meet(Met::Failed(Error::new(Operation::ListDirectory, &dir.path, cause))),
+        Err(cause) => {
+            meet(WalkEvent::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)))
+        }
     }
 }
 
-fn descend(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
+fn descend(parent: &Folder, name: &OsStr) -> Result<Folder, Error> {
     let path = parent.path.join(name);
     match fs::open_dir(&parent.file, name) {
-        Ok(file) => Ok(Dir { file, path }),
+        Ok(file) => Ok(Folder { file, path }),
         Err(error) => Err(match error.raw_os_error() {
             Some(libc::ENOTDIR | libc::ELOOP) => {
                 Error::new(Operation::OpenDirectory, path, Cause::Swapped)

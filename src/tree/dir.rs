@@ -34,11 +34,11 @@ enum Origin {
     },
 }
 
-/// A folder that holds an operand or its copy.
+/// An open directory and its path.
 pub struct Folder {
-    /// The folder, open.
+    /// The directory.
     pub file: OwnedFd,
-    /// Its path as the user wrote it; empty for the working directory.
+    /// Its path as the user would write it; empty for the working directory.
     pub path: PathBuf,
 }
 

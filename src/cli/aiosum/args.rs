@@ -11,6 +11,7 @@ use crate::cli::flags::tuning::{DirectArg, block_size};
 use crate::cli::flags::{help, usage};
 use crate::sum::Algorithm;
 use crate::sum::hash::Options;
+use crate::sum::line::LineEnd;
 
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
@@ -221,6 +222,11 @@ impl SumArgs {
             AlgorithmArg::Md5 => Algorithm::Md5,
             AlgorithmArg::Xxh128 => Algorithm::Xxh128,
         })
+    }
+
+    /// How lines end.
+    pub fn line_end(&self) -> LineEnd {
+        if self.zero { LineEnd::Nul } else { LineEnd::Newline }
     }
 
     /// What makes no sense together, beyond what the table says.

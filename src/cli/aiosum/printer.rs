@@ -11,12 +11,12 @@ use anyhow::Context;
 use super::args::SumArgs;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
-use crate::digest::Output;
 use crate::error::{Error, SpecialKind, shown};
 use crate::report::Way;
-use crate::sum::check::{Told, Verdict};
-use crate::sum::line::{self, Style};
-use crate::sum::{Algorithm, check, list};
+use crate::sum::Algorithm;
+use crate::sum::check::{CheckEvent, CheckListener, LineVerdict};
+use crate::sum::line::{self, OutputPart, PrintedName, Style};
+use crate::sum::list::ListListener;
 
 /// How many malformed lines are named before the first good one. A file with more of them is hardly
 /// a manifest.
@@ -138,29 +138,28 @@ impl SumPrinter {
     fn print_verdict(&self, name: &[u8], verdict: &str) {
         if !self.args.status {
             // Any other algorithm than BLAKE3 prints the bytes as they are.
-            let (name, escaped) = line::escape(name, Algorithm::Sha256);
-            let line =
-                [if escaped { &b"\\"[..] } else { b"" }, &name, b": ", verdict.as_bytes(), b"\n"]
-                    .concat();
+            let PrintedName { bytes, is_escaped } = line::escape(name, Algorithm::Sha256);
+            let sign: &[u8] = if is_escaped { b"\\" } else { b"" };
+            let line = [sign, &bytes, b": ", verdict.as_bytes(), b"\n"].concat();
             self.print(|out| out.write_all(&line));
         }
     }
 
-    fn print_checked(&self, counts: &mut Counts, name: &[u8], verdict: Verdict) {
+    fn print_checked(&self, counts: &mut Counts, name: &[u8], verdict: LineVerdict) {
         counts.checked += 1;
         match verdict {
-            Verdict::Matches if self.args.quiet => return,
-            Verdict::Matches => return self.print_verdict(name, "OK"),
-            Verdict::Missing(_) if self.args.ignore_missing => {
+            LineVerdict::Matches if self.args.quiet => return,
+            LineVerdict::Matches => return self.print_verdict(name, "OK"),
+            LineVerdict::Missing(_) if self.args.ignore_missing => {
                 counts.checked -= 1;
                 counts.missing += 1;
                 return;
             }
-            Verdict::Differs => {
+            LineVerdict::Differs => {
                 counts.differing += 1;
                 self.print_verdict(name, "FAILED");
             }
-            Verdict::Missing(error) | Verdict::Unreadable(error) => {
+            LineVerdict::Missing(error) | LineVerdict::Unreadable(error) => {
                 counts.unreadable += 1;
                 let reason = match error.offset_bytes {
                     Some(offset_bytes) => format!("at byte {offset_bytes}: {}", error.cause),
@@ -213,19 +212,17 @@ impl SumPrinter {
     }
 }
 
-impl list::Listener for SumPrinter {
-    fn hashed(&self, name: &[u8], output: &Output, seek_bytes: u64, len_bytes: u64) {
-        let SumArgs { tag, zero, no_names, raw, .. } = self.args;
+impl ListListener for SumPrinter {
+    fn hashed(&self, name: &[u8], part: OutputPart<'_>) {
+        let SumArgs { tag, no_names, raw, .. } = self.args;
         let algorithm = self.args.algorithm().unwrap_or(Algorithm::Blake3);
-        let wanted = (output, seek_bytes, len_bytes);
-        if !raw && !no_names && line::is_unprintable(algorithm, zero, name) {
+        let style = Style { tag, end: self.args.line_end(), names: !no_names };
+        if !raw && !no_names && line::is_unprintable(algorithm, style.end, name) {
             self.lock_counts().unprintable += 1;
         }
         self.print(|out| match raw {
-            true => line::write_raw(out, wanted),
-            false => {
-                line::write(out, Style { tag, zero, names: !no_names }, algorithm, name, wanted)
-            }
+            true => line::write_raw(out, part),
+            false => line::write(out, style, algorithm, name, part),
         });
     }
 
@@ -253,12 +250,14 @@ impl list::Listener for SumPrinter {
     }
 }
 
-impl check::Listener for SumPrinter {
-    fn told(&self, told: Told) {
+impl CheckListener for SumPrinter {
+    fn event(&self, event: CheckEvent) {
         let mut counts = self.lock_counts();
-        match told {
-            Told::Checked(name, verdict) => self.print_checked(&mut counts, &name, verdict),
-            Told::Malformed(manifest, number, reason) => {
+        match event {
+            CheckEvent::Checked { name, verdict } => {
+                self.print_checked(&mut counts, &name, verdict);
+            }
+            CheckEvent::Malformed { manifest, line_number, reason } => {
                 counts.malformed += 1;
                 self.fail();
                 let is_none_good = counts.checked + counts.missing == 0;
@@ -266,20 +265,20 @@ impl check::Listener for SumPrinter {
                     counts.unnamed += 1;
                 } else if !self.args.status {
                     self.say(&format!(
-                        "cannot read line {number} of '{}': {reason}",
+                        "cannot read line {line_number} of '{}': {reason}",
                         shown(&manifest)
                     ));
                 }
             }
-            Told::Unread(error) | Told::Unlistable(error) => self.print_error(&error),
-            Told::NoLines(manifest) => {
+            CheckEvent::Unread(error) | CheckEvent::Unlistable(error) => self.print_error(&error),
+            CheckEvent::NoLines(manifest) => {
                 self.fail();
                 self.say(&format!(
                     "cannot check '{}': no line in it is properly formatted",
                     shown(&manifest)
                 ));
             }
-            Told::Unlisted(path) => {
+            CheckEvent::Unlisted(path) => {
                 counts.unlisted += 1;
                 self.fail();
                 self.print_verdict(path.as_os_str().as_bytes(), "FAILED (no manifest names it)");

@@ -15,8 +15,8 @@ use crate::cli::screen::signals::end_on_signals;
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::Filter;
 use crate::digest::Mode;
-use crate::sum::check::{Plan, check};
-use crate::sum::list::{Wanted, list};
+use crate::sum::check::{CheckPlan, check};
+use crate::sum::list::{ListPlan, list};
 use crate::sum::{Algorithm, Function};
 
 /// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
@@ -93,9 +93,9 @@ fn run_list(
     let len_bytes =
         if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
     let function = Function { algorithm, mode };
-    let wanted =
-        Wanted { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
-    list(paths, &wanted, &args.options(), printer, &printer.watched.totals).context("cannot hash")
+    let plan =
+        ListPlan { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
+    list(paths, &plan, &args.options(), printer, &printer.watched.totals).context("cannot hash")
 }
 
 fn run_check(
@@ -108,8 +108,15 @@ fn run_check(
     // A line of another algorithm would be checked without the key.
     let keyed = args.keyed || args.derive_key.is_some();
     let algorithm = args.algorithm().or(keyed.then_some(Algorithm::Blake3));
-    let (zero, audit) = (args.zero, args.audit.clone());
-    let plan = Plan { manifests, algorithm, mode, zero, audit, filter, stdin_is_free: !args.keyed };
+    let plan = CheckPlan {
+        manifests,
+        algorithm,
+        mode,
+        line_end: args.line_end(),
+        audit: args.audit.clone(),
+        filter,
+        stdin_is_free: !args.keyed,
+    };
     check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
     printer.print_summary();
     Ok(())

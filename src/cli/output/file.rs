@@ -4,14 +4,13 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode};
 
 use crate::error::{Error, Operation, Result};
-use crate::fs::{self, IfTaken, Target, umask};
+use crate::fs::{self, FileType, IfTaken, Target, umask};
 
 /// Where something goes when the copy is over.
 pub struct OutputFile {
@@ -92,19 +91,21 @@ impl OutputFile {
 /// What stands at `path`, unless that is nothing, a regular file by its own name, or a directory.
 fn existing(path: &Path) -> io::Result<Option<To>> {
     let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-    let stat = match path.metadata() {
+    let stat = match fs::stat_following(CWD, path.as_os_str()) {
         // A link that leads nowhere is an error now and not after hours.
         Err(cause) if is_link => return Err(cause),
         Err(_) => return Ok(None),
-        Ok(stat) if stat.is_dir() => return Ok(None),
         Ok(stat) => stat,
     };
-    let stdout = fs::stat(io::stdout())?;
-    let is_stdout = (stat.dev(), stat.ino()) == (stdout.st_dev, stdout.st_ino);
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::Directory {
+        return Ok(None);
+    }
+    let is_stdout = fs::same_file(&stat, &fs::stat(io::stdout())?);
     if is_stdout && is_link {
         return Ok(Some(To::Stdout));
     }
-    if !stat.is_file() || folder_of(path).canonicalize()?.starts_with("/proc") {
+    if kind != FileType::RegularFile || folder_of(path).canonicalize()?.starts_with("/proc") {
         return Ok(Some(To::Into(path.to_owned())));
     }
     if is_link { Ok(Some(To::File(path.canonicalize()?))) } else { Ok(None) }

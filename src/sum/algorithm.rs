@@ -8,13 +8,13 @@ use crate::digest::{Hashing, Mode, Output, Serial};
 /// A hash algorithm that manifests come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// As `b3sum` prints it.
+    /// BLAKE3, as `b3sum` prints it.
     Blake3,
-    /// As `sha256sum` prints it.
+    /// SHA-256, as `sha256sum` prints it.
     Sha256,
-    /// As `sha1sum` prints it.
+    /// SHA-1, as `sha1sum` prints it.
     Sha1,
-    /// As `md5sum` prints it.
+    /// MD5, as `md5sum` prints it.
     Md5,
     /// XXH3 with 128 bits, as `xxhsum -H128` prints it.
     Xxh128,

@@ -8,7 +8,7 @@ use itertools::Itertools;
 /// Bytes of records held in memory. Beyond them a sorted run goes to an unnamed file.
 const RUN_BYTES_MAX: usize = 8 << 20;
 
-/// What is sorted.
+/// A key and its value.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SortRecord {
     /// The bytes that give the record its place.

@@ -11,7 +11,7 @@ use super::listing::{ListedName, Listing, Remembered};
 use crate::error::{Error, Operation};
 use crate::fs::{self, FileType, Stat};
 
-/// Where a walk has the names in a directory from.
+/// Where a walk takes the names in a directory from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamesFrom {
     /// The directory's listing.

@@ -55,7 +55,7 @@ impl Default for Preserve {
 /// Something that was not kept.
 #[derive(Debug)]
 pub struct Loss {
-    /// The verb that goes after "cannot", for example `"set owner of"`.
+    /// What was being done.
     pub op: Operation,
     /// Why.
     pub cause: Cause,
@@ -87,7 +87,7 @@ pub struct Keeper {
 pub struct Metadata<'a> {
     /// The source.
     pub source: Node<'a>,
-    /// What fstat(2) said of it when its copy began.
+    /// The source's answer to stat when its copy began.
     pub stat: &'a Stat,
     /// The copy.
     pub target: Node<'a>,
@@ -150,7 +150,7 @@ impl Keeper {
         for name in names.iter().filter(|name| self.wants(name)) {
             let value = match source.attribute(name) {
                 Ok(Some(value)) => value,
-                // Removed since; the change time of a file tells.
+                // It was removed since. The change time of the file gives it away.
                 Ok(None) => continue,
                 Err(cause) => {
                     let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);

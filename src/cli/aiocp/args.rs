@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use clap_complete::Shell;
 
+use super::values::{EngineArg, ReflinkArg, SparseArg};
 use crate::cli::flags::existing::ExistingArgs;
 use crate::cli::flags::order::last_of;
 use crate::cli::flags::preserve::{self, Attribute};
@@ -17,7 +18,7 @@ use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::selection::{Selection, SelectionArgs};
 use crate::cli::flags::tuning::{DirectArg, block_size};
 use crate::cli::flags::{help, size, usage};
-use crate::copy::{Action, Destination, EngineKind, Follow, Options, Reflink, Sparse};
+use crate::copy::{Action, Destination, EngineKind, Follow, Options};
 use crate::error::shown;
 
 /// Copy files and trees at the speed of the device, durable when it is done.
@@ -356,63 +357,6 @@ const COMMON: [&str; 15] = [
     "verbose",
     "version",
 ];
-
-/// The values of `--sparse`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SparseArg {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<SparseArg> for Sparse {
-    fn from(arg: SparseArg) -> Self {
-        match arg {
-            SparseArg::Auto => Self::Auto,
-            SparseArg::Always => Self::Always,
-            SparseArg::Never => Self::Never,
-        }
-    }
-}
-
-/// The values of `--reflink`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReflinkArg {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<ReflinkArg> for Reflink {
-    fn from(arg: ReflinkArg) -> Self {
-        match arg {
-            ReflinkArg::Auto => Self::Auto,
-            ReflinkArg::Always => Self::Always,
-            ReflinkArg::Never => Self::Never,
-        }
-    }
-}
-
-/// The values of `--engine`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum EngineArg {
-    /// Kernel AIO for what is direct, threads for the rest
-    Kernel,
-    /// glibc's POSIX AIO
-    Posix,
-    /// Threads that call pread and pwrite
-    Threads,
-}
-
-impl From<EngineArg> for EngineKind {
-    fn from(arg: EngineArg) -> Self {
-        match arg {
-            EngineArg::Kernel => Self::Kernel,
-            EngineArg::Posix => Self::Posix,
-            EngineArg::Threads => Self::Threads,
-        }
-    }
-}
 
 /// Reads any path. An empty one is refused later, like any other that is not there.
 fn operand() -> impl TypedValueParser<Value = PathBuf> {

@@ -4,6 +4,7 @@ mod args;
 mod printer;
 mod question;
 mod run;
+mod values;
 
 pub use args::command;
 pub use run::run;

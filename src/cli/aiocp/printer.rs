@@ -30,7 +30,7 @@ pub struct PrinterSetup<'a> {
     pub manifest: Option<&'a Path>,
     /// Where the copy goes.
     pub destination: &'a Path,
-    /// Whether what is written in the end is made durable.
+    /// Whether what is written at the end is made durable.
     pub sync: bool,
     /// How names in lists end.
     pub name_end: NameEnd,
@@ -49,13 +49,13 @@ pub enum RunEnd {
     Interrupted,
 }
 
-/// Prints events, and collects what is written in the end.
+/// Prints events, and collects what is written at the end.
 pub struct CopyPrinter<'a> {
     seeing: &'a SeeingArgs,
     screen: Arc<Screen>,
     stop: Arc<Stop>,
     log: Option<Log>,
-    /// Whether what is written in the end is made durable.
+    /// Whether what is written at the end is made durable.
     sync: bool,
     manifest: Option<(OutputFile, Mutex<Manifest>)>,
     /// What failed.
@@ -200,16 +200,16 @@ impl<'a> CopyPrinter<'a> {
         let line = format!("{difference}\n");
         // Standard output may be the manifest's.
         let taken = self.outputs().any(OutputFile::is_stdout);
-        // It buries no failure: it is itself one of the things to be seen in the end.
+        // It buries no failure: it is itself one of the things to be seen at the end.
         if taken { self.screen.err(&line) } else { self.screen.out(&line) }
     }
 
-    /// What is written in the end.
+    /// What is written at the end.
     fn outputs(&self) -> impl Iterator<Item = &OutputFile> {
         self.manifest.iter().map(|(output, _)| output).chain(&self.failed_list).chain(&self.report)
     }
 
-    /// Makes sure that nothing that is written in the end takes the place of what was copied, or of
+    /// Makes sure that nothing that is written at the end takes the place of what was copied, or of
     /// its source.
     fn keep_apart(&self, source: &Path, target: &Path) -> Result<()> {
         for output in self.outputs() {

@@ -199,7 +199,7 @@ impl CopyRun<'_> {
         }
     }
 
-    /// Writes what comes in the end, and answers with the exit code.
+    /// Writes what comes at the end, and answers with the exit code.
     fn finish(&self, copied: Option<(Operands, Ended)>, series: &Series) -> anyhow::Result<u8> {
         let interrupted = self.received.exit_code();
         let began = copied.is_some();

@@ -19,7 +19,8 @@ pub enum Attribute {
 }
 
 impl Attribute {
-    /// What the user names is demanded. Of `all`, as in `cp`, extended attributes are not.
+    /// Sets one attribute, or all. What is named is demanded; as in `cp`, `all` does not demand
+    /// extended attributes.
     fn set(self, on: bool, preserve: &mut Preserve) {
         match self {
             Self::Mode => (preserve.mode, preserve.acls_demanded) = (on, on),
@@ -60,7 +61,7 @@ fn archive(preserve: &mut Preserve) {
     };
 }
 
-/// What the command line asks to be kept.
+/// What the command line asks to keep.
 pub fn preserve(matches: &ArgMatches) -> Preserve {
     type Change = Box<dyn Fn(&mut Preserve)>;
     let mut changes: Vec<(usize, Change)> = Vec::new();
@@ -83,7 +84,7 @@ pub fn preserve(matches: &ArgMatches) -> Preserve {
         };
         changes.push((at, Box::new(set)));
     }
-    // cp's -d says both -P and this.
+    // As in cp, -d means both -P and this.
     if let Some(at) = flag("no_dereference_links") {
         changes.push((at, Box::new(|preserve| Attribute::Links.set(true, preserve))));
     }

@@ -95,7 +95,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
                 format!("'{option}' does not go with {others}")
             }
         },
-        // Whatever else clap finds, it says in its first line.
+        // The first line of clap's message says what else it finds.
         _ => {
             let text = error.to_string();
             shown(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
@@ -110,8 +110,8 @@ fn explain(error: &Error) -> (String, Option<String>) {
     (what, hint)
 }
 
-/// What is said of missing arguments. clap does not say what needs them, but only these flags need
-/// any.
+/// What is said of missing arguments. clap does not say which flag needs them, but only these flags
+/// need any.
 fn missing(what: &str) -> String {
     if what.contains("--verify") {
         "'--repair' needs '--verify' or '--verify-only'".to_owned()

@@ -1,4 +1,4 @@
-//! What failed: named once more in the end, and written where `--files-from` reads it.
+//! What failed: named once more at the end, and written where `--files-from` reads it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::copy::Operands;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::report::{Difference, What};
 
-/// How many failures are repeated in the end.
+/// How many failures are repeated at the end.
 const REPEATED_MAX: usize = 100;
 
 /// The failures of a run.
@@ -91,7 +91,8 @@ impl Failures {
         if self.buried.load(Ordering::Relaxed) { self.first() } else { Vec::new() }
     }
 
-    /// The first differences that are left, if one that is not was printed after one of them.
+    /// The first differences that are left, if one that was set right was printed after one of
+    /// them.
     pub fn differences_to_repeat(&self) -> Vec<String> {
         if self.buried_difference.load(Ordering::Relaxed) {
             self.lock().differences.clone()

@@ -1,4 +1,4 @@
-//! What is written of a run besides the copy: JSON, the log, summaries, and files in the end.
+//! What a run writes besides the copy: JSON, the log, summaries, and files at its end.
 
 pub mod failures;
 pub mod file;

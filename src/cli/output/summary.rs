@@ -1,4 +1,4 @@
-//! What was done, in the end.
+//! Sums up what a run did.
 
 use std::time::Duration;
 

@@ -18,18 +18,18 @@ const VALUE_STEPS_MAX: f64 = 5.0;
 const TIME_STEPS_MAX: f64 = 7.0;
 
 impl Axis {
-    /// Of bytes, or of bytes and then `per`, to the next tick after `largest`.
+    /// An axis of bytes, or of bytes and then `per`, to the next tick after `largest`.
     pub fn of_bytes(largest: f64, per: &str) -> Self {
         let (unit, name) = unit_of_bytes(largest);
         Self::of_values(largest / unit, unit, format!("{name}{per}"))
     }
 
-    /// Of anything that is counted, to the next tick after `largest`.
+    /// An axis of anything that is counted, to the next tick after `largest`.
     pub fn of_counts(largest: f64, name: &str) -> Self {
         Self::of_values(largest, 1.0, name.to_owned())
     }
 
-    /// `largest` is in units, and so are the labels; `end` is not.
+    /// An axis of values. `largest` and the labels are in units; `end` is not.
     fn of_values(largest: f64, unit: f64, name: String) -> Self {
         let largest = if largest.is_finite() && largest > 0.0 { largest } else { 1.0 };
         let step = round_step(largest / VALUE_STEPS_MAX);
@@ -41,7 +41,7 @@ impl Axis {
         Self { end: steps * step * unit, ticks: (0..=steps as u32).map(tick).collect(), unit: name }
     }
 
-    /// Of times, which ends with `seconds` and not with a tick.
+    /// An axis of times, which ends with `seconds` and not with a tick.
     pub fn of_times(seconds: f64) -> Self {
         let seconds = if seconds.is_finite() { seconds.max(1e-9) } else { 1.0 };
         let step = time_step(seconds / TIME_STEPS_MAX);

@@ -108,8 +108,8 @@ impl Chart {
         markup
     }
 
-    /// Columns over the drawing, of which the one under the pointer shows its text, on the other
-    /// side of the chart.
+    /// Columns over the drawing. The one under the pointer shows its text, on the other side of the
+    /// chart.
     fn moments(&self) -> String {
         let mut markup = "<div class=\"moments\" aria-hidden=\"true\">".to_owned();
         let mut begin = 0.0;

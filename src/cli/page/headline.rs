@@ -81,7 +81,7 @@ fn ended_early(code: u8) -> Headline {
     Headline { class: "cut", sign: '!', title, meaning: meaning.to_owned() }
 }
 
-/// For the tab of the browser.
+/// The title in the browser's tab.
 pub fn title(page: &Page<'_>) -> String {
     format!("{} – aiocp", headline(page).title)
 }
@@ -191,26 +191,27 @@ fn tiles(page: &Page<'_>) -> String {
         0..60 => format!("{:.3} s", page.elapsed.as_secs_f64()),
         many => format!("{} s", grouped(many)),
     };
-    let tiles = [
-        (name, grouped(files), counted(others, "other entry", "other entries")),
-        ("read", bytes(read as f64), exact(read)),
-        ("written", bytes(written as f64), exact(written)),
-        ("took", duration(page.elapsed), exact_seconds),
-        ("on average", rate(per_second(moved, page.elapsed)), way.to_owned()),
+    let markup = [
+        tile(name, &grouped(files), &counted(others, "other entry", "other entries")),
+        tile("read", &bytes(read as f64), &exact(read)),
+        tile("written", &bytes(written as f64), &exact(written)),
+        tile("took", &duration(page.elapsed), &exact_seconds),
+        tile("on average", &rate(per_second(moved, page.elapsed)), way),
+        failed_tile(page.failed, of(&totals.differences)),
     ];
-    let tile = |(name, figure, more): (&str, String, String)| {
-        format!(
-            "<div><dt>{name}</dt><dd>{}</dd><dd class=\"more\">{}</dd></div>\n",
-            escaped(&figure),
-            escaped(&more)
-        )
-    };
-    let mut markup: String = tiles.into_iter().map(tile).collect();
-    markup += &failed_tile(page.failed, of(&totals.differences));
-    format!("<dl class=\"tiles\">\n{markup}</dl>\n")
+    format!("<dl class=\"tiles\">\n{}</dl>\n", markup.concat())
 }
 
-/// The last figure, which leads to what it is about.
+/// One large figure.
+fn tile(name: &str, figure: &str, more: &str) -> String {
+    format!(
+        "<div><dt>{name}</dt><dd>{}</dd><dd class=\"more\">{}</dd></div>\n",
+        escaped(figure),
+        escaped(more)
+    )
+}
+
+/// The last figure, with a link to the failures.
 fn failed_tile(failed: u64, differences: u64) -> String {
     let differ = counted(differences, "difference", "differences");
     let (name, figure, more) = match (failed, differences) {

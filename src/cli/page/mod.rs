@@ -74,7 +74,7 @@ fn bar(caption: &str, parts: &[(&str, u64)]) -> String {
     )
 }
 
-/// By which ways the contents of the files got to their place.
+/// The ways by which the contents of the files got to their place.
 fn shares(totals: &Totals) -> String {
     let [written, direct, cloned, holes] =
         [&totals.written_bytes, &totals.direct_bytes, &totals.cloned_bytes, &totals.hole_bytes]
@@ -165,7 +165,7 @@ fn failures(page: &Page<'_>) -> String {
     )
 }
 
-/// Every sum under the name that programs know it by.
+/// Every sum, under the name that `--json` gives it.
 fn counts(totals: &Totals) -> String {
     let mut rows = String::new();
     for (name, sum) in totals.fields() {

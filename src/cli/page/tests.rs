@@ -8,7 +8,7 @@ use super::*;
 use crate::error::shown;
 use crate::report::{Latencies, Route, Sample};
 
-/// What a page is made from, to be altered.
+/// The data of a page, which tests change.
 struct RunData {
     command: String,
     deed: Deed,
@@ -23,7 +23,7 @@ struct RunData {
 }
 
 impl RunData {
-    /// One that did nothing at all.
+    /// A run that did nothing at all.
     fn empty() -> Self {
         Self {
             command: "aiocp a b".to_owned(),
@@ -39,7 +39,7 @@ impl RunData {
         }
     }
 
-    /// One with something in every part of the page, in `count` intervals.
+    /// A run with something in every part of the page, in `count` intervals.
     fn full(elapsed: Duration, count: u32) -> Self {
         let sample = |n: u32| Sample {
             elapsed: elapsed / count * n,
@@ -141,7 +141,7 @@ fn plain(markup: &str) -> String {
         .replace("&amp;", "&")
 }
 
-/// What holds for each page; answers with its text.
+/// Asserts what holds for each page, and answers with its text.
 fn checked(run: &RunData) -> String {
     let page = run.page();
     assert_eq!(page, run.page(), "the same data makes the same page");

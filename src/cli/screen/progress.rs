@@ -93,7 +93,7 @@ impl Snapshot {
         }
     }
 
-    /// Bytes to be moved and bytes to be read back count alike.
+    /// The bytes to be moved and to be read back, which count alike.
     fn work_bytes(&self) -> u64 {
         self.found_bytes.saturating_mul(if self.verified_bytes.is_some() { 2 } else { 1 })
     }
@@ -111,7 +111,7 @@ impl Snapshot {
     /// The line in at most `width` columns: what matters least is left out first.
     pub fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
-        // Each part with its rank.
+        // Each part with its rank, 0 for what matters most.
         let mut parts = Vec::new();
         match self.stopping {
             true => parts.push((0, "stopping (again: at once)".to_owned())),
@@ -150,7 +150,7 @@ impl Snapshot {
         }
     }
 
-    /// How much time is left, once all is known that is to be done.
+    /// The time that is left, once all that is to be done is known.
     fn left(&self, rate: Option<f64>) -> Option<String> {
         let left_bytes = self.work_bytes().saturating_sub(self.done_bytes());
         match rate {
@@ -164,7 +164,7 @@ impl Snapshot {
     }
 }
 
-/// What was done when, over the last seconds.
+/// How much was done by when, over the last seconds.
 #[derive(Debug, Default)]
 pub struct Rate(VecDeque<(Duration, u64)>);
 
@@ -276,7 +276,7 @@ mod tests {
             rate.update(&at(second, 1900));
         }
         assert_eq!(rate.update(&at(40, 1900)), Some(0.0));
-        // What an earlier run did is no part of it.
+        // What an earlier run did does not count.
         let kept = Snapshot { handled_bytes: 11_900, kept_bytes: 10_000, ..at(41, 0) };
         assert_eq!(rate.update(&kept), Some(0.0));
         // It does not go away a second after the first look.

@@ -1,5 +1,5 @@
 //! What signals do. SIGINT and SIGTERM end a copy in good order, and a second one at once. SIGUSR1
-//! asks how far it is.
+//! asks how far the run is.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const TWINS_APART: Duration = Duration::from_millis(100);
 pub struct Received(Arc<AtomicU8>);
 
 impl Received {
-    /// The exit code of a run that a signal ended.
+    /// The exit code of a run that a signal ended; none without a signal.
     pub fn exit_code(&self) -> Option<u8> {
         match self.0.load(Ordering::Acquire) {
             0 => None,
@@ -107,7 +107,7 @@ fn listen(
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
-                // Asked for twice before the first answer, one is enough.
+                // One answer is enough for two questions at once.
                 SIGUSR1 => drop(ask.try_send(())),
                 signal => act(signal),
             }

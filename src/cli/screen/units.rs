@@ -6,7 +6,7 @@ const BYTES: [(f64, &str); 7] =
 
 /// The largest unit of which `bytes`, rounded, are at least one.
 pub fn unit_of_bytes(bytes: f64) -> (f64, &'static str) {
-    // 999.6 MB would be shown as 1000 MB, so that it is 1.00 GB.
+    // 999.6 MB would be shown as 1000 MB: it is 1.00 GB.
     BYTES.into_iter().rev().find(|(unit, _)| bytes >= unit * 0.9995).unwrap_or(BYTES[0])
 }
 

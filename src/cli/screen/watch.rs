@@ -14,7 +14,7 @@ use crate::cli::flags::seeing::ShowProgress;
 use crate::copy::Stop;
 use crate::report::{Sample, Series, Totals};
 
-/// Between two looks at the counters.
+/// The time between two looks at the counters.
 const TICK: Duration = Duration::from_millis(100);
 /// A run that is shorter shows no line unless it was asked to.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const LINES_APART: Duration = Duration::from_secs(1);
 /// Samples of a report: more than a page has columns to draw them in.
 const SAMPLES_MAX: usize = 2048;
 
-/// What is said where threads could not be made.
+/// The warning that threads could not be made.
 const FEW_THREADS: &str = "warning: some threads could not be made, and the others took longer; \
                            raise the limit of processes (ulimit -u)";
 
@@ -39,7 +39,7 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// What suits standard error.
+    /// The way that suits standard error.
     pub fn on_stderr(progress: ShowProgress) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
@@ -135,9 +135,9 @@ impl Watched {
 /// Whether samples are taken for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sampling {
-    /// They are.
+    /// Samples are taken.
     On,
-    /// They are not.
+    /// No samples are taken.
     Off,
 }
 

@@ -27,7 +27,7 @@ struct Rule {
     directories_only: bool,
     /// `None` matches nothing.
     glob: Option<Glob>,
-    reach: Reach,
+    part: MatchedPart,
     /// The pattern begins with `**`, which also stands for nothing before a leading slash.
     slash_before: bool,
     /// The pattern ends with `***`, which matches a directory and what is in it.
@@ -36,7 +36,7 @@ struct Rule {
 
 /// Which part of a path has to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
+enum MatchedPart {
     /// The last component.
     Name,
     /// All of it.
@@ -113,17 +113,17 @@ impl Rule {
             [b'/', body @ ..] => (true, body),
             body => (false, body),
         };
-        let reach = match (anchored, slashes) {
-            (false, 0) if !has_star_star => Reach::Name,
-            (false, _) if has_star_star && !slash_before => Reach::AfterAnySlash,
-            (false, slashes) if !has_star_star => Reach::Last(slashes + 1),
-            _ => Reach::Whole,
+        let part = match (anchored, slashes) {
+            (false, 0) if !has_star_star => MatchedPart::Name,
+            (false, _) if has_star_star && !slash_before => MatchedPart::AfterAnySlash,
+            (false, slashes) if !has_star_star => MatchedPart::Last(slashes + 1),
+            _ => MatchedPart::Whole,
         };
         Self {
             effect,
             directories_only,
             glob: if is_wild { Glob::wild(body) } else { Some(Glob::literal(body)) },
-            reach,
+            part,
             slash_before,
             slash_after_directories: has_star_star && pattern.ends_with(b"***"),
         }
@@ -146,17 +146,17 @@ impl Rule {
     fn reaches(&self, glob: &Glob, path: &[u8]) -> bool {
         let mut slashes =
             path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        match self.reach {
-            Reach::Whole => glob.matches(path),
-            Reach::Name => {
+        match self.part {
+            MatchedPart::Whole => glob.matches(path),
+            MatchedPart::Name => {
                 glob.matches(slashes.next_back().map_or(path, |slash| &path[slash + 1..]))
             }
-            Reach::Last(count) => {
+            MatchedPart::Last(count) => {
                 let components = slashes.clone().count() + 1;
                 let start = slashes.nth_back(count - 1).map_or(0, |slash| slash + 1);
                 components >= count && glob.matches(&path[start..])
             }
-            Reach::AfterAnySlash => {
+            MatchedPart::AfterAnySlash => {
                 glob.matches(path) || slashes.any(|slash| glob.matches(&path[slash + 1..]))
             }
         }

@@ -26,17 +26,17 @@ pub struct Level {
     pub dir: Arc<Dir>,
     /// The length of its path below the operand.
     pub path_bytes: usize,
-    names: Names,
+    names: NamesLeft,
     batch: Vec<Entry>,
 }
 
 /// The names that are left in a directory.
-enum Names {
+enum NamesLeft {
     Open(Listing),
     Remembered(Remembered),
 }
 
-impl Names {
+impl NamesLeft {
     fn none() -> Self {
         Self::Remembered(Remembered::default())
     }
@@ -46,46 +46,46 @@ impl Level {
     /// A directory that was just entered.
     pub fn new(dir: &OpenDir, names: NamesFrom, path_bytes: usize) -> Result<Self, Error> {
         let names = match names {
-            NamesFrom::Listing => {
-                Names::Open(Listing::of(&dir.source).map_err(|cause| list_error(dir.dir(), cause))?)
-            }
-            NamesFrom::List => Names::none(),
+            NamesFrom::Listing => NamesLeft::Open(
+                Listing::of(&dir.source).map_err(|cause| list_error(dir.dir(), cause))?,
+            ),
+            NamesFrom::List => NamesLeft::none(),
         };
         Ok(Self { dir: Arc::clone(dir.dir()), path_bytes, names, batch: Vec::new() })
     }
 
     /// The next name. A listing that was broken off is opened again for it.
     pub fn next_name(&mut self) -> Option<Result<ListedName, Error>> {
-        if let Names::Remembered(names) = &mut self.names
+        if let NamesLeft::Remembered(names) = &mut self.names
             && names.has_rest()
         {
             let rest = self.dir.open().and_then(|dir| {
                 names.rest(&dir.source).map_err(|cause| list_error(&self.dir, cause))
             });
             match rest {
-                Ok(listing) => self.names = Names::Open(listing),
+                Ok(listing) => self.names = NamesLeft::Open(listing),
                 Err(error) => {
-                    self.names = Names::none();
+                    self.names = NamesLeft::none();
                     return Some(Err(error));
                 }
             }
         }
         let listed = match &mut self.names {
-            Names::Open(listing) => listing.next_name(),
-            Names::Remembered(names) => names.next_name(),
+            NamesLeft::Open(listing) => listing.next_name(),
+            NamesLeft::Remembered(names) => names.next_name(),
         };
         listed.map(|listed| listed.map_err(|cause| list_error(&self.dir, cause)))
     }
 
     /// Whether the listing is open.
     pub fn is_listing(&self) -> bool {
-        matches!(self.names, Names::Open(_))
+        matches!(self.names, NamesLeft::Open(_))
     }
 
     /// Closes the listing, if it is open.
     pub fn remember(&mut self) {
-        self.names = match mem::replace(&mut self.names, Names::none()) {
-            Names::Open(listing) => Names::Remembered(listing.remember()),
+        self.names = match mem::replace(&mut self.names, NamesLeft::none()) {
+            NamesLeft::Open(listing) => NamesLeft::Remembered(listing.remember()),
             names => names,
         };
     }

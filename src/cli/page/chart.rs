@@ -21,8 +21,8 @@ pub struct Chart {
     pub values: Axis,
     /// The curves, the first at the bottom.
     pub curves: Vec<Curve>,
-    /// The moments from the beginning on, each after the one before.
-    pub moments: Vec<Moment>,
+    /// The readouts from the beginning on, each after the one before.
+    pub readouts: Vec<Readout>,
 }
 
 /// A curve of a chart.
@@ -47,7 +47,7 @@ pub enum Stroke {
 }
 
 /// What is read off while the pointer is over a part of the chart.
-pub struct Moment {
+pub struct Readout {
     /// The width of the part.
     pub seconds: f64,
     /// What is read off, with a heading in the first line; text, not markup.
@@ -65,11 +65,11 @@ impl Chart {
         format!(
             "<section class=\"card {class}\">\n<h2>{title}</h2>\n\
              <ul class=\"legend\">{legend}</ul>\n\
-             <div class=\"plot\">\n{drawing}{labels}{moments}</div>\n{note}</section>\n",
+             <div class=\"plot\">\n{drawing}{labels}{readouts}</div>\n{note}</section>\n",
             title = self.title,
             drawing = self.drawing(),
             labels = self.labels(),
-            moments = self.moments(),
+            readouts = self.readouts(),
         )
     }
 
@@ -110,10 +110,10 @@ impl Chart {
 
     /// Columns over the drawing. The one under the pointer shows its text, on the other side of the
     /// chart.
-    fn moments(&self) -> String {
+    fn readouts(&self) -> String {
         let mut markup = "<div class=\"moments\" aria-hidden=\"true\">".to_owned();
         let mut begin = 0.0;
-        for Moment { seconds, text } in &self.moments {
+        for Readout { seconds, text } in &self.readouts {
             let class =
                 if begin + seconds / 2.0 > self.times.end / 2.0 { " class=\"late\"" } else { "" };
             let (width, text) = (seconds / self.times.end * 100.0, escaped(text));

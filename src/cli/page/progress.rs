@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::axis::Axis;
-use super::chart::{Chart, Curve, Moment, Stroke};
+use super::chart::{Chart, Curve, Readout, Stroke};
 use super::data::{Deed, Page};
 use super::units::{bytes, counted, duration, rate};
 use crate::report::{Sample, Totals};
@@ -55,9 +55,9 @@ impl Interval {
         (flow.sum)(&self.end).saturating_sub((flow.sum)(&self.begin)) as f64 / self.seconds()
     }
 
-    fn moment(&self, figures: &[String]) -> Moment {
+    fn readout(&self, figures: &[String]) -> Readout {
         let text = format!("{}\n{}", duration(self.end.elapsed), figures.join("\n"));
-        Moment { seconds: self.seconds(), text }
+        Readout { seconds: self.seconds(), text }
     }
 }
 
@@ -169,12 +169,12 @@ fn throughput(seconds: f64, flows: &[&Flow], intervals: &[Interval]) -> Chart {
     if durable > values.end {
         note.push_str(" What leaves the frame goes on above it.");
     }
-    let moment = |i: &Interval| {
+    let readout = |i: &Interval| {
         let figure = |flow: &&Flow| format!("{} {}", flow.name, rate(i.rate(flow)));
-        i.moment(&flows.iter().rev().map(figure).collect::<Vec<String>>())
+        i.readout(&flows.iter().rev().map(figure).collect::<Vec<String>>())
     };
-    let moments = intervals.iter().map(moment).collect();
-    Chart { title: "Throughput", note, times: Axis::of_times(seconds), values, curves, moments }
+    let readouts = intervals.iter().map(readout).collect();
+    Chart { title: "Throughput", note, times: Axis::of_times(seconds), values, curves, readouts }
 }
 
 fn peak(points: &[(f64, f64)]) -> f64 {
@@ -197,9 +197,9 @@ fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], reads_back: bool)
     if reads_back {
         note.push("What is read back to be verified counts as read.");
     }
-    let moment = |i: &Interval| {
+    let readout = |i: &Interval| {
         let sum = |flow: &&Flow| format!("{} {}", flow.name, bytes((flow.sum)(&i.end) as f64));
-        i.moment(&flows.iter().rev().map(sum).collect::<Vec<String>>())
+        i.readout(&flows.iter().rev().map(sum).collect::<Vec<String>>())
     };
     Chart {
         title: "Bytes moved",
@@ -207,7 +207,7 @@ fn sums(seconds: f64, flows: &[&Flow], intervals: &[Interval], reads_back: bool)
         times: Axis::of_times(seconds),
         values: Axis::of_bytes(largest(curves.iter().map(|curve| peak(&curve.points))), ""),
         curves,
-        moments: intervals.iter().map(moment).collect(),
+        readouts: intervals.iter().map(readout).collect(),
     }
 }
 
@@ -234,9 +234,9 @@ fn depth(seconds: f64, intervals: &[Interval]) -> String {
             stroke: Stroke::Line,
             points: through_middles(intervals, |i| i.end.depth),
         }],
-        moments: intervals
+        readouts: intervals
             .iter()
-            .map(|i| i.moment(&[format!("{:.1} in flight", i.end.depth)]))
+            .map(|i| i.readout(&[format!("{:.1} in flight", i.end.depth)]))
             .collect(),
     };
     chart.markup("half")

@@ -2,10 +2,10 @@
 //! of what it moved.
 //!
 //! ```text
-//!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ──────────┬─► sync ─► publish ─► report
-//! (tree)   (names)   (opens)  │                                       │  (batch,
-//!                             └─ big ──► pipeline: pread ─► block ─┬─► pwrite    one
-//!                                        (N in flight, one context)└─► hash    context)
+//!  walk ──► batch ──► worker ─┬─ small ─► read, hash, write ───────────┬─► sync ─► publish
+//! (tree)   (names)   (opens)  │                                        │  (batch)
+//!                             └─ big ──► pipeline: pread ─► block ─┬─► pwrite
+//!                                        (N in flight, one context)└─► hash
 //! ```
 //!
 //! - [`copy`] is the way in: operands, options, and the route from there.
@@ -39,7 +39,8 @@
 //! let folder = tempfile::tempdir()?;
 //! let (from, to) = (folder.path().join("from"), folder.path().join("to"));
 //! std::fs::write(&from, "data")?;
-//! let (operands, refused) = Operands::resolve(&[from], &Destination::Either(to.clone()), &Options::default())?;
+//! let destination = Destination::Either(to.clone());
+//! let (operands, refused) = Operands::resolve(&[from], &destination, &Options::default())?;
 //! assert!(refused.is_empty());
 //! let totals = Totals::default();
 //! copy(&operands, &Options::default(), &Errors, &totals)?;

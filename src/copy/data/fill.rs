@@ -46,13 +46,13 @@ pub enum Fate {
 }
 
 /// What a new file has got.
-struct Contents {
+struct FillOutcome {
     moved: Moved,
     cloned_bytes: u64,
     route: Route,
 }
 
-impl Contents {
+impl FillOutcome {
     /// Shared with the source, whose hash was read if that was wanted.
     fn cloned(size_bytes: u64, hashed: Option<Moved>) -> Self {
         let hash = hashed.and_then(|moved| moved.hash);
@@ -116,15 +116,15 @@ impl<'a> Data<'a> {
         target: &Target,
         contents: Option<&[u8]>,
         buffer: &mut [u8],
-    ) -> Result<Contents> {
+    ) -> Result<FillOutcome> {
         if self.options.action == Action::Attributes {
             let (moved, route) = (Moved::default(), route::SMALL);
-            return Ok(Contents { moved, cloned_bytes: 0, route });
+            return Ok(FillOutcome { moved, cloned_bytes: 0, route });
         }
         let size_bytes = source.size_bytes();
         let is_cloned = self.clones.try_clone(at, source, target.file())?;
         if is_cloned && !self.options.hash {
-            return Ok(Contents::cloned(size_bytes, None));
+            return Ok(FillOutcome::cloned(size_bytes, None));
         }
         let file = SmallFile {
             source: self.to_read(source, target, is_cloned),
@@ -136,10 +136,10 @@ impl<'a> Data<'a> {
         };
         let moved = self.small.transfer(&file, buffer).map_err(|failure| at.data_error(failure))?;
         if is_cloned {
-            return Ok(Contents::cloned(size_bytes, Some(moved)));
+            return Ok(FillOutcome::cloned(size_bytes, Some(moved)));
         }
         let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
-        Ok(Contents { moved, cloned_bytes: 0, route: Route { read, ..route::SMALL } })
+        Ok(FillOutcome { moved, cloned_bytes: 0, route: Route { read, ..route::SMALL } })
     }
 
     /// Copies a big file.
@@ -158,19 +158,19 @@ impl<'a> Data<'a> {
         copying: Copying<'_>,
         target: &Target,
         partial: Option<&mut Partial<'_>>,
-    ) -> Result<Contents> {
+    ) -> Result<FillOutcome> {
         let Copying { at, source, .. } = copying;
         let is_cloned = self.clones.try_clone(at, source, target.file())?;
         if is_cloned && !self.options.hash {
-            return Ok(Contents::cloned(source.size_bytes(), None));
+            return Ok(FillOutcome::cloned(source.size_bytes(), None));
         }
         let read = self.to_read(source, target, is_cloned);
         let file = BigFile { copying, read, target, is_cloned };
         let partial = partial.filter(|_| !is_cloned);
         let (moved, route) = self.big.transfer(&file, partial)?;
         Ok(match is_cloned {
-            true => Contents::cloned(source.size_bytes(), Some(moved)),
-            false => Contents { moved, cloned_bytes: 0, route },
+            true => FillOutcome::cloned(source.size_bytes(), Some(moved)),
+            false => FillOutcome { moved, cloned_bytes: 0, route },
         })
     }
 
@@ -191,11 +191,11 @@ impl<'a> Data<'a> {
         target: Target,
         partial: Option<Partial<'_>>,
         begun: Instant,
-        filled: Result<Contents>,
+        filled: Result<FillOutcome>,
     ) -> Result<Filled> {
         let Copying { at, source, .. } = copying;
         let filled = filled.and_then(|contents| check_unchanged(at, source).map(|()| contents));
-        let Contents { moved, cloned_bytes, route } = match filled {
+        let FillOutcome { moved, cloned_bytes, route } = match filled {
             Ok(contents) => contents,
             Err(error) => return Err(self.give_up(copying, target, partial, error)),
         };

@@ -42,7 +42,7 @@ struct Comparison {
 type Read = std::result::Result<(Moved, Proof), Failure>;
 
 /// What is to be done about an entry.
-enum Step {
+enum NextStep {
     /// Its data is to be read.
     Read(Box<Comparison>),
     /// It is to be copied, since it is missing or has to be replaced.
@@ -64,7 +64,7 @@ pub struct ToCopy {
 
 /// What stands where a directory has its counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum FoundDir {
     Directory,
     /// Something else, which was told.
     InTheWay,
@@ -73,18 +73,18 @@ pub enum Standing {
 
 impl Verify<'_> {
     /// Finds the counterpart of a directory.
-    pub fn find_dir(&self, parent: &OpenDir, target_name: &OsStr) -> Result<Standing> {
+    pub fn find_dir(&self, parent: &OpenDir, target_name: &OsStr) -> Result<FoundDir> {
         let path = || parent.target_path(target_name);
         let stands = fs::stat_at(&*parent.target, target_name)
             .map_err(|cause| Error::new(Operation::Stat, path(), cause))?;
         Ok(match stands.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Some(FileType::Directory) => Standing::Directory,
+            Some(FileType::Directory) => FoundDir::Directory,
             Some(kind) => {
                 let what = What::Kind { is: kind_name(kind), was: "directory" };
                 self.events.differs(path(), what, Mended::No);
-                Standing::InTheWay
+                FoundDir::InTheWay
             }
-            None => Standing::Nothing,
+            None => FoundDir::Nothing,
         })
     }
 
@@ -99,10 +99,10 @@ impl Verify<'_> {
                 continue;
             }
             match self.begin(dir, entry) {
-                Ok(Step::Read(comparison)) => to_read.push(*comparison),
-                Ok(Step::Copy(entry)) => to_copy.entries.push(entry),
-                Ok(Step::Wait) => in_hand.pass_on(1),
-                Ok(Step::Done) => {}
+                Ok(NextStep::Read(comparison)) => to_read.push(*comparison),
+                Ok(NextStep::Copy(entry)) => to_copy.entries.push(entry),
+                Ok(NextStep::Wait) => in_hand.pass_on(1),
+                Ok(NextStep::Done) => {}
                 Err(error) => self.events.fail(error),
             }
         }
@@ -147,11 +147,11 @@ impl Verify<'_> {
         }
     }
 
-    fn begin(&self, dir: &OpenDir, entry: Entry) -> Result<Step> {
+    fn begin(&self, dir: &OpenDir, entry: Entry) -> Result<NextStep> {
         if let EntryKind::Special(_) = entry.kind
             && !self.metadata.preserve().specials
         {
-            return Ok(Step::Done);
+            return Ok(NextStep::Done);
         }
         let at = At::new(dir, &entry);
         let source = match entry.kind {
@@ -161,26 +161,26 @@ impl Verify<'_> {
         // A file that the filter leaves out by its size is not missed.
         let is_left_out = |source: &Source| self.options.filter.excludes_size(source.size_bytes());
         if source.as_ref().is_some_and(is_left_out) {
-            return Ok(Step::Done);
+            return Ok(NextStep::Done);
         }
         let stands = if dir.fresh { Ok(None) } else { at.stat_target() };
         let stands = stands.map_err(|cause| at.target_error(Operation::Stat, cause))?;
         let Some(stands) = stands else {
             if self.options.repair {
-                return Ok(Step::Copy(entry));
+                return Ok(NextStep::Copy(entry));
             }
             self.events.differs(at.target_path(), What::Missing, Mended::No);
-            return Ok(Step::Done);
+            return Ok(NextStep::Done);
         };
         let is = FileType::from_raw_mode(stands.st_mode);
         if EntryKind::of_mode(is) != entry.kind || is == FileType::Directory {
             let what = What::Kind { is: kind_name(is), was: entry.kind.name() };
             self.events.differs(at.target_path(), what, Mended::No);
-            return Ok(Step::Done);
+            return Ok(NextStep::Done);
         }
         match source {
             Some(source) => self.find_extent(dir, entry, source),
-            None => self.compare_unread(at, &stands).map(|()| Step::Done),
+            None => self.compare_unread(at, &stands).map(|()| NextStep::Done),
         }
     }
 
@@ -207,11 +207,11 @@ impl Verify<'_> {
         Ok(())
     }
 
-    fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<Step> {
+    fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<NextStep> {
         let at = At::new(dir, &entry);
         let target = open_target(at, OFlags::RDONLY)?;
         if fs::same_file(&source.stat, &target.stat) {
-            return Ok(Step::Done);
+            return Ok(NextStep::Done);
         }
         // What one of them has more differs without being read, and what is a hole in both is the
         // same.
@@ -224,17 +224,17 @@ impl Verify<'_> {
             PairTurn::Differs(entry, ranges) => {
                 let path = dir.target_path(entry.target_name());
                 self.events.differs_until_replaced(path, ranges);
-                return Ok(Step::Copy(entry));
+                return Ok(NextStep::Copy(entry));
             }
-            PairTurn::Waits => return Ok(Step::Wait),
-            PairTurn::Done => return Ok(Step::Done),
+            PairTurn::Waits => return Ok(NextStep::Wait),
+            PairTurn::Done => return Ok(NextStep::Done),
         };
         let extent = Extent { size_bytes, known };
         let mut counted = self.events.found(source.size_bytes());
         // Its counterpart is read now, and counted then.
         counted.was_read_back();
         let comparison = Comparison { entry, source, target, counted, extent, pair };
-        Ok(Step::Read(Box::new(comparison)))
+        Ok(NextStep::Read(Box::new(comparison)))
     }
 
     /// Stand-ins for the leaves of the blocks that are holes in both files, so that their zeros are

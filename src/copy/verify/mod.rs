@@ -8,7 +8,7 @@ mod prove;
 mod readback;
 mod service;
 
-pub use compare::{Standing, ToCopy};
+pub use compare::{FoundDir, ToCopy};
 pub use pairs::Other;
 pub use prove::ToProve;
 pub use service::{Readers, Verify};

@@ -115,12 +115,12 @@ mod tests {
     use crate::fs::Stat;
     use crate::tree::{EntryKind, Folder, OpenDirs};
 
-    struct Place {
+    struct Fixture {
         folder: tempfile::TempDir,
         dir: Arc<Dir>,
     }
 
-    impl Place {
+    impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let side = || Folder {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
     fn in_a_repair_names_wait_and_are_replaced_with_the_first() {
-        let (place, pairs) = (Place::new(), Pairs::new(true));
+        let (place, pairs) = (Fixture::new(), Pairs::new(true));
         let pair = place.pair();
         let claim = |names, name| pairs.claim(pair, names, &place.dir, entry(name));
         assert!(matches!(claim(NameCount::Several, "1"), PairTurn::Compare(_, Some(_))));
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
     fn a_pair_is_compared_once() {
-        let (place, pairs) = (Place::new(), Pairs::new(false));
+        let (place, pairs) = (Fixture::new(), Pairs::new(false));
         let pair = place.pair();
         let claim = |name| pairs.claim(pair, NameCount::Several, &place.dir, entry(name));
         assert!(matches!(claim("1"), PairTurn::Compare(_, Some(_))));
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
     fn a_copy_with_one_name_is_remembered_by_nothing() {
-        let (place, pairs) = (Place::new(), Pairs::new(true));
+        let (place, pairs) = (Fixture::new(), Pairs::new(true));
         let pair = place.pair();
         for name in ["1", "2"] {
             let turn = pairs.claim(pair, NameCount::One, &place.dir, entry(name));

@@ -1,26 +1,22 @@
-//! Copies a file, a pipe or a socket's stream with POSIX AIO. It writes one block while it reads
-//! the next.
+//! Copies a file, a pipe or a socket's stream with POSIX AIO, a block written while one is read.
 
-use std::error::Error;
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 
 use aiocp::aio::posix::{Notify, Request};
 use aiocp::aio::{Done, Op, OpKind, Part, Pool};
 
 const BLOCK_BYTES: usize = 1 << 20;
 
-fn start(op: Op) -> Result<Request, Box<dyn Error>> {
-    Request::start(op, Notify::None, 0)
-        .map_err(|refused| refused.result.expect_err("it was refused").into())
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn start(op: Op) -> Result<Request> {
+    let started = Request::start(op, Notify::None, 0);
+    started.map_err(|refused| refused.result.expect_err("it was refused").into())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut paths = std::env::args().skip(1);
-    let (Some(from), Some(to)) = (paths.next(), paths.next()) else {
-        return Err("usage: copy_posix FROM TO".into());
-    };
+fn main() -> Result<()> {
+    let paths: Vec<String> = std::env::args().collect();
+    let [_, from, to] = &paths[..] else { return Err("usage: copy_posix FROM TO".into()) };
     let source = Arc::new(OwnedFd::from(File::open(from)?));
     let target = Arc::new(OwnedFd::from(File::create(to)?));
     let pool = Pool::new(2, BLOCK_BYTES)?;
@@ -47,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes the rest after a short count.
-fn finish_write(mut done: Done) -> Result<(), Box<dyn Error>> {
+fn finish_write(mut done: Done) -> Result<()> {
     loop {
         let (count, OpKind::Write(part)) = (done.result?, done.op.kind) else {
             return Err("not a write".into());
@@ -56,9 +52,7 @@ fn finish_write(mut done: Done) -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
         let rest = Part::new(part.buffer, part.start + count..part.end);
-        done = start(
-            Op::new(done.op.file, OpKind::Write(rest)).at(done.op.offset_bytes + count as u64),
-        )?
-        .wait();
+        let at = done.op.offset_bytes + count as u64;
+        done = start(Op::new(done.op.file, OpKind::Write(rest)).at(at))?.wait();
     }
 }

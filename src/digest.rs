@@ -1,9 +1,8 @@
 //! BLAKE3 of a file whose blocks arrive in any order. Pure: no I/O, no threads.
 //!
 //! BLAKE3 is a tree over 1 KiB chunks (BLAKE3 paper, section 2.1). An aligned block of a power of
-//! two bytes is a whole subtree, so it can be hashed alone to its *chaining value*, knowing only
-//! its offset; the chaining values are then merged to the root that hashing the file in one go
-//! gives.
+//! two bytes is a whole subtree. So it can be hashed alone to its *chaining value*, by its bytes and
+//! its offset. The chaining values are then merged to the root, which is the hash of the file.
 
 use std::fmt;
 
@@ -117,12 +116,12 @@ impl Output {
     /// If it is of another algorithm.
     pub fn hash(&self) -> Hash {
         match self {
-            Self::Extendable(_) => self.bytes(0, 32).try_into().expect("so many were asked for"),
+            Self::Extendable(_) => self.bytes(0, 32).try_into().expect("32 were asked for"),
             Self::Fixed(_) => panic!("the hash is BLAKE3's"),
         }
     }
 
-    /// `len_bytes` of the output from byte `seek_bytes` on; of a fixed one, what there is of them.
+    /// `len_bytes` of the output from byte `seek_bytes` on. A fixed output may have fewer.
     pub fn bytes(&self, seek_bytes: u64, len_bytes: usize) -> Vec<u8> {
         match self {
             Self::Extendable(reader) => {
@@ -152,8 +151,9 @@ pub enum Leaf {
 }
 
 impl Leaf {
-    fn of(hasher: &Hasher, is_whole: bool) -> Self {
-        if is_whole {
+    /// That of a block of `len_bytes`, which its hasher has seen.
+    fn of(hasher: &Hasher, len_bytes: u64, file_bytes: u64) -> Self {
+        if len_bytes == file_bytes {
             Self::Whole(Box::new(Output::of(hasher)))
         } else {
             Self::Inner(hasher.finalize_non_root())
@@ -164,15 +164,15 @@ impl Leaf {
 /// Hashes one block that starts at `offset_bytes` of a file of `file_bytes`.
 ///
 /// The offset is a multiple of the block size, which is a power of two of at least
-/// [`BLOCK_BYTES_MIN`]; only the file's last block may be short, and only an empty file has an
+/// [`BLOCK_BYTES_MIN`]. Only the file's last block may be short, and only an empty file has an
 /// empty one. Takes as long as hashing takes: 0.1 to 0.4 ms a MiB.
 pub fn leaf(mode: &Mode, block: &[u8], offset_bytes: u64, file_bytes: u64) -> Leaf {
     let mut hasher = mode.hasher();
     hasher.set_input_offset(offset_bytes).update(block);
-    Leaf::of(&hasher, block.len() as u64 == file_bytes)
+    Leaf::of(&hasher, block.len() as u64, file_bytes)
 }
 
-/// The same as [`leaf`] for a block of `len_bytes` zeros, without a buffer of that size.
+/// The [`leaf`] of a block of `len_bytes` zeros, without a buffer of that size.
 pub fn leaf_of_zeros(mode: &Mode, len_bytes: u64, offset_bytes: u64, file_bytes: u64) -> Leaf {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut hasher = mode.hasher();
@@ -183,7 +183,7 @@ pub fn leaf_of_zeros(mode: &Mode, len_bytes: u64, offset_bytes: u64, file_bytes:
         hasher.update(&ZEROS[..step as usize]);
         left -= step;
     }
-    Leaf::of(&hasher, len_bytes == file_bytes)
+    Leaf::of(&hasher, len_bytes, file_bytes)
 }
 
 /// The leaves of one file, taken in any order.
@@ -195,7 +195,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree of so many blocks. It takes 32 bytes a block.
+    /// A tree of this many blocks. It takes 32 bytes a block.
     pub fn new(mode: Mode, block_count: u64) -> Self {
         Self { mode, values: vec![[0; 32]; block_count as usize], whole: None }
     }

@@ -107,8 +107,8 @@ use std::time::{Duration, Instant};
 use super::{Done, Engine, Op, Submitted, Waker};
 use crate::sys::posix::in_forked_child;
 pub use crate::sys::posix::{
-    Callback, Cancelled, LIST_MAX, Listed, Notify, Request, Status, Suspended, cancel_all,
-    list_and_go, list_and_wait, orphans, set_threads, suspend,
+    Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
+    cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.

@@ -21,14 +21,14 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::perform::perform;
 use super::{Done, Engine, Op, Submitted, Waker};
 
-/// Operations that are over, and those who wait for them.
-struct Finished {
+/// Operations that are over, and the way to wait for them.
+struct Completions {
     list: Mutex<Vec<Done>>,
     arrived: Condvar,
     waker: Option<Arc<Waker>>,
 }
 
-impl Finished {
+impl Completions {
     fn add(&self, done: Done) {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(done);
         self.arrived.notify_one();
@@ -42,7 +42,7 @@ impl Finished {
 /// them.
 pub struct Threads {
     work: Option<Sender<Op>>,
-    finished: Arc<Finished>,
+    finished: Arc<Completions>,
     threads: Vec<JoinHandle<()>>,
     capacity: usize,
     queued: Vec<Op>,
@@ -58,7 +58,7 @@ impl Threads {
     pub fn new(threads: usize, capacity: usize, waker: Option<Arc<Waker>>) -> io::Result<Self> {
         let (work, todo) = unbounded();
         let finished =
-            Arc::new(Finished { list: Mutex::default(), arrived: Condvar::new(), waker });
+            Arc::new(Completions { list: Mutex::default(), arrived: Condvar::new(), waker });
         let spawn = |n| {
             let (todo, finished) = (Receiver::clone(&todo), Arc::clone(&finished));
             std::thread::Builder::new()
@@ -70,7 +70,7 @@ impl Threads {
     }
 }
 
-fn serve(todo: &Receiver<Op>, finished: &Finished) {
+fn serve(todo: &Receiver<Op>, finished: &Completions) {
     for mut op in todo {
         let result = perform(&mut op, usize::MAX);
         finished.add(Done { op, result });

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::handle::Pipeline;
-use super::memory::Turn;
+use super::memory::ReadTurn;
 use super::outcome::Failure;
 use super::route::Access;
 use super::sizes::{READ_AHEAD_BYTES, TOGETHER_ALIGN_BYTES, TOGETHER_MIN};
@@ -53,7 +53,7 @@ struct Round<'a, T> {
     files: Vec<T>,
     /// One for each of the files that are read direct.
     reads: Vec<Op>,
-    turn: Option<Turn<'a>>,
+    turn: Option<ReadTurn<'a>>,
 }
 
 impl Pipeline<'_> {

@@ -20,7 +20,7 @@ pub struct Memory {
 }
 
 /// A turn with its buffer, whose parts have to be dropped before it.
-pub struct Turn<'a>(&'a Memory);
+pub struct ReadTurn<'a>(&'a Memory);
 
 impl Memory {
     /// As many turns as there are cores, and no memory yet.
@@ -32,9 +32,9 @@ impl Memory {
     }
 
     /// Waits for a turn. None if there is no memory.
-    pub fn lend(&self) -> Option<(Turn<'_>, Buffer)> {
+    pub fn lend(&self) -> Option<(ReadTurn<'_>, Buffer)> {
         self.take.recv().expect("both ends are here");
-        let turn = Turn(self);
+        let turn = ReadTurn(self);
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if pool.is_none() {
             *pool = Some(Pool::new(self.take.capacity().unwrap_or(1), TOGETHER_BYTES).ok()?);
@@ -44,7 +44,7 @@ impl Memory {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ReadTurn<'_> {
     fn drop(&mut self) {
         self.0.give.try_send(()).expect("there is room for each turn that was taken");
     }

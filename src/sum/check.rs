@@ -10,8 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::algorithm::{Algorithm, Function};
-use super::hash::{self, Done, Feeder, Hashed, Item, Options, Place, is_stdin};
+use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item};
 use super::line::{self, Line, LineEnd, Malformed};
+use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use super::walk::{self, WalkEvent};
@@ -113,7 +114,7 @@ struct Check<'a, F> {
 /// it is. The error is for what kept it from beginning, or for a temporary file of the audit.
 pub fn check(
     plan: &CheckPlan,
-    options: &Options,
+    options: &HashOptions,
     listener: &dyn CheckListener,
     totals: &Totals,
 ) -> io::Result<()> {
@@ -211,7 +212,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
             Some(audit) => match audit.relative(&path) {
                 Some(relative) => {
                     audit.listed.push(relative.as_os_str().as_bytes().to_vec(), Vec::new())?;
-                    Place::Beneath(Arc::clone(&audit.root), relative)
+                    Location::Beneath(Arc::clone(&audit.root), relative)
                 }
                 None => {
                     self.report(feeder, refuse(Cause::LeadsOutside));
@@ -222,23 +223,23 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
                 && self.plan.stdin_is_free
                 && !self.plan.manifests.iter().any(|m| is_stdin(m)) =>
             {
-                Place::Stdin
+                Location::Stdin
             }
             None if is_stdin(&path) => {
                 self.report(feeder, refuse(Cause::StdinInUse));
                 return Ok(());
             }
-            None => Place::Listed(path),
+            None => Location::Listed(path),
         };
         let place = self.events.place(|| feeder.flush());
         let function = Function { algorithm, mode: self.plan.mode.clone() };
-        feeder.push(Item { place: file, function, ticket: CheckTicket { place, name, hash } });
+        feeder.push(Item { location: file, function, ticket: CheckTicket { place, name, hash } });
         Ok(())
     }
 }
 
-impl<F: FnMut(CheckEvent) + Send> Done<CheckTicket> for Check<'_, F> {
-    fn done(&self, file: Place, ticket: CheckTicket, result: Result<Hashed>) {
+impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
+    fn done(&self, file: Location, ticket: CheckTicket, result: Result<Hashed>) {
         let CheckTicket { place, name, hash } = ticket;
         let verdict = match result {
             Ok(Hashed { output, way }) => {

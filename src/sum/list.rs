@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::algorithm::Function;
-use super::hash::{self, Done, Feeder, Hashed, Item, Options, Place, is_stdin};
+use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item};
 use super::line::OutputPart;
+use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use super::walk::{self, WalkEvent};
@@ -86,7 +87,7 @@ struct ListRun<'a, F> {
 pub fn list(
     operands: &[PathBuf],
     plan: &ListPlan,
-    options: &Options,
+    options: &HashOptions,
     listener: &dyn ListListener,
     totals: &Totals,
 ) -> io::Result<()> {
@@ -123,24 +124,24 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
                 return;
             }
             let number = number as u64;
-            let place = match is_stdin(path) {
+            let location = match is_stdin(path) {
                 true if !self.plan.stdin_is_free => {
                     self.listener.failed(Error::new(Operation::Read, path, Cause::StdinInUse));
                     continue;
                 }
-                true => Place::Stdin,
+                true => Location::Stdin,
                 false if path.is_dir() => {
                     sorting = true;
                     self.walk(number, path, feeder);
                     continue;
                 }
-                false => Place::Named(path.clone()),
+                false => Location::Named(path.clone()),
             };
             let ticket = match sorting {
                 true => ListTicket::Sorted(number),
                 false => ListTicket::Now(self.now.place(|| feeder.flush())),
             };
-            feeder.push(Item { place, function: self.plan.function.clone(), ticket });
+            feeder.push(Item { location, function: self.plan.function.clone(), ticket });
         }
     }
 
@@ -153,7 +154,7 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
             WalkEvent::File(dir, name) => {
                 let function = self.plan.function.clone();
                 feeder.push(Item {
-                    place: Place::In(dir, name),
+                    location: Location::In(dir, name),
                     function,
                     ticket: ListTicket::Sorted(number),
                 });
@@ -175,9 +176,9 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
     }
 }
 
-impl<F: FnMut(Option<NamedOutput>) + Send> Done<ListTicket> for ListRun<'_, F> {
-    fn done(&self, place: Place, ticket: ListTicket, result: Result<Hashed>) {
-        let path = place.path();
+impl<F: FnMut(Option<NamedOutput>) + Send> HashSink<ListTicket> for ListRun<'_, F> {
+    fn done(&self, location: Location, ticket: ListTicket, result: Result<Hashed>) {
+        let path = location.path();
         let hashed = match result {
             Ok(Hashed { output, way }) => {
                 self.listener.way(&path, way);

@@ -8,6 +8,7 @@ pub mod check;
 pub mod hash;
 pub mod line;
 pub mod list;
+pub mod location;
 mod manifest;
 mod ordered;
 mod sorter;

@@ -10,7 +10,7 @@ use crate::cli::flags::selection::FilterArgs;
 use crate::cli::flags::tuning::{DirectArg, block_size};
 use crate::cli::flags::{help, usage};
 use crate::sum::Algorithm;
-use crate::sum::hash::Options;
+use crate::sum::hash::HashOptions;
 use crate::sum::line::LineEnd;
 
 /// Hash files and trees at the speed of the device, and check manifests.
@@ -200,12 +200,12 @@ impl SumArgs {
     }
 
     /// How to hash.
-    pub fn options(&self) -> Options {
+    pub fn options(&self) -> HashOptions {
         let threads = match self.num_threads {
-            0 => Options::default().threads,
+            0 => HashOptions::default().threads,
             threads => threads.into(),
         };
-        Options {
+        HashOptions {
             direct: self.direct.mode(),
             queue_depth: self.queue_depth.into(),
             block_bytes: self.block_size,

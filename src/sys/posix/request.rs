@@ -1,27 +1,16 @@
-//! glibc's POSIX AIO (aio(7)): requests that own their buffer and their descriptor, and that never
-//! move.
-//!
-//! glibc's threads hold a pointer to each request's `aiocb` until it is over. So a request is one
-//! allocation, reached through a raw pointer, and freed only when `aio_error` has said that it is
-//! over and glibc's lock, under which it finishes a request, has been taken since: by then nothing
-//! in glibc looks at it any more. Whoever drops a request that is not over leaves it in a registry,
-//! which outlives it; whoever leaks one leaks its buffer, which is safe.
-//!
-//! A forked child has the requests but not the threads, and glibc's lock as it stood. So nothing
-//! here asks glibc for anything in a child of a process that has.
+//! A request that glibc carries out, from its start to its end.
 
 use std::io;
-use std::mem::offset_of;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::abi::timespec;
-use super::fork::process_number;
-use super::op::{Done, Op, OpKind};
+use super::notify::{Notify, free_callback, sigevent};
+use crate::sys::abi::timespec;
+use crate::sys::fork::process_number;
+use crate::sys::op::{Done, Op, OpKind};
 
 /// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
 /// that length on the stack.
@@ -29,30 +18,6 @@ pub const LIST_MAX: usize = 1024;
 
 /// `AIO_PRIO_DELTA_MAX`.
 const REQPRIO_MAX: i32 = 20;
-
-/// What is called when a request, or a list, is over, on a thread of its own; `SIGEV_THREAD` of
-/// sigevent(7).
-pub type Callback = Box<dyn FnOnce() + Send>;
-
-/// How somebody is told that a request, or a list, is over; see sigevent(7).
-#[derive(Default)]
-pub enum Notify {
-    /// Not at all.
-    #[default]
-    None,
-    /// By a signal to the process, with `value` in its `si_value`. A number that is no signal is
-    /// refused (EINVAL). Where the process may have no more signals queued, glibc says EAGAIN of
-    /// the request, though it was carried out.
-    Signal {
-        /// The signal, for example `SIGUSR1`.
-        number: i32,
-        /// What the handler finds in `siginfo_t`.
-        value: usize,
-    },
-    /// By a call on a thread that glibc makes for it. A panic in it is printed and ends there.
-    /// Where no thread can be made, glibc says nothing and there is no call.
-    Callback(Callback),
-}
 
 /// How a request stands; see aio_error(3).
 #[derive(Debug)]
@@ -90,7 +55,7 @@ pub enum Suspended {
 }
 
 /// What glibc points to, and what it owns.
-struct Cell {
+pub(super) struct Cell {
     control: libc::aiocb,
     op: Op,
 }
@@ -114,7 +79,7 @@ fn assert_owner() {
 }
 
 /// Why a forked child's requests are refused.
-fn no_threads() -> io::Error {
+pub(super) fn no_threads() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         "glibc has no threads for POSIX AIO in a forked child",
@@ -123,7 +88,7 @@ fn no_threads() -> io::Error {
 
 /// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc
 /// keeps its address, so it stays where it is: what is moved is a pointer.
-pub struct Request(NonNull<Cell>);
+pub struct Request(pub(super) NonNull<Cell>);
 
 // SAFETY: the cell is reached by glibc through functions that any thread may call, and by the owner
 // of the `Request`.
@@ -158,7 +123,7 @@ pub fn orphans() -> usize {
     orphans.len()
 }
 
-fn control(cell: NonNull<Cell>) -> *mut libc::aiocb {
+pub(super) fn control(cell: NonNull<Cell>) -> *mut libc::aiocb {
     // SAFETY: the cell is live until `free`, which takes the last pointer to it; no reference is
     // made.
     unsafe { &raw mut (*cell.as_ptr()).control }
@@ -218,70 +183,6 @@ fn free(cell: NonNull<Cell>) -> Op {
     unsafe { Box::from_raw(cell.as_ptr()) }.op
 }
 
-/// The sigevent(7) that tells nobody.
-fn silent() -> libc::sigevent {
-    // SAFETY: a C struct of numbers and pointers, for which zeros are a value.
-    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-    event.sigev_notify = libc::SIGEV_NONE;
-    event
-}
-
-/// Makes the sigevent(7), and the pointer that has to be freed if glibc never gets to use it.
-/// EINVAL for a number that is no signal, or one that glibc keeps to itself: it would say so only
-/// when the request is over, as if that had failed.
-fn sigevent(notify: Notify) -> io::Result<(libc::sigevent, Option<NonNull<Callback>>)> {
-    let mut event = silent();
-    match notify {
-        Notify::None => Ok((event, None)),
-        Notify::Signal { number, .. }
-            if !(1..32).contains(&number)
-                && !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) =>
-        {
-            Err(io::Error::from_raw_os_error(libc::EINVAL))
-        }
-        Notify::Signal { number, value } => {
-            event.sigev_notify = libc::SIGEV_SIGNAL;
-            event.sigev_signo = number;
-            event.sigev_value = libc::sigval { sival_ptr: ptr::without_provenance_mut(value) };
-            Ok((event, None))
-        }
-        Notify::Callback(callback) => {
-            let pointer = NonNull::from(Box::leak(Box::new(callback)));
-            event.sigev_notify = libc::SIGEV_THREAD;
-            event.sigev_value = libc::sigval { sival_ptr: pointer.as_ptr().cast() };
-            // `sigev_notify_function` is the first member of the union that the libc crate names by
-            // its thread id.
-            const AT: usize = offset_of!(libc::sigevent, sigev_notify_thread_id);
-            const {
-                assert!(AT.is_multiple_of(align_of::<usize>()) && AT + 2 * size_of::<usize>() <= 64)
-            };
-            // SAFETY: the offset is within the struct, with room for the function and its
-            // attributes, which stay null.
-            let function = unsafe { ptr::from_mut(&mut event).cast::<u8>().add(AT) };
-            // SAFETY: as above; the place is aligned for a pointer.
-            unsafe { function.cast::<extern "C" fn(libc::sigval)>().write(call) };
-            Ok((event, Some(pointer)))
-        }
-    }
-}
-
-/// What glibc calls on a thread of its own.
-extern "C" fn call(value: libc::sigval) {
-    let pointer: *mut Callback = value.sival_ptr.cast();
-    // SAFETY: `sigevent` leaked this box for exactly one call, and glibc notifies once.
-    let callback = unsafe { Box::from_raw(pointer) };
-    // The panic was printed by its hook, and may not unwind into glibc.
-    drop(catch_unwind(AssertUnwindSafe(*callback)));
-}
-
-/// Frees a callback that glibc will not call.
-fn free_callback(pointer: Option<NonNull<Callback>>) {
-    if let Some(pointer) = pointer {
-        // SAFETY: the box was leaked by `sigevent`, and the call that failed took no notice of it.
-        drop(unsafe { Box::from_raw(pointer.as_ptr()) });
-    }
-}
-
 /// What POSIX AIO does for an operation, or why it cannot.
 fn opcode(op: &Op) -> io::Result<libc::c_int> {
     let unsupported = || io::Error::from_raw_os_error(libc::EOPNOTSUPP);
@@ -338,7 +239,11 @@ impl Request {
 
     /// The pinned request, not handed over yet.
     #[allow(clippy::result_large_err)]
-    fn cell(mut op: Op, reqprio: i32, event: libc::sigevent) -> Result<NonNull<Cell>, Done> {
+    pub(super) fn cell(
+        mut op: Op,
+        reqprio: i32,
+        event: libc::sigevent,
+    ) -> Result<NonNull<Cell>, Done> {
         // SAFETY: a C struct of numbers and pointers, for which zeros are a value.
         let mut control: libc::aiocb = unsafe { std::mem::zeroed() };
         control.aio_fildes = op.file.as_raw_fd();
@@ -524,95 +429,4 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
             error => Err(error),
         },
     }
-}
-
-/// What became of a list; see lio_listio(3).
-pub struct Listed {
-    /// Place by place what was asked for: nothing for a place without an operation, a request that
-    /// glibc has (one that failed at once says so by its status), or an operation that was refused
-    /// before.
-    pub requests: Vec<Option<Result<Request, Done>>>,
-    /// EIO when some request was refused or has failed, EAGAIN when not all could be queued, EINTR
-    /// when the waiting was interrupted, EINVAL for more than [`LIST_MAX`] places or a number that
-    /// is no signal.
-    pub outcome: io::Result<()>,
-}
-
-/// Reads, writes, and places without an operation, handed over at once, and then waited for until
-/// all are over: lio_listio(3) as with `LIO_WAIT`.
-///
-/// It is `LIO_NOWAIT` and aio_suspend(3), since glibc's `LIO_WAIT`, when a signal interrupts it,
-/// leaves pointers to its stack in the requests and follows them when they end.
-///
-/// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in
-/// progress still. In a forked child of a process that has used POSIX AIO all are refused, here and
-/// below.
-pub fn list_and_wait(ops: Vec<Option<Op>>) -> Listed {
-    let mut listed = list_and_go(ops, Notify::None);
-    for request in listed.requests.iter().flatten().flatten() {
-        while matches!(request.status(), Status::InProgress) {
-            match suspend(&[request], None) {
-                Ok(Suspended::Interrupted) => {
-                    listed.outcome = Err(io::Error::from_raw_os_error(libc::EINTR));
-                    return listed;
-                }
-                Ok(Suspended::Finished | Suspended::TimedOut) => {}
-                Err(error) => {
-                    listed.outcome = Err(error);
-                    return listed;
-                }
-            }
-        }
-        if listed.outcome.is_ok() && !matches!(request.status(), Status::Finished) {
-            listed.outcome = Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-    }
-    listed
-}
-
-/// The same without the wait: lio_listio(3) with `LIO_NOWAIT`; `notify` is told when all are over.
-/// It does not block.
-pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> Listed {
-    let errno = io::Error::from_raw_os_error;
-    let event = match ops.len() {
-        _ if in_forked_child() => Err(no_threads()),
-        0..=LIST_MAX => sigevent(notify),
-        _ => Err(errno(libc::EINVAL)),
-    };
-    let mut event = match event {
-        // glibc calls the callback also when nothing could be queued; without memory for that it
-        // never does, and the callback leaks.
-        Ok((event, _left_to_glibc)) => event,
-        Err(error) => {
-            let again = || error.raw_os_error().map_or_else(no_threads, errno);
-            let refuse = |op| Err(Done { op, result: Err(again()) });
-            return Listed {
-                requests: ops.into_iter().map(|op| op.map(refuse)).collect(),
-                outcome: Err(again()),
-            };
-        }
-    };
-    orphans();
-    let make = |op: Op| match op.kind {
-        // POSIX has no opcode for a sync in a list.
-        OpKind::Fsync | OpKind::Fdatasync => Err(Done { op, result: Err(errno(libc::EOPNOTSUPP)) }),
-        _ => Request::cell(op, 0, silent()).map(Request),
-    };
-    let requests: Vec<_> = ops.into_iter().map(|op| op.map(make)).collect();
-    // A null pointer is a place without an operation, as LIO_NOP is.
-    let pointer = |place: &Option<Result<Request, Done>>| match place {
-        Some(Ok(request)) => control(request.0),
-        _ => ptr::null_mut(),
-    };
-    let pointers: Vec<*mut libc::aiocb> = requests.iter().map(pointer).collect();
-    let count = pointers.len() as libc::c_int;
-    // SAFETY: each pointer is null or names an aiocb that lives as `Request::start` says, from here
-    // on.
-    let result =
-        unsafe { libc::lio_listio(libc::LIO_NOWAIT, pointers.as_ptr(), count, &raw mut event) };
-    let mut outcome = if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    if outcome.is_ok() && requests.iter().flatten().any(Result::is_err) {
-        outcome = Err(errno(libc::EIO));
-    }
-    Listed { requests, outcome }
 }

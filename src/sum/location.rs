@@ -1,0 +1,124 @@
+//! Where a file to be hashed is, and how it is opened.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::error::{Cause, Error, Operation, Result, SpecialKind};
+use crate::fs::{self, FileType, Stat};
+use crate::tree::{EntryKind, Folder};
+
+/// Where a file is.
+#[derive(Clone)]
+pub enum Location {
+    /// Standard input.
+    Stdin,
+    /// What the user named: anything that can be read, links followed.
+    Named(PathBuf),
+    /// What a manifest names: a regular file, links followed.
+    Listed(PathBuf),
+    /// What a manifest names, found beneath a directory, out of which no link leads.
+    Beneath(Arc<OwnedFd>, PathBuf),
+    /// A file that a walk found.
+    In(Arc<Folder>, OsString),
+}
+
+impl Location {
+    /// The path as the user would write it.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::Named(path) | Self::Listed(path) | Self::Beneath(_, path) => path.clone(),
+            Self::In(dir, name) => dir.path.join(name),
+        }
+    }
+
+    /// Whether it has no offsets, and may keep its reader waiting. One whose metadata cannot be read
+    /// cannot be opened either, which is an error then.
+    pub(super) fn is_stream(&self) -> bool {
+        match self {
+            Self::Stdin => true,
+            Self::Named(path) => {
+                path.metadata().is_ok_and(|stat| !stat.is_file() && !stat.is_dir())
+            }
+            _ => false,
+        }
+    }
+
+    /// Opens what is a stream.
+    pub(super) fn open_stream(&self) -> Result<File> {
+        let opened = match self {
+            Self::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            location => File::open(location.path()),
+        };
+        opened.map_err(|cause| self.open_error(cause))
+    }
+
+    /// Opens what has to be a regular file.
+    pub(super) fn open(&self) -> Result<(OwnedFd, Stat)> {
+        let error = |op, cause: Cause| Error::new(op, self.path(), cause);
+        let file = self.open_file().map_err(|cause| match (self, cause.raw_os_error()) {
+            // The listing said that it is a file, and a link is never followed.
+            (Self::In(..), Some(libc::ELOOP)) => error(Operation::Open, Cause::Swapped),
+            // openat2 with RESOLVE_BENEATH says so.
+            (Self::Beneath(..), Some(libc::EXDEV)) => error(Operation::Open, Cause::LeadsOutside),
+            _ => self.open_error(cause),
+        })?;
+        let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((file, stat)),
+            FileType::Directory => {
+                Err(error(Operation::Read, io::Error::from_raw_os_error(libc::EISDIR).into()))
+            }
+            kind => match EntryKind::of_mode(kind) {
+                EntryKind::Special(kind) if !matches!(self, Self::In(..)) => {
+                    Err(error(Operation::Read, Cause::NotRegular(kind)))
+                }
+                _ => Err(error(Operation::Open, Cause::Swapped)),
+            },
+        }
+    }
+
+    fn open_error(&self, cause: io::Error) -> Error {
+        let path = self.path();
+        match cause.raw_os_error() {
+            // What open(2) says to a socket or a device without a driver.
+            Some(libc::ENXIO) => {
+                let cause = Cause::NotRegular(SpecialKind::SocketOrDevice);
+                Error::new(Operation::Open, path, cause)
+            }
+            _ => Error::new(Operation::Open, path, cause),
+        }
+    }
+
+    /// Opens what should be a regular file. A FIFO is not waited for, and the access time is left
+    /// alone where that is allowed.
+    fn open_file(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match self {
+            Self::Stdin => unreachable!("standard input is a stream"),
+            Self::Named(path) | Self::Listed(path) => {
+                match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+                    // Only a file's owner may read it without a trace.
+                    Err(rustix::io::Errno::PERM) => {
+                        Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+                    }
+                    other => Ok(other?),
+                }
+            }
+            Self::Beneath(root, path) => fs::open_path_beneath(root, path, flags),
+            Self::In(dir, name) => fs::open_to_read(&dir.file, name),
+        }
+    }
+}
+
+/// Whether `path` is the name of standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str().as_bytes() == b"-"
+}

@@ -21,9 +21,9 @@
 //! about a microsecond. On any other descriptor [`Context::submit`] does the whole work itself
 //! before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
 //!
-//! Measured on two cores and a virtio disk (`cargo bench --bench fio`), reading 4 KiB direct with
-//! 128 in flight: 185,000 operations a second with 0.39 of a core, where POSIX AIO did 70,000 with
-//! 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000 with 0.57.
+//! Reading 4 KiB direct with 128 in flight, it did 185,000 operations a second with 0.39 of a core.
+//! POSIX AIO did 70,000 with 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000
+//! with 0.57. That was on two cores and a virtio disk (`cargo bench --bench fio`).
 //!
 //! # The classic first program
 //!

@@ -1,7 +1,7 @@
 //! Asynchronous file I/O for anyone: operations that own what they touch, and engines that carry
 //! them out.
 //!
-//! An [`Op`] moves into an [`Engine`] with its buffer and its file and comes back in a [`Done`],
+//! An [`Op`] moves into an [`Engine`] with its buffer and its file. It comes back in a [`Done`],
 //! exactly once, also when it could not be submitted. Nothing is ever lent by reference, so leaking
 //! an engine is safe.
 //!
@@ -20,10 +20,10 @@
 //! | [`Posix`] | files, pipes and sockets, where only POSIX is given | hands each to glibc's threads | [`posix::ENGINE_THREADS`], by a duplicated descriptor an operation |
 //! | [`Threads`] | everything that the page cache serves | hands each to its own threads | its number of threads |
 //!
-//! Measured on two cores and a virtio disk with ext4 (Linux 6.18, glibc 2.36): the copy of a 4 GiB
-//! file by `aiocp --engine`, hashed and durable; and reading a file direct, against
-//! `fio --ioengine=libaio` at the same block size and depth in alternating rounds
-//! (`cargo bench --bench fio`; fio did 432, 374 and 1,002 MB/s).
+//! Measured on two cores and a virtio disk with ext4 (Linux 6.18, glibc 2.36): first the copy of a
+//! 4 GiB file by `aiocp --engine`, hashed and durable. The other columns read a file direct,
+//! against `fio --ioengine=libaio` at the same block size and depth, in alternating rounds (`cargo
+//! bench --bench fio`). fio did 432, 374 and 1,002 MB/s.
 //!
 //! | | copy, s | copy, CPU s/GB | 4 KiB × 128, of fio | random, of fio | 1 MiB × 16, of fio | CPU s/s at 4 KiB |
 //! | --- | --- | --- | --- | --- | --- | --- |
@@ -33,13 +33,13 @@
 //! | fio libaio | | | 1 | 1 | 1 | 0.57 |
 //!
 //! So kernel AIO takes the least processor time, at small blocks by far. With large blocks the
-//! device is the bound of all three, and a buffer on huge pages, as a [`Pool`]'s are, is what
-//! matters: on scattered pages it is several requests to the device.
+//! device is the bound of all three. Then huge pages matter, on which a [`Pool`]'s buffers are: a
+//! buffer on scattered pages is several requests to the device.
 //!
 //! glibc serves the requests of one descriptor one at a time, so that [`posix::Request`]s on one
 //! have a depth of 1. [`Posix`] gives each operation a duplicate of its descriptor, and with it a
-//! thread: the depth on one file is that of the threads, 32 for the whole process, and no more
-//! however much is queued.
+//! thread. The depth on one file is the number of threads, 32 for the whole process, however much
+//! is queued.
 //!
 //! # What the compiler refuses
 //!
@@ -81,7 +81,7 @@
 //! let op = Op::read(file, &mut bytes[..], 0);
 //! ```
 //!
-//! and a descriptor that somebody else may close is not taken:
+//! and a descriptor that is only borrowed, and may be closed elsewhere, is not taken:
 //!
 //! ```compile_fail,E0308
 //! # use std::{fs::File, os::fd::AsFd, sync::Arc};
@@ -146,11 +146,12 @@ pub trait Engine: Send {
     /// others do not.
     fn submit(&mut self) -> Submitted;
 
-    /// Moves finished operations to the end of `out` and says how many, after waiting for `min` of
-    /// them or until `timeout` is over, for ever without one. It may return early with fewer, as
-    /// when a signal handler runs, and waits for no more than were submitted. With a `min` of 0 it
-    /// does not block. The errors of operations are in their [`Done`]; one of its own would be
-    /// io_getevents(2)'s or aio_suspend(3)'s, which name none for calls as the engines make them.
+    /// Moves finished operations to the end of `out` and says how many. It waits for `min` of them,
+    /// or until `timeout` is over, for ever without one. It may return early with fewer, as when a
+    /// signal handler runs, and waits for no more than were submitted. With a `min` of 0 it does
+    /// not block. The errors of operations are in their [`Done`]. An error of its own is
+    /// io_getevents(2)'s or aio_suspend(3)'s. They name none for calls as the engines make them,
+    /// but a filter of system calls may.
     fn reap(
         &mut self,
         min: usize,

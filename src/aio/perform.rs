@@ -62,8 +62,8 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     }
 }
 
-/// Where pread(2) finds no places (ESPIPE: a pipe, a socket), the bytes that come next are meant,
-/// as with the other engines: preadv2(2) with -1 for the offset.
+/// A pipe or a socket has no places (ESPIPE). There the bytes that come next are meant, as with the
+/// other engines: preadv2(2) with -1 for the offset.
 const NO_PLACE: u64 = u64::MAX;
 
 fn read(

@@ -14,14 +14,13 @@
 //! # What it is good for
 //!
 //! Programs that have to run where only POSIX is given, and files, pipes and sockets alike. It is
-//! threads in user space: at most 20 for the process unless [`set_threads`] says otherwise, which
+//! threads in user space, at most 20 for the process unless [`set_threads`] says otherwise. They
 //! serve the requests of one descriptor **one at a time**, in order. So one file gets depth only
 //! through duplicated descriptors: [`Posix`] gives each operation a duplicate of its own (dup(2)
-//! keeps `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`].
-//! Measured with 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor
-//! time; with 4 KiB blocks it reads 0.4 of what kernel AIO does (`cargo bench --bench fio`; the
-//! table is in [`aio`](super#which-engine)). Other [`Request`]s on one descriptor wait for each
-//! other, however many there are.
+//! keeps `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`]. With
+//! 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor time. With 4
+//! KiB blocks it reads 0.4 of what kernel AIO does. The table is in [`aio`](super#which-engine).
+//! Other [`Request`]s on one descriptor wait for each other, however many there are.
 //!
 //! # A file copy
 //!
@@ -77,7 +76,7 @@
 //! let second = Request::start(op, Notify::None, 0);
 //! ```
 //!
-//! A request cannot be finished while somebody waits for it:
+//! A request cannot be finished while it is waited for:
 //!
 //! ```compile_fail,E0505
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
@@ -186,7 +185,7 @@ impl Drop for Posix {
         if in_forked_child() {
             return;
         }
-        // Cancelling what shares its descriptor could strand somebody else's requests, see
+        // Cancelling what shares its descriptor could strand other requests, see
         // `Request::cancel`.
         for Running { request, .. } in self.running.iter().filter(|running| running.alone) {
             // What runs already goes on, which is no error.

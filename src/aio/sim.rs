@@ -1,9 +1,9 @@
 //! A seeded fake of an engine: it does real reads and writes, but in a strange order, late, short,
 //! and with failures that it makes up.
 //!
-//! Whatever stands on [`Engine`] can be driven through it: the same seed gives the same run. It is
-//! what the other engines may do on a bad day, and nothing that they may not: each operation comes
-//! back once, its count is what was really moved, and one that failed has moved nothing.
+//! Whatever stands on [`Engine`] can be driven through it: the same seed gives the same run. It
+//! does what the other engines may do on a bad day, and nothing that they may not. Each operation
+//! comes back once. Its count is what was really moved, and one that failed has moved nothing.
 //!
 //! ```
 //! use std::{fs::File, os::fd::OwnedFd, sync::Arc};

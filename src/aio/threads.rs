@@ -7,9 +7,9 @@
 //! buffered files, tmpfs, btrfs with checksums, FUSE, network filesystems. Also where a sandbox
 //! forbids kernel AIO. Vectors and `RWF_*` flags are carried out (preadv2(2), pwritev2(2)); polls,
 //! priorities and eventfds are refused (EOPNOTSUPP). Its depth on one file is its number of
-//! threads. It read a disk direct at 1 MiB × 16 as fast as kernel AIO, and at 4 KiB × 128 it did
-//! 72,000 operations a second with 0.90 of a core where kernel AIO did 185,000 with 0.39
-//! (`cargo bench --bench fio`; the table is in [`aio`](super#which-engine)).
+//! threads. At 1 MiB × 16 it read a disk direct as fast as kernel AIO. At 4 KiB × 128 it did 72,000
+//! operations a second with 0.90 of a core, and kernel AIO 185,000 with 0.39. The table is in
+//! [`aio`](super#which-engine).
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -89,8 +89,8 @@ impl Engine for Threads {
     fn submit(&mut self) -> Submitted {
         let accepted = self.queued.len();
         for op in self.queued.drain(..) {
-            // The threads end only when the sender is dropped, so somebody receives; were it not
-            // so, the operation would be told.
+            // The threads end only when the sender is dropped, so the send succeeds. If it did not,
+            // the operation would come back with an error.
             if let Some(Err(refused)) = self.work.as_ref().map(|work| work.send(op)) {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
                 self.finished.add(Done { op: refused.0, result });

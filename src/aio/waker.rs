@@ -10,13 +10,13 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
-/// An eventfd that is written only when somebody said that it is about to wait.
+/// An eventfd that is written only when its loop has announced that it is about to wait.
 ///
 /// The protocol has two sides. A sender publishes its message, then calls [`wake`](Self::wake). The
 /// loop calls [`arm`](Self::arm), looks once more for messages, and waits only if there are none.
 /// Each side has a sequentially consistent fence between its store (message; `armed`) and its load
-/// (`armed`; message), so at least one of them sees the other's: either the loop finds the message,
-/// or the sender finds it armed and writes.
+/// (`armed`; message). So at least one sees the other's store: the loop finds the message, or the
+/// sender finds the waker armed and writes.
 pub struct Waker {
     event: Arc<OwnedFd>,
     armed: AtomicBool,
@@ -38,7 +38,7 @@ impl Waker {
         &self.event
     }
 
-    /// Ends the loop's wait, if it waits. Never blocks; without a waiting loop it makes no system
+    /// Ends the loop's wait, if it waits. Never blocks. Without a waiting loop it makes no system
     /// call. A write that fails is the loop's error, see [`disarm`](Self::disarm).
     pub fn wake(&self) {
         // Relaxed: the fence orders it after the message.
@@ -59,7 +59,7 @@ impl Waker {
         self.failure.get_or_init(|| error);
         let one = 1u64.to_ne_bytes();
         let write = || rustix::io::writev(&*self.event, &[IoSlice::new(&one)]);
-        // Without either there is no way to wake the loop, which hears of the first failure when
+        // Without either there is no way to wake the loop. It hears of the first failure when
         // something else ends its wait.
         let _both_failed = rustix::io::retry_on_intr(write).is_err();
     }
@@ -72,16 +72,16 @@ impl Waker {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the announcement back and makes the descriptor unreadable again. It reads also when
-    /// nobody took the announcement: a sender that took an earlier one may have written only now.
+    /// Takes the announcement back and makes the descriptor unreadable again. It reads in any case:
+    /// a sender that took an earlier announcement may have written only now.
     /// Never blocks. The error is that of read(2), or that of a sender's write(2). Wakes may be lost
     /// from then on, so that the loop has to end.
     pub fn disarm(&self) -> io::Result<()> {
-        // Relaxed: a sender that still finds it armed writes for nothing, and no message hangs on
-        // one that does not: the loop looks for messages after each `arm`.
+        // Relaxed: a sender that still finds it armed writes for nothing. No message is lost by one
+        // that does not, since the loop looks for messages after each `arm`.
         self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
-            // EAGAIN: nobody has written, or not yet; a late write ends the next wait early, once.
+            // EAGAIN: there was no write, or not yet. A late one ends the next wait early, once.
             Ok(_) | Err(Errno::AGAIN) => {
                 self.failure.get().map_or(Ok(()), |&error| Err(error.into()))
             }
@@ -145,7 +145,7 @@ mod tests {
                 waker.arm();
                 message.load(Ordering::Relaxed)
             };
-            // Who is spawned comes later, as a rule; so both are.
+            // A spawned thread comes later, as a rule, so each side is spawned in its rounds.
             let seen = std::thread::scope(|scope| {
                 if round % 2 == 0 {
                     scope.spawn(send);

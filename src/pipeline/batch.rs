@@ -1,5 +1,5 @@
-//! Reading many files at once: direct and together, so that neighbours on the device are one
-//! request to it, or through the page cache, with their data asked for before.
+//! Reading many files at once. Direct, they are read together, so that neighbours on the device are
+//! one request to it. Through the page cache, their data is asked for before.
 
 use std::io;
 use std::iter::Peekable;

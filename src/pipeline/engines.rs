@@ -1,7 +1,7 @@
 //! The engines behind the pipeline, and the one place where its loop waits.
 //!
 //! Direct descriptors, fsyncs and the waker's poll go to one kernel AIO context. Everything else
-//! goes to a second engine, since io_submit would do it all itself before it returned; and so does
+//! goes to a second engine, since io_submit would do it all itself before it returned. So does
 //! everything where there is no context, or none yet.
 
 use std::io;

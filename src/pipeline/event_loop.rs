@@ -1,10 +1,10 @@
 //! The loop: one thread, one kernel AIO context, one place to wait.
 //!
-//! A free buffer is filled by a read; the completed block is written through the same context and
-//! hashed by rayon at the same time; when both have let go of the buffer it is free again. Files
+//! A free buffer is filled by a read. The completed block is written through the same context, and
+//! hashed by rayon at the same time. When both have let go of the buffer, it is free again. Files
 //! follow each other without a gap: the first file that has blocks left to start gets the next free
-//! buffer. The reads of small files, and fsyncs of many files, go through the same context. Which
-//! engine carries out what is the business of [`engines`](super::engines).
+//! buffer. The reads of small files, and fsyncs of many files, go through the same context.
+//! [`engines`](super::engines) decides which engine carries out what.
 
 use std::collections::VecDeque;
 use std::io;

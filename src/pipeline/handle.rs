@@ -116,7 +116,7 @@ impl<'a> Pipeline<'a> {
         self.has_context().is_none_or(|has_context| has_context) && !self.is_paced
     }
 
-    /// Whether it keeps to a rate: then small files too are read in steps, each in its turn.
+    /// Whether it keeps to a rate: then small files too are read in steps, each at its time.
     pub fn is_paced(&self) -> bool {
         self.is_paced
     }

@@ -1,4 +1,4 @@
-//! The memory for files that are read together, of which each reader gets a part in its turn.
+//! The memory for files that are read together, which readers borrow in turns.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -154,8 +154,8 @@ pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) ->
     refused && direct == DirectMode::Auto && accesses.iter().any(|access| access.is_direct())
 }
 
-/// Which blocks of a file are to be read, a bit a block, or `None` for all: holes are not where the
-/// filesystem tells of them truly. Their zeros have to be hashed all the same.
+/// Which blocks of a file are to be read, a bit a block, or `None` for all. Holes are left out
+/// where the filesystem tells of them truly. Their zeros have to be hashed all the same.
 pub fn data_blocks_of(
     file: &OwnedFd,
     size_bytes: u64,

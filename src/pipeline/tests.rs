@@ -343,7 +343,7 @@ fn a_rate_is_kept_to() {
 }
 
 #[test]
-fn a_turn_that_nobody_takes_keeps_nobody_awake() {
+fn a_turn_that_is_not_taken_does_not_keep_the_loop_awake() {
     // The first block fails while the second waits for its turn, which comes and goes.
     let contents = vec![7; 10 * BLOCK_BYTES];
     let pace = Some(Arc::new(Pace::new(NonZeroU64::new(256 << 10).unwrap())));

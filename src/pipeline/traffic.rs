@@ -1,4 +1,4 @@
-//! What all who move data share: what they count, and how fast they may read.
+//! What all movers of data share: what they count, and how fast they may read.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,28 +9,28 @@ use crate::report::Meter;
 /// What is counted, and the rate that is kept to.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
-    /// Whoever reads or writes counts here.
+    /// Readers and writers count here.
     pub meter: Arc<Meter>,
-    /// Whoever reads waits for its turn here, if there is a limit.
+    /// Readers take turns here, if there is a limit.
     pub pace: Option<Arc<Pace>>,
 }
 
-/// Bytes a second that all who read share. What is not used is not saved up for later.
+/// Bytes a second that all readers share. What is not used is not saved up for later.
 #[derive(Debug)]
 pub struct Pace {
     bytes_per_s: NonZeroU64,
-    /// When the next one may read.
+    /// When the next reader may read.
     next: Mutex<Instant>,
 }
 
 impl Pace {
-    /// A limit that nobody has made use of yet.
+    /// A limit of which nothing is used yet.
     pub fn new(bytes_per_s: NonZeroU64) -> Self {
         Self { bytes_per_s, next: Mutex::new(Instant::now()) }
     }
 
-    /// Takes a turn for `bytes`, and says when it comes. Never blocks. At 1 MiB a second, whoever
-    /// asks for 256 KiB may read at once, and the next one in a quarter of a second.
+    /// Takes a turn for `bytes`, and says when that is. Never blocks. At 1 MiB a second, the first
+    /// reader of 256 KiB may read at once, and the next one in a quarter of a second.
     pub fn turn(&self, bytes: u64) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = (*next).max(Instant::now());

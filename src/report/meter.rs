@@ -39,7 +39,7 @@ pub struct Latencies {
 }
 
 impl Meter {
-    /// From now on times are taken; without this call nobody asks for the time.
+    /// Has times taken from now on. Without this call the clock is not read.
     pub fn take_times(&self) {
         self.latencies.get_or_init(Box::default);
     }

@@ -1,4 +1,4 @@
-//! What happened, as data. It knows no terminal: whoever runs a copy hands in a [`Sink`] and gets
+//! What happened, as data. It knows no terminal: the caller of a copy hands in a [`Sink`] and gets
 //! events.
 
 mod meter;
@@ -228,11 +228,11 @@ pub enum Skip {
     Exists,
     /// It is not older than the source, and only older ones are replaced.
     NotOlder,
-    /// Who was asked did not want it.
+    /// The answer was no.
     Declined,
     /// It is the source already.
     SameFile,
-    /// The same source was named before.
+    /// An operand named this source before.
     NamedTwice,
 }
 
@@ -266,13 +266,13 @@ impl fmt::Display for Skip {
 pub enum Event {
     /// A file is done.
     Copied(Copied),
-    /// A link or a directory is there. A directory that is merged into is not told.
+    /// A link or a directory was made. A directory that is merged into is no event.
     Made(Made),
     /// This destination, or for [`Skip::NamedTwice`] this source, is left alone.
     Skipped(PathBuf, Skip),
     /// Something was not copied, or not with all its metadata.
     Failed(Error),
-    /// The destination's filesystem cannot hold a part of the metadata that nobody demanded.
+    /// The destination's filesystem cannot hold a part of the metadata that was not demanded.
     Warning(Error),
     /// The copy is not what its source is, or was not.
     Differs(Difference),
@@ -290,7 +290,7 @@ pub trait Sink: Sync {
     /// Whether [`Event::Copied`] and [`Event::Made`] are wanted; a copy saves itself the paths if
     /// not.
     fn wants_files(&self) -> bool;
-    /// Whether the file at `path` may be replaced; it may block until somebody has answered, while
+    /// Whether the file at `path` may be replaced. It may block until there is an answer, while
     /// other threads go on. `overridden_mode` is that of a file whose mode forbids writing. An
     /// error counts as a failure of the file.
     fn confirm(&self, _path: &Path, _overridden_mode: Option<u32>) -> io::Result<bool> {

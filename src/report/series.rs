@@ -23,7 +23,7 @@ pub struct Sample {
 pub struct Series {
     samples: Vec<Sample>,
     samples_max: usize,
-    /// So many offered samples make one that is kept.
+    /// How many offered samples make one that is kept.
     stride: u32,
     /// How many of the present one were offered, and the sum of their depths.
     pending: (u32, f64),

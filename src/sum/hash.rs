@@ -230,8 +230,8 @@ struct InPipeline {
 }
 
 impl<T> Worker<'_, T> {
-    /// Opens all files, gives the big ones to the pipeline, and then reads the small ones, together
-    /// or with their data asked for before: many neighbours are few requests for the device.
+    /// Opens all files, gives the big ones to the pipeline, and then reads the small ones. Many
+    /// neighbours are few requests for the device.
     fn hash_batch(&self, batch: Vec<Item<T>>, buffer: &mut [u8]) {
         let (mut small, mut big, mut streams) =
             (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());

@@ -75,9 +75,8 @@ pub fn io_destroy(id: ContextId) -> io::Result<()> {
 /// io_submit(2): how many of `iocbs` the kernel took.
 ///
 /// # Safety
-/// Each pointer must be valid for reads and writes during the call, and the memory that its iocb
-/// names must stay valid, and unaliased as the opcode demands, until its completion has been
-/// reaped.
+/// Each pointer must be valid for reads and writes during the call. The memory that its iocb names
+/// must stay valid, and unaliased as the opcode demands, until its completion has been reaped.
 pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<usize> {
     // SAFETY: the caller vouches for the iocbs; the array itself lives through the call.
     check(unsafe { libc::syscall(libc::SYS_io_submit, id, iocbs.len(), iocbs.as_mut_ptr()) })
@@ -114,8 +113,8 @@ struct AioSigset {
     bytes: usize,
 }
 
-/// The kernel's own set is shorter than a C library's, which begins with it: a bit a signal, of
-/// which mips has 128 and all others 64.
+/// The kernel's own set is shorter than a C library's, which begins with it. It has a bit a signal:
+/// 128 on mips, 64 elsewhere.
 const SIGSET_BYTES: usize = if cfg!(any(
     target_arch = "mips",
     target_arch = "mips64",
@@ -152,8 +151,8 @@ const SYS_IO_PGETEVENTS: libc::c_long =
         -1
     };
 
-/// io_pgetevents(2): the same with another signal mask for as long as it waits. Linux has it since
-/// 4.18, else ENOSYS.
+/// io_pgetevents(2): io_getevents(2) with another signal mask for as long as it waits. Linux has it
+/// since 4.18, else ENOSYS.
 pub fn io_pgetevents(
     id: ContextId,
     min: usize,

@@ -2,9 +2,9 @@
 //! depth.
 //!
 //! A [`Buffer`] is exclusive, as a read needs it; split, each part is. Frozen, it is a
-//! [`SharedBuffer`], which a write and a hash may hold at the same time. Whoever drops the last
-//! hold returns the slot to the pool. No borrow is ever lent to the kernel, so leaking any of these
-//! only leaks memory.
+//! [`SharedBuffer`], which a write and a hash may hold at the same time. Dropping the last hold
+//! returns the slot to the pool. No borrow is ever lent to the kernel, so leaking any of these only
+//! leaks memory.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -27,8 +27,8 @@ struct Region {
     free: Mutex<Vec<usize>>,
 }
 
-// SAFETY: the raw pointers name a private mapping that lives as long as the region; a slot's bytes
-// are reached only through its one `Buffer` or its read-only `SharedBuffer`s, and the free list is
+// SAFETY: the raw pointers name a private mapping that lives as long as the region. A slot's bytes
+// are reached only through its one `Buffer` or its read-only `SharedBuffer`s. The free list is
 // behind a mutex.
 unsafe impl Send for Region {}
 // SAFETY: as above; all shared state is atomic or locked.
@@ -43,7 +43,7 @@ impl Region {
 
     fn release(&self, index: usize) {
         // Release by each holder, acquire by the last: all use of the slot happens before it is on
-        // the list, whose lock orders that before its next owner's.
+        // the list. The list's lock orders that before its next owner's use.
         if self.holds[index].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.free.lock().unwrap_or_else(PoisonError::into_inner).push(index);
         }
@@ -65,10 +65,10 @@ impl Drop for Region {
 pub struct Pool(Arc<Region>);
 
 impl Pool {
-    /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch under
-    /// `MADV_HUGEPAGE` (see madvise(2)), so that a buffer is one or two segments for the device.
-    /// Blocks while the kernel finds the pages; ENOMEM if there are none. A forked child finds
-    /// zeros in them.
+    /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch. Under
+    /// `MADV_HUGEPAGE`, see madvise(2), a buffer is one or two segments for the device. Blocks
+    /// while the kernel finds the pages; ENOMEM if there are none. A forked child finds zeros in
+    /// them.
     ///
     /// # Panics
     /// If `count` is 0 or `slot_bytes` is not a multiple of 4096 above 0.
@@ -80,7 +80,7 @@ impl Pool {
         let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
         let wanted = count.checked_mul(slot_bytes).ok_or_else(too_large)?;
         // One huge page more than needed, so that an aligned stretch is in it wherever the mapping
-        // begins: a mapping at 0x7f00_0010_0000 has its first 2 MiB boundary at 0x7f00_0020_0000.
+        // begins. A mapping at 0x7f00_0010_0000 has its first 2 MiB boundary at 0x7f00_0020_0000.
         let mapping_bytes = wanted.checked_add(HUGE_PAGE_BYTES).ok_or_else(too_large)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -101,8 +101,8 @@ impl Pool {
         let free = Mutex::new((0..count).rev().collect());
         let region = Region { mapping, mapping_bytes, base, slot_bytes, holds, free };
         // No huge pages in this kernel cost speed alone. WIPEONFORK: fork(2) would make the pages
-        // copy-on-write, and what a device reads into them could reach the child's copy instead of
-        // ours; so a child finds zeros.
+        // copy-on-write. What a device reads into them could reach the child's copy instead of
+        // ours, so a child finds zeros.
         for advice in [libc::MADV_HUGEPAGE, libc::MADV_WIPEONFORK] {
             // Miri knows neither.
             if !cfg!(miri) {
@@ -122,8 +122,8 @@ impl Pool {
     /// in it.
     pub fn get(&self) -> Option<Buffer> {
         let index = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        // Relaxed: the slot came off the list under its lock, where its last holder has put it, and
-        // nobody else has it.
+        // Relaxed: the slot came off the list under its lock, where its last holder has put it, so
+        // that this is the only hold.
         self.0.holds[index].store(1, Ordering::Relaxed);
         Some(Buffer(Hold { region: Arc::clone(&self.0), index, start: 0, end: self.0.slot_bytes }))
     }
@@ -149,9 +149,9 @@ impl Hold {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the slot's bytes were written when the pool was made; while this hold exists
-        // those of its range are changed only through the exclusive `Buffer`, which is borrowed or
-        // does not exist when this is called.
+        // SAFETY: the slot's bytes were written when the pool was made. While this hold exists,
+        // those of its range are changed only through the exclusive `Buffer`. That is borrowed, or
+        // does not exist, when this is called.
         unsafe { std::slice::from_raw_parts(self.address(), self.end - self.start) }
     }
 
@@ -213,14 +213,14 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: a `Buffer` is the only hold on these bytes of its slot (it cannot be cloned,
-        // freezing consumes it, and what is split off it leaves it).
+        // SAFETY: a `Buffer` is the only hold on these bytes of its slot. It cannot be cloned,
+        // freezing consumes it, and what is split off it leaves it.
         unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.end - self.0.start) }
     }
 }
 
-/// A buffer that nobody may change any more; clones are holds on the same bytes, so that one can be
-/// written and hashed at once. With the last it goes back to its pool.
+/// A buffer that cannot be changed any more. Clones are holds on the same bytes, so that it can be
+/// written and hashed at once. Dropping the last one returns it to its pool.
 pub struct SharedBuffer(Hold);
 
 impl Clone for SharedBuffer {
@@ -304,7 +304,7 @@ mod tests {
             buffer[0] = round;
             let shared = buffer.freeze();
             let reader = |shared: SharedBuffer| move || assert_eq!(shared[0], round);
-            // Nobody joins them: that would order what the counts have to.
+            // They are not joined: that would order what the counts have to.
             drop([std::thread::spawn(reader(shared.clone())), std::thread::spawn(reader(shared))]);
         }
         // At the end everything is waited for, so that a failure is not lost.

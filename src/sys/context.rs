@@ -81,25 +81,25 @@ pub struct Context {
     queued: Vec<u32>,
     pointers: Vec<*mut Iocb>,
     events: Box<[IoEvent]>,
-    /// Operations that are over, refused ones among them, and that nobody has taken.
+    /// Operations that are over and not taken yet, refused ones among them.
     finished: Vec<Done>,
-    /// The same with their callbacks.
+    /// Those that have callbacks, with them.
     callbacks: VecDeque<(Callback, Done)>,
-    /// Polls among the operations, queued ones too: they may stay for ever, so that nobody may wait
-    /// for them alone.
+    /// Polls among the operations, queued ones too. They may stay for ever, so that waiting for them
+    /// alone could last for ever.
     polls: usize,
     system_calls_only: bool,
 }
 
-// SAFETY: the raw pointers in `pointers` and in the iovecs are rebuilt before each use and are dead
-// otherwise; the kernel does not care which thread of the process uses a context.
+// SAFETY: the raw pointers in `pointers` and in the iovecs are rebuilt before each use, and are
+// dead otherwise. Any thread of the process may use a context of the kernel.
 unsafe impl Send for Context {}
 
 impl Context {
-    /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed
-    /// (the error names it, its value and what was asked for), ENOSYS without kernel AIO, EPERM
-    /// under some seccomp filters, EINVAL for 0 or a number that no kernel takes, ENOMEM. It does
-    /// not wait for other contexts to go.
+    /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed,
+    /// which the error names with its value. ENOSYS without kernel AIO; EPERM under some seccomp
+    /// filters; EINVAL for 0 or a number that no kernel takes; ENOMEM. It does not wait for other
+    /// contexts to go.
     pub fn new(capacity: u32) -> io::Result<Self> {
         let ring = Ring::new(capacity).map_err(|error| explain_setup(error, capacity))?;
         let count = capacity as usize;
@@ -148,8 +148,8 @@ impl Context {
         self.insert(op, None).map_err(|(op, _)| op)
     }
 
-    /// The same with a callback, which [`run`](Self::run) calls. Never blocks. A full context gives
-    /// both back.
+    /// Takes an operation with a callback, which [`run`](Self::run) calls. Never blocks. A full
+    /// context gives both back.
     #[allow(clippy::result_large_err)]
     pub fn queue_with(&mut self, op: Op, callback: Callback) -> Result<Ticket, (Op, Callback)> {
         self.insert(op, Some(callback))
@@ -186,9 +186,9 @@ impl Context {
     /// Hands the queued operations to the kernel in as few io_submit(2) calls as it allows, and
     /// says what became of them. An operation that is refused (EBADF, EINVAL, EOPNOTSUPP...) comes
     /// back with its own error, and those behind it are submitted all the same. It may block, see
-    /// io_submit(2): it does the whole work itself where the file is not direct, and waits for data
-    /// where a pipe or a socket has none. Without room in the ring (EAGAIN) the rest stays queued;
-    /// where nothing is in flight that could make room, it tries for a second and then refuses.
+    /// io_submit(2). It does the whole work itself where the file is not direct, and waits for data
+    /// where a pipe or a socket has none. Without room in the ring (EAGAIN) the rest stays queued.
+    /// If nothing is in flight that could make room, it tries for a second and then refuses.
     ///
     /// # Panics
     /// In a forked child.
@@ -202,9 +202,9 @@ impl Context {
                 self.pointers.push(&raw mut self.iocbs[slot as usize]);
             }
             // SAFETY: the iocbs live in a boxed slice of this context. What they name is owned by
-            // the op in their slot, which is dropped only after its event was reaped or its
-            // submission refused, or after io_destroy: reads have an exclusive `Buffer`, writes a
-            // `SharedBuffer` that nobody can change.
+            // the op in their slot: reads have an exclusive `Buffer`, writes a `SharedBuffer` that
+            // cannot be changed. The op is dropped only after its event was reaped, its submission
+            // refused, or io_destroy.
             match unsafe { self.ring.submit(&mut self.pointers) } {
                 Ok(taken) => {
                     outcome.accepted += taken;
@@ -273,8 +273,8 @@ impl Context {
         self.reap_up_to(min, usize::MAX, timeout, out)
     }
 
-    /// The same, and it moves at most `max`; what else is over stays for the next call. EINVAL if
-    /// `min` is larger.
+    /// [Reaps](Self::reap) at most `max` operations. What else is over stays for the next call.
+    /// EINVAL if `min` is larger.
     ///
     /// # Panics
     /// In a forked child.
@@ -289,10 +289,10 @@ impl Context {
         Ok(self.hand_over(max, out))
     }
 
-    /// The same while just the signals of `mask` are blocked, in place of those that the thread
-    /// blocks: io_pgetevents(2). A signal that is let through only here ends the wait, and none can
-    /// come unnoticed between a look and the wait. It always makes the system call; ENOSYS before
-    /// Linux 4.18.
+    /// [Reaps](Self::reap_up_to) while the signals of `mask` are blocked, in place of those that the
+    /// thread blocks: io_pgetevents(2). A signal that is let through only here ends the wait, and
+    /// none can come unnoticed between a look and the wait. It always makes the system call; ENOSYS
+    /// before Linux 4.18.
     ///
     /// # Panics
     /// In a forked child.
@@ -316,9 +316,9 @@ impl Context {
 
     /// Waits like [`reap`](Self::reap) and calls the callbacks of the operations that are over, one
     /// after the other: libaio's `io_queue_run`. All are taken off the ring before the first is
-    /// called, so that a panic in one loses nothing: the next call goes on with the others. Returns
-    /// how many were called. It blocks for as long as the wait and the callbacks take; its errors
-    /// are those of io_getevents(2) but EINTR.
+    /// called. So a panic in one loses nothing: the next call goes on with the others. Returns how
+    /// many were called. It blocks for as long as the wait and the callbacks take; its errors are
+    /// those of io_getevents(2) but EINTR.
     ///
     /// # Panics
     /// In a forked child, and as the callbacks do.
@@ -332,8 +332,8 @@ impl Context {
         Ok(count)
     }
 
-    /// Takes what is over off the ring, but no more than what makes `max` together with what nobody
-    /// has taken yet.
+    /// Takes what is over off the ring, but no more than what makes `max` together with what is over
+    /// already.
     fn gather(
         &mut self,
         min: usize,
@@ -346,7 +346,7 @@ impl Context {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let room = max.saturating_sub(self.finished.len()).min(self.events.len());
-        // Waiting for more than the kernel has would be for ever, and so may be waiting for a poll
+        // Waiting for more than the kernel has would be for ever. So may be waiting for a poll,
         // while operations are queued that could not be submitted.
         let sure =
             if self.queued.is_empty() { self.with_the_kernel(0) } else { self.sure_to_end(0) };
@@ -422,7 +422,7 @@ impl Drop for Context {
     /// Blocks until the kernel has let go of every buffer; see io_destroy(2).
     fn drop(&mut self) {
         if !self.ring.destroy() {
-            // Somebody forbids io_destroy, so the kernel may still write into the buffers: they are
+            // io_destroy is forbidden, so the kernel may still write into the buffers: they are
             // leaked.
             self.slots.iter_mut().filter_map(|slot| slot.op.take()).for_each(std::mem::forget);
         }

@@ -3,8 +3,8 @@
 //!
 //! A page under `MADV_WIPEONFORK` (madvise(2)) holds the process's number. The kernel gives a
 //! forked child zeros in its place, however it was forked, and the child takes the next number. A
-//! process id would cost a system call a look, and it may come again: a process that is the first
-//! of its PID namespace has the id 1, and so has its child that is the first of the next.
+//! process id would cost a system call a look, and it is not unique. The first process of a PID
+//! namespace has the id 1, and so has its child that is the first of the next namespace.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -17,15 +17,15 @@ static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// The last number that was taken, by this process or by those that it comes from.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Stands for the page where it cannot be had. It is no address of a page, and nobody looks behind
-/// it.
+/// Stands for the page where it cannot be had. It is no address of a page, and is never
+/// dereferenced.
 fn no_page() -> *mut AtomicU64 {
     ptr::without_provenance_mut(align_of::<AtomicU64>())
 }
 
 /// The number of this process, not 0, which no process that it was forked from has.
 pub fn process_number() -> u64 {
-    // Acquire: with the release below, what the kernel mapped is there before somebody reads it.
+    // Acquire: with the release below, what the kernel mapped is there before it is read.
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
         page = publish(make_page());
@@ -42,7 +42,7 @@ pub fn process_number() -> u64 {
             // A fork copies `LAST` as it stands, so that the child's next number is one that no
             // page had before the fork.
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-            // Whoever comes second takes the number of the first.
+            // The second thread takes the number of the first.
             number
                 .compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed)
                 .map_or_else(|first| first, |_| next)
@@ -58,7 +58,7 @@ fn publish(made: *mut AtomicU64) -> *mut AtomicU64 {
         Ok(_) => made,
         Err(first) => {
             if made != no_page() {
-                // SAFETY: this thread has mapped it and shown it to nobody.
+                // SAFETY: this thread has mapped it, and no other one has seen it.
                 let result = unsafe { libc::munmap(made.cast(), PAGE_BYTES) };
                 debug_assert_eq!(result, 0, "munmap of our own mapping");
             }
@@ -84,7 +84,7 @@ fn make_page() -> *mut AtomicU64 {
     if unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_WIPEONFORK) } == 0 {
         return page.cast();
     }
-    // SAFETY: nobody else knows the mapping.
+    // SAFETY: no other thread knows the mapping.
     let result = unsafe { libc::munmap(page, PAGE_BYTES) };
     debug_assert_eq!(result, 0, "munmap of our own mapping");
     no_page()

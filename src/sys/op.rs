@@ -92,14 +92,14 @@ pub enum Priority {
     RealTime(u8),
     /// The usual class, 0 (first) to 7, else EINVAL; 4 without a wish.
     BestEffort(u8),
-    /// Only when nobody else wants the device.
+    /// Only when the device has nothing else to do.
     Idle,
 }
 
 impl Priority {
     /// As the kernel has it: the class from bit 13 on, the level in the lowest three. None for a
-    /// level above 7: the bits between are hints of another meaning, so that the kernel would take
-    /// an 8 for the very first level.
+    /// level above 7. The bits between are hints of another meaning, and the kernel would take an 8
+    /// for the very first level.
     pub(super) fn bits(self) -> Option<i16> {
         let (class, level) = match self {
             Self::RealTime(level) => (1, level),
@@ -150,12 +150,12 @@ impl Op {
         Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
     }
 
-    /// The same at another offset, in bytes.
+    /// Sets the offset, in bytes.
     pub fn at(self, offset_bytes: u64) -> Self {
         Self { offset_bytes, ..self }
     }
 
-    /// The same with a tag.
+    /// Sets the tag.
     pub fn tag(self, tag: u64) -> Self {
         Self { tag, ..self }
     }
@@ -166,9 +166,8 @@ impl Op {
 pub struct Done {
     /// The operation, with its buffer.
     pub op: Op,
-    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: what pread(2),
-    /// pwrite(2) or fsync(2) would have said, EINVAL for a wrong alignment with `O_DIRECT` among
-    /// them, or why it was refused.
+    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: that of pread(2),
+    /// pwrite(2) or fsync(2), or why it was refused. A wrong alignment with `O_DIRECT` is EINVAL.
     pub result: io::Result<usize>,
 }
 

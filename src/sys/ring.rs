@@ -1,9 +1,9 @@
 //! The completion ring that the kernel maps into the process, and its reading without a system
 //! call.
 //!
-//! The layout is that of `struct aio_ring` in `fs/aio.c`, which has been stable since Linux 2.6 and
-//! which its magic and its feature words vouch for: eight words, then the events. There is one
-//! reader, the owner of the [`Ring`].
+//! The layout is that of `struct aio_ring` in `fs/aio.c`: eight words, then the events. It has been
+//! stable since Linux 2.6, and its magic and its feature words vouch for it. There is one reader,
+//! the owner of the [`Ring`].
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +22,7 @@ struct Header {
     _id: u32,
     /// Events that fit, more than were asked for.
     nr: u32,
-    /// The next event to be read: written by whoever reaps.
+    /// The next event to be read: written by the side that reaps.
     head: AtomicU32,
     /// The next event to be written: written by the kernel.
     tail: AtomicU32,
@@ -34,7 +34,7 @@ struct Header {
 
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES as usize);
 
-/// A context of the kernel. Whoever owns it has to destroy it.
+/// A context of the kernel. Its owner has to destroy it.
 pub struct Ring {
     id: ContextId,
     /// How many events the mapping holds, if its layout is the one that we know.
@@ -120,7 +120,7 @@ impl Ring {
         let nr = self.nr?;
         // SAFETY: as in `new`; the caller is the process that made the ring, see `assert_owner`.
         let header = unsafe { &*self.header() };
-        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that nobody
+        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that no thread
         // is in it.
         let head = header.head.load(Ordering::Relaxed);
         // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so

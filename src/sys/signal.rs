@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 
-/// Whether a signal is ignored, as whoever started the process may have arranged; see sigaction(2).
+/// Whether a signal is ignored, as the parent process may have arranged; see sigaction(2).
 pub fn is_ignored(signal: i32) -> io::Result<bool> {
     // SAFETY: all fields of a sigaction are numbers or pointers that may be null.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -39,7 +39,7 @@ impl SignalMask {
         mask
     }
 
-    /// The same with one more signal blocked. EINVAL for a number that is no signal. The kernel
+    /// Blocks one more signal. EINVAL for a number that is no signal. The kernel
     /// lets SIGKILL and SIGSTOP through all the same.
     pub fn block(mut self, signal: i32) -> io::Result<Self> {
         // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is
@@ -50,7 +50,7 @@ impl SignalMask {
         }
     }
 
-    /// The same with one signal let through. EINVAL for a number that is no signal.
+    /// Lets one signal through. EINVAL for a number that is no signal.
     pub fn unblock(mut self, signal: i32) -> io::Result<Self> {
         // SAFETY: as in `block`.
         match unsafe { libc::sigdelset(&raw mut self.0, signal) } {

@@ -10,12 +10,12 @@ use crate::sys::op::{Done, Op, OpKind};
 
 /// What became of a list; see lio_listio(3).
 pub struct ListedRequests {
-    /// Place by place what was asked for: nothing for a place without an operation, a request that
-    /// glibc has (one that failed at once says so by its status), or an operation that was refused
-    /// before.
+    /// What became of each place: nothing for one without an operation, a request that glibc has,
+    /// or an operation that was refused before. A request that failed at once says so by its
+    /// status.
     pub requests: Vec<Option<Result<Request, Done>>>,
-    /// EIO when some request was refused or has failed, EAGAIN when not all could be queued, EINTR
-    /// when the waiting was interrupted, EINVAL for more than [`LIST_MAX`] places or a number that
+    /// EIO when some request was refused or has failed; EAGAIN when not all could be queued; EINTR
+    /// when the waiting was interrupted; EINVAL for more than [`LIST_MAX`] places, or a number that
     /// is no signal.
     pub outcome: io::Result<()>,
 }
@@ -23,8 +23,8 @@ pub struct ListedRequests {
 /// Reads, writes, and places without an operation, handed over at once, and then waited for until
 /// all are over: lio_listio(3) as with `LIO_WAIT`.
 ///
-/// It is `LIO_NOWAIT` and aio_suspend(3), since glibc's `LIO_WAIT`, when a signal interrupts it,
-/// leaves pointers to its stack in the requests and follows them when they end.
+/// It is `LIO_NOWAIT` and aio_suspend(3). glibc's `LIO_WAIT` leaves pointers to its stack in the
+/// requests when a signal interrupts it, and follows them when they end.
 ///
 /// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in
 /// progress still. In a forked child of a process that has used POSIX AIO all are refused, here and
@@ -52,8 +52,8 @@ pub fn list_and_wait(ops: Vec<Option<Op>>) -> ListedRequests {
     listed
 }
 
-/// The same without the wait: lio_listio(3) with `LIO_NOWAIT`; `notify` is told when all are over.
-/// It does not block.
+/// Reads, writes, and places without an operation, handed over at once: lio_listio(3) with
+/// `LIO_NOWAIT`. `notify` says how the end of the last one is notified. It does not block.
 pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
     let errno = io::Error::from_raw_os_error;
     let event = match ops.len() {

@@ -2,10 +2,10 @@
 //! move.
 //!
 //! glibc's threads hold a pointer to each request's `aiocb` until it is over. So a request is one
-//! allocation, reached through a raw pointer, and freed only when `aio_error` has said that it is
-//! over and glibc's lock, under which it finishes a request, has been taken since: by then nothing
-//! in glibc looks at it any more. Whoever drops a request that is not over leaves it in a registry,
-//! which outlives it; whoever leaks one leaks its buffer, which is safe.
+//! allocation, reached through a raw pointer. It is freed when `aio_error` has said that it is
+//! over, and glibc's lock has been taken since. glibc finishes a request under that lock, and does
+//! not look at it later. A request that is dropped before it is over stays in a registry. One that
+//! is leaked leaks its buffer, which is safe.
 //!
 //! A forked child has the requests but not the threads, and glibc's lock as it stood. So nothing
 //! here asks glibc for anything in a child of a process that has.

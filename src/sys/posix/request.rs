@@ -63,8 +63,8 @@ pub(super) struct Cell {
 /// The number of the process that asked glibc for something first, or 0.
 static OWNER: AtomicU64 = AtomicU64::new(0);
 
-/// Whether this is a forked child of the process that asked glibc for something first. Where nobody
-/// has, this process is the first.
+/// Whether this is a forked child of the process that asked glibc for something first. Without such
+/// a process this one is the first.
 pub(crate) fn in_forked_child() -> bool {
     let process = process_number();
     // Relaxed: nothing else is published with the number. Threads of one process write the same;
@@ -99,7 +99,7 @@ unsafe impl Sync for Request {}
 /// A cell that was dropped in progress.
 struct Orphan(NonNull<Cell>);
 
-// SAFETY: nobody else has the pointer but glibc, see `Request`.
+// SAFETY: glibc alone has the pointer besides, see `Request`.
 unsafe impl Send for Orphan {}
 
 /// Requests that were dropped in progress. Each new request frees those that are over by then.
@@ -179,7 +179,7 @@ fn free(cell: NonNull<Cell>) -> Op {
     let over = cancel(fildes(cell), control(cell));
     debug_assert!(matches!(over, Ok(Cancelled::AllDone)), "aio_cancel of what is over: {over:?}");
     // SAFETY: `aio_error` said that the request is over (or it never began), so glibc has forgotten
-    // it; the pointer came from a box and whoever calls this has given up the only other copy.
+    // it. The pointer came from a box, and the caller has given up the only other copy.
     unsafe { Box::from_raw(cell.as_ptr()) }.op
 }
 
@@ -201,11 +201,11 @@ impl Request {
     /// Hands an operation to glibc: aio_read(3), aio_write(3) or aio_fsync(3). It does not block,
     /// but it may wait for glibc's lock.
     ///
-    /// `reqprio` lowers the request's priority, 0 to 20. The operation comes back with EINVAL for
-    /// another one or for a range that is not within the buffer, with EAGAIN when there is no
-    /// memory or no thread, with EOPNOTSUPP for what POSIX has no word for (vectors, polls,
-    /// `RWF_*`, an eventfd), with EBADF from aio_fsync, and in a forked child of a process that has
-    /// used this. A bad descriptor of a read or write is told later, by [`status`](Self::status).
+    /// `reqprio` lowers the request's priority, 0 to 20. Another one is refused (EINVAL), and so is
+    /// a range that is not within the buffer. EAGAIN when there is no memory or no thread; EBADF
+    /// from aio_fsync; EOPNOTSUPP for vectors, polls, `RWF_*` and eventfds, which POSIX does not
+    /// have. In a forked child of a process that has used this, every operation is refused.
+    /// [`status`](Self::status) alone reports a bad descriptor of a read or write.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn start(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Done> {
@@ -225,9 +225,9 @@ impl Request {
                 return Err(refused);
             }
         };
-        // SAFETY: the aiocb lives until `aio_error` says that the request is over, and owns the
-        // buffer that it names: an exclusive `Buffer` for a read, a `SharedBuffer` that nobody can
-        // change for a write; and its descriptor stays open.
+        // SAFETY: the aiocb lives until `aio_error` says that the request is over, and its
+        // descriptor stays open. It owns the buffer that it names: an exclusive `Buffer` for a
+        // read, a `SharedBuffer` that cannot be changed for a write.
         let result = unsafe { start(control(cell)) };
         if result == 0 {
             return Ok(Self(cell));
@@ -331,10 +331,10 @@ impl Request {
     /// Asks for it to be cancelled: aio_cancel(3). Whatever the answer, the request still has to be
     /// finished. Does not block; of a descriptor that is open, as this one is, no error is known.
     ///
-    /// A fault of glibc (2.36 and those before): where all its threads are busy, so that none
-    /// serves this descriptor yet, cancelling the first of several requests on it leaves the others
-    /// where no thread finds them, until they are cancelled too. [`cancel_all`] has no such fault,
-    /// and neither has a request with a descriptor to itself.
+    /// glibc up to 2.36 has a fault here. While all its threads are busy, none serves this
+    /// descriptor yet. Cancelling the first of several requests on it then leaves the others where
+    /// no thread finds them, until they are cancelled too. [`cancel_all`] has no such fault, and
+    /// neither has a request with a descriptor to itself.
     ///
     /// # Panics
     /// In a forked child.
@@ -345,8 +345,8 @@ impl Request {
 }
 
 impl Drop for Request {
-    /// Never blocks. What is in progress goes on to its end in the registry, see [`orphans`]:
-    /// cancelling it here could strand the other requests on its descriptor, see
+    /// Never blocks. What is in progress goes on to its end in the registry, see [`orphans`].
+    /// Cancelling it here could strand the other requests on its descriptor, see
     /// [`Request::cancel`].
     fn drop(&mut self) {
         if in_forked_child() {

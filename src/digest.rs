@@ -1,8 +1,8 @@
 //! BLAKE3 of a file whose blocks arrive in any order. Pure: no I/O, no threads.
 //!
 //! BLAKE3 is a tree over 1 KiB chunks (BLAKE3 paper, section 2.1). An aligned block of a power of
-//! two bytes is a whole subtree. So it can be hashed alone to its *chaining value*, by its bytes and
-//! its offset. The chaining values are then merged to the root, which is the hash of the file.
+//! two bytes is a whole subtree. So it can be hashed alone to its *chaining value*, by its bytes
+//! and its offset. The chaining values are then merged to the root, which is the hash of the file.
 
 use std::fmt;
 

@@ -3,16 +3,20 @@
 //!
 //! | libaio | here |
 //! | --- | --- |
-//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop, which waits for everything in flight |
-//! | `io_prep_pread`, `io_prep_pwrite` | [`Op::read`], [`Op::write`], or [`Op::new`] with [`OpKind::Read`] and [`OpKind::Write`] |
+//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop |
+//! | `io_prep_pread`, `io_prep_pwrite` | [`Op::read`], [`Op::write`]; parts: [`OpKind`] |
 //! | `io_prep_preadv`, `io_prep_pwritev` | [`OpKind::ReadVectored`], [`OpKind::WriteVectored`] |
-//! | `io_prep_fsync`, `io_prep_fdsync`, `io_prep_poll` | [`OpKind::Fsync`], [`OpKind::Fdatasync`], [`OpKind::Poll`] |
+//! | `io_prep_fsync`, `io_prep_fdsync` | [`OpKind::Fsync`], [`OpKind::Fdatasync`] |
+//! | `io_prep_poll` | [`OpKind::Poll`] |
 //! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
 //! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
-//! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`]; from the ring in memory where it can, see [`Context::set_system_calls_only`] |
+//! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`] |
 //! | `io_pgetevents` | [`Context::reap_masked`] |
 //! | `io_cancel` | [`Context::cancel`] |
 //! | `io_set_callback`, `io_queue_run` | [`Context::queue_with`], [`Context::run`] |
+//!
+//! Dropping a context waits for everything in flight. Completions are read from the ring in memory
+//! where that can be done, see [`Context::set_system_calls_only`].
 //!
 //! # What it is good for
 //!

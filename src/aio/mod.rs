@@ -16,16 +16,19 @@
 //!
 //! | | good for | what `submit` does | depth on one file |
 //! | --- | --- | --- | --- |
-//! | [`Context`] | direct descriptors on ext4 and xfs; fsyncs and polls of any | hands a batch over; on other descriptors it does the work itself | its capacity |
-//! | [`Posix`] | files, pipes and sockets, where only POSIX is given | hands each to glibc's threads | [`posix::ENGINE_THREADS`], by a duplicated descriptor an operation |
-//! | [`Threads`] | everything that the page cache serves | hands each to its own threads | its number of threads |
+//! | [`Context`] | direct descriptors | hands a batch over | its capacity |
+//! | [`Posix`] | where only POSIX is given | starts glibc's threads | [`posix::ENGINE_THREADS`] |
+//! | [`Threads`] | what the page cache serves | wakes its threads | its number of threads |
+//!
+//! A [`Context`] is for files on ext4 and xfs, and for fsyncs and polls of any descriptor. On other
+//! descriptors its `submit` does the work itself. [`Posix`] serves pipes and sockets too.
 //!
 //! Measured on two cores and a virtio disk with ext4 (Linux 6.18, glibc 2.36): first the copy of a
-//! 4 GiB file by `aiocp --engine`, hashed and durable. The other columns read a file direct,
-//! against `fio --ioengine=libaio` at the same block size and depth, in alternating rounds (`cargo
-//! bench --bench fio`). fio did 432, 374 and 1,002 MB/s.
+//! 4 GiB file by `aiocp --engine`, hashed and durable. The other columns read a file direct, as
+//! parts of the rate of `fio --ioengine=libaio` at the same block size and depth, in alternating
+//! rounds (`cargo bench --bench fio`). fio did 432, 374 and 1,002 MB/s.
 //!
-//! | | copy, s | copy, CPU s/GB | 4 KiB × 128, of fio | random, of fio | 1 MiB × 16, of fio | CPU s/s at 4 KiB |
+//! | | copy, s | copy, CPU s/GB | 4 KiB × 128 | random | 1 MiB × 16 | CPU s/s at 4 KiB |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | [`Context`] | 2.89 | 0.28 | 1.81 | 0.98 | 2.66 | 0.39 |
 //! | [`Posix`] | 3.51 | 0.49 | 0.71 | 0.74 | 2.62 | 1.05 |

@@ -73,9 +73,9 @@ impl Waker {
     }
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads in any case:
-    /// a sender that took an earlier announcement may have written only now.
-    /// Never blocks. The error is that of read(2), or that of a sender's write(2). Wakes may be lost
-    /// from then on, so that the loop has to end.
+    /// a sender that took an earlier announcement may have written only now. Never blocks. The
+    /// error is that of read(2), or that of a sender's write(2). Wakes may be lost from then on, so
+    /// that the loop has to end.
     pub fn disarm(&self) -> io::Result<()> {
         // Relaxed: a sender that still finds it armed writes for nothing. No message is lost by one
         // that does not, since the loop looks for messages after each `arm`.

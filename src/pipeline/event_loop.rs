@@ -137,8 +137,8 @@ impl Loop {
     }
 
     /// Answers all that is in the loop, and what comes until it is closed, with the error that
-    /// keeps it from waiting. What is in flight is waited for first, so that nothing is written to a file
-    /// after its failure was answered.
+    /// keeps it from waiting. What is in flight is waited for first, so that nothing is written to
+    /// a file after its failure was answered.
     fn refuse_all(self, error: &io::Error) {
         let Self { engines, inbox, jobs, batches, traffic, blocks_out, mut closing, .. } = self;
         engines.end();

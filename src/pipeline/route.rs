@@ -120,8 +120,8 @@ fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access
 }
 
 /// Has `attempt` move data of `files` in their accesses, and once more through the page cache where
-/// a filesystem accepts `O_DIRECT` and refuses the I/O. Its answer comes with the accesses that were
-/// right.
+/// a filesystem accepts `O_DIRECT` and refuses the I/O. Its answer comes with the accesses that
+/// were right.
 pub fn or_buffered<T, const N: usize>(
     direct: DirectMode,
     files: [&OwnedFd; N],

@@ -39,8 +39,8 @@ impl Location {
         }
     }
 
-    /// Whether it has no offsets, and may keep its reader waiting. One whose metadata cannot be read
-    /// cannot be opened either, which is an error then.
+    /// Whether it has no offsets, and may keep its reader waiting. One whose metadata cannot be
+    /// read cannot be opened either, which is an error then.
     pub(super) fn is_stream(&self) -> bool {
         match self {
             Self::Stdin => true,

@@ -85,8 +85,8 @@ pub struct Context {
     finished: Vec<Done>,
     /// Those that have callbacks, with them.
     callbacks: VecDeque<(Callback, Done)>,
-    /// Polls among the operations, queued ones too. They may stay for ever, so that waiting for them
-    /// alone could last for ever.
+    /// Polls among the operations, queued ones too. They may stay for ever, so that waiting for
+    /// them alone could last for ever.
     polls: usize,
     system_calls_only: bool,
 }
@@ -289,10 +289,10 @@ impl Context {
         Ok(self.hand_over(max, out))
     }
 
-    /// [Reaps](Self::reap_up_to) while the signals of `mask` are blocked, in place of those that the
-    /// thread blocks: io_pgetevents(2). A signal that is let through only here ends the wait, and
-    /// none can come unnoticed between a look and the wait. It always makes the system call; ENOSYS
-    /// before Linux 4.18.
+    /// [Reaps](Self::reap_up_to) while the signals of `mask` are blocked, in place of those that
+    /// the thread blocks: io_pgetevents(2). A signal that is let through only here ends the wait,
+    /// and none can come unnoticed between a look and the wait. It always makes the system call;
+    /// ENOSYS before Linux 4.18.
     ///
     /// # Panics
     /// In a forked child.
@@ -332,8 +332,8 @@ impl Context {
         Ok(count)
     }
 
-    /// Takes what is over off the ring, but no more than what makes `max` together with what is over
-    /// already.
+    /// Takes what is over off the ring, but no more than what makes `max` together with what is
+    /// over already.
     fn gather(
         &mut self,
         min: usize,

@@ -120,8 +120,8 @@ impl Ring {
         let nr = self.nr?;
         // SAFETY: as in `new`; the caller is the process that made the ring, see `assert_owner`.
         let header = unsafe { &*self.header() };
-        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that no thread
-        // is in it.
+        // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that no
+        // thread is in it.
         let head = header.head.load(Ordering::Relaxed);
         // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so
         // that what is read below is what it wrote.

@@ -39,8 +39,8 @@ pub(super) fn silent() -> libc::sigevent {
 
 /// Makes the sigevent(7), and the pointer that has to be freed if glibc never gets to use it.
 ///
-/// EINVAL for a number that is no signal, or one that glibc keeps to itself. glibc would say so only
-/// when the request is over, as if that had failed.
+/// EINVAL for a number that is no signal, or one that glibc keeps to itself. glibc would say so
+/// only when the request is over, as if that had failed.
 pub(super) fn sigevent(
     notify: Notify,
 ) -> io::Result<(libc::sigevent, Option<NonNull<NotifyCallback>>)> {

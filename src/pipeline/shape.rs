@@ -53,31 +53,6 @@ impl Shape {
         Self { write_align: to.align_bytes, ..Self::read(size_bytes, block_bytes, from) }
     }
 
-    /// Hashes the data like this.
-    pub fn hashed(self, hash: Hashing) -> Self {
-        Self { hash, ..self }
-    }
-
-    /// Leaves runs of zeros out of the destination.
-    pub fn sparse(self, sparse: bool) -> Self {
-        Self { sparse, ..self }
-    }
-
-    /// Reads no other blocks than those with data; see [`data_blocks`](Self::data_blocks).
-    pub fn with_data(self, data_blocks: Option<Vec<u64>>) -> Self {
-        Self { data_blocks, ..self }
-    }
-
-    /// Leaves out the blocks whose leaves are known; see [`known`](Self::known).
-    pub fn knowing(self, known: Vec<Option<LeafHash>>) -> Self {
-        Self { known, ..self }
-    }
-
-    /// Moves these blocks alone.
-    pub fn only(self, blocks: Range<u64>) -> Self {
-        Self { blocks: Some(blocks), ..self }
-    }
-
     /// How many blocks there are; an empty file has one, which is empty.
     pub fn block_count(&self) -> u64 {
         self.size_bytes.div_ceil(self.block_bytes).max(1)

@@ -317,9 +317,9 @@ impl<T> Worker<'_, T> {
             (&opened.file, opened.size_bytes(), self.options.block_bytes);
         let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes)
             .map_err(|cause| Failure::source(Operation::Seek, 0, cause))?;
-        let shape = Shape::read(size_bytes, block_bytes, access)
-            .hashed(opened.item.function.hashing())
-            .with_data(data_blocks);
+        let hash = opened.item.function.hashing();
+        let whole = Shape::read(size_bytes, block_bytes, access);
+        let shape = Shape { hash, data_blocks, ..whole };
         let source = Endpoint::new(file, access);
         let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
         Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))

@@ -220,3 +220,18 @@ fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
         }
     }
 }
+
+#[test]
+fn the_schema_has_every_reason_why_something_is_left_alone() {
+    let schema = schema();
+    let reasons = &schema["$defs"]["skipped"]["properties"]["reason"]["enum"];
+    let names: Vec<&str> = aiocp::report::Skip::ALL.iter().map(|skip| skip.name()).collect();
+    assert_eq!(reasons, &json!(names));
+    // A match that has to be widened with the enum.
+    for skip in aiocp::report::Skip::ALL {
+        use aiocp::report::Skip::{Declined, Exists, NamedTwice, NotOlder, SameFile};
+        match skip {
+            Exists | NotOlder | Declined | SameFile | NamedTwice => {}
+        }
+    }
+}

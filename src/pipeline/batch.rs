@@ -58,8 +58,8 @@ struct Round<'a, T> {
 
 impl Pipeline<'_> {
     /// Hands each of `files` to `each`, in the order that `describe` gives them, and with its
-    /// contents if they were read together. As many files as fit into 1 MiB are one submission.
-    /// `describe` always says of a file what it said before.
+    /// contents if they were read together. As many files as fit into one buffer are one
+    /// submission. `describe` always says of a file what it said before.
     ///
     /// A file that could not be read like this comes without contents, and its descriptor without
     /// `O_DIRECT`: reading it in another way finds out why. It comes with a failure if the loop

@@ -12,8 +12,12 @@ pub const BLOCKS_MAX: u64 = 1 << 27;
 /// at most 128 MiB.
 pub const READ_AHEAD_BYTES: u64 = 64 << 10;
 
-/// What is read together at most: any small file, and some 64 of the usual ones.
-pub const TOGETHER_BYTES: usize = SMALL_BYTES_MAX as usize;
+/// What is read together at most: any small file, and some 64 of the usual ones. There are as many
+/// such buffers as cores, eight at least.
+pub const TOGETHER_BYTES: usize = 1 << 20;
+
+/// A batch would never end if one of its files fitted into no buffer.
+const _: () = assert!(SMALL_BYTES_MAX as usize <= TOGETHER_BYTES);
 
 /// The multiple at which the buffers of files that are read together begin.
 pub const TOGETHER_ALIGN_BYTES: u64 = 4096;

@@ -237,6 +237,10 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::Exists, Self::NotOlder, Self::Declined, Self::SameFile, Self::NamedTwice];
+
     /// Its name for programs.
     pub fn name(self) -> &'static str {
         match self {

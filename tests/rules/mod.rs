@@ -13,6 +13,7 @@ pub mod circles;
 pub mod figures;
 pub mod form;
 pub mod modules;
+pub mod pointers;
 pub mod syntax;
 pub mod table;
 pub mod types;

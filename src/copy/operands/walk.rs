@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use super::pair::OperandPair;
 use super::resolve::Operands;
-use crate::copy::work::{Services, Visit};
+use crate::copy::work::Visit;
 use crate::error::{Error, Operation, Result};
 use crate::tree::{self, Batch, Dir, Entry, EntryKind, Folder, List, OpenDir, OpenDirs, Visitor};
 
@@ -17,7 +17,7 @@ impl Operands {
     /// Hands everything to the workers. An operand that goes where an earlier one went waits until
     /// that is done, so that it finds there what cp would.
     pub(in crate::copy) fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) {
-        let Services { options, events, queue, .. } = visit.services;
+        let (options, events) = (visit.services.options, visit.services.events);
         let mut begun = BTreeSet::new();
         for pair in &self.pairs {
             if options.stop.is_requested() {
@@ -27,7 +27,7 @@ impl Operands {
             let next = begun.range(path.clone()..).next();
             let is_above = next.is_some_and(|known: &PathBuf| known.starts_with(&path));
             if is_above || path.ancestors().any(|above| begun.contains(above)) {
-                queue.drain();
+                visit.services.queue.drain();
             }
             begun.insert(path);
             if let Err(error) = pair.walk(visit, open_dirs) {
@@ -39,7 +39,7 @@ impl Operands {
 
 impl OperandPair {
     fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) -> Result<()> {
-        let Services { options, durable, .. } = visit.services;
+        let (options, durable) = (visit.services.options, visit.services.durable);
         let scope = options.scope();
         let root = self.open_root(open_dirs)?;
         durable.begin(&root);

@@ -64,7 +64,7 @@ pub struct ToCopy {
 
 /// What stands where a directory has its counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FoundDir {
+pub enum DirInTarget {
     Directory,
     /// Something else, which was told.
     InTheWay,
@@ -73,18 +73,18 @@ pub enum FoundDir {
 
 impl Verify<'_> {
     /// Finds the counterpart of a directory.
-    pub fn find_dir(&self, parent: &OpenDir, target_name: &OsStr) -> Result<FoundDir> {
+    pub fn find_dir(&self, parent: &OpenDir, target_name: &OsStr) -> Result<DirInTarget> {
         let path = || parent.target_path(target_name);
         let stands = fs::stat_at(&*parent.target, target_name)
             .map_err(|cause| Error::new(Operation::Stat, path(), cause))?;
         Ok(match stands.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Some(FileType::Directory) => FoundDir::Directory,
+            Some(FileType::Directory) => DirInTarget::Directory,
             Some(kind) => {
                 let what = What::Kind { is: kind_name(kind), was: "directory" };
                 self.events.differs(path(), what, Mended::No);
-                FoundDir::InTheWay
+                DirInTarget::InTheWay
             }
-            None => FoundDir::Nothing,
+            None => DirInTarget::Nothing,
         })
     }
 

@@ -12,7 +12,7 @@ use super::plan::plan_dir;
 use super::services::Services;
 use crate::copy::events::Mended;
 use crate::copy::options::Action;
-use crate::copy::verify::FoundDir;
+use crate::copy::verify::DirInTarget;
 use crate::error::{Error, Operation, Result};
 use crate::report::{Totals, What};
 use crate::tree::{Batch, Counterpart, Dir, OpenDir, Visitor};
@@ -32,15 +32,15 @@ impl Visit<'_> {
     ) -> Result<Option<Counterpart>> {
         let Services { options, events, durable, verify, .. } = self.services;
         match verify.find_dir(parent, target_name)? {
-            FoundDir::Directory => Ok(Some(Counterpart::Found)),
-            FoundDir::InTheWay => Ok(None),
-            FoundDir::Nothing if options.repair => {
+            DirInTarget::Directory => Ok(Some(Counterpart::Found)),
+            DirInTarget::InTheWay => Ok(None),
+            DirInTarget::Nothing if options.repair => {
                 durable.begin_mending(parent);
                 let made = make_dir(parent, target_name)?;
                 events.differs(parent.target_path(target_name), What::Missing, Mended::Yes);
                 Ok(Some(made))
             }
-            FoundDir::Nothing => {
+            DirInTarget::Nothing => {
                 events.differs(parent.target_path(target_name), What::Missing, Mended::No);
                 Ok(None)
             }

@@ -370,13 +370,16 @@ fn a_journal_that_is_a_link_or_has_other_names_harms_nothing() {
     let before = fs::read(&precious).unwrap();
     fs::remove_file(&journal).unwrap();
     symlink(&precious, &journal).unwrap();
-    let output = run(&mut resume(&source, &target), 1);
-    assert!(stderr(&output).contains("cannot open the journal"), "{output:?}");
+    let output = run(&mut resume(&source, &target), 0);
+    assert!(stderr(&output).contains("everything is copied again"), "{output:?}");
+    assert_eq!(fs::read_link(&journal).unwrap(), precious);
+    assert_eq!(fs::read(&precious).unwrap(), before);
     fs::remove_file(&journal).unwrap();
     fs::hard_link(&precious, &journal).unwrap();
     let output = run(&mut resume(&source, &target), 0);
     assert!(stderr(&output).contains("everything is copied again"), "{output:?}");
     assert_eq!(fs::read(&precious).unwrap(), before);
+    assert_eq!(journals(folder.path()), [journal], "it stays, and nothing else");
     are_identical(&source, &target);
 }
 

@@ -127,39 +127,49 @@ fn a_temporary_that_was_exchanged_is_neither_believed_nor_followed() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     let precious = folder.path().join("precious");
     fs::write(&source, noise(8 << 20, 1)).unwrap();
-    type Exchange<'a> = (&'a str, &'a dyn Fn(&Path));
+    type Exchange<'a> = (&'a str, bool, &'a dyn Fn(&Path));
+    // With each, whether what has the name now is another file, which stays.
     let exchanges: [Exchange<'_>; 4] = [
-        ("another file", &|half| {
+        ("another file", true, &|half| {
             let contents = fs::read(half).unwrap();
             // An open descriptor keeps the removed file's inode from being reused.
             let _open = fs::File::open(half).unwrap();
             fs::remove_file(half).unwrap();
             fs::write(half, contents).unwrap();
         }),
-        ("a file with another name", &|half| fs::hard_link(half, &precious).unwrap()),
-        ("a link", &|half| {
+        ("a file with another name", false, &|half| fs::hard_link(half, &precious).unwrap()),
+        ("a link", true, &|half| {
             fs::rename(half, &precious).unwrap();
             symlink(&precious, half).unwrap();
         }),
-        ("a FIFO", &|half| {
+        ("a FIFO", true, &|half| {
             fs::remove_file(half).unwrap();
             rustix::fs::mknodat(rustix::fs::CWD, half, rustix::fs::FileType::Fifo, 0o600.into(), 0)
                 .unwrap();
         }),
     ];
-    for (what, exchange) in exchanges {
+    for (what, stays, exchange) in exchanges {
         let half = leave_half(&source, &target, 3 << 20, &[]);
         exchange(&half);
-        let before = fs::read(&precious).ok();
+        let (before, ino) = (fs::read(&precious).ok(), inode(&half));
         let output = run(resume(&source, &target).arg("--stats"), 0);
         assert_eq!(written_bytes(&String::from_utf8(output.stdout).unwrap()), 8 << 20, "{what}");
         assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "{what}");
         assert!(before == fs::read(&precious).ok(), "{what}: nothing was written through it");
+        assert_eq!(inode(&half), ino.filter(|_| stays), "{what}");
+        if stays {
+            fs::remove_file(&half).unwrap();
+        }
         assert!(litter(folder.path()).is_empty(), "{what}: {:?}", litter(folder.path()));
         for name in [&target, &precious] {
             let _gone = fs::remove_file(name);
         }
     }
+}
+
+/// The number of what has a name.
+fn inode(path: &Path) -> Option<u64> {
+    path.symlink_metadata().ok().map(|stat| stat.ino())
 }
 
 /// A seal as the journal's own description defines it.

@@ -23,6 +23,7 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 const EXT4_MAGIC: u64 = 0xef53;
 const XFS_MAGIC: u64 = 0x5846_5342;
 const F2FS_MAGIC: u64 = 0xf2f5_2010;
+const OVERLAY_MAGIC: u64 = 0x794c_7630;
 
 /// Filesystems that are known to tell the truth about holes, also of data that is not on the device
 /// yet, and about inode numbers.
@@ -41,6 +42,12 @@ pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
     let magic = filesystem_magic(file)?;
     let is_subvolume = magic == BTRFS_MAGIC && inode == BTRFS_SUBVOLUME_ROOT_INO;
     Ok(HONEST_FILESYSTEMS.contains(&magic) && !is_subvolume)
+}
+
+/// Whether a file in this directory is known to have one number for as long as it is there.
+pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
+    let magic = filesystem_magic(dir)?;
+    Ok(HONEST_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC)
 }
 
 /// Whether syncfs(2) on `file` writes everything, and tells of the errors since the descriptor was

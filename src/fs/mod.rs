@@ -3,11 +3,14 @@
 
 mod cache;
 mod facts;
+mod hidden;
 mod io;
+mod names;
 mod node;
 mod open;
 mod process;
 mod publish;
+mod registry;
 mod space;
 mod stat;
 mod target;
@@ -15,10 +18,12 @@ mod temporary;
 
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
 pub use facts::{
-    DIRECT_ALIGN_DEFAULT, DirectIo, direct_io, holes_are_believed, never_clones,
+    DIRECT_ALIGN_DEFAULT, DirectIo, direct_io, holes_are_believed, never_clones, numbers_are_kept,
     preallocation_helps, syncs_whole,
 };
+pub use hidden::Mark;
 pub use io::{close, sync_folder, write_all};
+pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
 pub use open::{
     list, open_above, open_beneath, open_dir, open_dir_behind, open_folder, open_path,
@@ -26,10 +31,11 @@ pub use open::{
 };
 pub use process::{open_files_limit, raise_open_files_limit, umask};
 pub use publish::{Appearance, publish_hard_link, publish_made};
+pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
 pub use stat::{
-    FileId, FileType, Stat, Timespec, ino_and_birth, is_as_listed, same_file, stat, stat_at,
-    stat_behind, stat_following,
+    Birth, FileId, FileType, Stat, Timespec, birth, birth_at, ino_and_birth, is_as_listed,
+    same_file, stat, stat_at, stat_behind, stat_following,
 };
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};

@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
-use super::temporary::{IfTaken, Temporary, Unpublished};
-use super::{same_file, stat, stat_at};
+use super::hidden::Mark;
+use super::names::link_open;
+use super::open::open_path;
+use super::stat::{FileId, Stat, same_file, stat, stat_at};
+use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
 
 /// Where something new is to appear.
 #[derive(Clone, Copy)]
@@ -20,27 +22,42 @@ pub struct Appearance<'a> {
     pub name: &'a OsStr,
     /// What becomes of something that has the name.
     pub if_taken: IfTaken,
-    /// The temporary name that the next run would find again, instead of a random one.
-    pub known: Option<&'a OsStr>,
+    /// What a hidden name is marked with, so that the next run of the copy finds it.
+    pub mark: Option<Mark>,
 }
 
-/// Makes something that is no regular file. `make` makes it under the name that it is given, and
-/// `prepare` gets its temporary or final name before it stands for good.
+/// Makes something that is no regular file. `make` makes it under the name that it is given,
+/// `is_made` says whether an answer can be that of what was made, and `prepare` gets it, open,
+/// before it stands for good.
 pub fn publish_made(
     at: Appearance<'_>,
     make: impl Fn(&OsStr) -> rustix::io::Result<()>,
-    prepare: impl FnOnce(&OsStr) -> io::Result<()>,
+    is_made: impl Fn(&Stat) -> bool,
+    prepare: impl FnOnce(&OwnedFd, &Stat) -> io::Result<()>,
 ) -> Result<(), Unpublished> {
-    let Appearance { dir, name, if_taken, known } = at;
+    let Appearance { dir, name, if_taken, mark } = at;
     let is_taken = match make(name) {
         Err(Errno::EXIST) if if_taken == IfTaken::Replace => true,
         made => made.map(|()| false)?,
     };
     let temporary = match is_taken {
-        true => Temporary::make(dir, known, make)?.1,
-        false => Temporary::at(dir, name.to_owned()),
+        true => Some(Temporary::make(dir, mark, None, make)?.1),
+        false => None,
     };
-    match prepare(temporary.name()) {
+    let made_name = temporary.as_ref().map_or(name, Temporary::name).to_owned();
+    let made = open_path(dir, &made_name).and_then(|made| Ok((stat(&made)?, made)));
+    let found = match &made {
+        Ok((stat, _)) => Some(*stat),
+        Err(_) => stat_at(dir, &made_name)?,
+    };
+    // What was exchanged right after it was made is not ours to remove.
+    let is_for = |stat: &Stat| temporary.as_ref().is_none_or(|made| made.is_for(stat));
+    let Some(found) = found.filter(|stat| is_made(stat) && is_for(stat)) else {
+        temporary.into_iter().for_each(Temporary::leave);
+        return Err(swapped().into());
+    };
+    let temporary = temporary.unwrap_or_else(|| Temporary::at(dir, made_name, FileId::of(&found)));
+    match made.and_then(|(stat, made)| prepare(&made, &stat)) {
         Err(cause) => Err(temporary.fail(cause)),
         Ok(()) if is_taken => temporary.rename(name, if_taken),
         Ok(()) => {
@@ -52,7 +69,7 @@ pub fn publish_made(
 
 /// Gives an open file one more name.
 pub fn publish_hard_link(file: &OwnedFd, at: Appearance<'_>) -> Result<(), Unpublished> {
-    let Appearance { dir, name, if_taken, known } = at;
+    let Appearance { dir, name, if_taken, mark } = at;
     match link_open(file, dir, name) {
         Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
             // Renaming one name of a file to another of its names does nothing at all, see
@@ -62,22 +79,10 @@ pub fn publish_hard_link(file: &OwnedFd, at: Appearance<'_>) -> Result<(), Unpub
                 return Ok(());
             }
             let link = |temporary: &OsStr| link_open(file, dir, temporary);
-            let ((), temporary) = Temporary::make(dir, known, link)?;
+            let ((), temporary) = Temporary::make(dir, mark, Some(FileId::of(&own)), link)?;
             temporary.rename(name, if_taken)
         }
         other => Ok(other?),
-    }
-}
-
-/// linkat(2) of an open file. Linking by descriptor needs a right that not every process has; by
-/// the name in /proc, any may.
-pub(super) fn link_open(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
-    match linkat(file, c"", dir.as_fd(), name, AtFlags::EMPTY_PATH) {
-        Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
-        }
-        other => other,
     }
 }
 
@@ -90,23 +95,42 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
-    fn what_a_killed_run_left_under_a_known_name_makes_place() {
-        let (folder, known) = (tempfile::tempdir().unwrap(), OsStr::new(".known"));
+    fn whatever_is_published_over_a_taken_name_leaves_no_other() {
+        let folder = tempfile::tempdir().unwrap();
         let dir = &Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
         let name = OsStr::new("name");
-        let at = Appearance { dir, name, if_taken: IfTaken::Replace, known: Some(known) };
-        let leave = || write(folder.path().join(known), "left").unwrap();
-        for create in [Target::create, Target::create_named] {
-            leave();
-            let target = create(dir, Some(known)).unwrap();
-            target.publish(name, IfTaken::Replace, Some(known)).unwrap();
-            leave();
-            publish_made(at, |name| rustix::fs::symlinkat(c"to", dir, name), |_| Ok(())).unwrap();
-            leave();
-            let made = Target::create(dir, None).unwrap();
-            publish_hard_link(made.file(), at).unwrap();
-            assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+        write(folder.path().join(name), "old").unwrap();
+        for mark in [None, Some(Mark::new(1).unwrap())] {
+            let at = Appearance { dir, name, if_taken: IfTaken::Replace, mark };
+            for create in [Target::create, Target::create_named] {
+                create(dir, mark).unwrap().publish(name, IfTaken::Replace).unwrap();
+                publish_made(at, make(dir), |_| true, |_, _| Ok(())).unwrap();
+                let made = Target::create(dir, None).unwrap();
+                publish_hard_link(made.file(), at).unwrap();
+                assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+            }
         }
+    }
+
+    fn make(dir: &OwnedFd) -> impl Fn(&OsStr) -> rustix::io::Result<()> {
+        move |name| rustix::fs::symlinkat(c"to", dir, name)
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn what_was_exchanged_right_after_it_was_made_is_neither_published_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = &Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
+        let name = OsStr::new("name");
+        let at = Appearance { dir, name, if_taken: IfTaken::Replace, mark: None };
+        let exchanged = |name: &OsStr| {
+            write(folder.path().join(name), "precious").unwrap();
+            Ok(())
+        };
+        let is_made = |stat: &Stat| stat.st_size != 8;
+        let refused = publish_made(at, exchanged, is_made, |_, _| Ok(())).unwrap_err();
+        assert!(refused.left_behind.is_none());
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), b"precious");
     }
 
     #[test]
@@ -114,14 +138,14 @@ mod tests {
     fn what_cannot_be_prepared_leaves_nothing_and_what_stands_stays() {
         let folder = tempfile::tempdir().unwrap();
         let dir = &Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
-        let make = |name: &OsStr| rustix::fs::symlinkat(c"to", dir, name);
         for count in [0, 1] {
             let name = OsStr::new("name");
-            let at = Appearance { dir, name, if_taken: IfTaken::Replace, known: None };
-            let refused = publish_made(at, make, |_| Err(Errno::IO.into())).unwrap_err();
+            let at = Appearance { dir, name, if_taken: IfTaken::Replace, mark: None };
+            let refused = publish_made(at, make(dir), |_| true, |_, _| Err(Errno::IO.into()));
+            let refused = refused.unwrap_err();
             assert_eq!(refused.cause.raw_os_error(), Some(libc::EIO));
             assert_eq!(read_dir(folder.path()).unwrap().count(), count);
-            publish_made(at, make, |_| Ok(())).unwrap();
+            publish_made(at, make(dir), |_| true, |_, _| Ok(())).unwrap();
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 pub use rustix::fs::{FileType, Stat, Timespec};
 
-use super::facts::numbers_truly;
+use super::facts::{numbers_are_kept, numbers_truly};
 
 /// fstat(2).
 pub fn stat(file: impl AsFd) -> io::Result<Stat> {
@@ -71,6 +71,61 @@ pub fn ino_and_birth(dir: impl AsFd, name: &OsStr, follow: bool) -> io::Result<[
     bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
     bytes[16..].copy_from_slice(&nanos.to_le_bytes());
     Ok(bytes)
+}
+
+/// What tells a file from all others that have or had its name: when it was born. Where the
+/// filesystem does not say, it is the inode number, which may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth([u8; 13]);
+
+impl Birth {
+    fn of(statx: &fs::Statx) -> Self {
+        let is_known = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
+        match (statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec) {
+            born if is_known && born != (0, 0) => Self::new(b't', born.0 as u64, born.1),
+            _ => Self::new(b'i', statx.stx_ino, 0),
+        }
+    }
+
+    fn new(kind: u8, number: u64, nanos: u32) -> Self {
+        let mut bytes = [kind; 13];
+        bytes[1..9].copy_from_slice(&number.to_le_bytes());
+        bytes[9..].copy_from_slice(&nanos.to_le_bytes());
+        Self(bytes)
+    }
+
+    /// Whether the file keeps it also when its filesystem is mounted anew.
+    pub fn is_lasting(&self, file: impl AsFd) -> io::Result<bool> {
+        if self.0[0] == b't' { Ok(true) } else { numbers_are_kept(file) }
+    }
+
+    /// The bytes that stand for it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The birth of an open file.
+pub fn birth(file: impl AsFd) -> io::Result<Birth> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    match fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, wanted) {
+        Ok(answer) => Ok(Birth::of(&answer)),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(Birth::new(b'i', stat(file)?.st_ino, 0)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The birth of what has a name; `None` when there is nothing of that name.
+pub fn birth_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Birth>> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    match fs::statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+        Ok(answer) => Ok(Some(Birth::of(&answer))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            Ok(stat_at(dir, name)?.map(|stat| Birth::new(b'i', stat.st_ino, 0)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether an open file, whose answer to stat is given, is the one that its directory listed under

@@ -1,7 +1,7 @@
 //! The destination of a file while it is being made: without a name, or with a name that no one
 //! takes for the real one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,17 +9,12 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::publish::link_open;
-use super::temporary::{IfTaken, Temporary, Unpublished};
-use super::{close, open_beneath};
-
-const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
-
-const CREATE: OFlags = OFlags::RDWR
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW);
+use super::hidden::Mark;
+use super::io::close;
+use super::names::link_open;
+use super::open::open_beneath;
+use super::stat::{FileId, FileType, Stat, birth_at, stat};
+use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
 
 /// A file in the making, in the directory where it is to appear. It ends in
 /// [`publish`](Self::publish), [`discard`](Self::discard) or [`leave`](Self::leave); dropped
@@ -29,30 +24,58 @@ pub struct Target {
     dir: Arc<OwnedFd>,
     /// Its temporary name, where the filesystem has no unnamed files.
     temporary: Option<Temporary>,
+    /// What its hidden names are marked with.
+    mark: Option<Mark>,
 }
 
 impl Target {
     /// Makes an empty file that only its owner may read: `O_TMPFILE` where the filesystem has it,
-    /// so that not even SIGKILL leaves anything behind. Elsewhere it has the `known` name, or else
-    /// a random hidden one, made with `O_EXCL`.
-    pub fn create(dir: &Arc<OwnedFd>, known: Option<&OsStr>) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-        match openat(dir, c".", flags, OWNER_ONLY) {
-            Ok(file) => Ok(Self { file: Arc::new(file), dir: Arc::clone(dir), temporary: None }),
-            // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see
-            // open(2).
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                Self::create_named(dir, known)
-            }
-            Err(error) => Err(error.into()),
+    /// so that not even SIGKILL leaves anything behind. Elsewhere it has a hidden name, made with
+    /// `O_EXCL`.
+    pub fn create(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
+        match create_unnamed(dir)? {
+            Some(file) => Ok(Self::new(dir, file, None, mark)),
+            None => Self::create_excl(dir, mark),
         }
     }
 
-    /// Makes an empty file that only its owner may read, and that has a name in any case.
-    pub fn create_named(dir: &Arc<OwnedFd>, known: Option<&OsStr>) -> io::Result<Self> {
-        let (file, temporary) =
-            Temporary::make(dir, known, |name| openat(dir, name, CREATE, OWNER_ONLY))?;
-        Ok(Self { file: Arc::new(file), dir: Arc::clone(dir), temporary: Some(temporary) })
+    /// Makes an empty file that only its owner may read, and that has a hidden name in any case.
+    pub fn create_named(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
+        if let Some(file) = create_unnamed(dir)?
+            && let Ok(temporary) = Temporary::link(dir, mark, &file)
+        {
+            return Ok(Self::new(dir, file, Some(temporary), mark));
+        }
+        // Where nothing may be linked, as in some sandboxes.
+        Self::create_excl(dir, mark)
+    }
+
+    fn create_excl(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
+        let (file, temporary) = Temporary::open(dir, mark)?;
+        Ok(Self::new(dir, file, Some(temporary), mark))
+    }
+
+    fn new(
+        dir: &Arc<OwnedFd>,
+        file: OwnedFd,
+        temporary: Option<Temporary>,
+        mark: Option<Mark>,
+    ) -> Self {
+        Self { file: Arc::new(file), dir: Arc::clone(dir), temporary, mark }
+    }
+
+    /// Gives what an earlier run left another hidden name, and leaves it there.
+    pub fn hide_again(
+        dir: &Arc<OwnedFd>,
+        name: &OsStr,
+        stat: &Stat,
+        mark: Mark,
+    ) -> io::Result<OsString> {
+        let mut temporary = Temporary::at(dir, name.to_owned(), FileId::of(stat));
+        temporary.keep_for_next_run();
+        let hidden = mark.name_for(&birth_at(dir, name)?.ok_or_else(swapped)?)?;
+        temporary.rename(&hidden, IfTaken::Refuse)?;
+        Ok(hidden)
     }
 
     /// The open file.
@@ -60,17 +83,26 @@ impl Target {
         &self.file
     }
 
+    /// A process that ends at once is to leave the file to the next run.
+    pub fn keep_for_next_run(&mut self) {
+        self.temporary.iter_mut().for_each(Temporary::keep_for_next_run);
+    }
+
     /// Puts the file under its final name in one step. On failure nothing of the new file is left,
     /// and what has the name stands. An unnamed file is closed only when it has its name, so that
     /// an error of close(2), which nothing that was synced gives, comes too late.
-    pub fn publish(
-        self,
-        name: &OsStr,
-        if_taken: IfTaken,
-        known: Option<&OsStr>,
-    ) -> Result<(), Unpublished> {
-        let Self { file, dir, temporary } = self;
+    pub fn publish(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
+        let Self { file, dir, temporary, mark } = self;
         if let Some(temporary) = temporary {
+            let temporary = match temporary.stands() {
+                Ok(true) => temporary,
+                // Another file has it, or none: this one gets a new name, if it has one yet.
+                Ok(false) => {
+                    temporary.leave();
+                    Temporary::link(&dir, mark, &file).map_err(|_| swapped())?
+                }
+                Err(cause) => return Err(temporary.fail(cause)),
+            };
             return match close_last(file) {
                 Ok(()) => temporary.rename(name, if_taken),
                 Err(cause) => Err(temporary.fail(cause)),
@@ -80,19 +112,19 @@ impl Target {
             // Something stands there: a second name first, since only a rename replaces in one
             // step.
             Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
-                let link = |temporary: &OsStr| link_open(&file, &dir, temporary);
-                let ((), temporary) = Temporary::make(&dir, known, link)?;
-                temporary.rename(name, if_taken)?;
+                Temporary::link(&dir, mark, &file)?.rename(name, if_taken)?;
             }
             other => other?,
         }
         Ok(close_last(file)?)
     }
 
-    /// Throws the file away.
+    /// Throws the file away. It is closed first: some filesystems make a file that is closed after
+    /// its name is gone once more.
     pub fn discard(self) -> io::Result<()> {
+        let closed = close_last(self.file);
         self.temporary.map_or(Ok(()), Temporary::remove)?;
-        close_last(self.file)
+        closed
     }
 
     /// Leaves the file under its temporary name for the next run.
@@ -104,26 +136,47 @@ impl Target {
     }
 }
 
-/// What stands under the temporary name that an earlier run would have used.
+/// A file without a name; nothing where the filesystem has no such files.
+fn create_unnamed(dir: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    match openat(dir, c".", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(Some(file)),
+        // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see
+        // open(2).
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What an earlier run left under a hidden name.
 pub struct Leftover {
     file: Arc<OwnedFd>,
     dir: Arc<OwnedFd>,
-    name: std::ffi::OsString,
+    name: OsString,
+    mark: Mark,
 }
 
 impl Leftover {
-    /// Opens what stands there, if anything. The caller has to look what it is; a link or a FIFO
-    /// without a reader is nothing that a run left.
-    pub fn find(dir: &Arc<OwnedFd>, name: &OsStr) -> io::Result<Option<Self>> {
-        match open_beneath(dir, name, OFlags::RDWR | OFlags::NONBLOCK) {
-            Ok(file) => {
-                Ok(Some(Self { file: Arc::new(file), dir: Arc::clone(dir), name: name.to_owned() }))
-            }
-            Err(cause) => match cause.raw_os_error() {
-                Some(libc::ENOENT | libc::ELOOP | libc::ENXIO) => Ok(None),
-                _ => Err(cause),
-            },
+    /// Opens what stands there, if that is what an earlier run left. The caller has to look whether
+    /// it is what is to be gone on with.
+    pub fn find(dir: &Arc<OwnedFd>, name: &OsStr, mark: Mark) -> io::Result<Option<Self>> {
+        match mark.find(dir, name)? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {}
+            _ => return Ok(None),
         }
+        let file = match open_beneath(dir, name, OFlags::RDWR | OFlags::NONBLOCK) {
+            Ok(file) => file,
+            Err(cause) => match cause.raw_os_error() {
+                Some(libc::ENOENT | libc::ELOOP | libc::ENXIO) => return Ok(None),
+                _ => return Err(cause),
+            },
+        };
+        // What was opened is what was found.
+        let opened = stat(&file)?;
+        if mark.find(dir, name)?.is_none_or(|found| FileId::of(&found) != FileId::of(&opened)) {
+            return Ok(None);
+        }
+        Ok(Some(Self { file: Arc::new(file), dir: Arc::clone(dir), name: name.to_owned(), mark }))
     }
 
     /// The open file.
@@ -131,10 +184,12 @@ impl Leftover {
         &self.file
     }
 
-    /// Goes on with it as with a file that this run made.
-    pub fn take_over(self) -> Target {
-        let temporary = Some(Temporary::at(&self.dir, self.name));
-        Target { file: self.file, dir: self.dir, temporary }
+    /// Goes on with it as with a file that this run made. A process that ends at once leaves it.
+    pub fn take_over(self) -> io::Result<Target> {
+        let Self { file, dir, name, mark } = self;
+        let mut temporary = Temporary::at(&dir, name, FileId::of(&stat(&file)?));
+        temporary.keep_for_next_run();
+        Ok(Target { file, dir, temporary: Some(temporary), mark: Some(mark) })
     }
 }
 
@@ -147,6 +202,7 @@ fn close_last(file: Arc<OwnedFd>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs::{File, read, read_dir, write};
+    use std::mem::ManuallyDrop;
 
     use super::*;
     use crate::fs;
@@ -168,7 +224,7 @@ mod tests {
             for contents in ["first", "second"] {
                 let target = create(&dir).unwrap();
                 rustix::io::write(target.file(), contents.as_bytes()).unwrap();
-                target.publish(OsStr::new("name"), IfTaken::Replace, None).unwrap();
+                target.publish(OsStr::new("name"), IfTaken::Replace).unwrap();
                 assert_eq!(read(folder.path().join("name")).unwrap(), contents.as_bytes());
             }
             assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
@@ -186,7 +242,7 @@ mod tests {
             drop(create(&dir).unwrap());
             create(&dir).unwrap().discard().unwrap();
             let publish = |name: &str, if_taken| {
-                let error = create(&dir).unwrap().publish(OsStr::new(name), if_taken, None);
+                let error = create(&dir).unwrap().publish(OsStr::new(name), if_taken);
                 error.unwrap_err().cause.raw_os_error()
             };
             assert_eq!(publish("dir", IfTaken::Replace), Some(libc::EISDIR));
@@ -197,34 +253,95 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
-    fn a_file_in_the_making_is_its_owner_s_alone_and_is_written_through_no_link() {
-        let (folder, known) = (tempfile::tempdir().unwrap(), OsStr::new(".known"));
+    fn a_file_in_the_making_is_its_owner_s_alone() {
+        let folder = tempfile::tempdir().unwrap();
         let dir = open(&folder);
-        write(folder.path().join("victim"), "victim").unwrap();
-        for unnamed in [true, false] {
-            std::os::unix::fs::symlink("victim", folder.path().join(known)).unwrap();
-            let create = if unnamed { Target::create } else { Target::create_named };
-            let target = create(&dir, Some(known)).unwrap();
+        for create in BOTH {
+            let target = create(&dir).unwrap();
             assert_eq!(fs::stat(&**target.file()).unwrap().st_mode & 0o7777, 0o600);
+        }
+    }
+
+    /// The only hidden name in a folder.
+    fn hidden(folder: &tempfile::TempDir) -> Option<OsString> {
+        let names = read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut hidden = names.filter(|name| name.as_encoded_bytes().starts_with(b".aiocp-"));
+        let first = hidden.next();
+        assert!(hidden.next().is_none());
+        first
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn what_another_file_has_taken_is_neither_published_nor_removed() {
+        for (is_lost, ends_in) in [(true, "error"), (false, "error"), (false, "discard")] {
+            let folder = tempfile::tempdir().unwrap();
+            let (dir, at) = (open(&folder), |name: &OsStr| folder.path().join(name));
+            write(at(OsStr::new("name")), "old").unwrap();
+            let target = Target::create_named(&dir, None).unwrap();
             rustix::io::write(target.file(), b"new").unwrap();
-            target.publish(OsStr::new("name"), IfTaken::Replace, Some(known)).unwrap();
-            assert_eq!(read(folder.path().join("victim")).unwrap(), b"victim");
-            assert_eq!(read(folder.path().join("name")).unwrap(), b"new");
-            if folder.path().join(known).is_symlink() {
-                std::fs::remove_file(folder.path().join(known)).unwrap();
+            let hidden = hidden(&folder).unwrap();
+            // Without another name there is nothing that could get one once more.
+            match is_lost {
+                true => std::fs::remove_file(at(&hidden)).unwrap(),
+                false => std::fs::rename(at(&hidden), at(OsStr::new("aside"))).unwrap(),
             }
+            write(at(&hidden), "precious").unwrap();
+            let (name, contents): (_, &[u8]) = (
+                OsStr::new("name"),
+                match (is_lost, ends_in) {
+                    (false, "error") => b"new",
+                    _ => b"old",
+                },
+            );
+            let ended = match ends_in {
+                "discard" => target.discard().is_ok(),
+                _ => target.publish(name, IfTaken::Replace).is_ok(),
+            };
+            assert_eq!(ended, !is_lost, "{ends_in}");
+            assert_eq!(read(at(name)).unwrap(), contents);
+            assert_eq!(read(at(&hidden)).unwrap(), b"precious");
         }
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no openat")]
     fn what_is_found_is_left_alone_until_it_is_taken_over() {
-        let (folder, known) = (tempfile::tempdir().unwrap(), OsStr::new(".known"));
+        let folder = tempfile::tempdir().unwrap();
         let dir = open(&folder);
-        Target::create_named(&dir, Some(known)).unwrap().leave().unwrap();
-        drop(Leftover::find(&dir, known).unwrap().expect("it was left"));
-        assert!(folder.path().join(known).exists());
-        drop(Leftover::find(&dir, known).unwrap().expect("it stands").take_over());
-        assert!(Leftover::find(&dir, known).unwrap().is_none());
+        let (earlier, later) = (Mark::new(1).unwrap(), Mark::new(1).unwrap());
+        for create in [Target::create_named, Target::create_excl] {
+            create(&dir, Some(earlier)).unwrap().leave().unwrap();
+            let name = hidden(&folder).unwrap();
+            let find = || Leftover::find(&dir, &name, later).unwrap();
+            drop(find().expect("it was left"));
+            assert!(folder.path().join(&name).exists());
+            drop(find().expect("it stands").take_over().unwrap());
+            assert!(find().is_none() && hidden(&folder).is_none());
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no openat")]
+    fn what_stands_when_the_process_ends_is_removed_but_for_what_the_next_run_goes_on_with() {
+        // In a process of its own, since no thread makes names any more then.
+        let folder = tempfile::tempdir().unwrap();
+        let dir = open(&folder);
+        let kept = Mark::new(1).unwrap();
+        if std::env::var_os("AIOCP_REMOVES_TEMPORARIES").is_some() {
+            // Nothing is unwound: a name that was dropped afterwards would wait for ever.
+            let made = |mark| ManuallyDrop::new(Target::create_named(&dir, mark).unwrap());
+            let (_stands, mut left) = (made(None), made(Some(kept)));
+            left.keep_for_next_run();
+            fs::remove_temporaries();
+            assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+            drop(folder);
+            std::process::exit(0);
+        }
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "fs::target::tests::what_stands_when_the_process_ends";
+        test.args(["--test-threads=1", name]).env("AIOCP_REMOVES_TEMPORARIES", "1");
+        let output = test.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 }

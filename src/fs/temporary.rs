@@ -5,13 +5,25 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat};
+use rustix::fs::{renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::stat_at;
+use super::hidden::{Mark, name_for_new};
+use super::names::{keeps_names, link_open, stands};
+use super::open::open_path;
+use super::registry::{self, Standing};
+use super::stat::{FileId, Stat, birth, stat, stat_at};
+use crate::error::Cause;
 
-/// How many random names are tried before a directory full of them is believed.
+/// How many hidden names are tried before a directory full of them is believed.
 const NAME_TRIES: usize = 16;
+
+const CREATE: OFlags = OFlags::RDWR
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW);
 
 /// What is done where a name is taken already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,57 +68,166 @@ impl From<Errno> for Unpublished {
     }
 }
 
-/// A name that this run made. It is removed when it is dropped, unless it was renamed, removed or
-/// left on purpose before.
+/// A name that this run made, and the file that it was made for. It is removed when it is dropped,
+/// unless it was renamed, removed or left on purpose before. What another file has taken is neither
+/// removed nor renamed.
 pub struct Temporary {
-    dir: Arc<OwnedFd>,
-    /// Empty once the name was dealt with.
-    name: Option<OsString>,
+    standing: Standing,
+    /// Whether it may be a further name of a file.
+    is_further: bool,
+    /// Whether the name was dealt with.
+    is_over: bool,
 }
 
 impl Temporary {
-    /// Makes something under a `known` name, where nothing can stand but what a killed run left; or
-    /// under a random hidden one.
+    /// Makes an empty file that only its owner may read, under a hidden name.
+    pub fn open(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<(OwnedFd, Self)> {
+        let open = |name: &OsStr| openat(dir, name, CREATE, Mode::RUSR | Mode::WUSR);
+        let (file, temporary) =
+            Self::make_as(dir, || name_for_new(mark), open, |file, _| stat(file).map(id_of))?;
+        match mark {
+            None => Ok((file, temporary)),
+            // Only now it is known which file it is, and it gets data only then.
+            Some(mark) => match temporary.rename_for(mark, &file) {
+                Ok(temporary) => Ok((file, temporary)),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Gives an open file without a name a hidden one.
+    pub fn link(dir: &Arc<OwnedFd>, mark: Option<Mark>, file: &OwnedFd) -> io::Result<Self> {
+        let id = id_of(stat(file)?);
+        let birth = mark.map(|mark| Ok::<_, io::Error>((mark, birth(file)?))).transpose()?;
+        let name = || match &birth {
+            Some((mark, birth)) => mark.name_for(birth),
+            None => name_for_new(None),
+        };
+        let link = |name: &OsStr| link_open(file, dir, name);
+        Ok(Self::make_as(dir, name, link, |(), _| Ok(id))?.1)
+    }
+
+    /// Makes something that holds no data, or a further name of the file `id`, under a hidden one.
     pub fn make<T>(
         dir: &Arc<OwnedFd>,
-        known: Option<&OsStr>,
+        mark: Option<Mark>,
+        id: Option<FileId>,
         make: impl Fn(&OsStr) -> rustix::io::Result<T>,
     ) -> io::Result<(T, Self)> {
-        let (made, name) = match known {
-            Some(name) => (make_known(dir, name, make)?, name.to_owned()),
-            None => make_random(make)?,
+        let look = |_: &T, name: &OsStr| match id {
+            Some(id) => Ok(id),
+            None => stat(open_path(dir, name).or_else(|_| open_path(dir, name))?).map(id_of),
         };
-        Ok((made, Self::at(dir, name)))
+        let (made, mut temporary) = Self::make_as(dir, || name_for_new(mark), make, look)?;
+        temporary.is_further = true;
+        Ok((made, temporary))
+    }
+
+    /// Tries names until one is free. A folder that keeps every name gets none.
+    fn make_as<T>(
+        dir: &Arc<OwnedFd>,
+        name: impl Fn() -> io::Result<OsString>,
+        make: impl Fn(&OsStr) -> rustix::io::Result<T>,
+        identify: impl Fn(&T, &OsStr) -> io::Result<FileId>,
+    ) -> io::Result<(T, Self)> {
+        if keeps_names(dir)? {
+            return Err(Errno::PERM.into());
+        }
+        for _ in 0..NAME_TRIES {
+            let name = name()?;
+            // Held until it is known what is to be removed, should the process end at once.
+            let mut shelf = registry::shelf();
+            match make(&name) {
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+                Ok(made) => {
+                    let id = identify(&made, &name)?;
+                    let standing = shelf.put(Arc::clone(dir), name, id);
+                    return Ok((made, Self { standing, is_further: false, is_over: false }));
+                }
+            }
+        }
+        Err(Errno::EXIST.into())
     }
 
     /// Takes charge of a name that was just made, or that an earlier run left.
-    pub(super) fn at(dir: &Arc<OwnedFd>, name: OsString) -> Self {
-        Self { dir: Arc::clone(dir), name: Some(name) }
+    pub(super) fn at(dir: &Arc<OwnedFd>, name: OsString, id: FileId) -> Self {
+        let standing = registry::shelf().put(Arc::clone(dir), name, id);
+        Self { standing, is_further: false, is_over: false }
     }
 
     /// The name.
     pub fn name(&self) -> &OsStr {
-        self.name.as_deref().expect("a name is dealt with by value")
+        &self.standing.name
+    }
+
+    /// Whether it was made for the file that answered so.
+    pub fn is_for(&self, stat: &Stat) -> bool {
+        self.standing.id == FileId::of(stat)
+    }
+
+    /// Whether it is still the file that the name was made for that has it.
+    pub fn stands(&self) -> io::Result<bool> {
+        self.is_at(self.name())
+    }
+
+    fn is_at(&self, name: &OsStr) -> io::Result<bool> {
+        stands(&self.standing.dir, name, self.standing.id)
+    }
+
+    /// A process that ends at once is to leave it to the next run.
+    pub fn keep_for_next_run(&mut self) {
+        self.standing.withdraw();
+    }
+
+    /// Another hidden name, for this file alone.
+    fn rename_for(self, mark: Mark, file: &OwnedFd) -> Result<Self, Unpublished> {
+        let name = match birth(file).and_then(|birth| mark.name_for(&birth)) {
+            Ok(name) => name,
+            Err(cause) => return Err(self.fail(cause)),
+        };
+        let (dir, id) = (Arc::clone(&self.standing.dir), self.standing.id);
+        // It is registered before it stands.
+        let new = Self::at(&dir, name.clone(), id);
+        self.rename(&name, IfTaken::Refuse).map(|()| new)
     }
 
     /// Gives what has the name another one in the same directory. If that fails, it has neither.
     pub fn rename(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
+        match self.stands() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.leave();
+                return Err(swapped().into());
+            }
+            Err(cause) => return Err(self.fail(cause)),
+        }
         let renamed = match if_taken {
             IfTaken::Replace => self.rename_over(name),
             IfTaken::Refuse => self.rename_unless_taken(name),
         };
-        match renamed {
-            Ok(()) => {
+        if let Err(cause) = renamed {
+            return Err(self.fail(cause.into()));
+        }
+        // Between the look and the rename it may have been exchanged all the same.
+        match self.is_at(name) {
+            // rename(2) does nothing where both names are one file already, and leaves both.
+            Ok(true) if self.is_further => Ok(self.remove()?),
+            Ok(true) => {
                 self.leave();
                 Ok(())
             }
-            Err(cause) => Err(self.fail(cause.into())),
+            Ok(false) => {
+                self.leave();
+                Err(swapped().into())
+            }
+            Err(cause) => Err(self.fail(cause)),
         }
     }
 
     /// Kernels before 3.15 have no `renameat2`.
     fn rename_over(&self, name: &OsStr) -> rustix::io::Result<()> {
-        let Self { dir, .. } = self;
+        let dir = &self.standing.dir;
         match renameat_with(dir, self.name(), dir, name, RenameFlags::empty()) {
             Err(Errno::INVAL | Errno::NOSYS) => renameat(dir, self.name(), dir, name),
             other => other,
@@ -116,7 +237,7 @@ impl Temporary {
     /// Where `renameat2` knows no flags (NFS, kernels before 3.15), a second name refuses what is
     /// taken. A filesystem without second names can only be asked a moment before.
     fn rename_unless_taken(&self, name: &OsStr) -> rustix::io::Result<()> {
-        let Self { dir, .. } = self;
+        let dir = &self.standing.dir;
         match renameat_with(dir, self.name(), dir, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS) => {}
             other => return other,
@@ -138,100 +259,31 @@ impl Temporary {
         Unpublished { cause, left_behind: self.remove().err() }
     }
 
-    /// Removes the name. One that is gone already needs no removing.
+    /// Removes the name. One that is gone, or that another file has, already needs no removing.
     pub fn remove(mut self) -> io::Result<()> {
-        let Some(name) = self.name.take() else { return Ok(()) };
-        match unlinkat(&self.dir, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.is_over = true;
+        self.standing.unlink()
     }
 
     /// Lets the name stand.
     pub fn leave(mut self) {
-        self.name = None;
+        self.is_over = true;
     }
 }
 
 impl Drop for Temporary {
     /// An error has nowhere to go here. Who can tell of it calls [`remove`](Self::remove).
     fn drop(&mut self) {
-        if let Some(name) = self.name.take() {
-            let _untold = unlinkat(&self.dir, &name, AtFlags::empty());
+        if !self.is_over {
+            let _untold = self.standing.unlink();
         }
     }
 }
 
-fn make_known<T>(
-    dir: &OwnedFd,
-    name: &OsStr,
-    make: impl Fn(&OsStr) -> rustix::io::Result<T>,
-) -> rustix::io::Result<T> {
-    match make(name) {
-        Err(Errno::EXIST) => {
-            unlinkat(dir, name, AtFlags::empty())?;
-            make(name)
-        }
-        made => made,
-    }
+fn id_of(stat: Stat) -> FileId {
+    FileId::of(&stat)
 }
 
-/// Tries names that no one can foresee until one is free.
-fn make_random<T>(
-    make: impl Fn(&OsStr) -> rustix::io::Result<T>,
-) -> rustix::io::Result<(T, OsString)> {
-    for _ in 0..NAME_TRIES {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
-        let name = OsString::from(format!(".aiocp-{:016x}", u64::from_ne_bytes(random)));
-        match make(&name) {
-            Err(Errno::EXIST) => {}
-            made => return Ok((made?, name)),
-        }
-    }
-    Err(Errno::EXIST)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{File, read, read_dir, write};
-
-    use super::*;
-
-    #[test]
-    #[cfg_attr(miri, ignore = "Miri has no openat")]
-    fn a_name_that_is_dropped_is_gone_and_one_that_is_left_stands() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
-        let link = |name: &OsStr| rustix::fs::symlinkat(c"to", &*dir, name);
-        for known in [None, Some(OsStr::new(".known"))] {
-            let ((), temporary) = Temporary::make(&dir, known, link).unwrap();
-            assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
-            drop(temporary);
-            assert_eq!(read_dir(folder.path()).unwrap().count(), 0);
-        }
-        let ((), temporary) = Temporary::make(&dir, None, link).unwrap();
-        temporary.leave();
-        assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "Miri has no openat")]
-    fn a_taken_name_is_replaced_or_refused_and_nothing_else_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
-        let make = |name: &OsStr| {
-            write(folder.path().join(name), "new")
-                .map_err(|error| Errno::from_io_error(&error).expect("an error of a system call"))
-        };
-        write(folder.path().join("taken"), "old").unwrap();
-        for (if_taken, contents) in [(IfTaken::Refuse, b"old"), (IfTaken::Replace, b"new")] {
-            let ((), temporary) = Temporary::make(&dir, None, make).unwrap();
-            let renamed = temporary.rename(OsStr::new("taken"), if_taken);
-            let refused = renamed.err().and_then(|error| error.cause.raw_os_error());
-            assert_eq!(refused, (if_taken == IfTaken::Refuse).then_some(libc::EEXIST));
-            assert_eq!(read(folder.path().join("taken")).unwrap(), contents);
-            assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
-        }
-    }
+pub(super) fn swapped() -> io::Error {
+    io::Error::other(Cause::Swapped)
 }

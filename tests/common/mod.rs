@@ -19,6 +19,7 @@ pub mod interrupted;
 pub mod lying;
 pub mod place;
 pub mod posix;
+pub mod sandbox;
 pub mod tracer;
 
 /// The command under test.

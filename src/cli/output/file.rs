@@ -154,6 +154,6 @@ fn write_file(
         target.discard()?;
         return Err(error);
     }
-    target.publish(name, IfTaken::Replace, None)?;
+    target.publish(name, IfTaken::Replace)?;
     if sync { fs::sync_folder(&folder) } else { Ok(()) }
 }

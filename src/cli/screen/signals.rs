@@ -14,7 +14,7 @@ use signal_hook::{flag, low_level};
 use super::watch::Watched;
 use crate::cli::exit;
 use crate::copy::Stop;
-use crate::sys;
+use crate::{fs, sys};
 
 /// A signal that comes closer behind the first one is its twin: timeout(1) sends its signal to the
 /// process and then to its group.
@@ -59,6 +59,7 @@ pub fn stop_on_signals(
         Some(then) if then.elapsed() < TWINS_APART => {}
         Some(_) => {
             armed.store(true, Ordering::Release);
+            fs::remove_temporaries();
             screen.end_with(last_word);
             low_level::exit(exit_code(signal).into());
         }
@@ -71,6 +72,7 @@ pub fn stop_on_signals(
 pub fn end_on_signals(watched: &Arc<Watched>) -> io::Result<()> {
     let screen = Arc::clone(&watched.screen);
     listen(wanted()?, watched, move |signal| {
+        fs::remove_temporaries();
         screen.end_with("");
         // This returns only where the process cannot be ended so.
         drop(low_level::emulate_default_handler(signal));

@@ -264,8 +264,7 @@ impl<'a> Data<'a> {
     }
 
     fn create_target(&self, at: At<'_>) -> Result<Target> {
-        let known = self.resume.temporary_name(at.entry);
-        Target::create(&at.dir.target, known.as_deref())
+        Target::create(&at.dir.target, self.resume.mark())
             .map_err(|cause| at.target_error(Operation::Create, cause))
     }
 }

@@ -4,27 +4,36 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with};
 use rustix::io::Errno;
 
 use crate::copy::options::{Backup, BackupNames};
-use crate::fs::{self, IfTaken, Temporary};
+use crate::fs::{self, IfTaken, Mark, Temporary};
+
+/// The longest name that common filesystems have.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Whether what has a name must not be replaced by a backup.
 type IsKept<'a> = &'a dyn Fn(&OsStr) -> io::Result<bool>;
 
 impl Backup {
-    /// The name of a simple backup.
+    /// The name of a simple backup. Where it would be too long, it ends in a tilde alone, as cp's
+    /// does.
     pub fn simple_name(&self, name: &OsStr) -> OsString {
-        with_suffix(name, &self.suffix)
+        let (suffix, tilde) = (self.suffix.as_bytes(), b"~");
+        let fits = name.len() + suffix.len() <= NAME_BYTES_MAX;
+        with_suffix(name, if fits { suffix } else { tilde })
     }
 
     /// Whether a simple backup may have this name.
     pub fn may_be(&self, name: &OsStr) -> bool {
-        self.names != BackupNames::Numbered && name.as_bytes().ends_with(self.suffix.as_bytes())
+        // A shortened name ends in the middle of a character at worst.
+        let is_shortened = name.len() + 4 > NAME_BYTES_MAX && name.as_bytes().ends_with(b"~");
+        let has_suffix = name.as_bytes().ends_with(self.suffix.as_bytes());
+        self.names != BackupNames::Numbered && (has_suffix || is_shortened)
     }
 
     /// The number of the next backup, if it is to have one: also a simple one, if something
@@ -58,40 +67,43 @@ impl Backup {
     }
 
     /// Gives what stands at `name` in `dir` its backup name as well, and answers with that: a
-    /// number, if something `is_kept` that has the simple name. A simple one has the `temporary`
-    /// name for a moment, or a random one.
+    /// number, if something `is_kept` that has the simple name. A simple one has a hidden name for
+    /// a moment.
     pub fn keep(
         &self,
         dir: &Arc<OwnedFd>,
         name: &OsStr,
-        temporary: Option<&OsStr>,
+        mark: Option<Mark>,
         is_kept: IsKept,
     ) -> io::Result<OsString> {
+        if fs::keeps_names(dir)? {
+            // Nothing could take the place of what stands there.
+            return Err(Errno::PERM.into());
+        }
         match self.next_number(dir, name, is_kept)? {
-            Some(number) => {
-                // A run that was killed may have left it when the backup was to be a simple one.
-                if let Some(temporary) = temporary {
-                    remove(dir, temporary)?;
-                }
-                keep_numbered(dir, name, number)
-            }
+            Some(number) => keep_numbered(dir, name, number),
             None => {
                 let backup = self.simple_name(name);
-                keep_simple(dir, name, &backup, temporary)?;
+                keep_simple(dir, name, &backup, mark)?;
                 Ok(backup)
             }
         }
     }
 }
 
-fn with_suffix(name: &OsStr, suffix: impl AsRef<OsStr>) -> OsString {
-    let mut name = name.to_owned();
-    name.push(suffix);
-    name
+/// The name, or as much of it as leaves room, and the suffix.
+fn with_suffix(name: &OsStr, suffix: &[u8]) -> OsString {
+    let room = NAME_BYTES_MAX.saturating_sub(suffix.len());
+    let mut kept = name.len().min(room);
+    // Some filesystems take no half of a character.
+    while name.to_str().is_some_and(|text| !text.is_char_boundary(kept)) {
+        kept -= 1;
+    }
+    OsString::from_vec([&name.as_bytes()[..kept], suffix].concat())
 }
 
 fn numbered_name(name: &OsStr, number: u64) -> OsString {
-    with_suffix(name, format!(".~{number}~"))
+    with_suffix(name, format!(".~{number}~").as_bytes())
 }
 
 /// The highest N of the backups `NAME.~N~`, 0 if there is none.
@@ -106,11 +118,15 @@ fn highest_number(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
 
 /// The N of a backup `NAME.~N~`.
 fn number_of(backup: &[u8], name: &[u8]) -> Option<u64> {
-    let digits = backup.strip_prefix(name)?.strip_prefix(b".~")?.strip_suffix(b"~")?;
-    if digits.is_empty() || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
+    let before = backup.strip_suffix(b"~")?;
+    let start = before.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
+    let digits = &before[start..];
+    if digits.is_empty() || digits[0] == b'0' {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|&number| number < u64::MAX)
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let is_backup = || numbered_name(OsStr::from_bytes(name), number).as_bytes() == backup;
+    (number < u64::MAX && is_backup()).then_some(number)
 }
 
 /// Takes the first number from `number` on that is free at the moment of taking it.
@@ -134,30 +150,18 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
     }
 }
 
-/// Removes a name, if it is there.
-fn remove(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
-    match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The old backup stands until the new one takes its name.
 fn keep_simple(
     dir: &Arc<OwnedFd>,
     name: &OsStr,
     backup: &OsStr,
-    known: Option<&OsStr>,
+    mark: Option<Mark>,
 ) -> io::Result<()> {
     let link = |temporary: &OsStr| linkat(dir, name, dir, temporary, AtFlags::empty());
-    match Temporary::make(dir, known, link) {
-        Ok(((), temporary)) => {
-            let renamed = renameat(dir, temporary.name(), dir, backup);
-            // rename(2) does nothing where both names are one file already, and leaves both.
-            let removed = temporary.remove();
-            renamed?;
-            removed
-        }
+    match Temporary::make(dir, mark, None, link) {
+        // rename(2) does nothing where both names are one file already, and leaves both: the
+        // hidden one is removed.
+        Ok(((), temporary)) => Ok(temporary.rename(backup, IfTaken::Replace)?),
         Err(error) => match error.raw_os_error() {
             Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK) => {
                 Ok(renameat(dir, name, dir, backup)?)
@@ -190,6 +194,35 @@ mod tests {
         ] {
             assert_eq!(number_of(name.as_bytes(), b"f"), number, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_would_be_too_long_is_shortened() {
+        let long = |len: usize| OsString::from("n".repeat(len));
+        let simple = |name: &OsStr, suffix: &str| {
+            Backup { names: BackupNames::Simple, suffix: suffix.into() }.simple_name(name)
+        };
+        for (len, suffix, kept, ends_in) in [
+            (250, ".orig", 250, ".orig"),
+            (251, ".orig", 251, "~"),
+            (254, "~", 254, "~"),
+            (255, "~", 254, "~"),
+            (255, ".orig", 254, "~"),
+        ] {
+            let wanted = with_suffix(&long(kept), ends_in.as_bytes());
+            assert_eq!(simple(&long(len), suffix), wanted, "{len} bytes and {suffix}");
+        }
+        for (len, kept) in [(250, 250), (252, 249), (255, 249)] {
+            let backup = numbered_name(&long(len), 123);
+            assert_eq!(backup, with_suffix(&long(kept), b".~123~"));
+            assert_eq!(number_of(backup.as_bytes(), long(len).as_bytes()), Some(123));
+        }
+        let wide = OsString::from("\u{e9}".repeat(127) + "n");
+        let shortened = simple(&wide, "~");
+        assert_eq!(shortened, OsString::from("\u{e9}".repeat(127) + "~"));
+        let cut = simple(&OsString::from("n".to_owned() + &"\u{e9}".repeat(127)), "~");
+        assert_eq!(cut, OsString::from("n".to_owned() + &"\u{e9}".repeat(126) + "~"));
+        assert!(backup(BackupNames::Simple).may_be(&cut));
     }
 
     #[test]

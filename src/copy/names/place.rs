@@ -254,9 +254,8 @@ impl<'a> Names<'a> {
     /// Gives what stands at the name its backup's name as well.
     fn back_up(&self, at: At<'_>, backup: &Backup) -> Result<std::ffi::OsString> {
         let stands = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
-        let temporary = self.resume.temporary_name_of_backup(at.entry);
         let is_kept = |name: &OsStr| self.is_copy(at.dir, name);
-        let kept = backup.keep(&at.dir.target, at.target_name(), temporary.as_deref(), &is_kept);
+        let kept = backup.keep(&at.dir.target, at.target_name(), self.resume.mark(), &is_kept);
         let kept = kept.map_err(|cause| at.target_error(Operation::MakeBackup, cause))?;
         // Only now: a run that was killed may have given this very file its backup's name already.
         stands.iter().for_each(|stands| self.made.back_up(stands));

@@ -39,11 +39,13 @@ impl OperandPair {
     /// another filesystem, or where nothing may be made beside it.
     pub fn places(&self, anchor: &Path) -> Vec<JournalPlace> {
         let is_itself = self.target.name == ".";
-        let beside = JournalPlace { folder: anchor.to_owned(), is_copied: is_itself };
+        let beside =
+            JournalPlace { folder: anchor.to_owned(), is_copied: is_itself, sources: Vec::new() };
         if !self.is_dir() || is_itself {
             return vec![beside];
         }
-        let inside = JournalPlace { folder: self.target.path(), is_copied: true };
+        let inside =
+            JournalPlace { folder: self.target.path(), is_copied: true, sources: Vec::new() };
         let device = |path: &Path| {
             std::fs::metadata(if path.as_os_str().is_empty() { Path::new(".") } else { path })
                 .map(|stat| stat.dev())
@@ -54,6 +56,12 @@ impl OperandPair {
             }
             _ => vec![beside, inside],
         }
+    }
+
+    /// Whether it is a directory whose entries are copied into this folder.
+    pub fn fills(&self, folder: &Path) -> bool {
+        let is_itself = self.target.name == "." && self.target.folder == folder;
+        self.is_dir() && (is_itself || self.target.path() == folder)
     }
 
     pub fn is_dir(&self) -> bool {

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::pair::{Naming, OperandPair, resolve};
 use super::paths::{canonical, split};
 use crate::copy::options::Options;
-use crate::copy::resume::JournalIdentity;
+use crate::copy::resume::{JournalIdentity, has_journal};
 use crate::error::{Error, Operation, Result};
 use crate::fs;
 use crate::report::{Event, Skip};
@@ -49,7 +49,7 @@ impl Operands {
         if let (Destination::Either(path), true) = (destination, options.resume)
             && let Ok((operands, refused)) =
                 Self::resolve_as(sources, &Destination::Exact(path.clone()), options)
-            && operands.journal_identity(options)?.has_journal()
+            && has_journal(&operands.journal_identity(options)?)
         {
             return Ok((operands, refused));
         }
@@ -130,6 +130,10 @@ impl Operands {
         if let Some(pair) = self.pairs.first() {
             identify_target(pair, sources.len(), &mut id, &mut binding)?;
             places = pair.places(pair.anchor());
+            for place in &mut places {
+                let into = self.pairs.iter().filter(|pair| pair.fills(&place.folder));
+                place.sources = into.map(|pair| pair.source.path()).collect();
+            }
         }
         let id = id.finalize();
         let chosen = format!("{:?} {}", options.preserve, options.verify);

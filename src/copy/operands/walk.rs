@@ -43,6 +43,9 @@ impl OperandPair {
         let scope = options.scope();
         let root = self.open_root(open_dirs)?;
         durable.begin(&root);
+        if !self.is_dir() {
+            visit.services.resume.tidy(&root);
+        }
         let mut dir = Arc::clone(root.dir());
         drop(root);
         for name in &self.parents {

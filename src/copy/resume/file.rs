@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, unlinkat};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::format::{
     Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable, fingerprint,
@@ -21,11 +21,12 @@ use super::format::{
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
 use super::known::{self, Known, Sides, stat_key};
-use super::lock::{self, Placed, is_gone};
+use super::leftovers::{leftovers, unlink_leaving_times};
+use super::lock::{self, Opened, Placed, is_gone};
 use super::recovered::{Half, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, Node, Stat};
+use crate::fs::{self, FileId, Mark, Stat};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -46,8 +47,11 @@ struct Writer {
 /// The journal of a run, locked for as long as it lives.
 pub struct Journal {
     identity: JournalIdentity,
+    mark: Mark,
+    has_predecessor: bool,
     place: usize,
     folder: OwnedFd,
+    file_name: OsString,
     file: Arc<OwnedFd>,
     key: [u8; 32],
     /// Where the records of what an earlier run finished are, by the first halves of the names'
@@ -63,30 +67,30 @@ impl Journal {
     /// Opens the journal of an interrupted run, or begins one. Why what was found is not believed
     /// comes back beside it.
     pub fn open(identity: JournalIdentity) -> Result<(Self, Option<Error>)> {
-        loop {
-            if let Some(placed) = lock::find(&identity)? {
-                let path = identity.path(placed.place);
-                return Self::take_up(identity, placed)
-                    .map_err(|cause| Error::new(Operation::ReadJournal, path, cause));
+        match lock::open(&identity)? {
+            Opened::Found(placed, header) => {
+                let path = placed.path(&identity);
+                Self::take_up(identity, placed, &header)
+                    .map_err(|cause| Error::new(Operation::ReadJournal, path, cause))
             }
-            if let Some(placed) = lock::make(&identity)? {
-                let path = identity.path(placed.place);
-                let journal = Self::begin(identity, placed);
-                return Ok((
-                    journal.map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?,
-                    None,
-                ));
+            Opened::Made(placed, stranger) => {
+                let path = placed.path(&identity);
+                let mut journal = Self::begin(identity, placed)
+                    .map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?;
+                journal.has_predecessor = stranger.is_some();
+                let why = "it may be somebody else's, and stays; everything is copied again";
+                let warning = stranger.map(|stranger| {
+                    Error::new(Operation::ResumeFrom, stranger, Cause::NotResumed(why))
+                });
+                Ok((journal, warning))
             }
-            // Another run has made one between the two: it is looked at now, and not gone around by
-            // way of the next place.
         }
     }
 
     fn begin(identity: JournalIdentity, placed: Placed) -> io::Result<Self> {
-        let mut key = [0; 32];
-        rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())?;
+        let key = identity.new_key(&fs::birth(&placed.file)?)?;
         let (chain, header) = Chain::begin(key, &identity.binding);
-        let journal = Self::new(identity, placed, chain);
+        let journal = Self::new(identity, placed, chain)?;
         let written = fs::write_all(&header, 0, |bytes, at| journal.write_at(bytes, at));
         written.map_err(|(_, cause)| cause)?;
         rustix::io::retry_on_intr(|| rustix::fs::fsync(&*journal.file))?;
@@ -95,8 +99,9 @@ impl Journal {
         Ok(journal)
     }
 
-    fn new(identity: JournalIdentity, placed: Placed, chain: Chain) -> Self {
-        let Placed { place, folder, file } = placed;
+    fn new(identity: JournalIdentity, placed: Placed, chain: Chain) -> io::Result<Self> {
+        let Placed { place, folder, name, file } = placed;
+        let mark = Mark::new(identity.id)?;
         let key = chain.key();
         let writer = Writer {
             chain,
@@ -105,50 +110,51 @@ impl Journal {
             broken: false,
             unsynced_bytes: 0,
         };
-        Self {
+        Ok(Self {
             identity,
+            mark,
+            has_predecessor: false,
             place,
             folder,
+            file_name: name,
             file: Arc::new(file),
             key,
             finished: Index::default(),
             halves: Mutex::default(),
             first_names: HashMap::new(),
             writer: Mutex::new(writer),
-        }
+        })
     }
 
-    /// Reads a journal that is locked. One that cannot be believed makes place for another.
-    fn take_up(identity: JournalIdentity, placed: Placed) -> io::Result<(Self, Option<Error>)> {
-        let stat = fs::stat(&placed.file)?;
-        let is_ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && stat.st_nlink == 1
-            && stat.st_uid == rustix::process::geteuid().as_raw();
-        let file = File::from(placed.file.try_clone()?);
-        let mut header = Vec::new();
-        (&file).take(HEADER_BYTES as u64).read_to_end(&mut header)?;
-        let path = identity.path(placed.place);
+    /// Reads a journal that is locked. One that cannot be believed is begun anew.
+    fn take_up(
+        identity: JournalIdentity,
+        placed: Placed,
+        header: &[u8],
+    ) -> io::Result<(Self, Option<Error>)> {
+        let path = placed.path(&identity);
         let not_resumed = |op, why| Error::new(op, &path, Cause::NotResumed(why));
-        let why = match Chain::open(&header, &identity.binding) {
-            Ok(chain) if is_ours => {
-                let mut journal = Self::new(identity, placed, chain);
-                let torn = journal.load(&file, stat.st_size as u64)?;
+        let why = match Chain::open(header, &identity.binding) {
+            Ok(chain) => {
+                let file = File::from(placed.file.try_clone()?);
+                let size_bytes = fs::stat(&file)?.st_size as u64;
+                let mut journal = Self::new(identity, placed, chain)?;
+                journal.has_predecessor = true;
+                let torn = journal.load(&file, size_bytes)?;
                 let why = "it is torn or was changed; what is missing is copied again";
                 let warning = torn.then(|| not_resumed(Operation::BelieveAll, why));
                 return Ok((journal, warning));
             }
-            Ok(_) => "it may be somebody else's; everything is copied again",
             Err(Unusable::Damaged) => "it is damaged; everything is copied again",
             Err(Unusable::OtherVersion) => "another version wrote it; everything is copied again",
             Err(Unusable::OtherTrees) => {
                 "it belongs to other trees or other options; everything is copied again"
             }
         };
-        let name = identity.journal_name();
-        unlinkat(&placed.folder, &name, AtFlags::empty())?;
-        let placed = Placed { file: lock::create(&placed.folder, &name)?, ..placed };
-        let warning = not_resumed(Operation::ResumeFrom, why);
-        Ok((Self::begin(identity, placed)?, Some(warning)))
+        fs::set_size(&placed.file, 0)?;
+        let mut journal = Self::begin(identity, placed)?;
+        journal.has_predecessor = true;
+        Ok((journal, Some(not_resumed(Operation::ResumeFrom, why))))
     }
 
     /// Reads all records, and cuts off what cannot be believed. True if there was something to cut.
@@ -187,7 +193,17 @@ impl Journal {
 
     /// How a person would write its path.
     pub fn path(&self) -> PathBuf {
-        self.identity.path(self.place)
+        self.identity.places[self.place].folder.join(&self.file_name)
+    }
+
+    /// What the hidden names of this run are marked with.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Whether something had its name before it, so that an earlier run may have left more.
+    pub fn has_predecessor(&self) -> bool {
+        self.has_predecessor
     }
 
     /// The open journal, for a sync.
@@ -252,9 +268,16 @@ impl Journal {
         self.halves().remove(name)
     }
 
-    /// The name of the temporary of a big file.
-    pub fn temporary_name(&self, name: &OsStr) -> OsString {
-        self.identity.temporary_name(name)
+    /// Remembers the hidden name of what is half-copied in this directory of the destination, by
+    /// its inode number.
+    /// False if nothing half-copied is known by it.
+    pub fn keep_half(&self, dir: &Path, ino: u64, hidden: &OsStr) -> bool {
+        let mut halves = self.halves();
+        let is_meant = |half: &&mut Half| {
+            half.begun.ino == ino && self.identity.base.join(half.path()).parent() == Some(dir)
+        };
+        let half = halves.values_mut().find(is_meant);
+        half.map(|half| half.hidden = Some(hidden.to_owned())).is_some()
     }
 
     /// Writes records, and counts the bytes of the files that they speak of. Once it has failed
@@ -293,7 +316,7 @@ impl Journal {
     /// because their sources are gone.
     pub fn remove(self) -> Result<()> {
         for half in self.halves().values() {
-            let path = Path::new(OsStr::from_bytes(&half.begun.path));
+            let path = half.path();
             self.remove_temporary(path, half.begun.ino).map_err(|cause| {
                 Error::new(Operation::RemoveTemporary, self.identity.base.join(path), cause)
             })?;
@@ -302,16 +325,21 @@ impl Journal {
     }
 
     fn unlink(&self) -> io::Result<()> {
-        let name = self.identity.journal_name();
+        let own = fs::stat(&*self.file)?;
+        let name = &self.file_name;
+        // An entry of the source may have come by the name, and have its copy there by now.
+        if !fs::stat_at(&self.folder, name)?.is_some_and(|stands| fs::same_file(&stands, &own)) {
+            return Ok(());
+        }
         match self.identity.places[self.place].is_copied {
-            true => unlink_leaving_times(&self.folder, &name)?,
-            false => unlinkat(&self.folder, &name, AtFlags::empty())?,
+            true => unlink_leaving_times(&self.folder, name, &own)?,
+            false => fs::unlink_if(&self.folder, name, FileId::of(&own))?,
         }
         fs::sync_folder(&self.folder)
     }
 
-    /// Goes down from the destination by plain names alone, never through a link, to a temporary
-    /// with this inode number.
+    /// Goes down from the destination by plain names alone, never through a link, to the temporary
+    /// of this path with this inode number.
     fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
         let mut names = Vec::new();
         for component in path.components() {
@@ -320,7 +348,9 @@ impl Journal {
                 _ => return Ok(()),
             }
         }
-        let Some(last) = names.pop() else { return Ok(()) };
+        if names.pop().is_none() {
+            return Ok(());
+        }
         let mut folder = fs::open_folder(&self.identity.base, OFlags::RDONLY)?;
         for name in names {
             folder = match fs::open_dir(&folder, name) {
@@ -329,11 +359,12 @@ impl Journal {
                 Err(cause) => return Err(cause),
             };
         }
-        let name = self.temporary_name(last);
-        match fs::stat_at(&folder, &name)? {
-            Some(stat) if stat.st_ino == ino => unlink_leaving_times(&folder, &name),
-            _ => Ok(()),
+        for (name, stat) in leftovers(&folder, self.mark)? {
+            if stat.st_ino == ino {
+                unlink_leaving_times(&folder, &name, &stat)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -342,17 +373,6 @@ impl Drop for Journal {
     /// Closing does it otherwise, so that the answer decides nothing.
     fn drop(&mut self) {
         let _closed_next = flock(&*self.file, FlockOperation::Unlock);
-    }
-}
-
-/// Removes a name from a folder that has its source's times already.
-fn unlink_leaving_times(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let before = fs::stat(folder)?;
-    unlinkat(folder, name, AtFlags::empty())?;
-    match Node::open(folder).set_times(&before) {
-        // Who may not set the folder's times has not given it the source's either.
-        Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => Ok(()),
-        other => other,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the journal of `--resume` says, as bytes. Pure: it opens nothing.
 //!
 //! ```text
-//! header   "aiocp journal 2\n" · key (32 bytes, random) · binding (32) · seal (16)
+//! header   "aiocp journal 2\n" · key (32 bytes) · binding (32) · seal (16)
 //! frame    length of the records (u32) · records · seal (16)
 //! record   length of the body (u32) · body
 //! body     finished   1 · name (16) · source (52) · target (52) · standing (u8) · kept (u8)
@@ -45,6 +45,9 @@ pub type StatKey = [u8; STAT_KEY_BYTES];
 
 /// A path, or a seal.
 pub type Fingerprint = [u8; 16];
+
+/// What a journal is sealed with: 16 random bytes, and 16 that prove which file it was made in.
+pub type JournalKey = [u8; 32];
 
 /// What source, destination and options a journal belongs to.
 pub type Binding = [u8; 32];
@@ -119,6 +122,11 @@ pub struct Reached {
     pub leaves: Vec<LeafHash>,
 }
 
+/// Whether a file that holds only these bytes is a header that was not written to its end.
+pub fn is_torn_header(bytes: &[u8]) -> bool {
+    bytes.len() < HEADER_BYTES && (MAGIC.starts_with(bytes) || bytes.starts_with(&MAGIC))
+}
+
 /// Why nothing of a journal can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
@@ -138,7 +146,7 @@ pub struct Chain {
 
 impl Chain {
     /// A new journal under a random `key`, and its header.
-    pub fn begin(key: [u8; 32], binding: &Binding) -> (Self, Vec<u8>) {
+    pub fn begin(key: JournalKey, binding: &Binding) -> (Self, Vec<u8>) {
         let last = seal(&key, &[0; 16], &[&MAGIC, binding]);
         (Self { key, last }, [&MAGIC[..], &key, binding, &last].concat())
     }
@@ -163,7 +171,7 @@ impl Chain {
     }
 
     /// What [`fingerprint`] needs.
-    pub fn key(&self) -> [u8; 32] {
+    pub fn key(&self) -> JournalKey {
         self.key
     }
 

@@ -9,13 +9,16 @@ mod format;
 mod identity;
 mod index;
 mod known;
+mod leftovers;
 mod lock;
 mod partial;
 mod recovered;
 mod session;
+mod tidy;
 
 pub use file::Journal;
 pub use identity::{JournalIdentity, JournalPlace};
 pub use known::Sides;
+pub use lock::has_journal;
 pub use partial::Partial;
 pub use session::{Completed, Due, Earlier, Found, Records, Resume, Unnamed};

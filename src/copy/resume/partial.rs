@@ -126,19 +126,24 @@ impl Resume<'_> {
         let name = journal.name(&relative);
         let path = relative.into_os_string().into_encoded_bytes();
         let begun = Begun { name, source: stat_key(&source.stat), ino: 0, block_bytes, path };
-        if let Some((target, Half { begun, leaves })) = self.find_half(at, journal, &begun)? {
+        if let Some((target, Half { begun, leaves, .. })) = self.find_half(at, journal, &begun)? {
             let (claimed, leaves) = (leaves, Vec::new());
             return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_blocks })));
         }
-        let hidden = journal.temporary_name(at.target_name());
-        let target = Target::create_named(&at.dir.target, Some(&hidden))
-            .map_err(|cause| at.target_error(Operation::Create, cause))?;
+        let create_error = |cause| at.target_error(Operation::Create, cause);
+        // A temporary that has a name could never go where a folder keeps every name.
+        if fs::keeps_names(&at.dir.target).map_err(create_error)? {
+            return Ok(None);
+        }
+        let mut target =
+            Target::create_named(&at.dir.target, Some(journal.mark())).map_err(create_error)?;
         let stat = fs::stat(&**target.file());
         let ino = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?.st_ino;
         let begun = Begun { ino, ..begun };
         let partial =
             Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
         partial.append(Record::Begun(partial.begun.clone()))?;
+        target.keep_for_next_run();
         Ok(Some((target, partial)))
     }
 
@@ -149,21 +154,23 @@ impl Resume<'_> {
         journal: &Journal,
         now: &Begun,
     ) -> Result<Option<(Target, Half)>> {
-        let hidden = journal.temporary_name(at.target_name());
-        let found = Leftover::find(&at.dir.target, &hidden)
-            .map_err(|cause| at.target_error(Operation::OpenTemporary, cause))?;
-        let (Some(half), Some(found)) = (journal.take_half(&now.name), found) else {
-            return Ok(None);
-        };
+        let Some(half) = journal.take_half(&now.name) else { return Ok(None) };
+        let Some(hidden) = &half.hidden else { return Ok(None) };
+        let open_error = |cause| at.target_error(Operation::OpenTemporary, cause);
+        let found = Leftover::find(&at.dir.target, hidden, journal.mark()).map_err(open_error)?;
+        let Some(found) = found else { return Ok(None) };
         let stat = fs::stat(&**found.file())
             .map_err(|cause| at.target_error(Operation::StatTemporary, cause))?;
-        Ok(match why_not(&half.begun, now, &stat) {
-            None => Some((found.take_over(), half)),
+        let target = found.take_over().map_err(open_error)?;
+        match why_not(&half.begun, now, &stat) {
+            None => Ok(Some((target, half))),
             Some(why) => {
                 self.warn_not_resumed(at, why);
-                None
+                let removed = target.discard();
+                removed.map_err(|cause| at.target_error(Operation::RemoveTemporary, cause))?;
+                Ok(None)
             }
-        })
+        }
     }
 
     /// Reads what the journal says is durable back from the temporary, and believes it up to the

@@ -1,6 +1,9 @@
 //! What the records of an earlier run come to, one after the other. Pure.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::format::{Begun, Fingerprint, Finished, Reached, Record, Standing, StatKey};
 use crate::digest::LeafHash;
@@ -12,6 +15,15 @@ pub struct Half {
     pub begun: Begun,
     /// The chaining values of its first blocks, which are durable.
     pub leaves: Vec<LeafHash>,
+    /// The name of its temporary, once that was found.
+    pub hidden: Option<OsString>,
+}
+
+impl Half {
+    /// The path of the file, relative to the destination.
+    pub fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.begun.path))
+    }
 }
 
 /// What an earlier run left on record.
@@ -43,7 +55,7 @@ impl Recovered {
             }
             Record::Begun(begun) => {
                 self.first_names.insert(begun.source, begun.name);
-                self.halves.insert(begun.name, Half { begun, leaves: Vec::new() });
+                self.halves.insert(begun.name, Half { begun, leaves: Vec::new(), hidden: None });
             }
             Record::Reached(Reached { name, first_block, leaves }) => {
                 // What does not follow on what is known belongs to nothing.

@@ -1,7 +1,7 @@
 //! What a run records in its journal, and what it asks of it. Without `--resume` there is no
 //! journal: nothing is recorded, and nothing is known.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use crate::copy::events::Events;
 use crate::copy::options::Options;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Stat};
+use crate::fs::{self, Mark, Stat};
 use crate::pipeline::Pipeline;
-use crate::tree::{Dir, Entry, OpenDir};
+use crate::tree::{Dir, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.
 const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
@@ -263,17 +263,9 @@ impl<'a> Resume<'a> {
         self.events.warn(at.target_error(Operation::Resume, Cause::NotResumed(why)));
     }
 
-    /// The temporary name of an entry that the next run would find again, where there may be one.
-    pub fn temporary_name(&self, entry: &Entry) -> Option<OsString> {
-        self.journal.as_ref().map(|journal| journal.temporary_name(entry.target_name()))
-    }
-
-    /// The temporary name of the backup of what stands there, at the same time. No entry's own name
-    /// has a NUL.
-    pub fn temporary_name_of_backup(&self, entry: &Entry) -> Option<OsString> {
-        let mut name = entry.target_name().to_owned();
-        name.push("\0");
-        self.journal.as_ref().map(|journal| journal.temporary_name(&name))
+    /// What hidden names are marked with, so that the next run finds them.
+    pub fn mark(&self) -> Option<Mark> {
+        self.journal.as_ref().map(Journal::mark)
     }
 
     pub(super) fn relative(&self, at: At<'_>) -> PathBuf {

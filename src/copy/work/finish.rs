@@ -81,9 +81,8 @@ impl Services<'_> {
                 return self.give_up(claim, at.target_error(Operation::Stat, cause));
             }
         };
-        let known = self.resume.temporary_name(&entry);
         let published = self.names.publish(dir, &entry, Operation::Publish, |if_taken| {
-            target.publish(entry.target_name(), if_taken, known.as_deref())
+            target.publish(entry.target_name(), if_taken)
         });
         match published {
             Ok(None) => self.pass_on(claim),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, symlinkat};
@@ -29,7 +30,7 @@ impl Services<'_> {
             Action::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
             _ => self.names.publish(dir, &entry, Operation::CreateHardLink, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
-                let at = Appearance { dir, name, if_taken, known: None };
+                let at = Appearance { dir, name, if_taken, mark: None };
                 fs::publish_hard_link(&source, at)
             })?,
         };
@@ -60,19 +61,21 @@ impl Services<'_> {
             return Err(at.target_error(op, Cause::RelativeLink));
         }
         let make = |at: &OsStr| symlinkat(path.as_path(), &dir.target, at);
-        let prepare = |name: &OsStr| {
-            let made = fs::open_path(&dir.target, name)?;
+        let is_made = |own: &Stat| {
+            FileType::from_raw_mode(own.st_mode) == FileType::Symlink && own.st_nlink == 1
+        };
+        let prepare = |made: &OwnedFd, own: &Stat| {
             // The times are the source's; all else is its own, as in cp.
-            let (own, mut stat) = (fs::stat(&made)?, *source);
+            let mut stat = *source;
             (stat.st_mode, stat.st_uid, stat.st_gid) = (own.st_mode, own.st_uid, own.st_gid);
-            let node = Node::path_only(&made);
+            let node = Node::path_only(made);
             let metadata = Metadata { source: node, stat: &stat, target: node, existed: false };
             self.metadata.copy(at, &metadata);
             Ok(())
         };
         self.names.publish(dir, entry, op, |if_taken| {
             let (dir, name) = (&dir.target, entry.target_name());
-            fs::publish_made(Appearance { dir, name, if_taken, known: None }, make, prepare)
+            fs::publish_made(Appearance { dir, name, if_taken, mark: None }, make, is_made, prepare)
         })
     }
 

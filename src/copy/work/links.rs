@@ -64,7 +64,7 @@ impl Services<'_> {
         if Some(FileId::of(&stat)) != original.id {
             return Err(error(Cause::Swapped));
         }
-        let known = self.resume.temporary_name(entry);
+        let mark = self.resume.mark();
         let source = self.resume.stat_to_record(at);
         if let Some(source) = &source {
             let sides = Sides { source, target: &stat };
@@ -83,7 +83,7 @@ impl Services<'_> {
             }
             false => self.names.publish(dir, entry, Operation::Link, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
-                let at = Appearance { dir, name, if_taken, known: known.as_deref() };
+                let at = Appearance { dir, name, if_taken, mark };
                 fs::publish_hard_link(&file, at)
             })?,
         };

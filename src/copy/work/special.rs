@@ -137,19 +137,21 @@ impl Services<'_> {
         let at = At::new(dir, entry);
         let recipe = Recipe::of(at, source)?;
         let (mut id, mut kept) = (None, false);
-        let prepare = |name: &OsStr| {
-            (id, kept) = self.prepare_special(at, source, name)?;
+        // An attacker who exchanges names here must not get another file's owner and mode changed.
+        let is_made = |made: &Stat| is_ours(made, &source.stat);
+        let prepare = |made: &OwnedFd, stat: &Stat| {
+            (id, kept) = (Some(FileId::of(stat)), self.prepare_special(at, source, made)?);
             Ok(())
         };
         let op = match entry.kind {
             EntryKind::Link => Operation::CreateLink,
             _ => Operation::CreateSpecialFile,
         };
-        let known = self.resume.temporary_name(entry);
+        let mark = self.resume.mark();
         let published = self.names.publish(dir, entry, op, |if_taken| {
             let (dir, name) = (&dir.target, entry.target_name());
-            let appearance = Appearance { dir, name, if_taken, known: known.as_deref() };
-            fs::publish_made(appearance, |name| recipe.make(dir, name), prepare)
+            let appearance = Appearance { dir, name, if_taken, mark };
+            fs::publish_made(appearance, |name| recipe.make(dir, name), is_made, prepare)
         })?;
         if published.is_some() {
             self.resume.record_alone(at, &source.stat, kept, None);
@@ -157,26 +159,20 @@ impl Services<'_> {
         Ok(published.map(|published| MadeSpecial { id, kept, published }))
     }
 
-    /// Gives what was made its metadata under the name that it has at the moment.
+    /// Gives what was made its metadata. Whether all of it was kept.
     fn prepare_special(
         &self,
         at: At<'_>,
         source: &UnreadSource,
-        name: &OsStr,
-    ) -> io::Result<(Option<FileId>, bool)> {
+        made: &OwnedFd,
+    ) -> io::Result<bool> {
         let UnreadSource { file, stat } = source;
-        let made = fs::open_path(&at.dir.target, name)?;
-        let copy = fs::stat(&made)?;
-        // An attacker who exchanges names here must not get another file's owner and mode changed.
-        if !is_ours(&copy, stat) {
-            return Err(io::Error::other(Cause::Swapped));
-        }
-        let (from, to) = (Node::path_only(file), Node::path_only(&made));
+        let (from, to) = (Node::path_only(file), Node::path_only(made));
         let metadata = Metadata { source: from, stat, target: to, existed: false };
         let kept = self.metadata.copy(at, &metadata);
-        let sides = Sides { source: stat, target: &fs::stat(&made)? };
+        let sides = Sides { source: stat, target: &fs::stat(made)? };
         self.resume.record_unnamed_link(at, sides, kept, None);
-        Ok((Some(FileId::of(&copy)), kept))
+        Ok(kept)
     }
 }
 

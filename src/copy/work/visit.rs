@@ -70,6 +70,7 @@ impl Visitor for Visit<'_> {
 
     fn entered(&self, dir: &OpenDir) {
         self.services.durable.begin(dir);
+        self.services.resume.tidy(dir);
         self.services.events.entered(dir);
     }
 

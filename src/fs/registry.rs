@@ -1,0 +1,138 @@
+//! The temporary names that stand at the moment, for the case that the process ends at once.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::names::unlink_if;
+use super::stat::FileId;
+
+/// How many threads put names down without waiting for each other.
+const SHELVES: usize = 64;
+
+/// How long the end of the process waits for a filesystem that does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+static ALL: [Mutex<Option<Shelf>>; SHELVES] = [const { Mutex::new(None) }; SHELVES];
+
+/// The names that some of the threads made.
+#[derive(Default)]
+struct Shelf {
+    names: HashMap<u64, Arc<Name>>,
+    next: u64,
+}
+
+/// A name, and the file that it was made for.
+pub(super) struct Name {
+    pub dir: Arc<OwnedFd>,
+    pub name: OsString,
+    pub id: FileId,
+}
+
+impl Name {
+    /// Removes the name, unless another file has it.
+    pub fn unlink(&self) -> io::Result<()> {
+        unlink_if(&self.dir, &self.name, self.id)
+    }
+}
+
+/// A name that is registered for as long as this lives.
+pub(super) struct Standing {
+    name: Arc<Name>,
+    place: Option<(usize, u64)>,
+}
+
+impl Standing {
+    /// Registers it no longer.
+    pub fn withdraw(&mut self) {
+        if let Some((shelf, key)) = self.place.take()
+            && let Some(shelf) = &mut *lock(shelf)
+        {
+            shelf.names.remove(&key);
+        }
+    }
+}
+
+impl Deref for Standing {
+    type Target = Name;
+
+    fn deref(&self) -> &Name {
+        &self.name
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+/// The right to make names, until it is dropped.
+pub(super) struct OpenShelf {
+    place: usize,
+    shelf: MutexGuard<'static, Option<Shelf>>,
+}
+
+impl OpenShelf {
+    /// Registers a name.
+    pub fn put(&mut self, dir: Arc<OwnedFd>, name: OsString, id: FileId) -> Standing {
+        let shelf = self.shelf.get_or_insert_default();
+        let (name, key) = (Arc::new(Name { dir, name, id }), shelf.next);
+        shelf.next += 1;
+        shelf.names.insert(key, Arc::clone(&name));
+        Standing { name, place: Some((self.place, key)) }
+    }
+}
+
+/// The calling thread's shelf.
+pub(super) fn shelf() -> OpenShelf {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: Cell<usize> =
+            Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % SHELVES);
+    }
+    let place = PLACE.get();
+    OpenShelf { place, shelf: lock(place) }
+}
+
+fn lock(place: usize) -> MutexGuard<'static, Option<Shelf>> {
+    ALL[place].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporary names that stand, and makes whatever thread would make another one wait
+/// for ever: to be called when the process is about to end. Where a filesystem does not answer,
+/// names stay.
+pub fn remove_temporaries() {
+    let (done, is_done) = mpsc::channel();
+    let until = Instant::now() + PATIENCE;
+    let remover = std::thread::Builder::new().name("remover".to_owned()).spawn(move || {
+        (0..SHELVES).for_each(|place| clear(place, until));
+        done.send(())
+    });
+    if remover.is_ok() {
+        // In vain or not, the process ends.
+        let _ended = is_done.recv_timeout(PATIENCE);
+    }
+}
+
+fn clear(place: usize, until: Instant) {
+    let shelf = loop {
+        match ALL[place].try_lock() {
+            Ok(shelf) => break shelf,
+            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if Instant::now() > until => return,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    for name in shelf.iter().flat_map(|shelf| shelf.names.values()) {
+        // There is no one left to be told.
+        let _untold = name.unlink();
+    }
+    std::mem::forget(shelf);
+}

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, Stat};
+use crate::fs::{self, FileType, Identity, Name, Stat, Trust};
 use crate::pipeline::{Failure, Side};
-use crate::tree::{Entry, OpenDir};
+use crate::tree::{Entry, EntryKind, OpenDir};
 
 /// An entry in the pair of open directories that it is copied between.
 #[derive(Clone, Copy)]
@@ -28,6 +28,43 @@ impl<'a> At<'a> {
     /// Its name in the destination.
     pub fn target_name(self) -> &'a OsStr {
         self.entry.target_name()
+    }
+
+    /// Where its source is.
+    pub fn source_place(self) -> Name<'a> {
+        let Entry { name, followed, .. } = self.entry;
+        Name { dir: &self.dir.source, name, is_followed: *followed }
+    }
+
+    /// Where its copy is, or something in its place.
+    pub fn target_place(self) -> Name<'a> {
+        Name { dir: &self.dir.target, name: self.target_name(), is_followed: false }
+    }
+
+    /// What the answers of its source are worth, which may lie on another filesystem than its
+    /// directory: behind a link, or where a file is mounted.
+    pub fn source_trust(self, stat: &Stat) -> Trust {
+        let dir = self.dir.source_trust();
+        let is_elsewhere = stat.st_dev != self.dir.stat.st_dev;
+        let elsewhere = is_elsewhere.then(|| self.open_source_path().ok()).flatten();
+        elsewhere.map_or(dir, fs::trust)
+    }
+
+    /// What shows which file its open source is, which answered `stat`.
+    pub fn identify(self, file: &OwnedFd, stat: &Stat) -> Identity {
+        let is_elsewhere = stat.st_dev != self.dir.stat.st_dev;
+        let trust = if is_elsewhere { fs::trust(file) } else { self.dir.source_trust() };
+        Identity::of(file, stat, trust.numbers)
+    }
+
+    /// What shows which file its source is, which answered `stat` and is not open.
+    pub fn identify_source(self, stat: &Stat) -> io::Result<Identity> {
+        Ok(self.identify(&self.open_source_path()?, stat))
+    }
+
+    /// What the answers of what stands at its name are worth.
+    pub fn target_trust(self) -> Trust {
+        self.dir.target_trust()
     }
 
     pub fn source_path(self) -> PathBuf {
@@ -95,6 +132,18 @@ impl<'a> At<'a> {
         Ok(Source::new(file, stat))
     }
 
+    /// Opens anything but a regular file, which has to be the one that was listed.
+    pub fn open_unread_source(self) -> Result<UnreadSource> {
+        let file =
+            self.open_source_path().map_err(|cause| self.source_error(Operation::Open, cause))?;
+        let stat = fs::stat(&file).map_err(|cause| self.source_error(Operation::Stat, cause))?;
+        let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
+        if kind != self.entry.kind || !self.is_as_listed(&file, &stat)? {
+            return Err(self.source_error(Operation::Open, Cause::Swapped));
+        }
+        Ok(UnreadSource { file, stat })
+    }
+
     /// Opens a source as a place whose metadata can be reached, and which is never read.
     pub fn open_source_path(self) -> io::Result<OwnedFd> {
         let open = if self.entry.followed { fs::open_path_behind } else { fs::open_path };
@@ -107,6 +156,13 @@ impl<'a> At<'a> {
         fs::is_as_listed(&self.dir.source, file, stat, ino)
             .map_err(|cause| self.source_error(Operation::Stat, cause))
     }
+}
+
+/// A source that is reached but never opened for reading.
+pub struct UnreadSource {
+    pub file: OwnedFd,
+    /// What it answered then.
+    pub stat: Stat,
 }
 
 /// A regular file that was opened to be read.

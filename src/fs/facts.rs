@@ -18,11 +18,11 @@ pub enum DirectIo {
     Refused(&'static str),
 }
 
-const BTRFS_MAGIC: u64 = 0x9123_683e;
-const TMPFS_MAGIC: u64 = 0x0102_1994;
-const EXT4_MAGIC: u64 = 0xef53;
-const XFS_MAGIC: u64 = 0x5846_5342;
-const F2FS_MAGIC: u64 = 0xf2f5_2010;
+pub(super) const BTRFS_MAGIC: u64 = 0x9123_683e;
+pub(super) const TMPFS_MAGIC: u64 = 0x0102_1994;
+pub(super) const EXT4_MAGIC: u64 = 0xef53;
+pub(super) const XFS_MAGIC: u64 = 0x5846_5342;
+pub(super) const F2FS_MAGIC: u64 = 0xf2f5_2010;
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
 
 /// Filesystems that are known to tell the truth about holes, also of data that is not on the device
@@ -30,7 +30,7 @@ const OVERLAY_MAGIC: u64 = 0x794c_7630;
 const HONEST_FILESYSTEMS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
 
 /// The `f_type` of the filesystem that holds `file`; see fstatfs(2).
-fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
+pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     // The magic numbers are 32 bits wide in a field whose width and sign differ between machines.
     Ok(fs::fstatfs(file)?.f_type as u32 as u64)
 }

@@ -4,6 +4,7 @@
 mod cache;
 mod facts;
 mod hidden;
+mod identity;
 mod io;
 mod names;
 mod node;
@@ -22,6 +23,10 @@ pub use facts::{
     preallocation_helps, syncs_whole,
 };
 pub use hidden::Mark;
+pub use identity::{
+    FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
+    ino_and_birth, same_contents, trust,
+};
 pub use io::{close, sync_folder, write_all};
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
@@ -34,8 +39,8 @@ pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
 pub use stat::{
-    Birth, FileId, FileType, Stat, Timespec, birth, birth_at, ino_and_birth, is_as_listed,
-    same_file, stat, stat_at, stat_behind, stat_following,
+    Birth, FileType, Stat, Timespec, birth, birth_at, is_as_listed, stat, stat_at, stat_behind,
+    stat_following,
 };
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};

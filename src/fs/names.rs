@@ -10,7 +10,8 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, linkat, statx, unlin
 use rustix::io::Errno;
 
 use super::facts::numbers_are_kept;
-use super::stat::{FileId, stat_at};
+use super::identity::FileId;
+use super::stat::stat_at;
 
 /// linkat(2) of an open file. Linking by descriptor needs a right that not every process has; by
 /// the name in /proc, any may.

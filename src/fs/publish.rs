@@ -8,9 +8,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::hidden::Mark;
+use super::identity::{FileId, Sameness, compare};
 use super::names::link_open;
 use super::open::open_path;
-use super::stat::{FileId, Stat, same_file, stat, stat_at};
+use super::stat::{Stat, stat, stat_at};
 use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
 
 /// Where something new is to appear.
@@ -72,15 +73,17 @@ pub fn publish_hard_link(file: &OwnedFd, at: Appearance<'_>) -> Result<(), Unpub
     let Appearance { dir, name, if_taken, mark } = at;
     match link_open(file, dir, name) {
         Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
-            // Renaming one name of a file to another of its names does nothing at all, see
-            // rename(2).
-            let own = stat(file)?;
-            if stat_at(dir, name)?.is_some_and(|stands| same_file(&own, &stands)) {
+            let own = FileId::of(&stat(file)?);
+            let may_be_it = stat_at(dir, name)?.is_some_and(|stands| FileId::of(&stands) == own);
+            if may_be_it && compare(file, open_path(dir, name)?)? == Sameness::Same {
                 return Ok(());
             }
             let link = |temporary: &OsStr| link_open(file, dir, temporary);
-            let ((), temporary) = Temporary::make(dir, mark, Some(FileId::of(&own)), link)?;
-            temporary.rename(name, if_taken)
+            let ((), temporary) = Temporary::make(dir, mark, Some(own), link)?;
+            match may_be_it {
+                true => temporary.rename_to_what_may_be_it(name),
+                false => temporary.rename(name, if_taken),
+            }
         }
         other => Ok(other?),
     }

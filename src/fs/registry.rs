@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
+use super::identity::FileId;
 use super::names::unlink_if;
-use super::stat::FileId;
 
 /// How many threads put names down without waiting for each other.
 const SHELVES: usize = 64;

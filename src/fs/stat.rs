@@ -1,4 +1,4 @@
-//! What stat(2) and statx(2) tell of a file, and whether two answers speak of one file.
+//! What stat(2) and statx(2) tell of a file.
 
 use std::ffi::OsStr;
 use std::io;
@@ -37,40 +37,6 @@ pub fn stat_behind(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
         Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What tells a file from all others as long as it lives: its device and inode number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    /// The file that answered so.
-    pub fn of(stat: &Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
-    }
-}
-
-/// Whether two answers of stat speak of one file.
-pub fn same_file(one: &Stat, other: &Stat) -> bool {
-    FileId::of(one) == FileId::of(other)
-}
-
-/// What tells a file from all others of its filesystem, as long as it lives: its inode number, and
-/// its birth time where there is one. See statx(2).
-pub fn ino_and_birth(dir: impl AsFd, name: &OsStr, follow: bool) -> io::Result<[u8; 20]> {
-    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    let statx = fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
-    let born = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let (seconds, nanos) =
-        if born { (statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec) } else { (0, 0) };
-    let mut bytes = [0; 20];
-    bytes[..8].copy_from_slice(&statx.stx_ino.to_le_bytes());
-    bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
-    bytes[16..].copy_from_slice(&nanos.to_le_bytes());
-    Ok(bytes)
 }
 
 /// What tells a file from all others that have or had its name: when it was born. Where the

@@ -10,10 +10,11 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::hidden::Mark;
+use super::identity::FileId;
 use super::io::close;
 use super::names::link_open;
 use super::open::open_beneath;
-use super::stat::{FileId, FileType, Stat, birth_at, stat};
+use super::stat::{FileType, Stat, birth_at, stat};
 use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
 
 /// A file in the making, in the directory where it is to appear. It ends in

@@ -10,10 +10,11 @@ use rustix::fs::{renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::hidden::{Mark, name_for_new};
+use super::identity::FileId;
 use super::names::{keeps_names, link_open, stands};
 use super::open::open_path;
 use super::registry::{self, Standing};
-use super::stat::{FileId, Stat, birth, stat, stat_at};
+use super::stat::{Stat, birth, stat, stat_at};
 use crate::error::Cause;
 
 /// How many hidden names are tried before a directory full of them is believed.
@@ -222,6 +223,16 @@ impl Temporary {
                 Err(swapped().into())
             }
             Err(cause) => Err(self.fail(cause)),
+        }
+    }
+
+    /// Gives what has the name another one in the same directory, where something stands that may
+    /// be the same file. Renaming one name of a file to another of its names does nothing, and
+    /// leaves both, see rename(2).
+    pub(super) fn rename_to_what_may_be_it(self, name: &OsStr) -> Result<(), Unpublished> {
+        match self.rename_over(name) {
+            Ok(()) => Ok(self.remove()?),
+            Err(cause) => Err(self.fail(cause.into())),
         }
     }
 

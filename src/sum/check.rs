@@ -1,13 +1,14 @@
 //! Checks manifests: each line's file is hashed, many at once, and the verdicts come in the order
 //! of the lines.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::CWD;
 
 use super::algorithm::{Algorithm, Function};
 use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item};
@@ -18,7 +19,7 @@ use super::sorter::{SortRecord, Sorter};
 use super::walk::{self, WalkEvent};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId};
+use crate::fs;
 use crate::report::{Totals, Way};
 use crate::tree::Filter;
 
@@ -345,11 +346,17 @@ impl Audit {
             WalkEvent::DirEnd | WalkEvent::Special(..) => {}
         });
         kept?;
-        let identity = |path: &Path| {
-            fs::stat_following(rustix::fs::CWD, path.as_os_str()).map(|stat| FileId::of(&stat))
+        let open: Vec<_> = plan
+            .manifests
+            .iter()
+            .filter_map(|path| fs::open_path_behind(CWD, path.as_os_str()).ok())
+            .collect();
+        let is_manifest = |path: &Path| {
+            fs::open_path_behind(CWD, path.as_os_str()).is_ok_and(|file| {
+                open.iter()
+                    .any(|manifest| fs::compare(manifest, &file).is_ok_and(fs::Sameness::is_likely))
+            })
         };
-        let manifests: HashSet<_> =
-            plan.manifests.iter().filter_map(|path| identity(path).ok()).collect();
         let mut listed = self.listed.sorted().peekable();
         for record in found.sorted() {
             let SortRecord { key: name, .. } = record?;
@@ -363,7 +370,7 @@ impl Audit {
                 _ => {}
             }
             let path = self.path.join(Path::new(std::ffi::OsStr::from_bytes(&name)));
-            if !identity(&path).is_ok_and(|file| manifests.contains(&file)) {
+            if !is_manifest(&path) {
                 listener.event(CheckEvent::Unlisted(path));
             }
         }

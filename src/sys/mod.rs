@@ -9,6 +9,7 @@ mod buffer;
 mod context;
 pub mod file;
 mod fork;
+pub mod handle;
 mod op;
 pub mod posix;
 mod ring;

@@ -7,12 +7,12 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rustix::fs::OFlags;
 
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Stat};
+use crate::fs::{self, FileId, Numbers, Stat, Trust};
 
 /// How a directory is reached when it has to be opened again.
 enum Origin {
@@ -97,9 +97,22 @@ pub struct Dir {
     origin: Origin,
     parent: Option<Arc<Dir>>,
     descriptors: Mutex<Option<Descriptors>>,
+    source_trust: OnceLock<Trust>,
+    target_trust: OnceLock<Trust>,
     open_dirs: Arc<OpenDirs>,
     /// Holds: the walker's, one a batch, one a child directory.
     pending: AtomicUsize,
+}
+
+/// Whether two answers of stat have the same numbers.
+fn has_numbers_of(one: &Stat, other: &Stat) -> bool {
+    FileId::of(one) == FileId::of(other)
+}
+
+/// Whether a directory that is opened again, and answers `now`, is not the one that answered
+/// `before`. Where numbers are made up, another number does not say so.
+fn is_swapped(dir: &OwnedFd, now: &Stat, before: &Stat) -> bool {
+    !has_numbers_of(now, before) && fs::trust(dir).numbers != Numbers::Fleeting
 }
 
 #[derive(Clone)]
@@ -122,6 +135,28 @@ impl OpenDir {
     /// The directory, open or not.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
+    }
+
+    /// How far the source's answers to stat are believed. It is asked once a filesystem.
+    pub fn source_trust(&self) -> Trust {
+        *self.dir.source_trust.get_or_init(|| {
+            let above = self.above_on_its_filesystem(|dir| dir.stat.st_dev);
+            let known = above.and_then(|dir| dir.source_trust.get().copied());
+            known.unwrap_or_else(|| fs::trust(&self.source))
+        })
+    }
+
+    /// How far the destination's answers to stat are believed.
+    pub fn target_trust(&self) -> Trust {
+        *self.dir.target_trust.get_or_init(|| {
+            let above = self.above_on_its_filesystem(|dir| dir.target_stat.st_dev);
+            let known = above.and_then(|dir| dir.target_trust.get().copied());
+            known.unwrap_or_else(|| fs::trust(&self.target))
+        })
+    }
+
+    fn above_on_its_filesystem(&self, device: impl Fn(&Dir) -> u64) -> Option<&Dir> {
+        self.dir.parent.as_deref().filter(|above| device(above) == device(&self.dir))
     }
 }
 
@@ -182,6 +217,8 @@ impl Dir {
             origin: Origin::Root { source: source.path, target: target.path },
             parent: None,
             descriptors: Mutex::default(),
+            source_trust: OnceLock::new(),
+            target_trust: OnceLock::new(),
             open_dirs: Arc::clone(open_dirs),
             pending: AtomicUsize::new(1),
         };
@@ -200,6 +237,8 @@ impl Dir {
             origin: Origin::Child { source_name, followed, target_name },
             parent: Some(Arc::clone(parent)),
             descriptors: Mutex::default(),
+            source_trust: OnceLock::new(),
+            target_trust: OnceLock::new(),
             open_dirs: Arc::clone(&parent.open_dirs),
             pending: AtomicUsize::new(1),
         };
@@ -275,10 +314,10 @@ impl Dir {
         let target = target.map_err(|cause| target_error(cause.into()))?;
         let found = fs::stat(&source).map_err(|cause| source_error(cause.into()))?;
         let found_target = fs::stat(&target).map_err(|cause| target_error(cause.into()))?;
-        if !fs::same_file(&found, &self.stat) {
+        if is_swapped(&source, &found, &self.stat) {
             return Err(source_error(Cause::Swapped));
         }
-        if !fs::same_file(&found_target, &self.target_stat) {
+        if is_swapped(&target, &found_target, &self.target_stat) {
             return Err(target_error(Cause::Swapped));
         }
         Ok(self.keep(source, target))
@@ -296,8 +335,8 @@ impl Dir {
         let target =
             if open.planned { open.target.try_clone() } else { fs::open_above(&open.target) };
         if let (Ok(source), Ok(target)) = (fs::open_above(&open.source), target)
-            && fs::stat(&source).is_ok_and(|stat| fs::same_file(&stat, &parent.stat))
-            && fs::stat(&target).is_ok_and(|stat| fs::same_file(&stat, &parent.target_stat))
+            && fs::stat(&source).is_ok_and(|stat| has_numbers_of(&stat, &parent.stat))
+            && fs::stat(&target).is_ok_and(|stat| has_numbers_of(&stat, &parent.target_stat))
         {
             parent.keep(source, target);
         }
@@ -311,11 +350,6 @@ impl Dir {
     /// The devices of the source and of the destination.
     pub fn devices(&self) -> Devices {
         Devices { source: self.stat.st_dev, target: self.target_stat.st_dev }
-    }
-
-    /// Whether `stat` speaks of the destination.
-    pub fn is_target(&self, stat: &Stat) -> bool {
-        fs::same_file(stat, &self.target_stat)
     }
 
     /// Counts one more thing to be done in this directory.

@@ -1,13 +1,14 @@
 //! Opening a directory of the source together with its counterpart.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::dir::{ChildPair, Counterpart, Dir, OpenDir};
 use super::visitor::{Follow, Scope, Visitor};
 use crate::error::{Cause, Error, Operation};
-use crate::fs::{self, Stat};
+use crate::fs::{self, FileId, Sameness, Stat};
 
 /// A directory of the source and how it was found.
 #[derive(Clone, Copy)]
@@ -38,7 +39,7 @@ pub fn enter(
 pub fn open_pair(
     parent: &OpenDir,
     found: FoundDir<'_>,
-    top: Option<&Dir>,
+    top: Option<&Arc<Dir>>,
     scope: &Scope<'_>,
     visitor: &impl Visitor,
 ) -> Result<Option<OpenDir>, Error> {
@@ -46,14 +47,19 @@ pub fn open_pair(
     let target_error = |op, cause: Cause| Error::new(op, parent.target_path(target_name), cause);
 
     let (source, stat) = open_source(parent, found)?;
-    refuse_endless(parent, name, &stat, top, scope.follow)?;
+    if let Some(cause) = leads_back(parent, &source, &stat, top, scope.follow)? {
+        let path = parent.source_path(name);
+        return Err(Error::new(Operation::CopyDirectory, path, cause));
+    }
     let Some(counterpart) = visitor.counterpart(parent, target_name)? else { return Ok(None) };
     let target = open_target(parent, target_name, counterpart)?;
+    let is_source = || {
+        let has_its_numbers = FileId::of(&fs::stat(&target)?) == FileId::of(&stat);
+        // In doubt it is gone into: each file is looked at before it is replaced.
+        Ok(has_its_numbers && fs::compare(&source, &target)?.is_likely())
+    };
     if counterpart == Counterpart::Found
-        && fs::same_file(
-            &stat,
-            &fs::stat(&target).map_err(|error| target_error(Operation::Stat, error.into()))?,
-        )
+        && is_source().map_err(|error: io::Error| target_error(Operation::Stat, error.into()))?
     {
         return Err(target_error(Operation::CopyDirectoryTo, Cause::SameFile));
     }
@@ -92,32 +98,37 @@ fn open_source(parent: &OpenDir, found: FoundDir<'_>) -> Result<(OwnedFd, Stat),
     Ok((source, stat))
 }
 
-/// Refuses a directory of the source in which the walk would never end.
-fn refuse_endless(
+/// Why the walk would never end in a directory of the source, if nothing shows that it would.
+fn leads_back(
     parent: &OpenDir,
-    name: &OsStr,
+    source: &OwnedFd,
     stat: &Stat,
-    top: Option<&Dir>,
+    top: Option<&Arc<Dir>>,
     follow: Follow,
-) -> Result<(), Error> {
-    let refuse =
-        |cause: Cause| Err(Error::new(Operation::CopyDirectory, parent.source_path(name), cause));
+) -> Result<Option<Cause>, Error> {
+    let id = FileId::of(stat);
+    let is_it = |dir: &Arc<Dir>, side: fn(&OpenDir) -> &OwnedFd| {
+        let sameness = fs::compare(side(&dir.open()?), source);
+        sameness
+            .map(|sameness| sameness != Sameness::Different)
+            .map_err(|cause| Error::new(Operation::Stat, dir.source_path(OsStr::new("")), cause))
+    };
     // A bind mount can lead back into the destination of this walk.
+    let top = top.filter(|top| !top.planned && FileId::of(&top.target_stat) == id);
     if let Some(top) = top
-        && !top.planned
-        && top.is_target(stat)
+        && is_it(top, |open| &open.target)?
     {
-        return refuse(Cause::IntoItself(top.source_path(OsStr::new(""))));
+        return Ok(Some(Cause::IntoItself(top.source_path(OsStr::new("")))));
     }
     // Only through followed links can a directory stand below itself.
     let mut above = Some(parent.dir()).filter(|_| follow == Follow::Always);
     while let Some(dir) = above.filter(|dir| dir.parent().is_some()) {
-        if fs::same_file(&dir.stat, stat) {
-            return refuse(Cause::Cycle);
+        if FileId::of(&dir.stat) == id && is_it(dir, |open| &open.source)? {
+            return Ok(Some(Cause::Cycle));
         }
         above = dir.parent();
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Opens the counterpart. The parent stands in the place of one that is only planned.

@@ -232,7 +232,7 @@ impl<V: Visitor> Walk<'_, V> {
 
     /// Opens the pair of directories and makes it the last level.
     fn descend(&mut self, parent: &Arc<Dir>, found: FoundDir<'_>, names: NamesFrom) {
-        let top = self.levels.first().map(|level| &*level.dir);
+        let top = self.levels.first().map(|level| &level.dir);
         let opened = parent
             .open()
             .and_then(|parent| open_pair(&parent, found, top, self.scope, self.visitor));

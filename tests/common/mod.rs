@@ -17,6 +17,7 @@ pub mod aio;
 pub mod hard;
 pub mod interrupted;
 pub mod lying;
+pub mod passing;
 pub mod place;
 pub mod posix;
 pub mod sandbox;

@@ -101,8 +101,9 @@ fn existing(path: &Path) -> io::Result<Option<To>> {
     if kind == FileType::Directory {
         return Ok(None);
     }
-    let is_stdout = fs::same_file(&stat, &fs::stat(io::stdout())?);
-    if is_stdout && is_link {
+    if is_link
+        && fs::compare(io::stdout(), fs::open_path_behind(CWD, path.as_os_str())?)?.is_likely()
+    {
         return Ok(Some(To::Stdout));
     }
     if kind != FileType::RegularFile || folder_of(path).canonicalize()?.starts_with("/proc") {

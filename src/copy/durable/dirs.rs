@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::sync::{Durable, Unsynced};
 use crate::copy::options::Action;
+use crate::copy::resume::Trusts;
 use crate::error::{Error, Operation};
-use crate::fs::{FileId, Node, Stat};
+use crate::fs::{Node, Stat};
 use crate::tree::{Dir, Metadata, OpenDir};
 
 impl Durable<'_> {
@@ -48,8 +50,9 @@ impl Durable<'_> {
             is_finished = self.metadata.copy_dir(dir, &metadata);
         }
         if self.options.sync {
+            let trusts = self.resume.is_on().then(|| Trusts::of(dir));
             let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
-            self.sync_later(Unsynced { dir, target, is_finished });
+            self.sync_later(Unsynced { dir, target, is_finished, trusts });
         }
     }
 
@@ -58,22 +61,26 @@ impl Durable<'_> {
         // The folder that an operand goes into is the user's, and no part of the comparison; what
         // was made has its source's.
         if dir.parent().is_some() && !dir.fresh {
-            self.times().entry(FileId::of(&dir.target_stat)).or_insert(dir.target_stat);
+            let path = dir.target_path(OsStr::new(""));
+            self.times().entry(path).or_insert(dir.target_stat);
         }
     }
 
     /// Gives them back. Several operands may lead into one directory, so that they are remembered
     /// to the end.
     fn leave_times(&self, dir: &OpenDir) {
-        let before = self.times().get(&FileId::of(&dir.target_stat)).copied();
+        if self.times().is_empty() {
+            return;
+        }
+        let path = dir.target_path(OsStr::new(""));
+        let before = self.times().get(&path).copied();
         let Some(before) = before else { return };
         if let Err(cause) = Node::open(&dir.target).set_times(&before) {
-            let path = dir.target_path(OsStr::new(""));
             self.events.warn(Error::new(Operation::SetTimes, path, cause));
         }
     }
 
-    fn times(&self) -> MutexGuard<'_, HashMap<FileId, Stat>> {
+    fn times(&self) -> MutexGuard<'_, HashMap<PathBuf, Stat>> {
         self.times_before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

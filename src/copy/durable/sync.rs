@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::syncfs::Filesystems;
 use crate::copy::events::Events;
 use crate::copy::metadata::MetadataCopier;
 use crate::copy::options::Options;
-use crate::copy::resume::{Due, Records, Resume};
+use crate::copy::resume::{Due, Records, Resume, Trusts};
 use crate::error::{Error, Operation};
-use crate::fs::{FileId, Stat};
+use crate::fs::Stat;
 use crate::pipeline::Pipeline;
 use crate::tree::{Dir, OpenDir};
 
@@ -27,6 +28,8 @@ pub(super) struct Unsynced {
     /// Whether nothing more is to be done in it: all that is in it was gone through, and its
     /// metadata was kept.
     pub is_finished: bool,
+    /// What is needed to record it, if there is a journal.
+    pub trusts: Option<Trusts>,
 }
 
 /// What makes the run's work durable.
@@ -42,7 +45,7 @@ pub struct Durable<'a> {
     /// How many of them may wait; the worker that adds one more carries them out.
     unsynced_max: usize,
     /// What the directories answered that a comparison mends.
-    pub(super) times_before: Mutex<HashMap<FileId, Stat>>,
+    pub(super) times_before: Mutex<HashMap<PathBuf, Stat>>,
 }
 
 impl<'a> Durable<'a> {
@@ -154,7 +157,7 @@ impl<'a> Durable<'a> {
     }
 
     fn end_dir(&self, unsynced: &Unsynced, synced: io::Result<()>, records: &mut Records) {
-        let Unsynced { dir, target, is_finished } = unsynced;
+        let Unsynced { dir, target, is_finished, trusts } = unsynced;
         match synced {
             // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no
             // more to be had.
@@ -162,8 +165,11 @@ impl<'a> Durable<'a> {
                 let path = dir.target_path(OsStr::new(""));
                 self.events.fail(Error::new(Operation::FsyncDirectory, path, cause));
             }
-            _ if *is_finished => self.resume.record_dir(dir, target, records),
-            _ => {}
+            _ => {
+                if let Some(trusts) = trusts.filter(|_| *is_finished) {
+                    self.resume.record_dir(dir, target, trusts, records);
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::copy::events::{Events, Published};
 use crate::copy::options::{Action, Backup, BackupNames, OnExisting, Options};
 use crate::copy::resume::Resume;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, IfTaken, Stat, Unpublished};
+use crate::fs::{self, FileId, FileType, IfTaken, Name, Sameness, Stat, Unpublished};
 use crate::report::Skip;
 use crate::tree::{Dir, Entry, EntryKind, OpenDir};
 
@@ -167,7 +167,7 @@ impl<'a> Names<'a> {
             stands_names: u64::from(stands.st_nlink as u32),
             stands_modified: modified(stands),
             relation,
-            is_made: at.dir.parent().is_none() && self.made.has(stands),
+            is_made: at.dir.parent().is_none() && self.made.has(at.dir, at.target_name(), stands),
             is_own_backup: self.is_own_backup(at).map_err(compare_error)?,
             answer: None,
         };
@@ -243,7 +243,7 @@ impl<'a> Names<'a> {
         }
         if self.could_be_overwritten(dir, at.target_name()) {
             let made = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
-            made.iter().for_each(|made| self.made.add(made));
+            made.iter().for_each(|made| self.made.add(dir, at.target_name(), made));
         }
         if self.options.action == Action::Compare {
             self.events.replaced_what_differed(&at.target_path());
@@ -258,7 +258,7 @@ impl<'a> Names<'a> {
         let kept = backup.keep(&at.dir.target, at.target_name(), self.resume.mark(), &is_kept);
         let kept = kept.map_err(|cause| at.target_error(Operation::MakeBackup, cause))?;
         // Only now: a run that was killed may have given this very file its backup's name already.
-        stands.iter().for_each(|stands| self.made.back_up(stands));
+        stands.iter().for_each(|stands| self.made.back_up(at.dir, &kept, stands));
         Ok(kept)
     }
 
@@ -274,7 +274,8 @@ impl<'a> Names<'a> {
             Spot { if_taken: IfTaken::Refuse, .. } => {
                 let stands = At::new(dir, entry).stat_target()?;
                 Ok(stands.is_some_and(|stands| {
-                    existing.replaces_all() || self.made.has_backed_up(&stands)
+                    existing.replaces_all()
+                        || self.made.has_backed_up(dir, entry.target_name(), &stands)
                 }))
             }
             _ => Ok(false),
@@ -282,9 +283,9 @@ impl<'a> Names<'a> {
     }
 
     /// Remembers a copy that an earlier run made, if it is an operand's.
-    pub fn add_earlier(&self, dir: &Dir, stat: &Stat) {
+    pub fn add_earlier(&self, dir: &OpenDir, target_name: &OsStr, stat: &Stat) {
         if dir.parent().is_none() {
-            self.made.add(stat);
+            self.made.add(dir, target_name, stat);
         }
     }
 
@@ -298,8 +299,8 @@ impl<'a> Names<'a> {
     /// backup of this run: no backup takes its place.
     fn is_copy(&self, dir: &OpenDir, name: &OsStr) -> io::Result<bool> {
         let Some(stands) = fs::stat_at(&*dir.target, name)? else { return Ok(false) };
-        Ok(self.made.has(&stands)
-            || self.made.has_backed_up(&stands)
+        Ok(self.made.has(dir, name, &stands)
+            || self.made.has_backed_up(dir, name, &stands)
             || self.resume.is_on_record(dir, name)?)
     }
 }
@@ -310,12 +311,18 @@ fn same_name(at: At<'_>) -> Error {
 
 /// Whether source and destination are in one directory.
 fn is_one_folder(dir: &OpenDir) -> io::Result<bool> {
-    Ok(fs::same_file(&fs::stat(&dir.source)?, &fs::stat(&dir.target)?))
+    Ok(fs::compare(&dir.source, &dir.target)?.is_likely())
 }
 
-/// What a source has to do with what stands at its copy's name.
+/// What a source has to do with what stands at its copy's name. In doubt they are one file, which
+/// is refused and costs nothing.
 fn relation(at: At<'_>, source: &Stat, stands: &Stat) -> io::Result<Relation> {
-    if fs::same_file(source, stands) {
+    let are_one = |source, answer: &Stat| {
+        let may_be = FileId::of(answer) == FileId::of(stands);
+        let sameness = may_be.then(|| fs::compare_names(source, at.target_place())).transpose();
+        Ok::<_, io::Error>(sameness?.is_some_and(Sameness::is_likely))
+    };
+    if are_one(at.source_place(), source)? {
         let is_one_name = at.entry.name == at.target_name() && is_one_folder(at.dir)?;
         return Ok(if is_one_name { Relation::SameName } else { Relation::SameFile });
     }
@@ -323,6 +330,7 @@ fn relation(at: At<'_>, source: &Stat, stands: &Stat) -> io::Result<Relation> {
         return Ok(Relation::Strangers);
     }
     let behind = fs::stat_behind(&at.dir.source, &at.entry.name)?;
-    let leads_to_it = behind.is_some_and(|behind| fs::same_file(&behind, stands));
-    Ok(if leads_to_it { Relation::LeadsToIt } else { Relation::Strangers })
+    let place = Name { is_followed: true, ..at.source_place() };
+    let leads_to_it = behind.map(|behind| are_one(place, &behind)).transpose()?;
+    Ok(if leads_to_it == Some(true) { Relation::LeadsToIt } else { Relation::Strangers })
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::paths::{Named, Through, ends_with_slash, exact_target, split};
 use crate::copy::options::Options;
 use crate::copy::resume::JournalPlace;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Stat};
+use crate::fs::{self, FileId, Sameness, Stat};
 use crate::tree::{Follow, List};
 
 /// One source and where it goes.
@@ -68,16 +69,59 @@ impl OperandPair {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 
+    /// The source as a place, to be compared with others.
+    fn open_source_path(&self) -> io::Result<OwnedFd> {
+        let open = if self.followed { fs::open_path_behind } else { fs::open_path };
+        open(&self.source.open_folder()?, &self.source.name)
+    }
+
+    /// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the
+    /// destination to the root. A source that is there once more where nothing shows it is found by
+    /// the walk.
+    fn refuse_own_inside(&self, named: &Path) -> Result<()> {
+        let error =
+            |cause: Cause| Error::new(Operation::CopyDirectoryTo, self.target.path(), cause);
+        let io_error = |cause: io::Error| error(cause.into());
+        let id = FileId::of(&self.stat);
+        let is_source = |place: &OwnedFd| {
+            let sameness = self.open_source_path().and_then(|source| fs::compare(source, place));
+            sameness.map(Sameness::is_likely).map_err(io_error)
+        };
+        let mut folder = self.target.open_folder().map_err(io_error)?;
+        let existing = fs::stat_at(&folder, &self.target.name).map_err(io_error)?;
+        if existing.is_some_and(|existing| FileId::of(&existing) == id) {
+            let existing = fs::open_path(&folder, &self.target.name).map_err(io_error)?;
+            if is_source(&existing)? {
+                return Err(error(Cause::SameFile));
+            }
+        }
+        loop {
+            let here = fs::stat(&folder).map_err(io_error)?;
+            if FileId::of(&here) == id && is_source(&folder)? {
+                return Err(error(Cause::IntoItself(named.to_owned())));
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let above = rustix::fs::openat(&folder, c"..", flags, Mode::empty())
+                .map_err(|cause| io_error(cause.into()))?;
+            if fs::end_of_climb(&folder, &above).map_err(io_error)? {
+                return Ok(());
+            }
+            folder = above;
+        }
+    }
+
     /// Whether this is the source of `earlier` once more, as far as that matters: backups keep what
     /// the second copy replaces.
     pub fn is_again(&self, earlier: &Self, options: &Options) -> bool {
-        let stat_folder = |pair: &Self| pair.source.open_folder().and_then(fs::stat);
-        let same_folder = || match (stat_folder(self), stat_folder(earlier)) {
-            (Ok(one), Ok(other)) => fs::same_file(&one, &other),
-            // What cannot be opened any more will be told when it is copied.
-            _ => false,
+        // It is left out in silence, so that it has to be shown. What cannot be opened any more
+        // will be told when it is copied.
+        let are_one = |one: io::Result<OwnedFd>, other: io::Result<OwnedFd>| {
+            let sameness = one.and_then(|one| fs::compare(one, other?));
+            sameness.is_ok_and(|sameness| sameness == Sameness::Same)
         };
-        fs::same_file(&self.stat, &earlier.stat)
+        let same_folder = || are_one(self.source.open_folder(), earlier.source.open_folder());
+        FileId::of(&self.stat) == FileId::of(&earlier.stat)
+            && are_one(self.open_source_path(), earlier.open_source_path())
             && (self.is_dir()
                 || (options.existing.backup.is_none()
                     && self.source.name == earlier.source.name
@@ -126,7 +170,7 @@ pub fn resolve(source: &Path, naming: Naming<'_>, options: &Options) -> Result<O
         }
     };
     if pair.is_dir() {
-        refuse_own_inside(source, &pair.stat, &pair.target)?;
+        pair.refuse_own_inside(source)?;
     }
     Ok(pair)
 }
@@ -170,38 +214,12 @@ impl OperandPair {
         }
         self.target = Named { folder: target.to_owned(), name };
         if self.is_dir() {
-            refuse_own_inside(source, &self.stat, &self.target)?;
+            self.refuse_own_inside(source)?;
         }
         if !names.is_empty() {
             self.target.folder.push(below);
         }
         self.parents = names;
         Ok(self)
-    }
-}
-
-/// A directory cannot be copied onto itself, nor anywhere below itself: climbs from the destination
-/// to the root.
-fn refuse_own_inside(source: &Path, stat: &Stat, target: &Named) -> Result<()> {
-    let error = |cause: Cause| Error::new(Operation::CopyDirectoryTo, target.path(), cause);
-    let io_error = |cause: io::Error| error(cause.into());
-    let mut folder = target.open_folder().map_err(io_error)?;
-    let existing = fs::stat_at(&folder, &target.name).map_err(io_error)?;
-    if existing.is_some_and(|existing| fs::same_file(&existing, stat)) {
-        return Err(error(Cause::SameFile));
-    }
-    let mut here = fs::stat(&folder).map_err(io_error)?;
-    loop {
-        if fs::same_file(&here, stat) {
-            return Err(error(Cause::IntoItself(source.to_owned())));
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        folder = rustix::fs::openat(&folder, c"..", flags, Mode::empty())
-            .map_err(|cause| io_error(cause.into()))?;
-        let above = fs::stat(&folder).map_err(io_error)?;
-        if fs::same_file(&above, &here) {
-            return Ok(());
-        }
-        here = above;
     }
 }

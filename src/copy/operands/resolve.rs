@@ -14,7 +14,7 @@ use super::paths::{canonical, split};
 use crate::copy::options::Options;
 use crate::copy::resume::{JournalIdentity, has_journal};
 use crate::error::{Error, Operation, Result};
-use crate::fs;
+use crate::fs::{self, Name};
 use crate::report::{Event, Skip};
 
 /// How the destination is to be read.
@@ -204,7 +204,7 @@ fn identify_target(
     }
     for (folder, name) in stats {
         let ino_and_birth = fs::open_folder(folder, OFlags::PATH)
-            .and_then(|open| fs::ino_and_birth(&open, name, pair.followed))
+            .and_then(|dir| fs::ino_and_birth(Name { dir: &dir, name, is_followed: pair.followed }))
             .map_err(|cause| Error::new(Operation::Stat, folder.join(name), cause))?;
         binding.update(&ino_and_birth);
     }

@@ -20,13 +20,13 @@ use super::format::{
 };
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
-use super::known::{self, Known, Sides, stat_key};
+use super::known::{self, Known, Sides};
 use super::leftovers::{leftovers, unlink_leaving_times};
 use super::lock::{self, Opened, Placed, is_gone};
 use super::recovered::{Half, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, Mark, Stat};
+use crate::fs::{self, FileId, FileType, Mark, Stat};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -220,12 +220,11 @@ impl Journal {
     pub fn finished(
         &self,
         relative: &Path,
-        sides: Sides<'_>,
+        Sides { source, target }: Sides,
         standing: Standing,
         kept: bool,
         hash: Option<Hash>,
     ) -> Record {
-        let (source, target) = (stat_key(sides.source), stat_key(sides.target));
         Record::Finished(Finished {
             name: self.name(relative),
             source,
@@ -237,7 +236,7 @@ impl Journal {
     }
 
     /// What a record says now that the two sides are these.
-    pub fn known(&self, record: &Finished, sides: Sides<'_>) -> Known {
+    pub fn known(&self, record: &Finished, sides: &Sides) -> Known {
         known::judge(record, sides, self.halves().contains_key(&record.name))
     }
 
@@ -258,9 +257,13 @@ impl Journal {
 
     /// Whether no other name of this source is the one to be copied, to which the others are linked
     /// then: a copy of another one would begin anew.
-    pub fn is_first_name(&self, relative: &Path, source: &Stat) -> bool {
-        let first = || self.first_names.get(&stat_key(source));
-        self.first_names.is_empty() || first().is_none_or(|first| *first == self.name(relative))
+    pub fn is_first_name(&self, relative: &Path, source: &StatKey) -> bool {
+        self.first_names.get(source).is_none_or(|first| *first == self.name(relative))
+    }
+
+    /// Whether any name is known to be the first one of its source.
+    pub fn has_first_names(&self) -> bool {
+        !self.first_names.is_empty()
     }
 
     /// Takes what is known of a half-copied file.
@@ -328,7 +331,9 @@ impl Journal {
         let own = fs::stat(&*self.file)?;
         let name = &self.file_name;
         // An entry of the source may have come by the name, and have its copy there by now.
-        if !fs::stat_at(&self.folder, name)?.is_some_and(|stands| fs::same_file(&stands, &own)) {
+        if !fs::stat_at(&self.folder, name)?
+            .is_some_and(|stands| FileId::of(&stands) == FileId::of(&own))
+        {
             return Ok(());
         }
         match self.identity.places[self.place].is_copied {
@@ -339,7 +344,7 @@ impl Journal {
     }
 
     /// Goes down from the destination by plain names alone, never through a link, to the temporary
-    /// of this path with this inode number.
+    /// of this path with this inode number, if one is recorded.
     fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
         let mut names = Vec::new();
         for component in path.components() {
@@ -360,7 +365,7 @@ impl Journal {
             };
         }
         for (name, stat) in leftovers(&folder, self.mark)? {
-            if stat.st_ino == ino {
+            if is_as_begun(&stat, ino) {
                 unlink_leaving_times(&folder, &name, &stat)?;
             }
         }
@@ -374,6 +379,15 @@ impl Drop for Journal {
     fn drop(&mut self) {
         let _closed_next = flock(&*self.file, FlockOperation::Unlock);
     }
+}
+
+/// Whether a temporary can be the one that was begun with an inode number, which is 0 where
+/// numbers do not last.
+pub fn is_as_begun(stat: &Stat, ino: u64) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && (ino == 0 || stat.st_ino == ino)
+        && stat.st_nlink == 1
+        && stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// Sees that the next records have room. Where there is none left, they may still find some when

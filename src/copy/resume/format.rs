@@ -1,7 +1,7 @@
 //! What the journal of `--resume` says, as bytes. Pure: it opens nothing.
 //!
 //! ```text
-//! header   "aiocp journal 2\n" · key (32 bytes) · binding (32) · seal (16)
+//! header   "aiocp journal 3\n" · key (32 bytes) · binding (32) · seal (16)
 //! frame    length of the records (u32) · records · seal (16)
 //! record   length of the body (u32) · body
 //! body     finished   1 · name (16) · source (52) · target (52) · standing (u8) · kept (u8)
@@ -24,7 +24,7 @@ use std::io::{self, Read};
 use crate::digest::{Hash, LeafHash};
 
 const FAMILY: &[u8] = b"aiocp journal ";
-const MAGIC: [u8; 16] = *b"aiocp journal 2\n";
+const MAGIC: [u8; 16] = *b"aiocp journal 3\n";
 
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
@@ -481,7 +481,7 @@ mod tests {
     fn other_trees_and_other_versions_are_told_apart() {
         let bytes = journal();
         assert_eq!(Chain::open(&bytes[..HEADER_BYTES], &[1; 32]).err(), Some(Unusable::OtherTrees));
-        for version in [b'1', b'3'] {
+        for version in [b'2', b'4'] {
             let mut other = bytes.clone();
             other[FAMILY.len()] = version;
             assert_eq!(read(&other).err(), Some(Unusable::OtherVersion));

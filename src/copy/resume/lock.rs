@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::format::{Chain, HEADER_BYTES, Unusable, is_torn_header};
 use super::identity::{JournalIdentity, JournalPlace};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType};
+use crate::fs::{self, FileId, FileType};
 
 /// A journal that is open and locked.
 pub struct Placed {
@@ -206,7 +206,7 @@ fn lock(file: &OwnedFd) -> io::Result<Lock> {
 /// Whether it is this file that has the name.
 fn stands(folder: &OwnedFd, name: &OsStr, file: &OwnedFd) -> io::Result<bool> {
     let stat = fs::stat(file)?;
-    Ok(fs::stat_at(folder, name)?.is_some_and(|there| fs::same_file(&there, &stat)))
+    Ok(fs::stat_at(folder, name)?.is_some_and(|there| FileId::of(&there) == FileId::of(&stat)))
 }
 
 /// Looks at what has a name, opens it if it can be a journal, and locks it if it is one.

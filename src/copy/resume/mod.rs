@@ -18,7 +18,6 @@ mod tidy;
 
 pub use file::Journal;
 pub use identity::{JournalIdentity, JournalPlace};
-pub use known::Sides;
 pub use lock::has_journal;
 pub use partial::Partial;
-pub use session::{Completed, Due, Earlier, Found, Records, Resume, Unnamed};
+pub use session::{Completed, Due, Earlier, Found, Records, Resume, Stats, Trusts, Unnamed};

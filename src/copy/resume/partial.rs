@@ -7,16 +7,16 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::file::Journal;
+use super::file::{Journal, is_as_begun};
 use super::format::{Begun, Reached, Record};
-use super::known::stat_key;
+use super::known::{lasting_ino, stat_key};
 use super::recovered::Half;
 use super::session::Resume;
 use crate::copy::entry::{At, Source};
 use crate::copy::events::Copying;
 use crate::digest::{Leaf, LeafHash, Mode, Output, Tree};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, Leftover, Stat, Target};
+use crate::fs::{self, Leftover, Stat, Target};
 use crate::pipeline::route::Access;
 use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Started, Transfer};
 use crate::report::Totals;
@@ -95,7 +95,7 @@ fn why_not(half: &Begun, now: &Begun, temporary: &Stat) -> Option<&'static str> 
         () if half.source != now.source => {
             Some("the source changed since it was begun; it is copied from the start")
         }
-        () if !is_as_begun(temporary, half) => {
+        () if !is_as_begun(temporary, half.ino) => {
             Some("its temporary was exchanged; it is copied from the start")
         }
         () if half.block_bytes != now.block_bytes => {
@@ -125,7 +125,13 @@ impl Resume<'_> {
         let relative = self.relative(at);
         let name = journal.name(&relative);
         let path = relative.into_os_string().into_encoded_bytes();
-        let begun = Begun { name, source: stat_key(&source.stat), ino: 0, block_bytes, path };
+        let begun = Begun {
+            name,
+            source: stat_key(&source.stat, at.source_trust(&source.stat)),
+            ino: 0,
+            block_bytes,
+            path,
+        };
         if let Some((target, Half { begun, leaves, .. })) = self.find_half(at, journal, &begun)? {
             let (claimed, leaves) = (leaves, Vec::new());
             return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_blocks })));
@@ -138,7 +144,8 @@ impl Resume<'_> {
         let mut target =
             Target::create_named(&at.dir.target, Some(journal.mark())).map_err(create_error)?;
         let stat = fs::stat(&**target.file());
-        let ino = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?.st_ino;
+        let stat = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let ino = lasting_ino(&stat, at.target_trust());
         let begun = Begun { ino, ..begun };
         let partial =
             Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
@@ -300,12 +307,4 @@ fn output(leaves: &[LeafHash]) -> Output {
         tree.put(block as u64, Leaf::Inner(*leaf));
     }
     tree.output()
-}
-
-/// Whether a temporary can be the one that was begun.
-fn is_as_begun(stat: &Stat, begun: &Begun) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && stat.st_ino == begun.ino
-        && stat.st_nlink == 1
-        && stat.st_uid == rustix::process::geteuid().as_raw()
 }

@@ -11,13 +11,13 @@ use super::file::Journal;
 use super::format::{Record, Standing};
 use super::identity::JournalIdentity;
 use super::index::Window;
-use super::known::{Known, Sides};
+use super::known::{Known, Sides, stat_key};
 use crate::copy::entry::At;
 use crate::copy::events::Events;
 use crate::copy::options::Options;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Mark, Stat};
+use crate::fs::{self, Mark, Stat, Trust};
 use crate::pipeline::Pipeline;
 use crate::tree::{Dir, OpenDir};
 
@@ -45,6 +45,38 @@ pub struct Unnamed<'a> {
     pub hash: Option<Hash>,
     /// Whether it was copied part by part.
     pub is_partial: bool,
+}
+
+/// What source and copy answered.
+#[derive(Clone, Copy)]
+pub struct Stats<'a> {
+    pub source: &'a Stat,
+    pub target: &'a Stat,
+}
+
+fn sides(at: At<'_>, source: &Stat, target: &Stat) -> Sides {
+    Sides {
+        source: stat_key(source, at.source_trust(source)),
+        target: stat_key(target, at.target_trust()),
+    }
+}
+
+/// What the answers of both sides of a directory are worth.
+#[derive(Clone, Copy)]
+pub struct Trusts {
+    source: Trust,
+    target: Trust,
+}
+
+impl Trusts {
+    /// Asks while the directory is open.
+    pub fn of(dir: &OpenDir) -> Self {
+        Self { source: dir.source_trust(), target: dir.target_trust() }
+    }
+}
+
+fn dir_sides(dir: &Dir, target: &Stat, trusts: Trusts) -> Sides {
+    Sides { source: stat_key(&dir.stat, trusts.source), target: stat_key(target, trusts.target) }
 }
 
 /// When the journal is to be made durable.
@@ -104,7 +136,7 @@ impl<'a> Resume<'a> {
             Ok(Some(target)) => {
                 let has_others = source.st_nlink > 1 || self.options.follows_links(at.dir);
                 let standing = if has_others { Standing::Linked } else { Standing::Settled };
-                let sides = Sides { source, target: &target };
+                let sides = sides(at, source, &target);
                 let record = journal.finished(&self.relative(at), sides, standing, kept, hash);
                 records.records.push(record);
                 records.files_bytes += FILE_BYTES + source.st_size as u64;
@@ -127,7 +159,7 @@ impl<'a> Resume<'a> {
             }
             match fs::stat(file) {
                 Ok(stat) => {
-                    let (relative, sides) = (self.relative(at), Sides { source, target: &stat });
+                    let (relative, sides) = (self.relative(at), sides(at, source, &stat));
                     let standing = Standing::Unnamed;
                     records.push(journal.finished(&relative, sides, standing, kept, hash));
                 }
@@ -141,14 +173,14 @@ impl<'a> Resume<'a> {
     pub fn record_unnamed_link(
         &self,
         at: At<'_>,
-        sides: Sides<'_>,
+        stats: Stats<'_>,
         kept: bool,
         hash: Option<Hash>,
     ) {
         if let Some(journal) = &self.journal
             && !self.options.existing.is_plain()
         {
-            let relative = self.relative(at);
+            let (relative, sides) = (self.relative(at), sides(at, stats.source, stats.target));
             let record = journal.finished(&relative, sides, Standing::Unnamed, kept, hash);
             self.append_unnamed(journal, vec![record]);
         }
@@ -168,9 +200,9 @@ impl<'a> Resume<'a> {
 
     /// Records that an entry stands, and that not all of its metadata was kept. Killed before that
     /// is tried again, the next run knows it by what stays the same.
-    pub fn record_loss(&self, at: At<'_>, sides: Sides<'_>, hash: Option<Hash>) {
+    pub fn record_loss(&self, at: At<'_>, stats: Stats<'_>, hash: Option<Hash>) {
         if let Some(journal) = &self.journal {
-            let relative = self.relative(at);
+            let (relative, sides) = (self.relative(at), sides(at, stats.source, stats.target));
             let record = journal.finished(&relative, sides, Standing::Linked, false, hash);
             self.append(Records { records: vec![record], files_bytes: 0 });
         }
@@ -184,12 +216,12 @@ impl<'a> Resume<'a> {
     }
 
     /// Adds a directory whose metadata and names are durable.
-    pub fn record_dir(&self, dir: &Dir, target: &OwnedFd, records: &mut Records) {
+    pub fn record_dir(&self, dir: &Dir, target: &OwnedFd, trusts: Trusts, records: &mut Records) {
         let (Some(journal), true) = (&self.journal, dir.parent().is_some()) else { return };
         match fs::stat(target) {
             Ok(stat) => {
                 let relative = self.events.relative(dir, OsStr::new(""));
-                let sides = Sides { source: &dir.stat, target: &stat };
+                let sides = dir_sides(dir, &stat, trusts);
                 let record = journal.finished(&relative, sides, Standing::Settled, true, None);
                 records.records.push(record);
                 records.files_bytes += FILE_BYTES;
@@ -221,16 +253,10 @@ impl<'a> Resume<'a> {
 
     /// Whether an entry is the one of its source's names to be copied.
     pub fn is_first_name(&self, at: At<'_>, source: &Stat) -> bool {
-        let is_first = |journal: &Journal| journal.is_first_name(&self.relative(at), source);
-        self.journal.as_ref().is_none_or(is_first)
-    }
-
-    /// What the source of one more name of a copy answers, if that is to be recorded.
-    pub fn stat_to_record(&self, at: At<'_>) -> Option<Stat> {
-        self.journal.as_ref()?;
-        at.stat_source().unwrap_or_else(|cause| {
-            self.events.fail(at.source_error(Operation::Stat, cause));
-            None
+        let known = self.journal.as_ref().filter(|journal| journal.has_first_names());
+        known.is_none_or(|journal| {
+            let source = stat_key(source, at.source_trust(source));
+            journal.is_first_name(&self.relative(at), &source)
         })
     }
 
@@ -240,7 +266,7 @@ impl<'a> Resume<'a> {
         let relative = self.events.relative(dir, OsStr::new(""));
         let Ok(Some(record)) = journal.find(&relative, &mut Window::narrow()) else { return false };
         let known = fs::stat(&*dir.target)
-            .map(|target| journal.known(&record, Sides { source: &dir.stat, target: &target }));
+            .map(|target| journal.known(&record, &dir_sides(dir, &target, Trusts::of(dir))));
         matches!(known, Ok(Known::Finished(_)))
     }
 
@@ -312,7 +338,7 @@ impl Earlier<'_> {
             // What is gone is copied again, and needs no explanation.
             return Ok(Found::Nothing);
         };
-        let known = self.journal.known(&record, Sides { source: &source, target: &target });
+        let known = self.journal.known(&record, &sides(at, &source, &target));
         let finished =
             |hash, kept| Found::Finished(Box::new(Completed { source, target, hash, kept }));
         Ok(match known {

@@ -18,7 +18,7 @@ use crate::copy::entry::{At, Source};
 use crate::copy::events::{Counted, InHand, Mended, Ranges};
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Stat};
+use crate::fs::{self, FileId, FileType, Identity, Sameness, Stat};
 use crate::pipeline::{Failure, Moved, Progress, route};
 use crate::report::{Proof, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -35,7 +35,7 @@ struct Comparison {
     counted: Counted,
     extent: Extent,
     /// Other names wait for this one.
-    pair: Option<FilePair>,
+    pair: Option<Box<FilePair>>,
 }
 
 /// What came of reading one of the two.
@@ -133,7 +133,7 @@ impl Verify<'_> {
         // closed.
         let read = sources.finish().into_iter().zip(targets.finish());
         for (comparison, (wanted, found)) in all.into_iter().zip(read) {
-            let pair = comparison.pair;
+            let pair = comparison.pair.as_deref().copied();
             let to_replace = self.finish(dir, comparison, wanted, found);
             let to_replace = to_replace.unwrap_or_else(|error| {
                 self.events.fail(error);
@@ -210,7 +210,12 @@ impl Verify<'_> {
     fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<NextStep> {
         let at = At::new(dir, &entry);
         let target = open_target(at, OFlags::RDONLY)?;
-        if fs::same_file(&source.stat, &target.stat) {
+        // Numbers alone do not say that there is nothing to compare.
+        if FileId::of(&source.stat) == FileId::of(&target.stat)
+            && fs::compare(&*source.file, &*target.file)
+                .map_err(|cause| at.target_error(Operation::Stat, cause))?
+                == Sameness::Same
+        {
             return Ok(NextStep::Done);
         }
         // What one of them has more differs without being read, and what is a hole in both is the
@@ -219,7 +224,7 @@ impl Verify<'_> {
         let known = self
             .common_holes(&source.file, &target.file, size_bytes)
             .map_err(|cause| at.source_error(Operation::Seek, cause))?;
-        let (entry, pair) = match self.claim(dir, entry, &source.stat, &target.stat) {
+        let (entry, pair) = match self.claim(dir, entry, &source, &target) {
             PairTurn::Compare(entry, pair) => (entry, pair),
             PairTurn::Differs(entry, ranges) => {
                 let path = dir.target_path(entry.target_name());
@@ -257,13 +262,16 @@ impl Verify<'_> {
         Ok((0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect())
     }
 
-    /// What is to be done under a name whose source and counterpart answered so.
-    fn claim(&self, dir: &OpenDir, entry: Entry, source: &Stat, target: &Stat) -> PairTurn {
-        if source.st_nlink == 1 && !self.options.follows_links(dir) {
+    /// What is to be done under a name with this source and counterpart.
+    fn claim(&self, dir: &OpenDir, entry: Entry, source: &Source, target: &Source) -> PairTurn {
+        if source.stat.st_nlink == 1 && !self.options.follows_links(dir) {
             return PairTurn::Compare(entry, None);
         }
-        let pair = FilePair { source: FileId::of(source), target: FileId::of(target) };
-        let names = if target.st_nlink > 1 { NameCount::Several } else { NameCount::One };
+        let pair = FilePair {
+            source: At::new(dir, &entry).identify(&source.file, &source.stat),
+            target: Identity::of(&*target.file, &target.stat, dir.target_trust().numbers),
+        };
+        let names = if target.stat.st_nlink > 1 { NameCount::Several } else { NameCount::One };
         self.pairs.claim(pair, names, dir.dir(), entry)
     }
 
@@ -344,7 +352,9 @@ impl Verify<'_> {
         let tell = || self.events.differs_in(&at.target_path(), &ranges, Mended::No);
         let open = open_target(at, OFlags::RDWR).inspect_err(|_| tell())?;
         // Another file may have been put there meanwhile, or this one got another name.
-        let is_same = fs::same_file(&open.stat, &target.stat);
+        let sameness = fs::compare(&*open.file, &*target.file)
+            .map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let is_same = sameness.is_likely();
         if !is_same || open.stat.st_nlink > 1 {
             tell();
             let cause = if is_same { Cause::ChangedWhileRead } else { Cause::Swapped };

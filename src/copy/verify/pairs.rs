@@ -4,19 +4,33 @@
 //! other names are linked to the copy. Pure.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::copy::events::Ranges;
-use crate::fs::FileId;
+use crate::fs::{FileId, Identity, Sameness};
 use crate::tree::{Dir, Entry};
 
-/// A source and its counterpart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What was found of a source and of its counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilePair {
-    pub source: FileId,
-    pub target: FileId,
+    pub source: Identity,
+    pub target: Identity,
 }
+
+impl FilePair {
+    fn numbers(&self) -> PairNumbers {
+        (self.source.id(), self.target.id())
+    }
+
+    /// Whether both files are shown to be those of a later look.
+    fn is(&self, later: &Self) -> bool {
+        let is_one = |one: &Identity, other| one.compare(other) == Sameness::Same;
+        is_one(&self.source, &later.source) && is_one(&self.target, &later.target)
+    }
+}
+
+/// Of source and counterpart.
+type PairNumbers = (FileId, FileId);
 
 /// A name whose files are being compared under another one. It counts as one hold on the directory.
 pub struct Other {
@@ -44,7 +58,7 @@ pub enum NameCount {
 #[derive(Debug)]
 pub enum PairTurn {
     /// Its files are to be compared, and others wait for it if they are such a pair.
-    Compare(Entry, Option<FilePair>),
+    Compare(Entry, Option<Box<FilePair>>),
     /// They differ, and it is to be linked to a copy of the source.
     Differs(Entry, Ranges),
     /// Nothing before it is known of another name whether they differ.
@@ -55,7 +69,7 @@ pub enum PairTurn {
 
 /// The files of which both have several names, and what came of comparing them.
 pub struct Pairs {
-    table: Mutex<HashMap<FilePair, PairState>>,
+    table: Mutex<HashMap<PairNumbers, Vec<(FilePair, PairState)>>>,
     /// Whether further names wait for the comparison, since what differs is replaced.
     repairs: bool,
 }
@@ -65,7 +79,7 @@ impl Pairs {
         Self { table: Mutex::default(), repairs }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FilePair, PairState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PairNumbers, Vec<(FilePair, PairState)>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,30 +93,35 @@ impl Pairs {
         dir: &Arc<Dir>,
         entry: Entry,
     ) -> PairTurn {
-        match self.lock().entry(pair) {
-            Slot::Vacant(_) if names == NameCount::One => PairTurn::Compare(entry, None),
-            Slot::Vacant(slot) => {
-                slot.insert(PairState::Comparing(Vec::new()));
-                PairTurn::Compare(entry, Some(pair))
+        let mut table = self.lock();
+        let known = table.get_mut(&pair.numbers());
+        let known = known.and_then(|known| known.iter_mut().find(|(known, _)| known.is(&pair)));
+        match known.map(|(_, state)| state) {
+            None if names == NameCount::One => PairTurn::Compare(entry, None),
+            None => {
+                let known = table.entry(pair.numbers()).or_default();
+                known.push((pair, PairState::Comparing(Vec::new())));
+                PairTurn::Compare(entry, Some(Box::new(pair)))
             }
-            Slot::Occupied(mut slot) => match slot.get_mut() {
-                PairState::Differs(ranges) => PairTurn::Differs(entry, ranges.clone()),
-                PairState::Comparing(others) if self.repairs => {
-                    dir.hold();
-                    others.push(Other { dir: Arc::clone(dir), entry });
-                    PairTurn::Waits
-                }
-                PairState::Comparing(_) | PairState::Over => PairTurn::Done,
-            },
+            Some(PairState::Differs(ranges)) => PairTurn::Differs(entry, ranges.clone()),
+            Some(PairState::Comparing(others)) if self.repairs => {
+                dir.hold();
+                others.push(Other { dir: Arc::clone(dir), entry });
+                PairTurn::Waits
+            }
+            Some(PairState::Comparing(_) | PairState::Over) => PairTurn::Done,
         }
     }
 
     /// Two files were compared; the names come back that waited for it.
     pub fn end(&self, pair: FilePair, differs: Option<Ranges>) -> Vec<Other> {
-        let state = differs.map_or(PairState::Over, PairState::Differs);
-        match self.lock().insert(pair, state) {
-            Some(PairState::Comparing(others)) => others,
-            _ => Vec::new(),
+        let mut table = self.lock();
+        let known = table.get_mut(&pair.numbers());
+        let known = known.and_then(|known| known.iter_mut().find(|(known, _)| *known == pair));
+        let Some((_, state)) = known else { return Vec::new() };
+        match std::mem::replace(state, differs.map_or(PairState::Over, PairState::Differs)) {
+            PairState::Comparing(others) => others,
+            PairState::Over | PairState::Differs(_) => Vec::new(),
         }
     }
 }
@@ -112,7 +131,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::fs::Stat;
+    use crate::fs;
     use crate::tree::{EntryKind, Folder, OpenDirs};
 
     struct Fixture {
@@ -133,10 +152,11 @@ mod tests {
         }
 
         fn pair(&self) -> FilePair {
-            let stat = |name: &str| -> Stat {
-                crate::fs::stat(File::create(self.folder.path().join(name)).unwrap()).unwrap()
+            let identity = |name: &str| {
+                let file = File::create(self.folder.path().join(name)).unwrap();
+                Identity::of(&file, &fs::stat(&file).unwrap(), fs::trust(&file).numbers)
             };
-            let (source, target) = (FileId::of(&stat("source")), FileId::of(&stat("target")));
+            let (source, target) = (identity("source"), identity("target"));
             FilePair { source, target }
         }
     }

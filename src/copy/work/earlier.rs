@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::services::Services;
 use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
-use crate::copy::hardlinks::{NameRole, Original, Turn};
+use crate::copy::hardlinks::{FoundName, NameRole, Original, Place, Turn};
 use crate::copy::names::Admitted;
-use crate::copy::resume::{Completed, Earlier, Found, Sides};
+use crate::copy::resume::{Completed, Earlier, Found, Stats};
 use crate::error::{Cause, Operation, Result};
-use crate::fs::{self, FileId, Node, Stat};
+use crate::fs::{self, FileId, Identity, Node, Stat};
 use crate::report::{Route, Totals};
 use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
 
@@ -63,8 +63,8 @@ impl Services<'_> {
         if !is(&target, target_stat).map_err(|cause| at.target_error(Operation::Open, cause))? {
             return Err(at.target_error(Operation::Open, Cause::Swapped));
         }
-        let sides = Sides { source: source_stat, target: target_stat };
-        self.resume.record_loss(at, sides, *hash);
+        let stats = Stats { source: source_stat, target: target_stat };
+        self.resume.record_loss(at, stats, *hash);
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
         let metadata = Metadata { source: from, stat: source_stat, target: to, existed: false };
@@ -79,26 +79,10 @@ impl Services<'_> {
 
     /// Tells of a finished entry. Its other names, finished or not, are names of the same copy.
     fn pass_finished(&self, dir: &OpenDir, entry: Entry, completed: Completed) {
-        let Completed { source, target, hash, kept } = completed;
-        let (id, size_bytes) = (Some(FileId::of(&target)), target.st_size as u64);
-        self.names.add_earlier(dir, &target);
-        let mut entry = Admitted::standing(entry);
-        if self.metadata.preserve().links {
-            let (reach, role) = (self.reach(dir), NameRole::MayBeFirst);
-            entry = match self.hard_links.claim(&source, reach, role, dir.dir(), entry) {
-                Turn::Wait => return,
-                Turn::Link(entry, original) if original.id != id => {
-                    let linked = self.link(dir, &entry, &original);
-                    return linked.unwrap_or_else(|error| self.events.fail(error));
-                }
-                Turn::Link(entry, _) => entry,
-                Turn::Copy(entry, claim) => {
-                    let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
-                    self.keep_claim(claim, || Original { dir, name, id, size_bytes, hash, kept });
-                    entry
-                }
-            };
-        }
+        let (size_bytes, hash) = (completed.target.st_size as u64, completed.hash);
+        self.names.add_earlier(dir, entry.target_name(), &completed.target);
+        let entry = Admitted::standing(entry);
+        let Some(entry) = self.claim_finished(dir, entry, &completed) else { return };
         Totals::add(&self.events.totals.resumed, 1);
         if entry.kind == EntryKind::File {
             let published = Published { replaced: true, backup: None };
@@ -106,9 +90,57 @@ impl Services<'_> {
             self.events.copied(At::new(dir, &entry), published, Outcome { hash, ..unmoved });
         }
     }
+
+    /// Links a finished name to another copy of its source, where there is one; else the name
+    /// comes back, and others may be linked to it.
+    fn claim_finished(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        completed: &Completed,
+    ) -> Option<Admitted> {
+        let Completed { source, target, hash, kept } = *completed;
+        let others = self.reach(dir).others(&source);
+        if !self.metadata.preserve().links || others == 0 {
+            return Some(entry);
+        }
+        let at = At::new(dir, &entry);
+        let identity = match at.identify_source(&source) {
+            Ok(identity) => identity,
+            Err(cause) => {
+                self.events.warn(at.source_error(Operation::Open, cause));
+                return Some(entry);
+            }
+        };
+        let name = FoundName { dir: Arc::clone(dir.dir()), entry, source, identity, others };
+        match self.hard_links.claim(name, NameRole::Finished, Place::default()) {
+            Turn::Wait => None,
+            Turn::Link(name, original, _) => {
+                let numbers = original.copy.map(|copy| copy.id());
+                if numbers == Some(FileId::of(&target)) {
+                    return Some(name.entry);
+                }
+                let linked = self.link(dir, &name.entry, &source, &original);
+                linked.unwrap_or_else(|error| self.events.fail(error));
+                None
+            }
+            Turn::Copy(entry, claim) => {
+                self.keep_claim(claim, || {
+                    let (numbers, name) = (dir.target_trust().numbers, entry.target_name());
+                    let copy = Some(Identity::at(&dir.target, name, &target, numbers));
+                    let (dir, name) = (Arc::clone(dir.dir()), name.to_owned());
+                    let size_bytes = target.st_size as u64;
+                    Original { dir, name, copy, size_bytes, hash, kept }
+                });
+                Some(entry)
+            }
+        }
+    }
 }
 
 /// Whether an open file is the one that answered so.
 fn is(file: &OwnedFd, stat: &Stat) -> std::io::Result<bool> {
-    Ok(fs::same_file(&fs::stat(file)?, stat))
+    let now = fs::stat(file)?;
+    let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    Ok(FileId::of(&now) == FileId::of(stat) && written(&now) == written(stat))
 }

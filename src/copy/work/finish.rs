@@ -12,7 +12,7 @@ use crate::copy::names::Admitted;
 use crate::copy::resume::{Records, Unnamed};
 use crate::copy::verify::ToProve;
 use crate::error::{Cause, Error, Operation};
-use crate::fs::{self, FileId, Target};
+use crate::fs::{self, Identity, Target};
 use crate::report::{Proof, Totals};
 use crate::tree::OpenDir;
 
@@ -74,8 +74,8 @@ impl Services<'_> {
         let Filled { target, moved, cloned_bytes, size_bytes, route, begun, source, kept, .. } =
             filled;
         let hash = moved.root();
-        let id = match claim.as_ref().map(|_| file_id(&target)).transpose() {
-            Ok(id) => id,
+        let copy = match claim.as_ref().map(|_| identity(dir, &target)).transpose() {
+            Ok(copy) => copy,
             Err(cause) => {
                 self.data.end_target(at, target, Fate::Discard);
                 return self.give_up(claim, at.target_error(Operation::Stat, cause));
@@ -93,7 +93,7 @@ impl Services<'_> {
                 let outcome = Outcome { size_bytes, hash, route, proof, elapsed };
                 self.events.moved(at, published, &moved, outcome);
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
-                self.keep_claim(claim, || Original { dir, name, id, size_bytes, hash, kept });
+                self.keep_claim(claim, || Original { dir, name, copy, size_bytes, hash, kept });
             }
             Err(error) => self.give_up(claim, error),
         }
@@ -124,6 +124,7 @@ fn unnamed<'a>(dir: &'a OpenDir, file: &'a Written) -> Unnamed<'a> {
     }
 }
 
-fn file_id(target: &Target) -> io::Result<FileId> {
-    fs::stat(&**target.file()).map(|stat| FileId::of(&stat))
+fn identity(dir: &OpenDir, target: &Target) -> io::Result<Identity> {
+    let file = &**target.file();
+    Ok(Identity::of(file, &fs::stat(file)?, dir.target_trust().numbers))
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, symlinkat};
@@ -52,8 +53,8 @@ impl Services<'_> {
         let (at, op) = (At::new(dir, entry), Operation::CreateSymbolicLink);
         let path = at.source_path();
         let in_working_directory = || {
-            let here = rustix::fs::stat(c".").map_err(io::Error::from)?;
-            io::Result::Ok(fs::same_file(&fs::stat(&dir.target)?, &here))
+            let here = fs::open_folder(Path::new("."), OFlags::PATH)?;
+            io::Result::Ok(fs::compare(&dir.target, here)?.is_likely())
         };
         let is_found = path.is_absolute()
             || in_working_directory().map_err(|cause| at.target_error(op, cause))?;

@@ -1,46 +1,62 @@
 //! The further names of what is copied: linked to the first, or copied where that fails.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::services::Services;
 use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
-use crate::copy::hardlinks::{Claim, NameRole, Original, Reach, Turn, Waiting};
+use crate::copy::hardlinks::{
+    Certainty, Claim, FoundName, NameRole, Original, Place, Reach, Turn, Waiting,
+};
 use crate::copy::names::Admitted;
 use crate::copy::queue::Single;
-use crate::copy::resume::Sides;
+use crate::copy::resume::Stats;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Appearance, FileId, Stat};
+use crate::fs::{self, Appearance, FileId, Identity, Sameness, Stat};
 use crate::report::{Route, Totals};
 use crate::tree::{Dir, EntryKind, OpenDir};
 
+/// What is to be copied of an entry, and whether others may wait for it.
+type ToCopy = (Admitted, Option<Claim>);
+
 impl Services<'_> {
-    /// What is to be copied of an entry whose source answered `stat`. Nothing if it is one more
-    /// name of something: it is linked now, or by the worker that publishes the first name.
+    /// What is to be copied of an entry whose open source answered `stat`. Nothing if it is one
+    /// more name of something: it is linked now, or by the worker that publishes the first name.
     pub(super) fn claim(
         &self,
         dir: &OpenDir,
         entry: Admitted,
+        file: &OwnedFd,
         stat: &Stat,
-    ) -> Option<(Admitted, Option<Claim>)> {
-        if !self.metadata.preserve().links {
+    ) -> Option<ToCopy> {
+        let others = self.reach(dir).others(stat);
+        if !self.metadata.preserve().links || others == 0 {
             return Some((entry, None));
         }
-        let role = match self.resume.is_first_name(At::new(dir, &entry), stat) {
+        let at = At::new(dir, &entry);
+        let role = match self.resume.is_first_name(at, stat) {
             true => NameRole::MayBeFirst,
             false => NameRole::Further,
         };
-        match self.hard_links.claim(stat, self.reach(dir), role, dir.dir(), entry) {
-            Turn::Copy(entry, claim) => Some((entry, claim)),
-            Turn::Wait => None,
-            Turn::Link(entry, original) => match self.link(dir, &entry, &original) {
-                Ok(()) => None,
-                Err(error) => {
-                    // The data is not lost with the link.
-                    self.events.fail(error);
-                    Some((entry, None))
+        let identity = at.identify(file, stat);
+        let (dir_held, source) = (Arc::clone(dir.dir()), *stat);
+        let mut name = FoundName { dir: dir_held, entry, source, identity, others };
+        let mut passed = Place::default();
+        loop {
+            match self.hard_links.claim(name, role, passed) {
+                Turn::Copy(entry, claim) => return Some((entry, claim)),
+                Turn::Wait => return None,
+                Turn::Link(other, original, Certainty::InDoubt(place))
+                    if !self.has_contents_of(&original, file, stat) =>
+                {
+                    (name, passed) = (*other, place);
                 }
-            },
+                Turn::Link(name, original, _) => {
+                    return self.link_or_copy(dir, *name, &original);
+                }
+            }
         }
     }
 
@@ -49,36 +65,70 @@ impl Services<'_> {
         if self.options.follows_links(dir) { Reach::ByLinks } else { Reach::ByNames }
     }
 
-    /// Gives a copy one more name.
-    pub(super) fn link(&self, dir: &OpenDir, entry: &Admitted, original: &Original) -> Result<()> {
+    /// Whether a source that is open, and answered `stat`, holds what a copy holds. What cannot be
+    /// read is not shown to.
+    fn has_contents_of(&self, original: &Original, file: &OwnedFd, stat: &Stat) -> bool {
+        let is_file = fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::RegularFile;
+        let compare = || -> Result<bool> {
+            let dir = original.dir.open()?;
+            let open = if is_file { fs::open_to_read } else { fs::open_path };
+            let error = |cause| Error::new(Operation::Compare, &original.name, cause);
+            let copy = open(&dir.target, &original.name).map_err(error)?;
+            let is_equal = fs::same_contents(&copy, file).map_err(error)?;
+            let (then, now) = (*stat, fs::stat(file).map_err(error)?);
+            let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+            Ok(is_equal && written(&then) == written(&now))
+        };
+        !self.options.dry_run && compare().unwrap_or(false)
+    }
+
+    /// Links a name. If that fails it is to be copied: the data is not lost with the link.
+    fn link_or_copy(
+        &self,
+        dir: &OpenDir,
+        FoundName { entry, source, .. }: FoundName,
+        original: &Original,
+    ) -> Option<ToCopy> {
+        match self.link(dir, &entry, &source, original) {
+            Ok(()) => None,
+            Err(error) => {
+                self.events.fail(error);
+                Some((entry, None))
+            }
+        }
+    }
+
+    /// Gives a copy one more name, whose source answered `source`.
+    pub(super) fn link(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &Stat,
+        original: &Original,
+    ) -> Result<()> {
         if self.options.dry_run {
             self.linked(At::new(dir, entry), entry.planned(), original);
             return Ok(());
         }
         let at = At::new(dir, entry);
         let error = |cause: Cause| at.target_error(Operation::Link, cause);
-        let io_error = |cause: std::io::Error| error(cause.into());
+        let io_error = |cause: io::Error| error(cause.into());
         let first = original.dir.open()?;
         let file = fs::open_path(&first.target, &original.name).map_err(io_error)?;
         let stat = fs::stat(&file).map_err(io_error)?;
-        if Some(FileId::of(&stat)) != original.id {
+        let found = Identity::of(&file, &stat, first.target_trust().numbers);
+        let is_it = |copy: Identity| copy.compare(&found) != Sameness::Different;
+        if !original.copy.is_some_and(is_it) {
             return Err(error(Cause::Swapped));
         }
         let mark = self.resume.mark();
-        let source = self.resume.stat_to_record(at);
-        if let Some(source) = &source {
-            let sides = Sides { source, target: &stat };
-            self.resume.record_unnamed_link(at, sides, original.kept, original.hash);
-        }
-        let stands = match entry.spot.occupied {
-            true => at.stat_target().map_err(io_error)?,
-            false => None,
-        };
-        let published = match stands.is_some_and(|stands| fs::same_file(&stands, &stat)) {
+        let stats = Stats { source, target: &stat };
+        self.resume.record_unnamed_link(at, stats, original.kept, original.hash);
+        let published = match self.is_linked(at, entry, &file, &stat).map_err(io_error)? {
             // An earlier run made it. Its backup would be the copy itself, in the place of the
             // backup of what was replaced.
             true => {
-                self.names.add_earlier(dir, &stat);
+                self.names.add_earlier(dir, entry.target_name(), &stat);
                 Some(Published { replaced: true, backup: None })
             }
             false => self.names.publish(dir, entry, Operation::Link, |if_taken| {
@@ -88,12 +138,29 @@ impl Services<'_> {
             })?,
         };
         if let Some(published) = published {
-            if let Some(source) = &source {
-                self.resume.record_alone(at, source, original.kept, original.hash);
-            }
+            self.resume.record_alone(at, source, original.kept, original.hash);
             self.linked(at, published, original);
         }
         Ok(())
+    }
+
+    /// Whether a name leads to an open file already.
+    fn is_linked(
+        &self,
+        at: At<'_>,
+        entry: &Admitted,
+        file: &OwnedFd,
+        stat: &Stat,
+    ) -> io::Result<bool> {
+        if !entry.spot.occupied {
+            return Ok(false);
+        }
+        let stands = at.stat_target()?;
+        if stands.is_none_or(|stands| FileId::of(&stands) != FileId::of(stat)) {
+            return Ok(false);
+        }
+        let stands = fs::open_path(&at.dir.target, at.target_name())?;
+        Ok(fs::compare(file, &stands)? == Sameness::Same)
     }
 
     fn linked(&self, at: At<'_>, published: Published, original: &Original) {
@@ -108,14 +175,51 @@ impl Services<'_> {
     pub(super) fn keep_claim(&self, claim: Option<Claim>, original: impl FnOnce() -> Original) {
         let Some(claim) = claim else { return };
         let original = Arc::new(original());
-        for Waiting { dir, entry } in self.hard_links.made(claim, &original) {
-            match dir.open().and_then(|open| self.link(&open, &entry, &original)) {
-                Ok(()) => self.durable.release(dir),
+        for Waiting { name, certainty } in self.hard_links.made(claim, &original) {
+            let dir = Arc::clone(&name.dir);
+            let to_copy = match dir.open() {
+                Ok(open) if certainty == Certainty::Shown => {
+                    self.link_or_copy(&open, name, &original)
+                }
+                Ok(open) => self.look_again(&open, name.entry).unwrap_or_else(|error| {
+                    self.events.fail(error);
+                    None
+                }),
                 Err(error) => {
                     self.events.fail(error);
-                    self.queue.push_single(Single { dir, entry, claim: None, counted: None });
+                    Some((name.entry, None))
+                }
+            };
+            match to_copy {
+                None => self.durable.release(dir),
+                Some((entry, claim)) => {
+                    self.queue.push_single(Single { dir, entry, claim, counted: None });
                 }
             }
+        }
+    }
+
+    /// What is to be copied of a name that may be one of a copy's, now that this stands.
+    fn look_again(&self, dir: &OpenDir, entry: Admitted) -> Result<Option<ToCopy>> {
+        let at = At::new(dir, &entry);
+        if entry.kind == EntryKind::File {
+            let source = at.open_source()?;
+            return Ok(self.claim(dir, entry, &source.file, &source.stat));
+        }
+        let source = at.open_unread_source()?;
+        Ok(self.claim(dir, entry, &source.file, &source.stat))
+    }
+
+    /// The source of a claim was opened once more, and answered `stat`.
+    pub(super) fn opened_again(
+        &self,
+        at: At<'_>,
+        claim: Option<&Claim>,
+        file: &OwnedFd,
+        stat: &Stat,
+    ) {
+        if let Some(claim) = claim {
+            self.hard_links.opened_again(claim, at.identify(file, stat));
         }
     }
 
@@ -142,7 +246,11 @@ impl Services<'_> {
         }
     }
 
-    fn push_waiting(&self, Waiting { dir, entry }: Waiting, claim: Claim) {
+    fn push_waiting(
+        &self,
+        Waiting { name: FoundName { dir, entry, .. }, .. }: Waiting,
+        claim: Claim,
+    ) {
         self.queue.push_single(Single { dir, entry, claim: Some(claim), counted: None });
     }
 }

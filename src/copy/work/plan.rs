@@ -41,7 +41,7 @@ impl Services<'_> {
         let outcome = Outcome::unmoved(size_bytes, Route::PLANNED);
         self.events.copied(At::new(dir, entry), entry.planned(), outcome);
         let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
-        let original = || Original { dir, name, id: None, size_bytes, hash: None, kept: true };
+        let original = || Original { dir, name, copy: None, size_bytes, hash: None, kept: true };
         self.keep_claim(claim, original);
     }
 }

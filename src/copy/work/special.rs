@@ -8,26 +8,20 @@ use std::sync::Arc;
 use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
 
 use super::services::Services;
-use crate::copy::entry::At;
+use crate::copy::entry::{At, UnreadSource};
 use crate::copy::events::Published;
 use crate::copy::hardlinks::{Claim, Original};
 use crate::copy::names::Admitted;
-use crate::copy::resume::Sides;
+use crate::copy::resume::Stats;
 use crate::error::{Cause, Operation, Result};
-use crate::fs::{self, Appearance, FileId, FileType, Node, Stat};
+use crate::fs::{self, Appearance, FileType, Identity, Node, Stat};
 use crate::report::Totals;
 use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
 
-/// A source that is reached but never opened for reading.
-struct UnreadSource {
-    file: OwnedFd,
-    stat: Stat,
-}
-
 /// A copy that has its name.
 struct MadeSpecial {
-    /// Nothing in a dry run.
-    id: Option<FileId>,
+    /// The copy, if it may get further names; nothing in a dry run.
+    copy: Option<Identity>,
     /// Whether all of its metadata was kept.
     kept: bool,
     published: Published,
@@ -65,7 +59,7 @@ impl Services<'_> {
     pub(super) fn copy_special(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
         let source = self.reach_source(At::new(dir, &entry))?;
         if let Some(entry) = self.names.admit(dir, entry, &source.stat)?
-            && let Some((entry, claim)) = self.claim(dir, entry, &source.stat)
+            && let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.stat)
         {
             self.make_claimed_special(dir, entry, &source, claim);
         }
@@ -80,7 +74,11 @@ impl Services<'_> {
         claim: Option<Claim>,
     ) {
         match self.reach_source(At::new(dir, &entry)) {
-            Ok(source) => self.make_claimed_special(dir, entry, &source, claim),
+            Ok(source) => {
+                let at = At::new(dir, &entry);
+                self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
+                self.make_claimed_special(dir, entry, &source, claim);
+            }
             Err(error) => self.give_up(claim, error),
         }
     }
@@ -93,18 +91,18 @@ impl Services<'_> {
         claim: Option<Claim>,
     ) {
         let made = match self.options.dry_run {
-            true => Ok(Some(MadeSpecial { id: None, kept: true, published: entry.planned() })),
+            true => Ok(Some(MadeSpecial { copy: None, kept: true, published: entry.planned() })),
             false => self.make_special(dir, &entry, source),
         };
         match made {
             Ok(None) => self.pass_on(claim),
-            Ok(Some(MadeSpecial { id, kept, published })) => {
+            Ok(Some(MadeSpecial { copy, kept, published })) => {
                 self.events.made(entry.kind.name(), At::new(dir, &entry), published);
                 let totals = self.events.totals;
                 let is_link = entry.kind == EntryKind::Link;
                 Totals::add(if is_link { &totals.links } else { &totals.specials }, 1);
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
-                let original = || Original { dir, name, id, size_bytes: 0, hash: None, kept };
+                let original = || Original { dir, name, copy, size_bytes: 0, hash: None, kept };
                 self.keep_claim(claim, original);
             }
             Err(error) => self.give_up(claim, error),
@@ -117,14 +115,7 @@ impl Services<'_> {
         {
             return Err(at.source_error(Operation::Copy, Cause::Special(kind)));
         }
-        let file =
-            at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
-        let stat = fs::stat(&file).map_err(|cause| at.source_error(Operation::Stat, cause))?;
-        let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
-        if kind != at.entry.kind || !at.is_as_listed(&file, &stat)? {
-            return Err(at.source_error(Operation::Open, Cause::Swapped));
-        }
-        Ok(UnreadSource { file, stat })
+        at.open_unread_source()
     }
 
     /// Makes the copy; nothing if something that stays took its name.
@@ -136,11 +127,16 @@ impl Services<'_> {
     ) -> Result<Option<MadeSpecial>> {
         let at = At::new(dir, entry);
         let recipe = Recipe::of(at, source)?;
-        let (mut id, mut kept) = (None, false);
+        let (mut copy, mut kept) = (None, false);
         // An attacker who exchanges names here must not get another file's owner and mode changed.
         let is_made = |made: &Stat| is_ours(made, &source.stat);
-        let prepare = |made: &OwnedFd, stat: &Stat| {
-            (id, kept) = (Some(FileId::of(stat)), self.prepare_special(at, source, made)?);
+        let prepare = |made: &OwnedFd, _: &Stat| {
+            let stat;
+            (stat, kept) = self.prepare_special(at, source, made)?;
+            // Only what has further names is compared again.
+            let has_others = source.stat.st_nlink > 1 || self.options.follows_links(dir);
+            let numbers = dir.target_trust().numbers;
+            copy = has_others.then(|| Identity::of(made, &stat, numbers));
             Ok(())
         };
         let op = match entry.kind {
@@ -156,7 +152,7 @@ impl Services<'_> {
         if published.is_some() {
             self.resume.record_alone(at, &source.stat, kept, None);
         }
-        Ok(published.map(|published| MadeSpecial { id, kept, published }))
+        Ok(published.map(|published| MadeSpecial { copy, kept, published }))
     }
 
     /// Gives what was made its metadata. Whether all of it was kept.
@@ -165,14 +161,15 @@ impl Services<'_> {
         at: At<'_>,
         source: &UnreadSource,
         made: &OwnedFd,
-    ) -> io::Result<bool> {
+    ) -> io::Result<(Stat, bool)> {
         let UnreadSource { file, stat } = source;
         let (from, to) = (Node::path_only(file), Node::path_only(made));
         let metadata = Metadata { source: from, stat, target: to, existed: false };
         let kept = self.metadata.copy(at, &metadata);
-        let sides = Sides { source: stat, target: &fs::stat(made)? };
-        self.resume.record_unnamed_link(at, sides, kept, None);
-        Ok(kept)
+        let copy = fs::stat(made)?;
+        let stats = Stats { source: stat, target: &copy };
+        self.resume.record_unnamed_link(at, stats, kept, None);
+        Ok((copy, kept))
     }
 }
 

@@ -149,7 +149,9 @@ impl Services<'_> {
         if self.keeps_data(entry.spot) {
             return self.copy_attributes(dir, &entry, &source);
         }
-        let Some((entry, claim)) = self.claim(dir, entry, &source.stat) else { return Ok(()) };
+        let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.stat) else {
+            return Ok(());
+        };
         if self.options.dry_run {
             self.plan_file(dir, &entry, claim, &source.stat);
             return Ok(());
@@ -207,10 +209,17 @@ impl Services<'_> {
         if entry.kind != EntryKind::File {
             return self.copy_claimed_special(dir, entry, claim);
         }
+        if self.options.dry_run {
+            return match At::new(dir, &entry).open_source() {
+                Ok(source) => self.plan_file(dir, &entry, claim, &source.stat),
+                Err(error) => self.give_up(claim, error),
+            };
+        }
         // A name that waited for another one is met as a file only now.
         let mut counted = counted.unwrap_or_else(|| self.events.found(0));
         let at = At::new(dir, &entry);
         let filled = at.open_source().and_then(|source| {
+            self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
             let size_bytes = source.size_bytes();
             self.events.found_more(&mut counted, size_bytes);
             let copying = Copying { at, source: &source, counted: &counted };

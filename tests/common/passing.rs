@@ -1,0 +1,447 @@
+//! A filesystem that shows a folder as it is, as bindfs and sshfs do: whatever lies behind it is
+//! one filesystem, with one device number. Inode numbers are those of the files behind it, so that
+//! two filesystems mounted there have equal ones; or others at each mount.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
+    FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
+};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use tempfile::TempDir;
+
+/// The kernel asks for attributes each time, so that it shows the numbers that it is told.
+const NEVER: Duration = Duration::ZERO;
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What the kernel calls the files: one node for each name, as most such filesystems have it.
+#[derive(Default)]
+struct Nodes {
+    paths: Vec<PathBuf>,
+    by_path: HashMap<PathBuf, u64>,
+    open: HashMap<u64, File>,
+    next_open: u64,
+}
+
+impl Nodes {
+    fn node(&mut self, path: PathBuf) -> u64 {
+        let next = self.paths.len() as u64 + 1;
+        let node = *self.by_path.entry(path.clone()).or_insert(next);
+        if node == next {
+            self.paths.push(path);
+        }
+        node
+    }
+
+    fn moved(&mut self, from: &Path, to: &Path) {
+        self.by_path.remove(to);
+        for (at, path) in self.paths.iter_mut().enumerate() {
+            if let Ok(below) = path.strip_prefix(from) {
+                let moved = if below == Path::new("") { to.to_owned() } else { to.join(below) };
+                if self.by_path.remove(path) == Some(at as u64 + 1) {
+                    self.by_path.insert(moved.clone(), at as u64 + 1);
+                }
+                *path = moved;
+            }
+        }
+    }
+
+    fn opened(&mut self, file: File) -> FileHandle {
+        self.next_open += 1;
+        self.open.insert(self.next_open, file);
+        FileHandle(self.next_open)
+    }
+}
+
+struct Passing {
+    nodes: Mutex<Nodes>,
+    /// What is added to all numbers.
+    shift: u64,
+}
+
+type Answer<T> = Result<T, Errno>;
+
+fn time(seconds: i64, nanos: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::new(seconds as u64, nanos as u32)
+}
+
+fn kind_of(kind: fs::FileType) -> FileType {
+    match () {
+        () if kind.is_dir() => FileType::Directory,
+        () if kind.is_symlink() => FileType::Symlink,
+        () if kind.is_fifo() => FileType::NamedPipe,
+        () if kind.is_socket() => FileType::Socket,
+        () => FileType::RegularFile,
+    }
+}
+
+impl Passing {
+    fn path(&self, node: INodeNo) -> PathBuf {
+        self.nodes.lock().unwrap().paths[node.0 as usize - 1].clone()
+    }
+
+    fn child(&self, parent: INodeNo, name: &OsStr) -> PathBuf {
+        self.path(parent).join(name)
+    }
+
+    fn attr(&self, ino: u64, stat: &Metadata) -> FileAttr {
+        FileAttr {
+            ino: INodeNo(ino),
+            size: stat.size(),
+            blocks: stat.blocks(),
+            atime: time(stat.atime(), stat.atime_nsec()),
+            mtime: time(stat.mtime(), stat.mtime_nsec()),
+            ctime: time(stat.ctime(), stat.ctime_nsec()),
+            crtime: UNIX_EPOCH,
+            kind: kind_of(stat.file_type()),
+            perm: stat.mode() as u16 & 0o7777,
+            nlink: stat.nlink() as u32,
+            uid: stat.uid(),
+            gid: stat.gid(),
+            rdev: stat.rdev() as u32,
+            blksize: 4096,
+            flags: 0,
+        }
+    }
+
+    /// An entry, whose attributes have the node's number until they are asked for.
+    fn entry(&self, path: PathBuf) -> Answer<FileAttr> {
+        let stat = path.symlink_metadata()?;
+        let node = self.nodes.lock().unwrap().node(path);
+        Ok(self.attr(node, &stat))
+    }
+
+    fn now(&self, node: INodeNo) -> Answer<FileAttr> {
+        let stat = self.path(node).symlink_metadata()?;
+        Ok(self.attr(stat.ino() + self.shift, &stat))
+    }
+
+    fn with_file<T>(
+        &self,
+        handle: FileHandle,
+        act: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Answer<T> {
+        let file = self.nodes.lock().unwrap().open[&handle.0].try_clone()?;
+        Ok(act(&file)?)
+    }
+}
+
+fn entry_or_error(answer: Answer<FileAttr>, reply: ReplyEntry) {
+    match answer {
+        Ok(attr) => reply.entry_with_ttls(&NEVER, &LONG, &attr, Generation(0)),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn empty_or_error(answer: io::Result<()>, reply: ReplyEmpty) {
+    match answer {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
+fn timespec(time: Option<TimeOrNow>) -> Timespec {
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(TimeOrNow::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(TimeOrNow::SpecificTime(time)) => {
+            let since = time.duration_since(UNIX_EPOCH).unwrap();
+            Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() }
+        }
+    }
+}
+
+impl Filesystem for Passing {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        entry_or_error(self.entry(self.child(parent, name)), reply);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.now(ino) {
+            Ok(attr) => reply.attr(&NEVER, &attr),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = || -> Answer<FileAttr> {
+            let path = self.path(ino);
+            if uid.is_some() || gid.is_some() {
+                std::os::unix::fs::lchown(&path, uid, gid)?;
+            }
+            if let Some(mode) = mode {
+                fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            }
+            if let Some(size) = size {
+                OpenOptions::new().write(true).open(&path)?.set_len(size)?;
+            }
+            let times =
+                Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
+            rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(io::Error::from)?;
+            self.now(ino)
+        };
+        match set() {
+            Ok(attr) => reply.attr(&NEVER, &attr),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match fs::read_link(self.path(ino)) {
+            Ok(target) => reply.data(target.as_os_str().as_bytes()),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn mkdir(&self, _: &Request, at: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        let path = self.child(at, name);
+        let made = fs::create_dir(&path).map_err(Errno::from);
+        entry_or_error(made.and_then(|()| self.entry(path)), reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let path = self.child(parent, name);
+        let removed = fs::remove_file(&path);
+        self.nodes.lock().unwrap().by_path.remove(&path);
+        empty_or_error(removed, reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let path = self.child(parent, name);
+        let removed = fs::remove_dir(&path);
+        self.nodes.lock().unwrap().by_path.remove(&path);
+        empty_or_error(removed, reply);
+    }
+
+    fn symlink(&self, _: &Request, at: INodeNo, name: &OsStr, to: &Path, reply: ReplyEntry) {
+        let path = self.child(at, name);
+        let made = symlink(to, &path).map_err(Errno::from);
+        entry_or_error(made.and_then(|()| self.entry(path)), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !flags.is_empty() {
+            return reply.error(Errno::EINVAL);
+        }
+        let (from, to) = (self.child(parent, name), self.child(new_parent, new_name));
+        let moved = fs::rename(&from, &to);
+        if moved.is_ok() {
+            self.nodes.lock().unwrap().moved(&from, &to);
+        }
+        empty_or_error(moved, reply);
+    }
+
+    fn link(&self, _: &Request, ino: INodeNo, at: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let path = self.child(at, name);
+        let made = fs::hard_link(self.path(ino), &path).map_err(Errno::from);
+        entry_or_error(made.and_then(|()| self.entry(path)), reply);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let write = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
+        match OpenOptions::new().read(true).write(write).open(self.path(ino)) {
+            Ok(file) => {
+                let handle = self.nodes.lock().unwrap().opened(file);
+                reply.opened(handle, FopenFlags::empty());
+            }
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        let path = self.child(parent, name);
+        let create = || -> Answer<(FileAttr, File)> {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).mode(mode);
+            let file = options.open(&path)?;
+            Ok((self.entry(path)?, file))
+        };
+        match create() {
+            Ok((attr, file)) => {
+                let handle = self.nodes.lock().unwrap().opened(file);
+                reply.created(&NEVER, &attr, Generation(0), handle, FopenFlags::empty());
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let mut bytes = vec![0; size as usize];
+        match self.with_file(handle, |file| file.read_at(&mut bytes, offset)) {
+            Ok(count) => reply.data(&bytes[..count]),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.with_file(handle, |file| file.write_all_at(data, offset)) {
+            Ok(()) => reply.written(data.len() as u32),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.nodes.lock().unwrap().open.remove(&handle.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let Ok(listing) = fs::read_dir(self.path(ino)) else { return reply.error(Errno::EIO) };
+        let mut names: Vec<_> = listing.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        for (at, name) in (1..).zip(&names).skip(offset as usize) {
+            let Ok(stat) = self.child(ino, name).symlink_metadata() else { continue };
+            let number = INodeNo(stat.ino() + self.shift);
+            if reply.add(number, at, kind_of(stat.file_type()), name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+/// A folder behind such a filesystem, mounted until this is dropped.
+pub struct Passed {
+    pub path: PathBuf,
+    session: Option<BackgroundSession>,
+    _folder: TempDir,
+}
+
+impl Passed {
+    /// Shows `root` with its files' numbers, each so much greater. `None` without FUSE, which in
+    /// CI may not be left out.
+    pub fn new(root: &Path, shift: u64) -> Option<Self> {
+        if !super::lying::have_fuse() {
+            return None;
+        }
+        let folder = super::folder();
+        let path = folder.path().join("mount");
+        fs::create_dir(&path).unwrap();
+        let mut passed = Self { path, session: None, _folder: folder };
+        passed.mount(root, shift);
+        Some(passed)
+    }
+
+    /// Takes it away, and shows the folder once more with other numbers.
+    pub fn mount_again(&mut self, root: &Path, shift: u64) {
+        self.end();
+        self.mount(root, shift);
+    }
+
+    fn mount(&mut self, root: &Path, shift: u64) {
+        let mut nodes = Nodes::default();
+        nodes.node(root.to_owned());
+        let passing = Passing { nodes: Mutex::new(nodes), shift };
+        self.session = Some(fuser::spawn_mount(passing, &self.path, &Config::default()).unwrap());
+    }
+
+    fn end(&mut self) {
+        if let Some(session) = self.session.take() {
+            super::unmount(&self.path);
+            let over = session.join();
+            assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
+        }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

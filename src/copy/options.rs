@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::stop::Stop;
-use crate::fs::Stat;
+use crate::fs::{self, Stat};
 use crate::pipeline::EngineKind;
 use crate::pipeline::route::{self, DirectMode};
 use crate::tree::{Dir, Filter, Follow, List, Preserve, Scope};
@@ -262,8 +262,7 @@ impl Options {
         match self.sparse {
             Sparse::Always => true,
             Sparse::Never => false,
-            // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
-            Sparse::Auto => (stat.st_blocks as u64) * 512 < stat.st_size as u64,
+            Sparse::Auto => fs::allocated_bytes(stat) < stat.st_size as u64,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{self, AtFlags, StatxFlags};
+use rustix::fs::{self, AtFlags, IFlags, StatxFlags};
 
 /// Block size below which no direct I/O is aligned on any filesystem that we know, when it does not
 /// say itself.
@@ -25,9 +25,9 @@ pub(super) const XFS_MAGIC: u64 = 0x5846_5342;
 pub(super) const F2FS_MAGIC: u64 = 0xf2f5_2010;
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
 
-/// Filesystems that are known to tell the truth about holes, also of data that is not on the device
-/// yet, and about inode numbers.
-const HONEST_FILESYSTEMS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
+/// Filesystems whose directories list the inode numbers that stat tells.
+const NUMBERING_FILESYSTEMS: [u64; 5] =
+    [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
 
 /// The `f_type` of the filesystem that holds `file`; see fstatfs(2).
 pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
@@ -41,7 +41,7 @@ pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
     const BTRFS_SUBVOLUME_ROOT_INO: u64 = 256;
     let magic = filesystem_magic(file)?;
     let is_subvolume = magic == BTRFS_MAGIC && inode == BTRFS_SUBVOLUME_ROOT_INO;
-    Ok(HONEST_FILESYSTEMS.contains(&magic) && !is_subvolume)
+    Ok(NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume)
 }
 
 /// Whether a file in this directory is known to have one number for as long as it is there.
@@ -86,10 +86,22 @@ pub fn direct_io(file: impl AsFd) -> io::Result<DirectIo> {
     })
 }
 
-/// Whether the filesystem is known to answer `SEEK_HOLE` truly for data that is not on the device
-/// yet.
-pub fn holes_are_believed(file: impl AsFd) -> io::Result<bool> {
-    Ok(HONEST_FILESYSTEMS.contains(&filesystem_magic(file)?))
+/// Whether `SEEK_HOLE` is known to tell the truth of this file, also of data that is not on the
+/// device yet. Without an answer it is not: reading is always right.
+///
+/// - ext4 does for inodes that map their blocks by extents. For those with indirect blocks, as
+///   ext2 and ext3 made them, it calls data a hole that is not written back. ext2 and ext3 have
+///   ext4's magic number.
+/// - f2fs has called inline and compressed data holes, depending on the kernel.
+/// - FUSE, overlays and network filesystems pass on what another one says.
+pub fn holes_are_believed(file: impl AsFd) -> bool {
+    /// `FS_EXTENT_FL` of linux/fs.h, which ext4 alone sets, and not where data is in the inode.
+    const MAPS_EXTENTS: IFlags = IFlags::from_bits_retain(0x0008_0000);
+    match filesystem_magic(file.as_fd()) {
+        Ok(BTRFS_MAGIC | TMPFS_MAGIC | XFS_MAGIC) => true,
+        Ok(EXT4_MAGIC) => fs::ioctl_getflags(file).is_ok_and(|flags| flags.contains(MAPS_EXTENTS)),
+        _ => false,
+    }
 }
 
 /// Whether allocating ahead is a gain: on btrfs it turns compression off, on tmpfs it is the copy's

@@ -39,8 +39,8 @@ pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
 pub use stat::{
-    Birth, FileType, Stat, Timespec, birth, birth_at, is_as_listed, stat, stat_at, stat_behind,
-    stat_following,
+    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, stat, stat_at,
+    stat_behind, stat_following,
 };
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};

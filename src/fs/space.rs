@@ -7,15 +7,19 @@ use rustix::fs::{self, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 /// Where the next data begins and ends at or after `from_bytes`: lseek(2) with `SEEK_DATA`, then
-/// `SEEK_HOLE`. `None` when only a hole follows.
+/// `SEEK_HOLE`. `None` when only a hole follows. Of a file that is cut meanwhile, everything that
+/// follows is data: reading shows what became of it.
 pub fn next_data(file: impl AsFd, from_bytes: u64) -> io::Result<Option<(u64, u64)>> {
     let start = match fs::seek(file.as_fd(), SeekFrom::Data(from_bytes)) {
         Ok(start) => start,
         Err(Errno::NXIO) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let end = fs::seek(file, SeekFrom::Hole(start))?;
-    Ok(Some((start, end)))
+    match fs::seek(file, SeekFrom::Hole(start)) {
+        Ok(end) => Ok(Some((start, end))),
+        Err(Errno::NXIO) => Ok(Some((start, i64::MAX as u64))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Allocates `0..size_bytes` and sets the size, so that later writes neither extend the file nor
@@ -49,7 +53,7 @@ pub fn clone(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
 /// How many bytes a file's filesystem has left for whoever is not root: fstatvfs(3).
 pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
     let stat = fs::fstatvfs(file)?;
-    Ok(stat.f_bavail * stat.f_frsize)
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// ftruncate(2).

@@ -39,6 +39,12 @@ pub fn stat_behind(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
     }
 }
 
+/// How many bytes a file's filesystem says that it takes. Some say 0 of every file.
+pub fn allocated_bytes(stat: &Stat) -> u64 {
+    // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
+    (stat.st_blocks as u64).saturating_mul(512)
+}
+
 /// What tells a file from all others that have or had its name: when it was born. Where the
 /// filesystem does not say, it is the inode number, which may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Which route a file's data takes: the one place where that is decided.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::outcome::Failure;
@@ -156,40 +155,27 @@ pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) ->
 
 /// Which blocks of a file are to be read, a bit a block, or `None` for all. Holes are left out
 /// where the filesystem tells of them truly. Their zeros have to be hashed all the same.
-pub fn data_blocks_of(
-    file: &OwnedFd,
-    size_bytes: u64,
-    block_bytes: u64,
-) -> io::Result<Option<Vec<u64>>> {
-    // st_blocks counts 512 bytes whatever the filesystem's block is, see inode(7).
-    let has_holes = (fs::stat(file)?.st_blocks as u64) * 512 < size_bytes;
-    if has_holes && fs::holes_are_believed(file)? {
-        data_blocks(file, size_bytes, block_bytes)
-    } else {
-        Ok(None)
-    }
+pub fn data_blocks_of(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<Vec<u64>> {
+    let has_holes = fs::stat(file).is_ok_and(|stat| fs::allocated_bytes(&stat) < size_bytes);
+    if has_holes { data_blocks(file, size_bytes, block_bytes) } else { None }
 }
 
-/// Which blocks of a file hold data, a bit a block; `None` if there are more than [`BLOCKS_MAX`]. A
-/// terabyte in blocks of 1 MiB takes 128 KiB.
-pub fn data_blocks(
-    file: &OwnedFd,
-    size_bytes: u64,
-    block_bytes: u64,
-) -> io::Result<Option<Vec<u64>>> {
+/// Which blocks of a file hold data, a bit a block. `None` where the file does not tell, or is not
+/// believed, or has more than [`BLOCKS_MAX`]. A terabyte in blocks of 1 MiB takes 128 KiB.
+pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<Vec<u64>> {
     let count = size_bytes.div_ceil(block_bytes);
-    if count > BLOCKS_MAX {
-        return Ok(None);
+    if count > BLOCKS_MAX || !fs::holes_are_believed(file) {
+        return None;
     }
     let mut bits = vec![0; count.div_ceil(64) as usize];
     let mut from = 0;
     while from < size_bytes {
-        let Some((start, end)) = fs::next_data(file, from)? else { break };
+        let Some((start, end)) = fs::next_data(file, from).ok()? else { break };
         for block in start / block_bytes..end.min(size_bytes).div_ceil(block_bytes) {
             bits[(block / 64) as usize] |= 1u64 << (block % 64);
         }
         // The next data that matters is in a block that is not marked yet.
         from = end.next_multiple_of(block_bytes);
     }
-    Ok(Some(bits))
+    Some(bits)
 }

@@ -305,24 +305,19 @@ impl<T> Worker<'_, T> {
         let HashOptions { direct, block_bytes, .. } = *self.options;
         let access = route::source_access(direct, block_bytes, &opened.file, opened.size_bytes())
             .map_err(|cause| Failure::source(Operation::Read, 0, cause))?;
-        Ok(InPipeline { started: self.start_in(opened, access)?, access })
+        Ok(InPipeline { started: self.start_in(opened, access), access })
     }
 
-    fn start_in(
-        &self,
-        opened: &Opened<T>,
-        access: Access,
-    ) -> std::result::Result<Started, Failure> {
+    fn start_in(&self, opened: &Opened<T>, access: Access) -> Started {
         let (file, size_bytes, block_bytes) =
             (&opened.file, opened.size_bytes(), self.options.block_bytes);
-        let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes)
-            .map_err(|cause| Failure::source(Operation::Seek, 0, cause))?;
+        let data_blocks = route::data_blocks_of(file, size_bytes, block_bytes);
         let hash = opened.item.function.hashing();
         let whole = Shape::read(size_bytes, block_bytes, access);
         let shape = Shape { hash, data_blocks, ..whole };
         let source = Endpoint::new(file, access);
         let progress = Progress::Handled(Arc::clone(&opened.handled_bytes));
-        Ok(self.pipeline.start_transfer(Transfer { source, target: None, shape, progress }))
+        self.pipeline.start_transfer(Transfer { source, target: None, shape, progress })
     }
 
     fn finish_big(
@@ -333,10 +328,7 @@ impl<T> Worker<'_, T> {
         let read = in_pipeline.and_then(|InPipeline { started, access }| {
             let mut started = Some(started);
             route::or_buffered(self.options.direct, [&opened.file], [access], |&[access]| {
-                match started.take() {
-                    Some(started) => started.wait(),
-                    None => self.start_in(opened, access)?.wait(),
-                }
+                started.take().unwrap_or_else(|| self.start_in(opened, access)).wait()
             })
         });
         let (moved, [access]) = read.map_err(|failure| read_error(opened, failure))?;

@@ -263,27 +263,40 @@ pub fn must(command: &mut Command) {
 }
 
 impl Mounted {
-    /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, ramfs (which has no
-    /// attributes), or overlay (on ext4).
-    pub fn new(kind: &str, mib: u64) -> Self {
+    fn empty() -> Self {
         let folder = folder();
         let path = folder.path().join("mount");
         fs::create_dir(&path).unwrap();
-        let mut mounted = Self { mounts: vec![path.clone()], path, _folder: folder };
-        if matches!(kind, "tmpfs" | "ramfs") {
-            must(
-                Command::new("mount")
-                    .args(["-t", kind, "-o", &format!("size={mib}M"), kind])
-                    .arg(&mounted.path),
-            );
-            return mounted;
-        }
+        Self { mounts: vec![path.clone()], path, _folder: folder }
+    }
+
+    /// Mounts a filesystem in memory with these options.
+    pub fn memory(kind: &str, options: &str) -> Self {
+        let mounted = Self::empty();
+        must(Command::new("mount").args(["-t", kind, "-o", options, kind]).arg(&mounted.path));
+        mounted
+    }
+
+    /// Makes a filesystem of `mib` MiB with these further arguments of its `mkfs`, and mounts it
+    /// with those of mount(8).
+    pub fn disk(kind: &str, mkfs: &[&str], mount: &[&str], mib: u64) -> Self {
+        let mounted = Self::empty();
         let image = mounted._folder.path().join("image");
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        let force = if kind.starts_with("ext") { "-F" } else { "-f" };
+        must(Command::new(format!("mkfs.{kind}")).args(["-q", force]).args(mkfs).arg(&image));
+        must(Command::new("mount").args(mount).arg(&image).arg(&mounted.path));
+        mounted
+    }
+
+    /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, ramfs (which has no
+    /// attributes), or overlay (on ext4).
+    pub fn new(kind: &str, mib: u64) -> Self {
+        if matches!(kind, "tmpfs" | "ramfs") {
+            return Self::memory(kind, &format!("size={mib}M"));
+        }
         let disk = if kind == "overlay" { "ext4" } else { kind };
-        let quiet: &[&str] = if disk == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
-        must(Command::new(format!("mkfs.{disk}")).args(quiet).arg(&image));
-        must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted.path));
+        let mut mounted = Self::disk(disk, &[], &["-o", "loop"], mib);
         if kind == "overlay" {
             let part = |name: &str| {
                 let path = mounted.path.join(name);

@@ -18,6 +18,18 @@ pub fn property<S: Strategy>(
 ) where
     S::Value: Debug,
 {
+    shrunk_property(cases, 500, strategy, check);
+}
+
+/// [`property`] with cases that take long, so that a failing one is shrunk in fewer steps.
+pub fn shrunk_property<S: Strategy>(
+    cases: u32,
+    max_shrink_iters: u32,
+    strategy: impl Fn() -> S + Sync,
+    check: impl Fn(S::Value) -> TestCaseResult + Sync,
+) where
+    S::Value: Debug,
+{
     let seed = std::env::var("AIOCP_SEED").unwrap_or_else(|_| {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).unwrap();
@@ -32,7 +44,7 @@ pub fn property<S: Strategy>(
         let config = Config {
             cases: cases.div_ceil(THREADS),
             failure_persistence: None,
-            max_shrink_iters: 500,
+            max_shrink_iters,
             ..Config::default()
         };
         let failure = TestRunner::new_with_rng(config, rng).run(&strategy(), &check).err();

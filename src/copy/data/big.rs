@@ -106,18 +106,17 @@ impl BigFiles<'_> {
         partial: Option<&mut Partial<'_>>,
     ) -> std::result::Result<Moved, Failure> {
         let BigFile { target, is_cloned, .. } = moving.file;
-        let seek_error = |cause| Failure::source(Operation::Seek, 0, cause);
         if !is_cloned {
             allocate(moving)
                 .map_err(|cause| Failure::target(Operation::AllocateSpace, 0, cause))?;
         }
-        let shape = self.shape(moving).map_err(seek_error)?;
+        let shape = self.shape(moving);
         match partial {
             Some(partial) if !is_cloned => {
                 let part = |blocks| moving.transfer(shape.part(blocks));
                 self.resume.move_partial(target.file(), partial, shape.block_count(), part)
             }
-            _ if moving.sparse && self.is_vast(moving.source()).map_err(seek_error)? => {
+            _ if moving.sparse && self.is_vast(moving.source()) => {
                 self.move_stretches(moving, &shape)
             }
             _ => self.pipeline.transfer(moving.transfer(shape)),
@@ -149,23 +148,23 @@ impl BigFiles<'_> {
 
     /// Whether a file has more blocks than can be gone over one by one, and says truly where its
     /// data is.
-    fn is_vast(&self, source: &Source) -> io::Result<bool> {
+    fn is_vast(&self, source: &Source) -> bool {
         let blocks = source.size_bytes().div_ceil(self.options.block_bytes);
-        Ok(!self.options.hash && blocks > BLOCKS_MAX && fs::holes_are_believed(&*source.file)?)
+        !self.options.hash && blocks > BLOCKS_MAX && fs::holes_are_believed(&*source.file)
     }
 
-    fn shape(&self, moving: &Moving<'_>) -> io::Result<Shape> {
+    fn shape(&self, moving: &Moving<'_>) -> Shape {
         let &Moving { from, to, sparse, .. } = moving;
         let (source, block_bytes) = (moving.source(), self.options.block_bytes);
         let size_bytes = source.size_bytes();
         // Elsewhere everything is read, and the zeros that are found are left out all the same.
-        let data_blocks = match sparse && fs::holes_are_believed(&*source.file)? {
-            true => route::data_blocks(&source.file, size_bytes, block_bytes)?,
+        let data_blocks = match sparse {
+            true => route::data_blocks(&source.file, size_bytes, block_bytes),
             false => None,
         };
         let whole = Shape::write(size_bytes, block_bytes, from, to);
         let shape = Shape { sparse, data_blocks, ..whole };
-        Ok(if self.options.hash { shape } else { Shape { hash: Hashing::No, ..shape } })
+        if self.options.hash { shape } else { Shape { hash: Hashing::No, ..shape } }
     }
 }
 

@@ -241,14 +241,13 @@ impl<'a> Data<'a> {
 
     /// What a full filesystem had, and what the file would have needed.
     fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
-        let allocated_bytes = |stat: &Stat| (stat.st_blocks as u64) * 512;
         let size_bytes = source.size_bytes();
         let needed_bytes = if self.options.is_sparse(&source.stat) {
-            size_bytes.min(allocated_bytes(&source.stat))
+            size_bytes.min(fs::allocated_bytes(&source.stat))
         } else {
             size_bytes
         };
-        let left_bytes = fs::free_bytes(target)? + allocated_bytes(&fs::stat(target)?);
+        let left_bytes = fs::free_bytes(target)? + fs::allocated_bytes(&fs::stat(target)?);
         Ok(Cause::NoSpace { needed_bytes, left_bytes })
     }
 

@@ -221,9 +221,7 @@ impl Verify<'_> {
         // What one of them has more differs without being read, and what is a hole in both is the
         // same.
         let size_bytes = common_bytes(&source, &target);
-        let known = self
-            .common_holes(&source.file, &target.file, size_bytes)
-            .map_err(|cause| at.source_error(Operation::Seek, cause))?;
+        let known = self.common_holes(&source.file, &target.file, size_bytes);
         let (entry, pair) = match self.claim(dir, entry, &source, &target) {
             PairTurn::Compare(entry, pair) => (entry, pair),
             PairTurn::Differs(entry, ranges) => {
@@ -249,17 +247,17 @@ impl Verify<'_> {
         source: &OwnedFd,
         target: &OwnedFd,
         size_bytes: u64,
-    ) -> io::Result<Vec<Option<LeafHash>>> {
+    ) -> Vec<Option<LeafHash>> {
         let block_bytes = self.options.block_bytes;
         let data = |file| route::data_blocks_of(file, size_bytes, block_bytes);
-        let (Some(source), Some(target)) = (data(source)?, data(target)?) else {
-            return Ok(Vec::new());
+        let (Some(source), Some(target)) = (data(source), data(target)) else {
+            return Vec::new();
         };
         let count = size_bytes.div_ceil(block_bytes);
         let is_data =
             |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;
         let hole = |block| !is_data(&source, block) && !is_data(&target, block);
-        Ok((0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect())
+        (0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect()
     }
 
     /// What is to be done under a name with this source and counterpart.

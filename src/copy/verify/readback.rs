@@ -159,7 +159,6 @@ impl<'a> Reader<'a> {
         extent: &Extent,
         access: Access,
     ) -> Result<UnderWay, Failure> {
-        let seek_error = |cause: io::Error| Failure::source(Operation::Seek, 0, cause);
         let mut dropped = false;
         if !access.is_direct() {
             dropped = drop_all(file, extent.size_bytes);
@@ -174,8 +173,7 @@ impl<'a> Reader<'a> {
                 dropped = drop_all(file, extent.size_bytes);
             }
         }
-        let data_blocks =
-            route::data_blocks_of(file, extent.size_bytes, self.block_bytes).map_err(seek_error)?;
+        let data_blocks = route::data_blocks_of(file, extent.size_bytes, self.block_bytes);
         let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
         let blank = extent.size_bytes == 0 || all_hole;
         let whole = Shape::read(extent.size_bytes, self.block_bytes, access);

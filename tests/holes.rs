@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -288,4 +288,47 @@ fn a_tail_that_is_not_written_back_is_copied_and_hashed_where_files_have_no_exte
     let (one, other) = (make("one"), make("other"));
     fs::File::options().write(true).open(&other).unwrap().write_all_at(b"T", 7_000_000).unwrap();
     run(aiocp().arg("--verify-only").args([&one, &other]), 3);
+}
+
+/// In a snapshot, an empty directory stands where a subvolume lies in what it was taken of. Its
+/// inode number is none that a directory lists.
+#[test]
+fn what_stands_for_a_subvolume_in_a_snapshot_is_an_empty_directory() {
+    if !is_root("mounting filesystems") || !have("btrfs") {
+        return;
+    }
+    let mounted = Mounted::new("btrfs", 512);
+    let at = |name: &str| mounted.path.join(name);
+    let subvolume = |args: &[&str]| {
+        must(Command::new("btrfs").arg("subvolume").args(args).current_dir(&mounted.path));
+    };
+    subvolume(&["create", "root"]);
+    subvolume(&["create", "root/machines"]);
+    fs::create_dir_all(at("root/a/b")).unwrap();
+    subvolume(&["create", "root/a/b/deep"]);
+    fs::write(at("root/a/file"), "contents").unwrap();
+    subvolume(&["snapshot", "root", "snap"]);
+    subvolume(&["snapshot", "-r", "root", "frozen"]);
+    assert_eq!(fs::metadata(at("snap/machines")).unwrap().ino(), 2, "this is what is tried");
+    for snap in ["snap", "frozen"] {
+        for flags in [&["-a"][..], &["-r"], &["-a", "--verify"], &["-a", "--resume"]] {
+            let copy = folder();
+            let copy = copy.path().join("copy");
+            run(aiocp().args(flags).arg("-T").args([&at(snap), &copy]), 0);
+            for dir in ["machines", "a/b/deep"] {
+                assert_eq!(fs::read_dir(copy.join(dir)).unwrap().count(), 0, "{snap} {flags:?}");
+            }
+            assert_eq!(fs::read(copy.join("a/file")).unwrap(), b"contents");
+            run(aiocp().args(["--verify-only", "-T"]).args([&at(snap), &copy]), 0);
+            // Named itself, it is one too.
+            let alone = copy.join("alone");
+            run(aiocp().args(flags).arg("-T").args([&at(snap).join("machines"), &alone]), 0);
+            assert_eq!(fs::read_dir(alone).unwrap().count(), 0);
+        }
+        let said = run(aiosum().arg(at(snap)), 0).stdout;
+        assert_eq!(String::from_utf8(said).unwrap().lines().count(), 1);
+    }
+    // The subvolumes themselves have a number that no directory lists either.
+    let copy = folder();
+    run(aiocp().args(["-a", "-T"]).arg(at("root")).arg(copy.path().join("copy")), 0);
 }

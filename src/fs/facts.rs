@@ -36,11 +36,14 @@ pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
 }
 
 /// Whether a file's inode number is the one that its directory lists: not for the root of a btrfs
-/// subvolume, nor where a filesystem makes numbers up as it goes.
+/// subvolume, nor for the empty directory that stands in its place in a snapshot of the subvolume
+/// above it, nor where a filesystem makes numbers up as it goes.
 pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
+    const BTRFS_EMPTY_SUBVOLUME_INO: u64 = 2;
     const BTRFS_SUBVOLUME_ROOT_INO: u64 = 256;
     let magic = filesystem_magic(file)?;
-    let is_subvolume = magic == BTRFS_MAGIC && inode == BTRFS_SUBVOLUME_ROOT_INO;
+    let is_subvolume = magic == BTRFS_MAGIC
+        && matches!(inode, BTRFS_EMPTY_SUBVOLUME_INO | BTRFS_SUBVOLUME_ROOT_INO);
     Ok(NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume)
 }
 

@@ -33,7 +33,7 @@ impl Drop for Unmounted {
 
 impl Union {
     fn new() -> Option<Self> {
-        if !lying::have_fuse() {
+        if !have_fuse() {
             return None;
         }
         let folder = folder();

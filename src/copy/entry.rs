@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Identity, Name, Stat, Trust};
+use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Side};
 use crate::tree::{Entry, EntryKind, OpenDir};
+use crate::workers::BUFFER_BYTES;
 
 /// An entry in the pair of open directories that it is copied between.
 #[derive(Clone, Copy)]
@@ -170,26 +172,53 @@ pub struct Source {
     pub file: Arc<OwnedFd>,
     /// What it answered then.
     pub stat: Stat,
+    /// How many bytes it was found to hold, if that was looked at.
+    held_bytes: Option<u64>,
 }
 
 impl Source {
     pub fn new(file: OwnedFd, stat: Stat) -> Self {
-        Self { file: Arc::new(file), stat }
+        Self { file: Arc::new(file), stat, held_bytes: None }
     }
 
-    /// The file's size when it was opened.
+    /// The file's size when it was opened, or what it was [found to hold](Self::measure).
     pub fn size_bytes(&self) -> u64 {
-        self.stat.st_size as u64
+        self.held_bytes.unwrap_or(self.stat.st_size as u64)
+    }
+
+    /// Whether the file seems to hold what its size says: it has no byte behind its last one, and,
+    /// if `other_bytes` are expected, that one. A file that refuses to be read there, as those of
+    /// /sys may, does not.
+    pub fn seems_as_stated(&self, other_bytes: u64) -> bool {
+        let size_bytes = self.size_bytes();
+        let has_byte_at = |offset_bytes| fs::has_byte_at(&self.file, offset_bytes);
+        let gets_there = |last_byte| {
+            size_bytes == other_bytes || has_byte_at(last_byte).is_ok_and(|has_it| has_it)
+        };
+        fs::size_is_believed(&self.stat)
+            || (has_byte_at(size_bytes).is_ok_and(|more| !more)
+                && size_bytes.checked_sub(1).is_none_or(gets_there))
+    }
+
+    /// Reads the file to its end, to know how much it holds.
+    pub fn measure(&mut self) -> std::result::Result<(), Failure> {
+        let failure =
+            |offset_bytes, cause: io::Error| Failure::source(Operation::Read, offset_bytes, cause);
+        fs::set_direct(&*self.file, false).map_err(|cause| failure(0, cause))?;
+        let read = |buffer: &mut [u8], offset_bytes, _| {
+            fs::read_at(&self.file, buffer, offset_bytes)
+                .map_err(|cause| failure(offset_bytes, cause))
+        };
+        let buffer = &mut vec![0; BUFFER_BYTES];
+        let held_bytes = read_whole(&self.file, &self.stat, buffer, read, |_, _| Ok(()))?;
+        self.held_bytes = Some(held_bytes);
+        Ok(())
     }
 
     /// Whether size, modification time and change time are what they were when it was opened. A
     /// name more or less changes the last one too: the copy takes one from it where it replaces
     /// what was a name of this file.
     pub fn is_unchanged(&self) -> io::Result<bool> {
-        let (now, then) = (fs::stat(&*self.file)?, &self.stat);
-        let written = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
-        let changed = |s: &Stat| (s.st_ctime, s.st_ctime_nsec);
-        Ok(written(&now) == written(then)
-            && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink))
+        Ok(fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?))
     }
 }

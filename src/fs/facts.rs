@@ -50,7 +50,7 @@ pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
 /// Whether a file in this directory is known to have one number for as long as it is there.
 pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
     let magic = filesystem_magic(dir)?;
-    Ok(HONEST_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC)
+    Ok(NUMBERING_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC)
 }
 
 /// Whether syncfs(2) on `file` writes everything, and tells of the errors since the descriptor was

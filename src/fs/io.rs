@@ -25,6 +25,21 @@ pub fn write_all(
     Ok(())
 }
 
+/// Whether a file has a byte at `offset_bytes`. Where reading there is refused, as direct I/O may,
+/// the file is taken to end there. Some files of /sys have nothing for a request of one byte.
+pub fn has_byte_at(file: &OwnedFd, offset_bytes: u64) -> io::Result<bool> {
+    match read_at(file, &mut [0; 512], offset_bytes) {
+        Ok(count) => Ok(count > 0),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// pread(2).
+pub fn read_at(file: &OwnedFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *buffer, offset_bytes))?)
+}
+
 /// fsync(2) of a folder, where there is such a thing.
 pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
     match rustix::fs::fsync(folder) {

@@ -27,7 +27,7 @@ pub use identity::{
     FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
     ino_and_birth, same_contents, trust,
 };
-pub use io::{close, sync_folder, write_all};
+pub use io::{close, has_byte_at, read_at, sync_folder, write_all};
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
 pub use open::{
@@ -39,8 +39,8 @@ pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
 pub use stat::{
-    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, stat, stat_at,
-    stat_behind, stat_following,
+    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,
+    size_is_believed, stat, stat_at, stat_behind, stat_following,
 };
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};

@@ -45,6 +45,22 @@ pub fn allocated_bytes(stat: &Stat) -> u64 {
     (stat.st_blocks as u64).saturating_mul(512)
 }
 
+/// Whether a file holds what its size says, no less and no more, as on a filesystem that lies on a
+/// block device of its own. FUSE, /proc, /sys and their like say what they please; btrfs and tmpfs
+/// look like these and are asked in vain.
+pub fn size_is_believed(stat: &Stat) -> bool {
+    fs::major(stat.st_dev) != 0
+}
+
+/// Whether size, modification time and change time are what they were. A name more or less changes
+/// the last one too.
+pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
+    let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+    written(now) == written(then)
+        && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
+}
+
 /// What tells a file from all others that have or had its name: when it was born. Where the
 /// filesystem does not say, it is the inode number, which may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::shape::Shape;
 use super::zeros::{ZERO_GRAIN_BYTES, next_data_run};
 
-/// How often a short count is taken up again before the file is held to have changed.
-const SHORT_COUNTS_MAX: u32 = 16;
+/// Reads ask for multiples of this, the least that a block may have.
+const READ_GRAIN_BYTES: usize = 4096;
 
 /// A block in flight. Its ranges are of bytes in the block's buffer.
 #[derive(Clone, Debug)]
@@ -26,7 +26,6 @@ pub struct Flight {
     run_end: usize,
     /// Whether zeros are left out, when writing.
     is_sparse: bool,
-    short_counts: u32,
     /// When the present read or write was queued, if times are taken.
     pub begun: Option<Instant>,
 }
@@ -38,7 +37,7 @@ pub enum Step {
     Again(Range<usize>),
     /// All of it is done.
     Whole,
-    /// It does not get any further.
+    /// It brought nothing, so that it does not get any further.
     Stuck,
 }
 
@@ -54,7 +53,6 @@ impl Flight {
             position: 0,
             run_end: 0,
             is_sparse: false,
-            short_counts: 0,
             begun: None,
         }
     }
@@ -67,18 +65,24 @@ impl Flight {
     /// The first range to read: the block, rounded up to the alignment. A last block of 5,000 bytes
     /// is asked for as 8,192, and the device answers 5,000.
     pub fn read_range(&self) -> Range<usize> {
-        0..self.len.next_multiple_of(self.align)
+        0..self.read_end()
+    }
+
+    /// Where reads end. Also without an alignment they ask for whole pages, for which each block's
+    /// buffer has room: some files of /sys answer a request for what they hold with less.
+    fn read_end(&self) -> usize {
+        self.len.next_multiple_of(self.align.max(READ_GRAIN_BYTES))
     }
 
     /// `count` more bytes were read.
     pub fn read(&mut self, count: usize) -> Step {
-        self.advance(count, self.len)
+        self.advance(count, self.len, self.read_end())
     }
 
     /// The reading is over, the writing begins.
     pub fn begin_writing(&mut self, shape: &Shape) {
         (self.align, self.is_sparse) = (shape.write_align as usize, shape.sparse);
-        (self.position, self.run_end, self.short_counts) = (0, 0, 0);
+        (self.position, self.run_end) = (0, 0);
     }
 
     /// The next range to write: the next run of data if zeros are left out, or all at once. The
@@ -97,23 +101,24 @@ impl Flight {
 
     /// `count` more bytes were written.
     pub fn written(&mut self, count: usize) -> Step {
-        self.advance(count, self.run_end)
+        self.advance(count, self.run_end, self.run_end.next_multiple_of(self.align))
     }
 
-    fn advance(&mut self, count: usize, end: usize) -> Step {
+    /// `count` more bytes are done of those up to `end`; up to `asked_end` are asked for.
+    fn advance(&mut self, count: usize, end: usize, asked_end: usize) -> Step {
         let reached = self.position + count;
         if reached >= end {
             return Step::Whole;
         }
-        // Go on at an aligned place: 5,000 bytes of 8,192 done with an alignment of 4,096 means
-        // again from 4,096.
-        let from = reached - reached % self.align;
-        self.short_counts += 1;
-        if count == 0 || self.short_counts > SHORT_COUNTS_MAX {
+        if count == 0 {
             return Step::Stuck;
         }
-        self.position = from;
-        Step::Again(from..end.next_multiple_of(self.align))
+        // Go on at an aligned place: 5,000 bytes of 8,192 done with an alignment of 4,096 means
+        // again from 4,096. A file that gives less than that at once is gone on with where it is:
+        // at its end nothing follows, and elsewhere the filesystem takes the place or refuses it.
+        let aligned = reached - reached % self.align;
+        self.position = if aligned > self.position { aligned } else { reached };
+        Step::Again(self.position..asked_end)
     }
 }
 
@@ -129,16 +134,31 @@ mod tests {
     }
 
     #[test]
-    fn a_short_read_goes_on_at_an_aligned_place_and_gives_up_in_the_end() {
+    fn a_short_read_goes_on_at_an_aligned_place_and_gives_up_when_nothing_comes() {
         let mut flight = Flight::new(0, 0, &shape(10_000));
         assert_eq!(flight.read_range(), 0..12_288);
         assert_eq!(flight.read(5000), Step::Again(4096..12_288));
         assert_eq!(flight.read(5904), Step::Whole);
         let mut flight = Flight::new(0, 0, &shape(10_000));
         assert_eq!(flight.read(0), Step::Stuck);
-        let mut flight = Flight::new(0, 0, &shape(10_000));
-        let steps = (0..100).take_while(|_| flight.read(1) != Step::Stuck).count();
-        assert_eq!(steps as u32, SHORT_COUNTS_MAX);
+    }
+
+    #[test]
+    fn any_number_of_short_reads_get_to_the_end() {
+        for piece in [1, 511, 4095, 4096, 4097] {
+            let mut flight = Flight::new(0, 0, &shape(10_000));
+            let (mut range, mut reads) = (flight.read_range(), 0);
+            while let Step::Again(next) = flight.read(piece.min(10_000 - range.start)) {
+                assert!(next.start > range.start, "{piece} bytes get further");
+                (range, reads) = (next, reads + 1);
+            }
+            assert!(range.start < 10_000 && reads <= 10_000, "{piece} bytes: {reads} reads");
+            // An aligned file that is cut meanwhile ends where nothing follows.
+            let mut flight = Flight::new(0, 0, &shape(10_000));
+            assert_eq!(flight.read(5000), Step::Again(4096..12_288));
+            assert_eq!(flight.read(904), Step::Again(5000..12_288));
+            assert_eq!(flight.read(0), Step::Stuck);
+        }
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl<T> Worker<'_, T> {
             self.end(opened, hashed);
         });
         for BigInput { opened, in_pipeline } in big {
-            let result = self.finish_big(&opened, in_pipeline);
+            let result = self.finish_big(&opened, in_pipeline, buffer);
             self.end(opened, result);
         }
         // Each is opened when the one before it has ended: two FIFOs may be written one after the
@@ -324,6 +324,7 @@ impl<T> Worker<'_, T> {
         &self,
         opened: &Opened<T>,
         in_pipeline: std::result::Result<InPipeline, Failure>,
+        buffer: &mut [u8],
     ) -> Result<Hashed> {
         let read = in_pipeline.and_then(|InPipeline { started, access }| {
             let mut started = Some(started);
@@ -331,7 +332,17 @@ impl<T> Worker<'_, T> {
                 started.take().unwrap_or_else(|| self.start_in(opened, access)).wait()
             })
         });
-        let (moved, [access]) = read.map_err(|failure| read_error(opened, failure))?;
+        let (moved, [access]) = match read {
+            Err(Failure { cause: Cause::SourceChanged, .. })
+                if !fs::size_is_believed(&opened.stat) =>
+            {
+                return hash_to_the_end(opened, buffer);
+            }
+            read => read.map_err(|failure| read_error(opened, failure))?,
+        };
+        if holds_more(opened)? {
+            return hash_to_the_end(opened, buffer);
+        }
         check_unchanged(opened)?;
         let output = moved.hash.ok_or_else(|| opened.error(Operation::Read, Cause::ThreadGone))?;
         Ok(Hashed { output, way: access.way })
@@ -359,12 +370,29 @@ impl<T> Worker<'_, T> {
 /// A hash of two states of a file would be of none.
 fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
     let now = fs::stat(&*opened.file).map_err(|cause| opened.error(Operation::Stat, cause))?;
-    let key = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-    if key(&now) == key(&opened.stat) {
-        Ok(())
-    } else {
-        Err(opened.error(Operation::Read, Cause::ChangedWhileRead))
+    match fs::is_unchanged(&opened.stat, &now) {
+        true => Ok(()),
+        false => Err(opened.error(Operation::Read, Cause::ChangedWhileRead)),
     }
+}
+
+/// Whether a file goes on where its size says that it ends.
+fn holds_more<T>(opened: &Opened<T>) -> Result<bool> {
+    let size_bytes = opened.size_bytes();
+    match fs::size_is_believed(&opened.stat) {
+        true => Ok(false),
+        false => fs::has_byte_at(&opened.file, size_bytes)
+            .map_err(|cause| opened.error(Operation::Read, cause).at(size_bytes)),
+    }
+}
+
+/// Hashes a big file that does not hold what its size says, though nothing changed it: from its
+/// start to its end, wherever that is.
+fn hash_to_the_end<T>(opened: &Opened<T>, buffer: &mut [u8]) -> Result<Hashed> {
+    check_unchanged(opened)?;
+    fs::set_direct(&*opened.file, false).map_err(|cause| opened.error(Operation::Read, cause))?;
+    let output = hash_small(opened, None, buffer)?;
+    Ok(Hashed { output, way: Way::Buffered("it does not hold what its size says") })
 }
 
 /// Hashes a small file: its contents, or what is read through the page cache from its start to its
@@ -377,23 +405,21 @@ fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8])
         return Ok(hasher.finish());
     }
     let read = |buffer: &mut [u8], offset_bytes, _| {
-        let read = rustix::io::retry_on_intr(|| {
-            rustix::io::pread(&*opened.file, &mut *buffer, offset_bytes)
-        });
-        read.map_err(|cause| Failure::source(Operation::Read, offset_bytes, io::Error::from(cause)))
+        fs::read_at(&opened.file, buffer, offset_bytes)
+            .map_err(|cause| Failure::source(Operation::Read, offset_bytes, cause))
     };
     let take = |bytes: &[u8], _| {
         hasher.update(bytes);
         Ok(())
     };
-    read_whole(opened.size_bytes(), buffer, read, take).map_err(|failure| match failure.cause {
+    read_whole(&opened.file, &opened.stat, buffer, read, take).map_err(|failure| match failure
+        .cause
+    {
         // That it has another size says nothing of a place.
         Cause::SourceChanged => opened.error(failure.op, Cause::ChangedWhileRead),
         _ => read_error(opened, failure),
     })?;
-    if opened.size_bytes() != 0 {
-        check_unchanged(opened)?;
-    }
+    check_unchanged(opened)?;
     Ok(hasher.finish())
 }
 

@@ -152,19 +152,6 @@ impl Filesystem for Disk {
     }
 }
 
-/// Whether filesystems of the test's own can be mounted, which is an error in CI if not.
-pub fn have_fuse() -> bool {
-    if !super::is_root("mounting filesystems") {
-        return false;
-    }
-    let is_there = PathBuf::from("/dev/fuse").exists();
-    if !is_there {
-        assert!(std::env::var_os("CI").is_none(), "there is no FUSE, which CI needs");
-        std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n").unwrap();
-    }
-    is_there
-}
-
 /// A filesystem on a lying disk, mounted until it is dropped.
 pub struct LyingDisk {
     pub path: PathBuf,
@@ -177,7 +164,7 @@ impl LyingDisk {
     /// Makes and mounts a disk of `mib` MiB that is honest until [`Lies::left`] is set. `None`
     /// without FUSE, which is an error in CI.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
-        if !have_fuse() {
+        if !super::is_root("mounting filesystems") || !super::have_fuse() {
             return None;
         }
         let folder = super::folder();

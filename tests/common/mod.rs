@@ -17,6 +17,7 @@ pub mod aio;
 pub mod hard;
 pub mod interrupted;
 pub mod lying;
+pub mod odd;
 pub mod passing;
 pub mod place;
 pub mod posix;
@@ -248,6 +249,19 @@ pub fn have(program: &str) -> bool {
 /// Whether strace is installed; in CI it has to be.
 pub fn have_strace() -> bool {
     have("strace")
+}
+
+/// Whether there is FUSE; in CI there has to be.
+pub fn have_fuse() -> bool {
+    let have = Path::new("/dev/fuse").exists();
+    if !have {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "there is no FUSE, and in CI it may not be left out"
+        );
+        std::io::stderr().write_all(b"SKIPPED: there is no FUSE\n").unwrap();
+    }
+    have
 }
 
 /// A filesystem of the test's own, unmounted on drop.

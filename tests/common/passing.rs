@@ -407,7 +407,7 @@ impl Passed {
     /// Shows `root` with its files' numbers, each so much greater. `None` without FUSE, which in
     /// CI may not be left out.
     pub fn new(root: &Path, shift: u64) -> Option<Self> {
-        if !super::lying::have_fuse() {
+        if !super::have_fuse() {
             return None;
         }
         let folder = super::folder();

@@ -9,7 +9,7 @@ use crate::copy::events::Copying;
 use crate::copy::options::Options;
 use crate::copy::resume::{Partial, Resume};
 use crate::digest::Hashing;
-use crate::error::{Operation, Result};
+use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Target};
 use crate::pipeline::route::{self, Access};
 use crate::pipeline::{BLOCKS_MAX, Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
@@ -59,11 +59,12 @@ impl Moving<'_> {
 
 impl BigFiles<'_> {
     /// Moves a file's data, and says how it went. The target has its size then, and is not durable.
+    /// Nothing if the source turned out to hold less than its size says, or more.
     pub fn transfer(
         &self,
         file: &BigFile<'_>,
         mut partial: Option<&mut Partial<'_>>,
-    ) -> Result<(Moved, Route)> {
+    ) -> Result<Option<(Moved, Route)>> {
         let Copying { at, source, .. } = file.copying;
         let error = |failure| at.data_error(failure);
         let (size_bytes, target) = (source.size_bytes(), file.target.file());
@@ -80,8 +81,18 @@ impl BigFiles<'_> {
                 .map_err(|cause| Failure::target(Operation::SetSize, 0, cause))?;
             Ok(moved)
         });
-        let (moved, [from, to]) = moved.map_err(error)?;
-        Ok((moved, Route { read: from.way, write: to.way }))
+        let (moved, [from, to]) = match moved {
+            Err(Failure { cause: Cause::SourceChanged, .. })
+                if !fs::size_is_believed(&source.stat) =>
+            {
+                return Ok(None);
+            }
+            moved => moved.map_err(error)?,
+        };
+        let holds_more = !fs::size_is_believed(&source.stat)
+            && fs::has_byte_at(file.read, size_bytes)
+                .map_err(|cause| error(Failure::source(Operation::Read, size_bytes, cause)))?;
+        Ok((!holds_more).then_some((moved, Route { read: from.way, write: to.way })))
     }
 
     /// The accesses of source and destination.

@@ -19,6 +19,7 @@ use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Moved, Pipeline, Traffic};
 use crate::report::{Route, Totals, Way};
 use crate::tree::{Metadata, OpenDir};
+use crate::workers::BUFFER_BYTES;
 
 /// A destination whose data and metadata are written, but not durable and without its name.
 pub struct Filled {
@@ -45,10 +46,14 @@ pub enum Fate {
     Leave,
 }
 
+/// The route of a big file that holds less than its size says, or more.
+const ODD_SIZE: Route = Route::buffered("it does not hold what its size says");
+
 /// What a new file has got.
 struct FillOutcome {
     moved: Moved,
     cloned_bytes: u64,
+    size_bytes: u64,
     route: Route,
 }
 
@@ -57,7 +62,7 @@ impl FillOutcome {
     fn cloned(size_bytes: u64, hashed: Option<Moved>) -> Self {
         let hash = hashed.and_then(|moved| moved.hash);
         let moved = Moved { hash, ..Moved::default() };
-        Self { moved, cloned_bytes: size_bytes, route: Route::CLONED }
+        Self { moved, cloned_bytes: size_bytes, size_bytes, route: Route::CLONED }
     }
 }
 
@@ -119,27 +124,43 @@ impl<'a> Data<'a> {
     ) -> Result<FillOutcome> {
         if self.options.action == Action::Attributes {
             let (moved, route) = (Moved::default(), route::SMALL);
-            return Ok(FillOutcome { moved, cloned_bytes: 0, route });
+            let size_bytes = source.size_bytes();
+            return Ok(FillOutcome { moved, cloned_bytes: 0, size_bytes, route });
         }
-        let size_bytes = source.size_bytes();
         let is_cloned = self.clones.try_clone(at, source, target.file())?;
         if is_cloned && !self.options.hash {
-            return Ok(FillOutcome::cloned(size_bytes, None));
+            return Ok(FillOutcome::cloned(source.size_bytes(), None));
         }
+        let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
         let file = SmallFile {
             source: self.to_read(source, target, is_cloned),
             target: (!is_cloned).then_some(target.file()),
-            size_bytes,
+            stat: &source.stat,
             contents,
             hash: self.options.hash,
             sparse: self.options.is_sparse(&source.stat),
         };
-        let moved = self.small.transfer(&file, buffer).map_err(|failure| at.data_error(failure))?;
-        if is_cloned {
-            return Ok(FillOutcome::cloned(size_bytes, Some(moved)));
+        self.stream(at, &file, Route { read, ..route::SMALL }, buffer)
+    }
+
+    /// Moves a file from its start to its end. Without a target it is a clone, which is hashed, and
+    /// which holds what its size says.
+    fn stream(
+        &self,
+        at: At<'_>,
+        file: &SmallFile<'_>,
+        route: Route,
+        buffer: &mut [u8],
+    ) -> Result<FillOutcome> {
+        let moved = self.small.transfer(file, buffer).map_err(|failure| at.data_error(failure))?;
+        let (read_bytes, stated_bytes) = (moved.bytes(), file.stat.st_size as u64);
+        match file.target {
+            Some(_) => Ok(FillOutcome { moved, cloned_bytes: 0, size_bytes: read_bytes, route }),
+            None if read_bytes == stated_bytes => {
+                Ok(FillOutcome::cloned(stated_bytes, Some(moved)))
+            }
+            None => Err(at.source_error(Operation::Copy, Cause::SourceChanged)),
         }
-        let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
-        Ok(FillOutcome { moved, cloned_bytes: 0, route: Route { read, ..route::SMALL } })
     }
 
     /// Copies a big file.
@@ -167,11 +188,35 @@ impl<'a> Data<'a> {
         let read = self.to_read(source, target, is_cloned);
         let file = BigFile { copying, read, target, is_cloned };
         let partial = partial.filter(|_| !is_cloned);
-        let (moved, route) = self.big.transfer(&file, partial)?;
-        Ok(match is_cloned {
-            true => FillOutcome::cloned(source.size_bytes(), Some(moved)),
-            false => FillOutcome { moved, cloned_bytes: 0, route },
-        })
+        let size_bytes = source.size_bytes();
+        match self.big.transfer(&file, partial)? {
+            Some((moved, _)) if is_cloned => Ok(FillOutcome::cloned(size_bytes, Some(moved))),
+            Some((moved, route)) => Ok(FillOutcome { moved, cloned_bytes: 0, size_bytes, route }),
+            None => self.fill_to_the_end(&file),
+        }
+    }
+
+    /// Copies a big file that does not hold what its size says, though nothing changed it: from its
+    /// start to its end, wherever that is.
+    fn fill_to_the_end(&self, file: &BigFile<'_>) -> Result<FillOutcome> {
+        let &BigFile { copying: Copying { at, source, .. }, read, target, is_cloned } = file;
+        check_unchanged(at, source)?;
+        let read_error = |cause| at.source_error(Operation::Read, cause);
+        fs::set_direct(&**read, false).map_err(read_error)?;
+        if !is_cloned {
+            let emptied = fs::set_direct(&**target.file(), false)
+                .and_then(|()| fs::set_size(&**target.file(), 0));
+            emptied.map_err(|cause| at.target_error(Operation::SetSize, cause))?;
+        }
+        let file = SmallFile {
+            source: read,
+            target: (!is_cloned).then_some(target.file()),
+            stat: &source.stat,
+            contents: None,
+            hash: self.options.hash,
+            sparse: self.options.is_sparse(&source.stat),
+        };
+        self.stream(at, &file, ODD_SIZE, &mut vec![0; BUFFER_BYTES])
     }
 
     /// What is read: of a clone itself, unless it is to be proved, since nothing is its own proof.
@@ -195,15 +240,13 @@ impl<'a> Data<'a> {
     ) -> Result<Filled> {
         let Copying { at, source, .. } = copying;
         let filled = filled.and_then(|contents| check_unchanged(at, source).map(|()| contents));
-        let FillOutcome { moved, cloned_bytes, route } = match filled {
+        let FillOutcome { moved, cloned_bytes, size_bytes, route } = match filled {
             Ok(contents) => contents,
             Err(error) => return Err(self.give_up(copying, target, partial, error)),
         };
         let (from, to) = (Node::open(&source.file), Node::open(target.file()));
         let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: false };
         let kept = self.metadata.copy(at, &metadata);
-        // What says 0 and holds something, as in /proc, is as large as what was read of it.
-        let size_bytes = if source.size_bytes() == 0 { moved.bytes() } else { source.size_bytes() };
         let (is_partial, source) = (partial.is_some(), source.stat);
         Ok(Filled {
             target,

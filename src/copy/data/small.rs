@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 
 use crate::copy::stop::Stop;
 use crate::digest::Output;
-use crate::error::Operation;
-use crate::fs;
+use crate::error::{Cause, Operation};
+use crate::fs::{self, Stat};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::zeros::{ZERO_GRAIN_BYTES, next_data_run};
-use crate::pipeline::{Failure, Moved, Traffic};
+use crate::pipeline::{Failure, Moved, SMALL_BYTES_MAX, Traffic};
 
 /// What moves small files. What it reads and writes is counted and paced.
 pub struct SmallFiles<'a> {
@@ -21,8 +21,8 @@ pub struct SmallFile<'a> {
     pub source: &'a OwnedFd,
     /// Where it is written; nowhere if it is only to be hashed.
     pub target: Option<&'a OwnedFd>,
-    /// Its size when it was opened.
-    pub size_bytes: u64,
+    /// What it answered when it was opened.
+    pub stat: &'a Stat,
     /// What it holds, if that was read already. Otherwise it is read through the page cache.
     pub contents: Option<&'a [u8]>,
     /// Whether it is hashed.
@@ -60,7 +60,7 @@ impl SmallFiles<'_> {
                     self.read(file.source, buffer, offset_bytes, left_bytes)
                 };
                 let take = |bytes: &[u8], offset_bytes| stream.take(bytes, offset_bytes);
-                read_whole(file.size_bytes, buffer, read, take)?
+                read_whole(file.source, file.stat, buffer, read, take)?
             }
         };
         stream.end(read_bytes)
@@ -74,15 +74,15 @@ impl SmallFiles<'_> {
         offset_bytes: u64,
         left_bytes: u64,
     ) -> Result<usize, Failure> {
+        if offset_bytes > SMALL_BYTES_MAX && self.stop.is_requested() {
+            return Err(Failure::source(Operation::Copy, offset_bytes, Cause::Interrupted));
+        }
         if let Some(pace) = &self.traffic.pace {
             self.stop.sleep_until(pace.turn(left_bytes.min(buffer.len() as u64)));
         }
         let begun = self.traffic.meter.start();
-        let read =
-            rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut *buffer, offset_bytes));
-        let count = read.map_err(|cause| {
-            Failure::source(Operation::Read, offset_bytes, std::io::Error::from(cause))
-        })?;
+        let count = fs::read_at(source, buffer, offset_bytes)
+            .map_err(|cause| Failure::source(Operation::Read, offset_bytes, cause))?;
         if count > 0 {
             self.traffic.meter.read(count as u64, begun);
         }

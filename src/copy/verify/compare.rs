@@ -132,8 +132,9 @@ impl Verify<'_> {
         // Both are waited for, also if one fails: nothing is read any more when the files are
         // closed.
         let read = sources.finish().into_iter().zip(targets.finish());
-        for (comparison, (wanted, found)) in all.into_iter().zip(read) {
+        for (mut comparison, (wanted, found)) in all.into_iter().zip(read) {
             let pair = comparison.pair.as_deref().copied();
+            let [wanted, found] = self.again_if_short(&mut comparison, wanted, found);
             let to_replace = self.finish(dir, comparison, wanted, found);
             let to_replace = to_replace.unwrap_or_else(|error| {
                 self.events.fail(error);
@@ -145,6 +146,26 @@ impl Verify<'_> {
             }
             to_copy.entries.extend(entry);
         }
+    }
+
+    /// Reads both sides once more if one of them ended before its size, though nothing changed it:
+    /// as much as they hold.
+    fn again_if_short(&self, comparison: &mut Comparison, wanted: Read, found: Read) -> [Read; 2] {
+        let Comparison { source, target, .. } = comparison;
+        match [measure_if_short(source, &wanted), measure_if_short(target, &found)] {
+            [Ok(false), Ok(false)] => return [wanted, found],
+            [Err(failure), _] => return [Err(failure), found],
+            [_, Err(failure)] => return [wanted, Err(failure)],
+            _ => {}
+        }
+        let extent = Extent::whole(common_bytes(source, target));
+        let read = |pipeline, file: &Source| {
+            let mut readings = Readings::default();
+            let reader = self.reader(pipeline, Progress::Nothing);
+            readings.push(reader, &file.file, extent.clone());
+            readings.finish().pop().expect("one file, one answer")
+        };
+        [read(self.readers.source, source), read(self.readers.target, target)]
     }
 
     fn begin(&self, dir: &OpenDir, entry: Entry) -> Result<NextStep> {
@@ -207,9 +228,9 @@ impl Verify<'_> {
         Ok(())
     }
 
-    fn find_extent(&self, dir: &OpenDir, entry: Entry, source: Source) -> Result<NextStep> {
+    fn find_extent(&self, dir: &OpenDir, entry: Entry, mut source: Source) -> Result<NextStep> {
         let at = At::new(dir, &entry);
-        let target = open_target(at, OFlags::RDONLY)?;
+        let mut target = open_target(at, OFlags::RDONLY)?;
         // Numbers alone do not say that there is nothing to compare.
         if FileId::of(&source.stat) == FileId::of(&target.stat)
             && fs::compare(&*source.file, &*target.file)
@@ -218,6 +239,7 @@ impl Verify<'_> {
         {
             return Ok(NextStep::Done);
         }
+        measure_if_doubtful(at, &mut source, &mut target)?;
         // What one of them has more differs without being read, and what is a hole in both is the
         // same.
         let size_bytes = common_bytes(&source, &target);
@@ -403,6 +425,30 @@ fn read_link(dir: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let contents = readlinkat(dir, name, Vec::new())?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(contents.into_bytes())))
+}
+
+/// Finds out how much a file holds whose reading ended before its size, though nothing changed it.
+/// False if that is not so.
+fn measure_if_short(file: &mut Source, read: &Read) -> std::result::Result<bool, Failure> {
+    let is_short = matches!(read, Err(Failure { cause: Cause::ChangedWhileRead, .. }));
+    // Without an answer, the end of the comparison says why.
+    let may_be_so = is_short && !fs::size_is_believed(&file.stat);
+    if !may_be_so || !file.is_unchanged().unwrap_or(false) {
+        return Ok(false);
+    }
+    file.measure().map(|()| true)
+}
+
+/// Finds out how much two files hold that may not hold what their sizes say.
+fn measure_if_doubtful(at: At<'_>, source: &mut Source, target: &mut Source) -> Result<()> {
+    let sizes_bytes = [target.size_bytes(), source.size_bytes()];
+    let sides = [(source, at.source_path()), (target, at.target_path())];
+    for ((file, path), other_bytes) in sides.into_iter().zip(sizes_bytes) {
+        if !file.seems_as_stated(other_bytes) {
+            file.measure().map_err(|failure| failure.of(path))?;
+        }
+    }
+    Ok(())
 }
 
 fn common_bytes(source: &Source, target: &Source) -> u64 {

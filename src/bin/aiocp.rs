@@ -1,15 +1,9 @@
 //! The command `aiocp`: parse, run, exit code.
 
-use std::io::Write;
 use std::process::ExitCode;
 
+use aiocp::cli::process;
+
 fn main() -> ExitCode {
-    match aiocp::cli::aiocp::run() {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Where standard error is closed too, only the exit code says it.
-            drop(writeln!(std::io::stderr(), "aiocp: {error:#}"));
-            ExitCode::from(aiocp::cli::exit::FAILED)
-        }
-    }
+    process::run("aiocp", aiocp::cli::aiocp::run)
 }

@@ -1,15 +1,9 @@
 //! The command `aiosum`: parse, run, exit code.
 
-use std::io::Write;
 use std::process::ExitCode;
 
+use aiocp::cli::process;
+
 fn main() -> ExitCode {
-    match aiocp::cli::aiosum::run() {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Where standard error is closed too, only the exit code says it.
-            drop(writeln!(std::io::stderr(), "aiosum: {error:#}"));
-            ExitCode::from(aiocp::cli::exit::FAILED)
-        }
-    }
+    process::run("aiosum", aiocp::cli::aiosum::run)
 }

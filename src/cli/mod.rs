@@ -6,6 +6,7 @@ pub mod exit;
 mod flags;
 mod output;
 mod page;
+pub mod process;
 mod screen;
 
 pub use flags::completions;

@@ -16,6 +16,20 @@ pub fn is_ignored(signal: i32) -> io::Result<bool> {
     }
 }
 
+/// Has the process ignore a signal, from now on and in what it executes; see sigaction(2). EINVAL
+/// for a number that is no signal, and for SIGKILL and SIGSTOP.
+pub fn ignore(signal: i32) -> io::Result<()> {
+    // SAFETY: all fields of a sigaction are numbers or pointers that may be null.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: the new action is live, of the right type and calls nothing; the old one is not
+    // asked for.
+    match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A set of signals, those that are blocked; see sigsetops(3).
 #[derive(Clone, Copy)]
 pub struct SignalMask(libc::sigset_t);
@@ -81,6 +95,17 @@ impl fmt::Debug for SignalMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri knows no sigaction")]
+    fn a_signal_is_ignored_once_it_is_to_be() {
+        assert!(!is_ignored(libc::SIGURG).unwrap());
+        ignore(libc::SIGURG).unwrap();
+        assert!(is_ignored(libc::SIGURG).unwrap());
+        for number in [0, libc::SIGKILL, i32::MAX] {
+            assert_eq!(ignore(number).unwrap_err().raw_os_error(), Some(libc::EINVAL), "{number}");
+        }
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri knows no signal sets")]

@@ -1,0 +1,65 @@
+//! A command as a process: what its signals and its panics do, and its exit code.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+
+use super::exit;
+use crate::sys::signal;
+
+/// Whether a thread panicked.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Runs a command and answers with its exit code. A panic on any thread is one line, and ends the
+/// run with [`exit::FAILED`] after everything in the making was given back.
+pub fn run(name: &'static str, command: fn() -> anyhow::Result<u8>) -> ExitCode {
+    tell_panics(name);
+    let ran = || {
+        // Without this, a file beyond `ulimit -f` ends the process; with it, its write is EFBIG.
+        signal::ignore(libc::SIGXFSZ).context("cannot ignore SIGXFSZ")?;
+        command()
+    };
+    let code = match catch_unwind(AssertUnwindSafe(ran)) {
+        // A panic of a thread that nothing waits for.
+        Ok(Ok(exit::DONE)) if PANICKED.load(Ordering::Acquire) => exit::FAILED,
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            // Where standard error is closed too, only the exit code says it.
+            drop(writeln!(std::io::stderr(), "{name}: {error:#}"));
+            exit::FAILED
+        }
+        // The hook has said it.
+        Err(_) => exit::FAILED,
+    };
+    ExitCode::from(code)
+}
+
+/// Has the first panic say one line. Others follow from it. `RUST_BACKTRACE` has all of them said
+/// in full.
+fn tell_panics(name: &'static str) {
+    let in_full = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !PANICKED.swap(true, Ordering::AcqRel) {
+            drop(std::io::stderr().write_all(line(name, panic).as_bytes()));
+        }
+        if in_full {
+            default(panic);
+        }
+    }));
+}
+
+fn line(name: &str, panic: &PanicHookInfo<'_>) -> String {
+    let payload = panic.payload();
+    let what = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+        .replace('\n', " ");
+    let place = panic.location().map(|at| format!(" at {at}")).unwrap_or_default();
+    format!("{name}: cannot go on: internal error{place}: {what}; please report it\n")
+}

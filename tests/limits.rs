@@ -1,0 +1,132 @@
+//! Limits of the process and its own faults end in an error line, never in a signal.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{aiocp, aiosum, describe, folder, have_strace, litter, noise, run_limited, stderr};
+
+/// Small files for all workers, and big ones for the pipeline.
+fn tree(path: &Path) {
+    fs::create_dir(path).unwrap();
+    for n in 0..100 {
+        fs::write(path.join(format!("small{n}")), noise(n * 211, n as u64)).unwrap();
+    }
+    for n in 0..2 {
+        fs::write(path.join(format!("big{n}")), noise((5 << 20) + n, n as u64)).unwrap();
+    }
+}
+
+/// The command under limits of the shell's, such as `ulimit -v 50000`.
+fn limited(limits: &str, command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("{limits} && exec \"$@\""), "sh"]).arg(command.get_program());
+    limited.args(command.get_args()).env_remove("RUST_BACKTRACE");
+    limited
+}
+
+/// What a limit may do to a command: nothing, or one line for what it cannot do. Answers whether
+/// all went well.
+fn in_order(output: &Output, what: &str) -> bool {
+    let text = stderr(output);
+    for word in ["panicked", "internal error", "memory allocation of", "overflow"] {
+        assert!(!text.contains(word), "{what}: {text}");
+    }
+    match output.status.code() {
+        Some(0) => true,
+        Some(1) => {
+            assert!(text.contains(": cannot "), "{what}: no line says why: {text}");
+            false
+        }
+        _ => panic!("{what}: {:?}: {text}", output.status),
+    }
+}
+
+/// Copies under limits and looks at what is there then. Answers whether all of it is.
+fn copy_under(limits: &str, options: &[&str], source: &Path, place: &Path) -> (bool, String) {
+    let what = format!("{limits} {options:?}");
+    let target = place.join("copy");
+    if target.exists() {
+        fs::remove_dir_all(&target).unwrap();
+    }
+    let mut command = aiocp();
+    command.args(options).arg("-T").arg(source).arg(&target);
+    let output = run_limited(&mut limited(limits, &command));
+    let is_whole = in_order(&output, &what);
+    let (copied, wanted) = match target.exists() {
+        true => (describe(&target), describe(source)),
+        false => Default::default(),
+    };
+    if is_whole {
+        assert_eq!(copied, wanted, "{what}");
+    }
+    for (path, entry) in &copied {
+        let is_dir = source.join(path).is_dir();
+        assert!(is_dir || wanted.get(path) == Some(entry), "{what}: {path:?} is not whole");
+    }
+    assert!(litter(place).is_empty(), "{what}");
+    (is_whole, stderr(&output))
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_of_the_files_beyond_it() {
+    let folder = folder();
+    let source = folder.path().join("source");
+    tree(&source);
+    for options in [&[][..], &["--reflink=never", "--sparse=never"], &["--engine=threads"]] {
+        for (blocks, failures) in [(20_000, 0), (5_000, 2), (20, 53)] {
+            let limits = format!("ulimit -f {blocks}");
+            let (is_whole, text) = copy_under(&limits, options, &source, folder.path());
+            assert_eq!(is_whole, failures == 0, "{limits}: {text}");
+            let lines = text.lines().filter(|line| line.contains("cannot ")).count();
+            assert!(lines <= failures && text.contains("File too large") != is_whole, "{text}");
+        }
+    }
+    let sums = fs::File::create(folder.path().join("sums")).unwrap();
+    let mut command = aiosum();
+    command.arg(&source);
+    let output = limited("ulimit -f 1", &command).stdout(sums).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("File too large"), "{output:?}");
+}
+
+#[test]
+fn a_panic_is_one_line_and_leaves_nothing_half_done() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("copy"));
+    tree(&source);
+    // The kernel claims to have read more than was asked for. The loader makes the first calls.
+    for (when, options) in [("9", &[][..]), ("20+", &["--verify"]), ("40", &["--resume"])] {
+        let options: Vec<_> = options.iter().map(OsStr::new).collect();
+        let inject = format!("inject=pread64:retval=999999999:when={when}");
+        let mut command =
+            common::strace(&["-e", "trace=pread64", "-e", &inject], Path::new("/dev/null"));
+        command
+            .args(["--direct=never", "--threads=1"])
+            .args(options)
+            .arg("-T")
+            .arg(&source)
+            .arg(&target);
+        let output = run_limited(command.env_remove("RUST_BACKTRACE"));
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(text.matches("internal error").count(), 1, "{text}");
+        assert!(text.contains("aiocp: cannot go on: internal error at src/"), "{text}");
+        assert!(!text.contains("backtrace") && !text.contains("panicked"), "{text}");
+        for (path, entry) in describe(&target) {
+            let is_dir = path == Path::new("");
+            assert!(is_dir || describe(&source)[&path] == entry, "{path:?} is not whole");
+        }
+        let resumed = aiocp().arg("--resume").arg("-T").arg(&source).arg(&target).output().unwrap();
+        assert!(resumed.status.success(), "{resumed:?}");
+        assert_eq!(describe(&source), describe(&target));
+        assert!(litter(folder.path()).is_empty());
+        fs::remove_dir_all(&target).unwrap();
+    }
+}

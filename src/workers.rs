@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 
 use crate::report::{Meter, Totals};
+use crate::sys::memory;
 
 /// The memory of each worker: what it reads at once stays in the core's cache between read, hash
 /// and write.
@@ -39,7 +40,7 @@ impl Workers {
     }
 
     /// Has one more thread do such work. It makes others as they are needed. At the limit nothing
-    /// happens.
+    /// happens. ENOMEM without memory for its buffer, EAGAIN without a thread.
     pub fn hire<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -54,7 +55,10 @@ impl Workers {
         };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let thread = Builder::new().name(format!("{}-{number}", self.name));
-        let spawned = thread.spawn_scoped(scope, move || self.serve(scope, work)).map(drop);
+        let spawned = memory::zeroed(BUFFER_BYTES).and_then(|buffer| {
+            let serve = move || self.serve(scope, work, buffer);
+            thread.spawn_scoped(scope, serve).map(drop)
+        });
         if spawned.is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.size.fetch_sub(1, Ordering::Relaxed);
@@ -62,15 +66,19 @@ impl Workers {
         spawned
     }
 
-    fn serve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, work: impl Work + 'scope) {
-        let buffer = &mut vec![0; BUFFER_BYTES][..];
+    fn serve<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl Work + 'scope,
+        mut buffer: Box<[u8]>,
+    ) {
         while let Some(task) = work.take() {
             if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
                 // If there can be no more, those that are there do it all.
                 let hired = self.hire(scope, work.clone());
                 Totals::add(&self.meter.missing_threads, hired.is_err().into());
             }
-            work.carry_out(task, buffer);
+            work.carry_out(task, &mut buffer);
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }

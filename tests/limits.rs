@@ -94,6 +94,126 @@ fn a_limit_of_file_sizes_is_an_error_of_the_files_beyond_it() {
 }
 
 #[test]
+fn with_few_addresses_there_are_fewer_threads_and_buffers() {
+    let folder = folder();
+    let source = folder.path().join("source");
+    tree(&source);
+    let kib = |options: &[&str], kib: u64| {
+        let limits = format!("ulimit -v {kib}");
+        copy_under(&limits, options, &source, folder.path())
+    };
+    // The least with which the program can be loaded and says so itself.
+    let starts = |kib: &u64| {
+        let mut command = aiocp();
+        command.arg("--version");
+        limited(&format!("ulimit -v {kib}"), &command).output().unwrap().status.success()
+    };
+    let least = (1..200).map(|n| n * 1024).find(starts).unwrap();
+    for more in [2, 4, 6, 8, 12, 20, 40, 100, 300, 900].map(|mib| mib << 10) {
+        for options in [&[][..], &["--engine=posix"], &["--verify", "--block-size=4M"]] {
+            let (is_whole, text) = kib(options, least + more);
+            assert!(is_whole || more < 40 << 10, "{options:?} {more}: {text}");
+        }
+    }
+    let (is_whole, text) = kib(&[], least + (40 << 10));
+    assert!(is_whole, "{text}");
+    assert_eq!(text.matches("warning: ").count(), 1, "{text}");
+    assert!(text.contains("little memory"), "{text}");
+    for more in [4, 10, 40, 900].map(|mib| mib << 10) {
+        let mut command = aiosum();
+        command.arg("--num-threads=0").arg(&source);
+        let limits = format!("ulimit -v {}", least + more);
+        let output = run_limited(&mut limited(&limits, &command));
+        assert!(in_order(&output, &limits) || more < 40 << 10, "{limits}: {output:?}");
+    }
+}
+
+/// A memory cgroup below the one that this process is in; none where it cannot be made.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(bytes: u64) -> Option<Self> {
+        let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = |line: &str, root: &str| {
+            let path = line.rsplit(':').next().unwrap().trim_start_matches('/');
+            Path::new(root).join(path).join(format!("aiocp-test-{}", std::process::id()))
+        };
+        for line in cgroups.lines() {
+            let (path, file) = match line.split(':').nth(1) {
+                Some("") => (path(line, "/sys/fs/cgroup"), "memory.max"),
+                Some("memory") => (path(line, "/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+                _ => continue,
+            };
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let cgroup = Self(path);
+            if fs::write(cgroup.0.join(file), bytes.to_string()).is_ok() {
+                return Some(cgroup);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_small_cgroup_is_enough() {
+    let folder = folder();
+    let source = folder.path().join("source");
+    tree(&source);
+    for mib in [32, 16] {
+        let Some(cgroup) = Cgroup::new(mib << 20) else {
+            eprintln!("SKIPPED: no cgroup with a limit of memory can be made here");
+            return;
+        };
+        let enter = format!("echo $$ >'{}'", cgroup.0.join("cgroup.procs").display());
+        for options in [&[][..], &["--verify"], &["--block-size=8M", "--queue-depth=64"]] {
+            let (is_whole, text) = copy_under(&enter, options, &source, folder.path());
+            assert!(is_whole, "{mib} MiB {options:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn where_no_thread_can_be_made_every_engine_ends() {
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    if !common::is_root("a user of its own") || !common::have("setpriv") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("source"), folder.path().join("aiocp"));
+    fs::write(&source, noise(1_300_000, 3)).unwrap();
+    // The user may not search the folder of the build.
+    fs::copy(aiocp().get_program(), &program).unwrap();
+    for path in [folder.path(), &program] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(path, mode).unwrap();
+    }
+    for engine in ["--engine=posix", "--engine=threads", "--direct=auto"] {
+        for threads in [1, 3, 5, 6, 8, 10, 16] {
+            let target = folder.path().join("target");
+            let limit = format!("--nproc={threads}");
+            let mut command = Command::new("setpriv");
+            command.args(user).args(["prlimit", &limit]).arg(&program).env_remove("RUST_BACKTRACE");
+            command.args(["--no-sync", "--block-size=4K", engine]);
+            let output = run_limited(command.arg(&source).arg(&target));
+            let what = format!("{engine} with {threads} threads");
+            if in_order(&output, &what) {
+                assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap(), "{what}");
+                fs::remove_file(&target).unwrap();
+            }
+            assert!(litter(folder.path()).is_empty(), "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_panic_is_one_line_and_leaves_nothing_half_done() {
     if !have_strace() {
         return;

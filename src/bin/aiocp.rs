@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use aiocp::cli::process;
 
+/// Ends the process in good order where no memory is left.
+#[global_allocator]
+static ALLOCATOR: process::Allocator =
+    process::Allocator::new("aiocp: cannot go on: Cannot allocate memory\n");
+
 fn main() -> ExitCode {
     process::run("aiocp", aiocp::cli::aiocp::run)
 }

@@ -8,7 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 
 use super::exit;
-use crate::sys::signal;
+use crate::fs;
+use crate::sys::{memory, signal};
+
+pub use crate::sys::memory::Allocator;
+
+/// Of the addresses that a limit leaves, the heap gets this part before any thread is made.
+const HEAP_PART: u64 = 8;
+/// More would only be kept from others.
+const HEAP_BYTES_MAX: u64 = 64 << 20;
 
 /// Whether a thread panicked.
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -20,6 +28,10 @@ pub fn run(name: &'static str, command: fn() -> anyhow::Result<u8>) -> ExitCode 
     let ran = || {
         // Without this, a file beyond `ulimit -f` ends the process; with it, its write is EFBIG.
         signal::ignore(libc::SIGXFSZ).context("cannot ignore SIGXFSZ")?;
+        if let Some(left_bytes) = fs::addresses_left_bytes() {
+            let reserve_bytes = (left_bytes / HEAP_PART).min(HEAP_BYTES_MAX);
+            memory::share_one_heap(reserve_bytes as usize);
+        }
         command()
     };
     let code = match catch_unwind(AssertUnwindSafe(ran)) {

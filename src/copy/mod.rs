@@ -24,8 +24,8 @@ use std::sync::{Arc, Once};
 
 use crate::error::Result;
 use crate::fs;
-use crate::pipeline::{Limits, Pace, Pipeline, Traffic};
-use crate::report::{Sink, Totals};
+use crate::pipeline::{Budget, Limits, Pace, Pipeline, Traffic};
+use crate::report::{Meter, Sink, Totals};
 use crate::tree::{self, OpenDirs};
 use crate::workers::Workers;
 use data::Data;
@@ -77,13 +77,13 @@ pub fn copy(
     let identity = resumes.then(|| operands.journal_identity(options)).transpose();
     let pace = options.rate_bytes_per_s.map(|rate| Arc::new(Pace::new(rate)));
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace };
-    let told = Once::new();
+    let (told, limits) = (Once::new(), limits(options, &totals.meter));
     let on_missing = |reason: &str| told.call_once(|| events.no_kernel_aio(reason));
-    let start = || Pipeline::start(limits(options), options.engine, traffic.clone(), on_missing);
+    let start = || Pipeline::start(limits, options.engine, traffic.clone(), on_missing);
     let pipeline = start()?;
     // Each side of a comparison has a loop of its own, so that two devices are read at once.
     let other = (options.action == Action::Compare).then(start).transpose()?;
-    let shares = Shares::of(fs::open_files_limit(), options.threads, 1 + other.iter().len() as u64);
+    let shares = Shares::of(fs::open_files_limit(), limits.budget, options, &totals.meter);
     let metadata = MetadataCopier::new(options.preserve, &events);
     let resume =
         match identity.and_then(|identity| Resume::open(identity, options, &events, &pipeline)) {
@@ -128,9 +128,16 @@ pub fn copy(
     Ok(Ended { journal: resume.into_journal() })
 }
 
-fn limits(options: &Options) -> Limits {
+/// How many pipelines the copy has, and how many files are open of each that is compared.
+fn sides(options: &Options) -> u64 {
+    if options.action == Action::Compare { 2 } else { 1 }
+}
+
+fn limits(options: &Options, meter: &Meter) -> Limits {
+    let budget = Budget::of_process().shared_by(sides(options));
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
-    Limits { queue_depth: options.queue_depth, block_bytes }
+    let queue_depth = budget.blocks(options.queue_depth, block_bytes, meter);
+    Limits { queue_depth, block_bytes, budget }
 }
 
 /// Has the pipelines begin nothing more when the run is to stop.
@@ -183,7 +190,8 @@ impl Shares {
     /// Half for the workers, an eighth for pairs of directories, a sixteenth for those that wait
     /// for their sync. With a limit of 1,024 that is 7 workers, 64 pairs, and 64 that wait; with 64
     /// it is one worker, which opens 28 files at a time.
-    fn of(limit: Option<u64>, threads: usize, sides: u64) -> Self {
+    fn of(limit: Option<u64>, budget: Budget, options: &Options, meter: &Meter) -> Self {
+        let (threads, sides) = (budget.workers(options.threads, meter), sides(options));
         // The sources of a batch, all of which may be open at once (with their counterparts where
         // they are compared), a destination, the pair that they are in, and one for a link's first
         // name.

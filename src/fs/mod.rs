@@ -34,7 +34,9 @@ pub use open::{
     list, open_above, open_beneath, open_dir, open_dir_behind, open_folder, open_path,
     open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
 };
-pub use process::{open_files_limit, raise_open_files_limit, umask};
+pub use process::{
+    addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
+};
 pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::transfer::Limits;
 use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
 use crate::report::{Meter, Totals};
 
@@ -60,7 +61,7 @@ pub struct Engines {
     /// Made with the first operation that is not for the kernel.
     other: Option<Box<dyn Engine>>,
     kind: EngineKind,
-    queue_depth: usize,
+    limits: Limits,
     waker: Arc<Waker>,
     /// Whether the waker's poll is in the context.
     polling: bool,
@@ -76,12 +77,12 @@ pub struct Engines {
 
 impl Engines {
     /// Those of a kind, without a context.
-    pub fn new(kind: EngineKind, queue_depth: usize, waker: Arc<Waker>, meter: Arc<Meter>) -> Self {
+    pub fn new(kind: EngineKind, limits: Limits, waker: Arc<Waker>, meter: Arc<Meter>) -> Self {
         Self {
             kernel: None,
             other: None,
             kind,
-            queue_depth,
+            limits,
             waker,
             polling: false,
             poll_refusals: 0,
@@ -100,10 +101,10 @@ impl Engines {
 
     /// One engine for everything, to test the loop with.
     #[cfg(test)]
-    pub fn of(engine: Box<dyn Engine>, queue_depth: usize, waker: Arc<Waker>) -> Self {
+    pub fn of(engine: Box<dyn Engine>, limits: Limits, waker: Arc<Waker>) -> Self {
         Self {
             other: Some(engine),
-            ..Self::new(EngineKind::Threads, queue_depth, waker, Arc::default())
+            ..Self::new(EngineKind::Threads, limits, waker, Arc::default())
         }
     }
 
@@ -131,20 +132,30 @@ impl Engines {
     /// The second engine; none where its threads could not be made, which is tried once.
     fn other(&mut self) -> Option<&mut (dyn Engine + 'static)> {
         if self.other.is_none() && !self.no_threads {
-            let (capacity, waker) = (self.queue_depth + SYNCS_MAX, Some(Arc::clone(&self.waker)));
+            let capacity = self.limits.queue_depth + SYNCS_MAX;
             self.other = match self.kind {
-                EngineKind::Posix => Some(Box::new(Posix::new(capacity, waker))),
-                _ => match Threads::new(IO_THREADS, capacity, waker) {
-                    Ok(threads) => Some(Box::new(threads)),
-                    Err(_) => {
-                        self.no_threads = true;
-                        Totals::add(&self.meter.missing_threads, 1);
-                        None
-                    }
-                },
+                EngineKind::Posix => {
+                    let waker = Some(Arc::clone(&self.waker));
+                    Some(Box::new(Posix::new(capacity, waker)))
+                }
+                _ => self.make_threads(capacity).map(|threads| Box::new(threads) as _),
             };
+            self.no_threads = self.other.is_none();
         }
         self.other.as_deref_mut()
+    }
+
+    /// As many threads as can be made.
+    fn make_threads(&self, capacity: usize) -> Option<Threads> {
+        let mut count = self.limits.budget.io_threads(IO_THREADS, &self.meter);
+        while count > 0 {
+            if let Ok(threads) = Threads::new(count, capacity, Some(Arc::clone(&self.waker))) {
+                return Some(threads);
+            }
+            Totals::add(&self.meter.missing_threads, 1);
+            count /= 2;
+        }
+        None
     }
 
     /// Hands out what is queued, waits until something is over or the waker is woken, and adds what
@@ -165,7 +176,8 @@ impl Engines {
             other.submit();
         }
         let patient = self.other.as_ref().is_none_or(|other| other.in_flight() == 0);
-        let many = self.data_in_kernel >= self.queue_depth.div_ceil(4) && self.data_in_kernel >= 2;
+        let many =
+            self.data_in_kernel >= self.limits.queue_depth.div_ceil(4) && self.data_in_kernel >= 2;
         if many && patient && done.is_empty() {
             return self.reap_kernel((self.data_in_kernel / 4).clamp(1, 8), timeout, done);
         }
@@ -285,6 +297,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::pipeline::Budget;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
@@ -292,7 +305,9 @@ mod tests {
         const LONG: Duration = Duration::from_secs(20);
         for woken_early in [false, true] {
             let waker = Arc::new(Waker::new().unwrap());
-            let mut engines = Engines::new(EngineKind::Auto, 4, Arc::clone(&waker), Arc::default());
+            let limits = Limits { queue_depth: 4, block_bytes: 4096, budget: Budget::default() };
+            let mut engines =
+                Engines::new(EngineKind::Auto, limits, Arc::clone(&waker), Arc::default());
             waker.arm();
             if woken_early {
                 waker.wake();

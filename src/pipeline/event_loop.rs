@@ -219,9 +219,18 @@ impl Loop {
         self.end_if_over(index);
     }
 
+    /// With less memory than is wanted, there are fewer blocks in flight.
     fn make_pool(&mut self) -> io::Result<()> {
-        if self.pool.is_none() {
-            self.pool = Some(Pool::new(self.limits.queue_depth, self.limits.block_bytes)?);
+        let mut blocks = self.limits.queue_depth;
+        while self.pool.is_none() {
+            match Pool::new(blocks, self.limits.block_bytes) {
+                Ok(pool) => self.pool = Some(pool),
+                Err(error) if blocks == 1 => return Err(error),
+                Err(_) => {
+                    Totals::add(&self.traffic.meter.missing_memory, 1);
+                    blocks /= 2;
+                }
+            }
         }
         Ok(())
     }
@@ -451,7 +460,7 @@ impl Loop {
             return;
         };
         let mailbox = self.mailbox.clone();
-        hashers::spawn(&self.traffic.meter, move || {
+        hashers::spawn(self.limits.budget, &self.traffic.meter, move || {
             hasher.update(part.bytes());
             drop(part);
             mailbox.send(Message::Updated { job, hasher });
@@ -479,7 +488,7 @@ impl Loop {
         hash: impl FnOnce() -> Leaf + Send + 'static,
     ) {
         let mailbox = self.mailbox.clone();
-        hashers::spawn(&self.traffic.meter, move || {
+        hashers::spawn(self.limits.budget, &self.traffic.meter, move || {
             let leaf = hash();
             mailbox.send(Message::Hashed { job, block, leaf, kind });
         });

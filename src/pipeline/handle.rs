@@ -59,12 +59,8 @@ impl<'a> Pipeline<'a> {
         on_missing: impl Fn(&str) + Send + Sync + 'a,
     ) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let mut engines = Engines::new(
-            engine,
-            limits.queue_depth,
-            Arc::clone(&waker),
-            Arc::clone(&traffic.meter),
-        );
+        let mut engines =
+            Engines::new(engine, limits, Arc::clone(&waker), Arc::clone(&traffic.meter));
         let has_context = match engine {
             EngineKind::Auto => OnceLock::new(),
             EngineKind::Kernel => {
@@ -81,7 +77,8 @@ impl<'a> Pipeline<'a> {
     pub(super) fn run(setup: Setup, on_missing: OnMissing<'a>) -> io::Result<Self> {
         let Setup { limits, engines, has_context, waker, traffic } = setup;
         let (mailbox, inbox) = Mailbox::new(waker);
-        let (meter, memory) = (Arc::clone(&traffic.meter), Memory::new());
+        let (meter, memory) =
+            (Arc::clone(&traffic.meter), Memory::new(limits.budget, &traffic.meter));
         let (queue_depth, is_paced) = (limits.queue_depth, traffic.pace.is_some());
         let state = Loop::new(limits, engines, mailbox.clone(), inbox, traffic);
         let thread =

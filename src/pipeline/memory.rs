@@ -4,8 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::budget::Budget;
 use super::sizes::TOGETHER_BYTES;
 use crate::aio::{Buffer, Pool};
+use crate::report::Meter;
 
 /// How many may read together at once: what keeps a device busy, or all cores.
 const READERS_MIN: usize = 8;
@@ -23,16 +25,19 @@ pub struct Memory {
 pub struct ReadTurn<'a>(&'a Memory);
 
 impl Memory {
-    /// As many turns as there are cores, and no memory yet.
-    pub fn new() -> Self {
+    /// As many turns as there are cores, if the budget has memory for them; none is made yet.
+    pub fn new(budget: Budget, meter: &Meter) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (give, take) = bounded(cores.max(READERS_MIN));
+        let (give, take) = bounded(budget.turns(cores.max(READERS_MIN), meter));
         while give.try_send(()).is_ok() {}
         Self { pool: Mutex::new(None), give, take }
     }
 
     /// Waits for a turn. None if there is no memory.
     pub fn lend(&self) -> Option<(ReadTurn<'_>, Buffer)> {
+        if self.take.capacity() == Some(0) {
+            return None;
+        }
         self.take.recv().expect("both ends are here");
         let turn = ReadTurn(self);
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 //! files come here, and whether direct.
 
 mod batch;
+mod budget;
 mod engines;
 mod event_loop;
 mod flight;
@@ -28,6 +29,7 @@ pub mod zeros;
 mod tests;
 
 pub use batch::{BatchFile, BatchWay};
+pub use budget::Budget;
 pub use engines::EngineKind;
 pub use handle::Pipeline;
 pub use outcome::{Failure, Moved, Side};

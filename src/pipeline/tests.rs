@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::batch::{BatchFile, BatchWay};
+use super::budget::Budget;
 use super::engines::{EngineKind, Engines};
 use super::handle::{Pipeline, Setup};
 use super::route::Access;
@@ -110,8 +111,8 @@ fn counted(
 }
 
 fn over(engine: Box<dyn Engine>, waker: Arc<Waker>, traffic: Traffic) -> Pipeline<'static> {
-    let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
-    let engines = Engines::of(engine, limits.queue_depth, Arc::clone(&waker));
+    let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES, budget: Budget::default() };
+    let engines = Engines::of(engine, limits, Arc::clone(&waker));
     let setup = Setup { limits, engines, has_context: false.into(), waker, traffic };
     Pipeline::run(setup, Box::new(|_| ())).unwrap()
 }
@@ -300,7 +301,7 @@ fn a_context_that_is_made_while_something_moves_carries_on_with_it() {
         Transfer { source: source.unwrap(), target, ..transfer }
     };
     for seed in 0..100u8 {
-        let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES };
+        let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES, budget: Budget::default() };
         let pipeline =
             Pipeline::start(limits, EngineKind::Auto, Traffic::default(), |_| ()).unwrap();
         let contents: Vec<u8> =

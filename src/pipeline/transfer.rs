@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::Receiver;
 
+use super::budget::Budget;
 use super::outcome::{Failure, Moved};
 use super::route::Access;
 use super::shape::Shape;
@@ -19,6 +20,8 @@ pub struct Limits {
     pub queue_depth: usize,
     /// Bytes a buffer: a power of two, at least 4096.
     pub block_bytes: usize,
+    /// What memory there is for them and for threads.
+    pub budget: Budget,
 }
 
 /// One side of a transfer.

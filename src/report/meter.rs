@@ -25,6 +25,8 @@ pub struct Meter {
     pub blocks_in_flight: AtomicU64,
     /// Threads that could not be made, so that others do their work.
     pub missing_threads: AtomicU64,
+    /// Threads and buffers that a limit of memory has made fewer.
+    pub missing_memory: AtomicU64,
     latencies: OnceLock<Box<Latencies>>,
 }
 

@@ -18,8 +18,8 @@ use crate::fs::{self, Stat};
 use crate::pipeline::route::{self, Access, DirectMode};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{
-    BatchFile, BatchWay, Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape, Started,
-    Traffic, Transfer,
+    BatchFile, BatchWay, Budget, Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape,
+    Started, Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
 use crate::workers::{Work, Workers};
@@ -126,12 +126,14 @@ pub fn run<T: Send, R>(
     feed: impl FnOnce(&mut Feeder<T>) -> R,
 ) -> io::Result<R> {
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
-    let limits = Limits { queue_depth: options.queue_depth, block_bytes };
+    let budget = Budget::of_process();
+    let queue_depth = budget.blocks(options.queue_depth, block_bytes, &totals.meter);
+    let limits = Limits { queue_depth, block_bytes, budget };
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
     let pipeline =
         Pipeline::start(limits, EngineKind::Auto, traffic, |reason| sink.no_kernel_aio(reason))?;
     let (batches, inbox) = bounded(BATCHES_MAX);
-    let (workers, batch_items) = shares(options);
+    let (workers, batch_items) = shares(budget.workers(options.threads, &totals.meter));
     let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
     let workers = Workers::new("aiosum", workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
@@ -146,10 +148,10 @@ pub fn run<T: Send, R>(
 
 /// As many workers as asked for, and how many files each may open at once: together not more than
 /// half of what the process may have. The other half is for directories.
-fn shares(options: &HashOptions) -> (usize, usize) {
+fn shares(threads: usize) -> (usize, usize) {
     let half = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 2);
     let half = usize::try_from(half).unwrap_or(usize::MAX);
-    (options.threads.min(half / BATCH_ITEMS).max(1), BATCH_ITEMS.min(half).max(1))
+    (threads.min(half / BATCH_ITEMS).max(1), BATCH_ITEMS.min(half).max(1))
 }
 
 struct Worker<'a, T> {

@@ -380,7 +380,9 @@ fn tell_no_start(cause: &io::Error, engine: EngineKind) -> anyhow::Result<()> {
             "raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel"
         }
         (EngineKind::Kernel, _) => "without --engine=kernel, threads do its work",
-        (_, io::ErrorKind::WouldBlock) => "raise the limit of processes (ulimit -u)",
+        (_, io::ErrorKind::WouldBlock) => {
+            "raise the limit of processes (ulimit -u) or of memory (ulimit -v)"
+        }
         (_, io::ErrorKind::OutOfMemory) => "use a smaller --queue-depth or --block-size",
         _ => "--debug may say more",
     };

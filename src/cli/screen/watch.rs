@@ -27,6 +27,10 @@ const SAMPLES_MAX: usize = 2048;
 const FEW_THREADS: &str = "warning: some threads could not be made, and the others took longer; \
                            raise the limit of processes (ulimit -u)";
 
+/// The warning that there is little memory.
+const LITTLE_MEMORY: &str = "warning: little memory (ulimit -v, ulimit -d or a cgroup) made fewer \
+                             threads and buffers, which took longer";
+
 /// How the line is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -96,12 +100,15 @@ impl Watched {
         now.line(rate, width)
     }
 
-    /// Prints a warning if threads could not be made.
+    /// Prints a warning if threads could not be made, or not for lack of memory.
     pub fn warn_of_few_threads(&self) -> anyhow::Result<()> {
-        match Totals::get(&self.totals.meter.missing_threads) {
-            0 => Ok(()),
-            _ => self.screen.err(&format!("{}: {FEW_THREADS}\n", self.name)),
-        }
+        let meter = &self.totals.meter;
+        let warning = match Totals::get(&meter.missing_memory) {
+            0 if Totals::get(&meter.missing_threads) == 0 => return Ok(()),
+            0 => FEW_THREADS,
+            _ => LITTLE_MEMORY,
+        };
+        self.screen.err(&format!("{}: {warning}\n", self.name))
     }
 
     /// Prints the present line on standard error.

@@ -1,0 +1,93 @@
+//! What may be had of the memory that a limit leaves: so much of it for threads and buffers that
+//! something stays for everything else.
+
+use std::thread::available_parallelism;
+
+use super::sizes::TOGETHER_BYTES;
+use crate::fs;
+use crate::report::{Meter, Totals};
+
+/// The addresses that a thread takes: its stack and what it allocates at once.
+const THREAD_BYTES: u64 = 3 << 20;
+
+/// The memory that the process may still take; none where nothing limits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget(Option<u64>);
+
+impl Budget {
+    /// What limits of the process and of its cgroup leave. Reads a few files of `/proc` and `/sys`.
+    pub fn of_process() -> Self {
+        Self(fs::memory_left_bytes())
+    }
+
+    /// That of each of several pipelines.
+    pub fn shared_by(self, pipelines: u64) -> Self {
+        Self(self.0.map(|left| left / pipelines))
+    }
+
+    /// Workers: a quarter is for them.
+    pub fn workers(self, wanted: usize, meter: &Meter) -> usize {
+        self.part(4, THREAD_BYTES, wanted, meter).max(1)
+    }
+
+    /// Blocks of big files: a quarter.
+    pub fn blocks(self, wanted: usize, block_bytes: usize, meter: &Meter) -> usize {
+        self.part(4, block_bytes as u64, wanted, meter).max(1)
+    }
+
+    /// Turns of reading small files together: an eighth, or none.
+    pub fn turns(self, wanted: usize, meter: &Meter) -> usize {
+        self.part(8, TOGETHER_BYTES as u64, wanted, meter)
+    }
+
+    /// Threads that carry out operations: a sixteenth.
+    pub fn io_threads(self, wanted: usize, meter: &Meter) -> usize {
+        self.part(16, THREAD_BYTES, wanted, meter).max(1)
+    }
+
+    /// Threads that hash: a sixteenth. Nothing where they may be as many as there are cores.
+    pub fn hashers(self, meter: &Meter) -> Option<usize> {
+        let wanted = available_parallelism().map_or(1, usize::from);
+        let hashers = self.part(16, THREAD_BYTES, wanted, meter).max(1);
+        (hashers < wanted).then_some(hashers)
+    }
+
+    /// As many as fit into the `divisor`th part, and no more than are wanted.
+    fn part(self, divisor: u64, each_bytes: u64, wanted: usize, meter: &Meter) -> usize {
+        let fitting = self.0.map_or(u64::MAX, |left| left / divisor / each_bytes);
+        let fitting = usize::try_from(fitting).unwrap_or(usize::MAX);
+        Totals::add(&meter.missing_memory, (fitting < wanted).into());
+        fitting.min(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_had_fits_and_leaves_a_third() {
+        const MIB: u64 = 1 << 20;
+        let meter = Meter::default();
+        for left in (0..1024).map(|n| n * MIB) {
+            let budget = Budget(Some(left));
+            let blocks = budget.blocks(32, 1 << 20, &meter);
+            let turns = budget.turns(8, &meter);
+            let threads = budget.workers(32, &meter) + budget.io_threads(16, &meter);
+            let sum = (blocks + turns) as u64 * MIB + threads as u64 * THREAD_BYTES;
+            assert!(left < 32 * MIB || sum <= left * 3 / 4, "{left}: {sum}");
+            assert!(blocks > 0 && threads > 1, "there is always one of each");
+        }
+        assert!(Totals::get(&meter.missing_memory) > 0);
+    }
+
+    #[test]
+    fn without_a_limit_everything_is_had() {
+        let (meter, budget) = (Meter::default(), Budget(None).shared_by(2));
+        assert_eq!(budget.workers(500, &meter), 500);
+        assert_eq!(budget.blocks(4096, 64 << 20, &meter), 4096);
+        assert_eq!(budget.turns(64, &meter), 64);
+        assert_eq!(budget.hashers(&meter), None);
+        assert_eq!(Totals::get(&meter.missing_memory), 0);
+    }
+}

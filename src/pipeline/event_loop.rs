@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -155,6 +156,7 @@ impl Loop {
                 Message::Transfer(_, reply) => answer(&reply, Err(Failure::waiting(error))),
                 Message::Ops(_, reply) => answer(&reply, Err(same(error))),
                 Message::Close => closing = true,
+                Message::Panicked(panic) => resume_unwind(panic),
                 // Nothing is left that these could be about.
                 Message::Context(_) | Message::Stop => {}
                 Message::Hashed { .. } | Message::Updated { .. } => {}
@@ -199,6 +201,7 @@ impl Loop {
                 self.end_if_over(job);
             }
             Message::Context(context) => self.engines.adopt(*context),
+            Message::Panicked(panic) => resume_unwind(panic),
             Message::Close => self.closing = true,
         }
     }
@@ -460,10 +463,10 @@ impl Loop {
             return;
         };
         let mailbox = self.mailbox.clone();
-        hashers::spawn(self.limits.budget, &self.traffic.meter, move || {
+        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
             hasher.update(part.bytes());
             drop(part);
-            mailbox.send(Message::Updated { job, hasher });
+            Message::Updated { job, hasher }
         });
     }
 
@@ -488,9 +491,9 @@ impl Loop {
         hash: impl FnOnce() -> Leaf + Send + 'static,
     ) {
         let mailbox = self.mailbox.clone();
-        hashers::spawn(self.limits.budget, &self.traffic.meter, move || {
+        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
             let leaf = hash();
-            mailbox.send(Message::Hashed { job, block, leaf, kind });
+            Message::Hashed { job, block, leaf, kind }
         });
     }
 

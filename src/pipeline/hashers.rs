@@ -1,14 +1,22 @@
 //! The threads that hash blocks: rayon's.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use super::budget::Budget;
+use super::message::{Mailbox, Message};
 use crate::report::{Meter, Totals};
 
-/// Has rayon's threads do something. The caller does it itself where they cannot be made, which
-/// rayon would panic about, and `meter` counts.
-pub fn spawn(budget: Budget, meter: &Meter, work: impl FnOnce() + Send + 'static) {
+/// Has rayon's threads do something, whose answer is sent to the loop. A panic is one too: rayon
+/// would end the process for it. The caller does the work itself where the threads cannot be made,
+/// which rayon would panic about, and `meter` counts.
+pub fn spawn(
+    budget: Budget,
+    meter: &Meter,
+    mailbox: Mailbox,
+    work: impl FnOnce() -> Message + Send + 'static,
+) {
     static HAS_THREADS: OnceLock<bool> = OnceLock::new();
     // 0 is as many as there are cores.
     let threads = || {
@@ -20,10 +28,37 @@ pub fn spawn(budget: Budget, meter: &Meter, work: impl FnOnce() + Send + 'static
         // That they are there has no further cause.
         Err(error) => error.source().is_none(),
     };
+    let work = move || {
+        mailbox.send(catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(Message::Panicked));
+    };
     if *HAS_THREADS.get_or_init(make) {
         rayon::spawn(work);
     } else {
         Totals::add(&meter.missing_threads, 1);
         work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aio::Waker;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no eventfd")]
+    fn a_panic_is_an_answer() {
+        let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new().unwrap()));
+        for work in [|| panic!("of a test"), || Message::Stop] {
+            spawn(Budget::default(), &Meter::default(), mailbox.clone(), work);
+            match inbox.recv_timeout(Duration::from_secs(20)).unwrap() {
+                Message::Panicked(panic) => {
+                    assert_eq!(panic.downcast_ref(), Some(&"of a test"));
+                }
+                message => assert!(matches!(message, Message::Stop)),
+            }
+        }
     }
 }

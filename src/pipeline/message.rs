@@ -1,5 +1,6 @@
 //! What the loop hears from other threads.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ pub enum Message {
         /// The hasher.
         hasher: Box<dyn Serial>,
     },
+    /// A hasher panicked with this, and the loop is to as well.
+    Panicked(Box<dyn Any + Send>),
     /// Nothing more will come.
     Close,
 }

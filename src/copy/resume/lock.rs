@@ -185,12 +185,20 @@ fn create(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
-    match lock(&file)? {
+    let is_ours = lock(&file).and_then(|lock| match lock {
         // Empty as it was, another process has taken it for its own.
-        Lock::Refused => Err(io::ErrorKind::WouldBlock.into()),
-        Lock::Missing => Ok(file),
-        Lock::Held if stands(folder, name, &file)? => Ok(file),
-        Lock::Held => Err(io::ErrorKind::WouldBlock.into()),
+        Lock::Refused => Ok(false),
+        Lock::Missing => Ok(true),
+        Lock::Held => stands(folder, name, &file),
+    });
+    match is_ours {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(cause) => {
+            // The journal may come to another place, and then nothing would remove this one.
+            fs::unlink_if(folder, name, FileId::of(&fs::stat(&file)?))?;
+            Err(cause)
+        }
     }
 }
 

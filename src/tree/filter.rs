@@ -43,8 +43,6 @@ enum MatchedPart {
     Whole,
     /// This number of components at its end.
     Last(usize),
-    /// All of it, or what follows any of its slashes.
-    AfterAnySlash,
 }
 
 impl Filter {
@@ -115,14 +113,15 @@ impl Rule {
         };
         let part = match (anchored, slashes) {
             (false, 0) if !has_star_star => MatchedPart::Name,
-            (false, _) if has_star_star && !slash_before => MatchedPart::AfterAnySlash,
             (false, slashes) if !has_star_star => MatchedPart::Last(slashes + 1),
             _ => MatchedPart::Whole,
         };
+        let glob = if is_wild { Glob::wild(body) } else { Some(Glob::literal(body)) };
+        let begins_anywhere = !anchored && has_star_star && !slash_before;
         Self {
             effect,
             directories_only,
-            glob: if is_wild { Glob::wild(body) } else { Some(Glob::literal(body)) },
+            glob: if begins_anywhere { glob.map(Glob::behind_any_slash) } else { glob },
             part,
             slash_before,
             slash_after_directories: has_star_star && pattern.ends_with(b"***"),
@@ -155,9 +154,6 @@ impl Rule {
                 let components = slashes.clone().count() + 1;
                 let start = slashes.nth_back(count - 1).map_or(0, |slash| slash + 1);
                 components >= count && glob.matches(&path[start..])
-            }
-            MatchedPart::AfterAnySlash => {
-                glob.matches(path) || slashes.any(|slash| glob.matches(&path[slash + 1..]))
             }
         }
     }

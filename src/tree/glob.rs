@@ -13,8 +13,22 @@ enum Token {
     Star,
     /// `**`: any bytes.
     StarStar,
+    /// Nothing, or any bytes up to a slash: the pattern may begin behind any slash.
+    Folders,
     /// `[...]`: one of these bytes, which never has `/` in it.
     Class(Box<[bool; 256]>),
+}
+
+impl Token {
+    /// Whether it stands for this one byte.
+    fn takes(&self, byte: u8) -> bool {
+        match self {
+            Self::Byte(want) => *want == byte,
+            Self::Any => byte != b'/',
+            Self::Class(class) => class[usize::from(byte)],
+            Self::Star | Self::StarStar | Self::Folders => false,
+        }
+    }
 }
 
 /// A pattern that was read.
@@ -54,38 +68,45 @@ impl Glob {
         Self(pattern.iter().map(|&byte| Token::Byte(byte)).collect())
     }
 
+    /// The same pattern, which may also begin behind any slash of the text.
+    pub fn behind_any_slash(mut self) -> Self {
+        self.0.insert(0, Token::Folders);
+        self
+    }
+
     /// Whether all of `text` matches.
     ///
-    /// What a star took is lengthened byte by byte, the last star first. A later star can take what
-    /// an earlier one of its kind could take instead. One place to go back to of each kind is
-    /// therefore enough, and the time is at most the product of the lengths.
+    /// Most patterns are soon through with going back to the last star. A pattern of several stars
+    /// may go back too often; its time is bounded by the product of the lengths then as well.
     pub fn matches(&self, text: &[u8]) -> bool {
+        let steps_max = 16 * (self.0.len() + text.len() + 1);
+        self.matches_within(text, steps_max).unwrap_or_else(|| self.simulate(text))
+    }
+
+    /// Whether all of `text` matches; `None` if that takes more steps.
+    ///
+    /// What a star took is lengthened byte by byte, the last star first. A later star can take what
+    /// an earlier one of its kind could take instead, so that one place to go back to of each kind
+    /// is enough.
+    fn matches_within(&self, text: &[u8], steps_max: usize) -> Option<bool> {
         let tokens = &self.0;
         let (mut at, mut token) = (0, 0);
         // Where to go on: the token after the star, and the byte after what it took.
         let (mut star, mut star_star) = (None, None);
-        loop {
+        for _ in 0..steps_max {
             match (tokens.get(token), text.get(at)) {
-                (None, None) => return true,
+                (None, None) => return Some(true),
                 (Some(Token::Star), _) => {
                     token += 1;
                     star = Some((token, at));
                     continue;
                 }
-                (Some(Token::StarStar), _) => {
+                (Some(Token::StarStar | Token::Folders), _) => {
                     token += 1;
                     (star, star_star) = (None, Some((token, at)));
                     continue;
                 }
-                (Some(Token::Byte(want)), Some(byte)) if want == byte => {
-                    (token, at) = (token + 1, at + 1);
-                    continue;
-                }
-                (Some(Token::Any), Some(byte)) if *byte != b'/' => {
-                    (token, at) = (token + 1, at + 1);
-                    continue;
-                }
-                (Some(Token::Class(class)), Some(byte)) if class[usize::from(*byte)] => {
+                (Some(one), Some(&byte)) if one.takes(byte) => {
                     (token, at) = (token + 1, at + 1);
                     continue;
                 }
@@ -94,13 +115,54 @@ impl Glob {
             let longer = star.filter(|&(_, end)| text.get(end).is_some_and(|&byte| byte != b'/'));
             (token, at) = match (longer, star_star) {
                 (Some((after, end)), _) => (after, end + 1),
-                (None, Some((after, end))) if end < text.len() => {
-                    star_star = Some((after, end + 1));
-                    (after, end + 1)
+                (None, Some((after, end))) => {
+                    let only_folders = tokens[after - 1] == Token::Folders;
+                    let skipped =
+                        text[end..].iter().position(|&byte| !only_folders || byte == b'/');
+                    let Some(skipped) = skipped else { return Some(false) };
+                    star_star = Some((after, end + skipped + 1));
+                    (after, end + skipped + 1)
                 }
-                _ => return false,
+                _ => return Some(false),
             };
             star = longer.map(|(after, end)| (after, end + 1));
+        }
+        None
+    }
+
+    /// Whether all of `text` matches, with all tokens at once that may be next: one step a token
+    /// and byte, whatever the pattern is.
+    fn simulate(&self, text: &[u8]) -> bool {
+        let tokens = &self.0;
+        let mut next = vec![false; tokens.len() + 1];
+        next[0] = true;
+        next[1.min(tokens.len())] |= tokens.first() == Some(&Token::Folders);
+        self.pass_stars(&mut next);
+        for &byte in text {
+            let mut after = vec![false; tokens.len() + 1];
+            for (token, one) in tokens.iter().enumerate().filter(|&(token, _)| next[token]) {
+                match one {
+                    Token::Star => after[token] |= byte != b'/',
+                    Token::StarStar => after[token] = true,
+                    Token::Folders => {
+                        after[token] = true;
+                        after[token + 1] |= byte == b'/';
+                    }
+                    one => after[token + 1] |= one.takes(byte),
+                }
+            }
+            self.pass_stars(&mut after);
+            next = after;
+        }
+        next[tokens.len()]
+    }
+
+    /// What follows a star may be next where the star may, since a star may take nothing.
+    fn pass_stars(&self, next: &mut [bool]) {
+        for (token, one) in self.0.iter().enumerate() {
+            if next[token] && matches!(one, Token::Star | Token::StarStar) {
+                next[token + 1] = true;
+            }
         }
     }
 }
@@ -134,7 +196,7 @@ fn class(rest: &mut &[u8]) -> Option<Box<[bool; 256]>> {
                 None
             }
             byte => {
-                let byte = if byte == b'\\' { plain(rest)? } else { byte };
+                let byte = if byte == b'\\' { take(rest)? } else { byte };
                 class[usize::from(byte)] = true;
                 Some(byte)
             }
@@ -150,13 +212,15 @@ fn class(rest: &mut &[u8]) -> Option<Box<[bool; 256]>> {
 
 /// The next byte, which `\` may precede.
 fn plain(rest: &mut &[u8]) -> Option<u8> {
+    match take(rest)? {
+        b'\\' => take(rest),
+        byte => Some(byte),
+    }
+}
+
+fn take(rest: &mut &[u8]) -> Option<u8> {
     let (&byte, tail) = rest.split_first()?;
     *rest = tail;
-    if byte == b'\\' {
-        let (&byte, tail) = rest.split_first()?;
-        *rest = tail;
-        return Some(byte);
-    }
     Some(byte)
 }
 
@@ -204,6 +268,12 @@ mod tests {
             ("[a-]", &["-", "a"], &["b"]),
             ("[[:digit:]x]", &["7", "x"], &["a", ":"]),
             ("[\\]]", &["]"], &["\\"]),
+            ("[\\\\]", &["\\"], &["]"]),
+            ("[!\\\\]", &["a"], &["\\"]),
+            ("[\\\\,]", &["\\", ","], &["]"]),
+            ("[\\\\-^]", &["]", "^", "\\"], &["["]),
+            ("[A-\\\\]", &["G", "\\"], &["]", "-"]),
+            ("[\\a-c]", &["b"], &["\\"]),
             ("\\*", &["*"], &["a"]),
         ] {
             let glob = Glob::wild(pattern.as_bytes()).unwrap();
@@ -221,8 +291,58 @@ mod tests {
 
     #[test]
     fn a_pattern_of_many_stars_takes_no_time() {
+        let begun = std::time::Instant::now();
         let glob = Glob::wild(&b"*a**a".repeat(40)).unwrap();
         assert!(!glob.matches(&[b'a'; 4000].map(|byte| byte ^ 1)));
         assert!(!glob.matches(&[&[b'a'; 4000][..], b"b"].concat()));
+        for pattern in ["**a*a*a*a*a*a*a*b", "a**a/**a*a*a*b/c", "x*/a*b**/*a*a*a*b", "a/**a/**a/b"]
+        {
+            let glob = Glob::wild(pattern.as_bytes()).unwrap().behind_any_slash();
+            for text in [b"a".repeat(4000), b"aa/".repeat(1400), b"a/".repeat(2000)] {
+                assert!(!glob.matches(&text), "{pattern}");
+            }
+        }
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    }
+
+    /// All that matches by the meaning of the tokens alone.
+    fn matches_slowly(tokens: &[Token], text: &[u8]) -> bool {
+        let Some((one, rest)) = tokens.split_first() else { return text.is_empty() };
+        let lengthen = |fits: &dyn Fn(&[u8]) -> bool| {
+            (0..=text.len()).any(|end| fits(&text[..end]) && matches_slowly(rest, &text[end..]))
+        };
+        match one {
+            Token::Star => lengthen(&|taken| !taken.contains(&b'/')),
+            Token::StarStar => lengthen(&|_| true),
+            Token::Folders => lengthen(&|taken| taken.is_empty() || taken.ends_with(b"/")),
+            one => text
+                .first()
+                .is_some_and(|&byte| one.takes(byte) && matches_slowly(rest, &text[1..])),
+        }
+    }
+
+    #[test]
+    fn both_ways_to_match_are_what_the_tokens_mean() {
+        let (mut matched, seed) = (0, 7);
+        let mut random = fastrand::Rng::with_seed(seed);
+        for round in 0..20_000 {
+            let mut piece = |pieces: &[&str]| pieces[random.usize(..pieces.len())].to_owned();
+            let pattern: String =
+                (0..7).map(|_| piece(&["a", "b", "/", "*", "**", "?", "[!a]", ""])).collect();
+            let text: String = (0..8).map(|_| piece(&["a", "b", "/", ""])).collect();
+            let (mut glob, text) = (Glob::wild(pattern.as_bytes()).unwrap(), text.as_bytes());
+            if round % 2 == 0 {
+                glob = glob.behind_any_slash();
+            }
+            let expected = matches_slowly(&glob.0, text);
+            let found = (glob.matches(text), glob.simulate(text), glob.matches_within(text, 9999));
+            assert_eq!(
+                found,
+                (expected, expected, Some(expected)),
+                "{pattern} {text:?}, seed {seed}"
+            );
+            matched += usize::from(expected);
+        }
+        assert!(matched > 1000, "{matched} matched");
     }
 }

@@ -14,6 +14,7 @@ mod publish;
 mod registry;
 mod space;
 mod stat;
+mod stdio;
 mod target;
 mod temporary;
 
@@ -31,8 +32,8 @@ pub use io::{close, has_byte_at, read_at, sync_folder, write_all};
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
 pub use open::{
-    list, open_above, open_beneath, open_dir, open_dir_behind, open_folder, open_path,
-    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
+    list, open_above, open_any_length, open_beneath, open_dir, open_dir_behind, open_folder,
+    open_path, open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
 };
 pub use process::{
     addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
@@ -44,5 +45,6 @@ pub use stat::{
     Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,
     size_is_believed, stat, stat_at, stat_behind, stat_following,
 };
+pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};

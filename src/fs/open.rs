@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,10 +70,55 @@ pub fn open_dir_behind(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(fs::openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// The longest path that one call takes, with its end; see path_resolution(7).
+const PATH_BYTES_MAX: usize = libc::PATH_MAX as usize;
+
+/// A path in two: what one call takes of it, and the rest. `None` if one call takes all of it, or
+/// if no slash is where it could be parted.
+fn parted(path: &Path) -> Option<(&Path, &Path)> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() < PATH_BYTES_MAX {
+        return None;
+    }
+    let slash = bytes[..PATH_BYTES_MAX - 1].iter().rposition(|&byte| byte == b'/')?;
+    let rest = slash + bytes[slash..].iter().position(|&byte| byte != b'/')?;
+    Some((
+        Path::new(OsStr::from_bytes(&bytes[..=slash])),
+        Path::new(OsStr::from_bytes(&bytes[rest..])),
+    ))
+}
+
+/// Opens a path as open(2) does, from the working directory on and through links, however long it
+/// is.
+pub fn open_any_length(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let (mut rest, mut dir) = (path, None::<OwnedFd>);
+    while let Some((folders, names)) = parted(rest) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let from = dir.as_ref().map_or(fs::CWD, AsFd::as_fd);
+        dir = Some(fs::openat(from, folders, flags, Mode::empty())?);
+        rest = names;
+    }
+    let from = dir.as_ref().map_or(fs::CWD, AsFd::as_fd);
+    Ok(fs::openat(from, rest, flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Opens a relative path beneath `root`, out of which neither `..` nor any link leads: openat2(2)
 /// with `RESOLVE_BENEATH`, EXDEV where something would. Without openat2 no link on the path is
 /// followed at all.
+///
+/// A path of more than PATH_MAX bytes is opened in parts, out of each of which nothing leads.
 pub fn open_path_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let (mut rest, mut dir) = (path, None::<OwnedFd>);
+    while let Some((folders, names)) = parted(rest) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let from = dir.as_ref().map_or(root.as_fd(), AsFd::as_fd);
+        dir = Some(open_short_beneath(from, folders, flags)?);
+        rest = names;
+    }
+    open_short_beneath(dir.as_ref().map_or(root.as_fd(), AsFd::as_fd), rest, flags)
+}
+
+fn open_short_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..64 {
         match fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {

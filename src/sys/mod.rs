@@ -15,6 +15,7 @@ mod op;
 pub mod posix;
 mod ring;
 pub mod signal;
+pub mod stdio;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};

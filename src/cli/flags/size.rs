@@ -62,9 +62,8 @@ fn unit_bytes(unit: &str) -> Option<u128> {
     let unit = unit.to_ascii_lowercase();
     let power = "bkmgtpe".find(unit.chars().next()?)? as u32;
     match &unit[1..] {
-        "" => Some(1024_u128.pow(power)),
-        "ib" if power > 0 => Some(1024_u128.pow(power)),
-        "b" if power > 0 => Some(1000_u128.pow(power)),
+        "" | "ib" => Some(1024_u128.pow(power)),
+        "b" => Some(1000_u128.pow(power)),
         _ => None,
     }
 }
@@ -91,6 +90,7 @@ mod tests {
             ("1.9", 1),
             ("5B", 5),
             ("5b", 5),
+            ("5bb", 5),
             ("2G", 2 << 30),
             ("2g+1", (2 << 30) + 1),
             ("1+1", 2),
@@ -123,8 +123,6 @@ mod tests {
             "1K+2",
             "1k+1x",
             "1kbb",
-            "1bb",
-            "1bib",
             "1ki",
             "17E",
             "16E",

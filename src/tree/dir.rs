@@ -396,7 +396,7 @@ impl Dir {
             dir = here.parent.as_deref();
         }
         let mut path: PathBuf = parts.into_iter().rev().collect();
-        if !name.is_empty() {
+        if !name.is_empty() && name != "." {
             path.push(name);
         }
         path

@@ -1,6 +1,9 @@
 //! Which entries of a tree are copied: rules as rsync(1) reads them, first match wins, and bounds
 //! on the size of files.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
 use super::glob::Glob;
 use crate::fs::FileType;
 
@@ -83,6 +86,32 @@ impl Filter {
             .iter()
             .find(|rule| rule.matches(path, kind == FileType::Directory))
             .is_some_and(|rule| rule.effect == Effect::Exclude)
+    }
+
+    /// Whether a walk from the operand's root would not get to `path`: it leaves out the path, or a
+    /// directory on the way.
+    pub fn leaves_out(&self, path: &Path, kind: FileType) -> bool {
+        if !self.has_rules() {
+            return false;
+        }
+        let mut below = Vec::new();
+        let mut names = path.components().filter_map(|part| match part {
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+            Component::ParentDir | Component::Normal(_) => Some(part.as_os_str()),
+        });
+        let mut next = names.next();
+        while let Some(name) = next {
+            if !below.is_empty() {
+                below.push(b'/');
+            }
+            below.extend(name.as_bytes());
+            next = names.next();
+            let kind = if next.is_some() { FileType::Directory } else { kind };
+            if self.excludes(&below, kind) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether there are bounds on sizes, for which a file has to be looked at.

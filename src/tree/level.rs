@@ -1,13 +1,15 @@
 //! A directory of a walk: the names that are left in it, and the batch that is being filled.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::dir::{Dir, OpenDir};
 use super::entry::{BATCH_ENTRIES, Batch, Entry};
 use super::listing::{ListedName, Listing, Remembered};
+use super::visitor::Follow;
 use crate::error::{Error, Operation};
 use crate::fs::{self, FileType, Stat};
 
@@ -110,6 +112,27 @@ impl Level {
         fs::stat_at(&self.dir.open()?.source, name)
             .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
             .map_err(|cause| Error::new(Operation::Stat, self.dir.source_path(name), cause))
+    }
+
+    /// Looks for a path below, without opening any directory to be listed.
+    pub fn look_for(&self, path: &[OsString], follow: Follow) -> Result<(), Error> {
+        let Some((last, folders)) = path.split_last() else { return Ok(()) };
+        let mut dir = Arc::clone(&self.dir.open()?.source);
+        let found = folders.iter().try_for_each(|name| {
+            dir = Arc::new(match follow {
+                Follow::Always => fs::open_path_behind(&*dir, name)?,
+                Follow::Never | Follow::Operands => fs::open_path(&*dir, name)?,
+            });
+            Ok(())
+        });
+        found
+            .and_then(|()| fs::stat_at(&*dir, last))
+            .and_then(|stat| stat.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
+            .map(drop)
+            .map_err(|cause| {
+                let below: PathBuf = path.iter().collect();
+                Error::new(Operation::Stat, self.dir.source_path(below.as_os_str()), cause)
+            })
     }
 
     /// The kind of what a symbolic link in the source leads to.

@@ -34,6 +34,12 @@ impl List {
         self.0.first().is_some_and(Vec::is_empty)
     }
 
+    /// Whether a path below the operand is on it, or below what is.
+    pub fn covers(&self, path: &Path) -> bool {
+        let Some(names) = components(path) else { return false };
+        self.0.iter().any(|listed| names.starts_with(listed))
+    }
+
     /// The paths in their order, each as its names.
     pub(super) fn paths(&self) -> &[Vec<OsString>] {
         &self.0

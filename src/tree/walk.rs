@@ -8,6 +8,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::dir::{Dir, OpenDir};
@@ -47,8 +48,12 @@ pub fn walk(parent: &Arc<Dir>, top: &Entry, scope: &Scope<'_>, visitor: &impl Vi
         ino: top.ino,
         followed: top.followed,
     };
-    match scope.list.filter(|list| !list.is_everything()) {
+    match scope.list {
         None => walk.descend(parent, found, NamesFrom::Listing),
+        Some(list) if list.is_everything() => {
+            walk.descend(parent, found, NamesFrom::Listing);
+            walk.look_for_listed(0, list.paths().iter());
+        }
         Some(list) => {
             walk.descend(parent, found, NamesFrom::List);
             if !walk.levels.is_empty() {
@@ -61,11 +66,11 @@ pub fn walk(parent: &Arc<Dir>, top: &Entry, scope: &Scope<'_>, visitor: &impl Vi
 
 impl<V: Visitor> Walk<'_, V> {
     /// Hands out what is on the list, below the directory that was just entered.
-    fn walk_listed(&mut self, list: &List) {
+    fn walk_listed<'p>(&mut self, list: &'p List) {
         let mut open: &[OsString] = &[];
         // A directory that needs no more looks: it was copied whole, or could not be entered.
         let mut settled: Option<&[OsString]> = None;
-        for path in list.paths() {
+        for (index, path) in list.paths().iter().enumerate() {
             if self.visitor.is_stopped() {
                 return;
             }
@@ -76,17 +81,54 @@ impl<V: Visitor> Walk<'_, V> {
             let common = open.iter().zip(above).take_while(|(one, other)| one == other).count();
             self.finish_to(1 + common);
             open = &above[..common];
-            while open.len() < above.len()
-                && self.look_up(&above[open.len()]).is_some_and(|dir| self.enter_unlisted(dir))
-            {
+            let below = |names: &'p [OsString], first: usize| {
+                let rest = list.paths()[first..].iter();
+                rest.take_while(move |path| path.starts_with(names))
+            };
+            let mut is_there = true;
+            while open.len() < above.len() && is_there {
+                let next = self.look_up(&above[open.len()]);
+                is_there = next.is_some();
+                if !next.is_some_and(|dir| self.enter_unlisted(dir)) {
+                    break;
+                }
                 open = &above[..open.len() + 1];
             }
             if open.len() < above.len() {
-                settled = Some(&above[..open.len() + 1]);
+                let names = &above[..open.len() + 1];
+                settled = Some(names);
+                if is_there && self.leaves_out(names) {
+                    self.look_for_listed(open.len(), below(names, index));
+                }
             } else if let Some(listed) = self.look_up(last)
                 && self.found(listed)
             {
                 settled = Some(path);
+                self.look_for_listed(path.len(), below(path, index + 1));
+            }
+        }
+    }
+
+    /// Whether the filter leaves out a directory, given by its names below the operand.
+    fn leaves_out(&self, names: &[OsString]) -> bool {
+        let filter = self.scope.filter;
+        filter.has_rules()
+            && filter.leaves_out(&names.iter().collect::<PathBuf>(), FileType::Directory)
+    }
+
+    /// Looks for what is listed below a directory that is left out or copied whole, and that
+    /// nothing else looks for: what is not there is told of. `depth` is the number of names of the
+    /// level from which the look begins.
+    fn look_for_listed<'p>(
+        &mut self,
+        depth: usize,
+        paths: impl Iterator<Item = &'p Vec<OsString>>,
+    ) {
+        // One that could not be entered was told of.
+        let Some(level) = self.levels.get(depth) else { return };
+        for path in paths.filter(|path| path.len() > depth) {
+            if let Err(error) = level.look_for(&path[depth..], self.scope.follow) {
+                self.visitor.failed(error);
             }
         }
     }

@@ -168,7 +168,7 @@ fn malformed_lines_are_each_named_and_fail() {
             format!("{}  a\n", &zeros[2..]),
             "the hash is not the 64 hexadecimal digits of BLAKE3 (see --algorithm)",
         ),
-        (format!("{zeros}  {}\n", "x".repeat(70_000)), "the line is longer than 16384 bytes"),
+        (format!("{zeros}  {}\n", "x".repeat(9 << 20)), "the line is longer than 8388608 bytes"),
     ] {
         let manifest = [&good, &bad, &line(b"a", "a")].map(|s| s.as_str()).concat();
         let output = check(root, &[], manifest.as_bytes(), 1);

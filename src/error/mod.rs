@@ -96,6 +96,17 @@ pub enum Cause {
     /// More output bytes than are kept for each file of a directory.
     #[error("outputs of more than {0} bytes are for files, not for directories")]
     LongOutput(u64),
+    /// What is written at the end, and the file of SOURCE or of the copy whose place it would take.
+    #[error("{output} would overwrite '{}', and is not written", shown(.file))]
+    IsCopied {
+        /// What is written, as in "the manifest".
+        output: &'static str,
+        /// The file.
+        file: PathBuf,
+    },
+    /// A name for whose line no check would have room.
+    #[error("its name has more than {0} bytes, and no check reads such a line")]
+    LongName(usize),
     /// Standard input is a key or a manifest already.
     #[error("standard input is in use already")]
     StdinInUse,
@@ -231,6 +242,7 @@ impl Error {
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
             (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
+            (Cause::IsCopied { .. }, _) => Some("write it elsewhere, or --exclude the file"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(

@@ -54,6 +54,7 @@ operations! {
     Hash => "hash",
     HashDirectory => "hash directory",
     Link => "link",
+    List => "list",
     ListAsFailed => "list as failed",
     ListAttributes => "list attributes of",
     ListDirectory => "list directory",

@@ -3,29 +3,24 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::CWD;
-
 use super::algorithm::{Algorithm, Function};
-use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item};
-use super::line::{self, Line, LineEnd, Malformed};
+use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item, Looked};
+use super::left_out::LeftOut;
+use super::line::{KnownBy, LINE_BYTES_MAX, Layout, Line, LineEnd, Malformed, Reader};
 use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use super::walk::{self, WalkEvent};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs;
+use crate::fs::{self, FileType};
 use crate::report::{Totals, Way};
-use crate::tree::Filter;
-
-/// Longer lines are malformed. This is room for a hash and a path of PATH_MAX bytes that are all
-/// escaped, twice over.
-pub const LINE_BYTES_MAX: usize = 16 << 10;
+use crate::tree::{Batch, Entry, EntryKind, Filter};
 
 /// What is to be checked.
 pub struct CheckPlan {
@@ -39,7 +34,7 @@ pub struct CheckPlan {
     pub line_end: LineEnd,
     /// A directory out of which no name may lead, and in which every file has to have a line.
     pub audit: Option<PathBuf>,
-    /// What is left out of the audit.
+    /// What is not checked, and left out of the audit.
     pub filter: Filter,
     /// Whether standard input may be read.
     pub stdin_is_free: bool,
@@ -67,7 +62,11 @@ pub enum CheckEvent {
         name: Vec<u8>,
         /// The result.
         verdict: LineVerdict,
+        /// How the line's algorithm is known.
+        known_by: KnownBy,
     },
+    /// The filter leaves a line's file out.
+    LeftOut,
     /// A line is not well formed.
     Malformed {
         /// The manifest.
@@ -101,8 +100,7 @@ pub trait CheckListener: Sync {
 
 struct CheckTicket {
     place: u64,
-    name: Vec<u8>,
-    hash: Vec<u8>,
+    line: Line,
 }
 
 struct Check<'a, F> {
@@ -127,7 +125,8 @@ pub fn check(
         }
     };
     let check = Check { plan, listener, events: Ordered::new(|event| listener.event(event)) };
-    hash::run(options, totals, &check, |feeder| {
+    let left_out = LeftOut { sizes: Some(&plan.filter), output: None };
+    hash::run(options, left_out, totals, &check, |feeder| {
         for path in &plan.manifests {
             match check.feed(path, audit.as_mut(), feeder) {
                 Ok(true) => {}
@@ -145,7 +144,7 @@ pub fn check(
 impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
     /// Reports something in the order of the lines.
     fn report(&self, feeder: &mut Feeder<'_, CheckTicket>, event: CheckEvent) {
-        let place = self.events.place(|| feeder.flush());
+        let place = self.events.place(0, || feeder.flush());
         self.events.put(place, event);
     }
 
@@ -161,15 +160,18 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
             true if !self.plan.stdin_is_free => {
                 return Err(error(Operation::Read, Cause::StdinInUse));
             }
-            true => Box::new(BufReader::new(io::stdin())),
+            true => Box::new(BufReader::new(
+                fs::stdin().map_err(|cause| error(Operation::Read, cause.into()))?,
+            )),
             false => Box::new(BufReader::new(
                 File::open(path).map_err(|cause| error(Operation::Open, cause.into()))?,
             )),
         };
-        let end = self.plan.line_end.byte();
+        let CheckPlan { algorithm: wanted, line_end: end, .. } = *self.plan;
+        let mut lines = Reader { wanted, end, layout: Layout::Open };
         let (mut well_formed, mut number) = (false, 0);
-        while let Some(read) =
-            next_line(&mut reader, end).map_err(|cause| error(Operation::Read, cause.into()))?
+        while let Some(read) = next_line(&mut reader, end.byte())
+            .map_err(|cause| error(Operation::Read, cause.into()))?
         {
             number += 1;
             if self.listener.is_gone() {
@@ -181,8 +183,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
             if has_comments && read.as_ref().is_ok_and(|line| line.starts_with(b"#")) {
                 continue;
             }
-            let CheckPlan { algorithm, line_end, .. } = *self.plan;
-            match read.and_then(|line| line::parse(&line, algorithm, line_end)) {
+            match read.and_then(|line| lines.parse(&line)) {
                 Ok(line) => {
                     well_formed = true;
                     self.feed_line(line, audit.as_deref_mut(), feeder)
@@ -203,14 +204,18 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         audit: Option<&mut Audit>,
         feeder: &mut Feeder<'_, CheckTicket>,
     ) -> io::Result<()> {
-        let Line { algorithm, name, hash } = line;
-        let path = PathBuf::from(std::ffi::OsString::from_vec(name.clone()));
+        let path = PathBuf::from(std::ffi::OsString::from_vec(line.name.clone()));
         let refuse = |cause| CheckEvent::Checked {
-            name: name.clone(),
+            name: line.name.clone(),
             verdict: LineVerdict::Unreadable(Error::new(Operation::Read, &path, cause)),
+            known_by: line.known_by,
         };
         let file = match audit {
             Some(audit) => match audit.relative(&path) {
+                Some(relative) if self.leaves_out(&relative) => {
+                    self.report(feeder, CheckEvent::LeftOut);
+                    return Ok(());
+                }
                 Some(relative) => {
                     audit.listed.push(relative.as_os_str().as_bytes().to_vec(), Vec::new())?;
                     Location::Beneath(Arc::clone(&audit.root), relative)
@@ -230,20 +235,32 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
                 self.report(feeder, refuse(Cause::StdinInUse));
                 return Ok(());
             }
+            None if self.leaves_out(&path) => {
+                self.report(feeder, CheckEvent::LeftOut);
+                return Ok(());
+            }
             None => Location::Listed(path),
         };
-        let place = self.events.place(|| feeder.flush());
-        let function = Function { algorithm, mode: self.plan.mode.clone() };
-        feeder.push(Item { location: file, function, ticket: CheckTicket { place, name, hash } });
+        // The name is kept twice.
+        let place = self.events.place(2 * line.name.len(), || feeder.flush());
+        let function = Function { algorithm: line.algorithm, mode: self.plan.mode.clone() };
+        feeder.push(Item { location: file, function, ticket: CheckTicket { place, line } });
         Ok(())
+    }
+
+    /// Whether the filter leaves out the file of a line, as it would in a walk from where the name
+    /// begins.
+    fn leaves_out(&self, path: &Path) -> bool {
+        self.plan.filter.leaves_out(path, FileType::RegularFile)
     }
 }
 
 impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
-    fn done(&self, file: Location, ticket: CheckTicket, result: Result<Hashed>) {
-        let CheckTicket { place, name, hash } = ticket;
+    fn done(&self, file: Location, ticket: CheckTicket, result: Result<Looked>) {
+        let CheckTicket { place, line: Line { name, hash, known_by, .. } } = ticket;
         let verdict = match result {
-            Ok(Hashed { output, way }) => {
+            Ok(Looked::LeftOut(_)) => return self.events.put(place, CheckEvent::LeftOut),
+            Ok(Looked::Hashed(Hashed { output, way })) => {
                 self.listener.way(&file.path(), way);
                 if output.bytes(0, hash.len()) == hash {
                     LineVerdict::Matches
@@ -256,7 +273,7 @@ impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
             }
             Err(error) => LineVerdict::Unreadable(error),
         };
-        self.events.put(place, CheckEvent::Checked { name, verdict });
+        self.events.put(place, CheckEvent::Checked { name, verdict, known_by });
     }
 
     fn no_kernel_aio(&self, reason: &str) {
@@ -334,28 +351,22 @@ impl Audit {
     fn finish(self, plan: &CheckPlan, listener: &dyn CheckListener) -> io::Result<()> {
         let mut found = Sorter::default();
         let mut kept = Ok(());
-        walk::walk(&self.path, &plan.filter, &mut |event| match event {
-            WalkEvent::File(dir, name) => {
-                let path = dir.path.join(name);
-                let relative = path.strip_prefix(&self.path).unwrap_or(&path);
-                if kept.is_ok() {
-                    kept = found.push(relative.as_os_str().as_bytes().to_vec(), Vec::new());
-                }
+        let (open_dirs, is_gone) = (hash::open_dirs(), || listener.is_gone());
+        walk::walk(&self.path, &plan.filter, &open_dirs, &is_gone, &mut |event| match event {
+            WalkEvent::Batch(batch) if kept.is_ok() => {
+                let failed = |error| listener.event(CheckEvent::Unlistable(error));
+                kept = self.add_found(&batch, &plan.filter, &mut found, &failed);
             }
+            WalkEvent::Batch(_) => {}
             WalkEvent::Failed(error) => listener.event(CheckEvent::Unlistable(error)),
-            WalkEvent::DirEnd | WalkEvent::Special(..) => {}
         });
         kept?;
-        let open: Vec<_> = plan
-            .manifests
-            .iter()
-            .filter_map(|path| fs::open_path_behind(CWD, path.as_os_str()).ok())
-            .collect();
+        let open: Vec<_> = plan.manifests.iter().filter_map(|path| reach(path).ok()).collect();
         let is_manifest = |path: &Path| {
-            fs::open_path_behind(CWD, path.as_os_str()).is_ok_and(|file| {
-                open.iter()
-                    .any(|manifest| fs::compare(manifest, &file).is_ok_and(fs::Sameness::is_likely))
-            })
+            let is = |file: &OwnedFd, manifest: &OwnedFd| {
+                fs::compare(manifest, file).is_ok_and(fs::Sameness::is_likely)
+            };
+            reach(path).is_ok_and(|file| open.iter().any(|manifest| is(&file, manifest)))
         };
         let mut listed = self.listed.sorted().peekable();
         for record in found.sorted() {
@@ -375,5 +386,44 @@ impl Audit {
             }
         }
         Ok(())
+    }
+
+    /// Adds the files of a batch, relative to the directory.
+    fn add_found(
+        &self,
+        batch: &Batch,
+        filter: &Filter,
+        found: &mut Sorter,
+        failed: &dyn Fn(Error),
+    ) -> io::Result<()> {
+        let Batch { dir, entries } = batch;
+        for Entry { name, .. } in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
+            let path = dir.source_path(name);
+            if filter.has_sizes() {
+                let stat = dir.open().and_then(|dir| {
+                    let stat = fs::stat_at(&dir.source, name);
+                    stat.map_err(|cause| Error::new(Operation::Stat, &path, cause))
+                });
+                match stat {
+                    Ok(Some(stat)) if !filter.excludes_size(stat.st_size as u64) => {}
+                    Ok(_) => continue,
+                    Err(error) => {
+                        failed(error);
+                        continue;
+                    }
+                }
+            }
+            let relative = path.strip_prefix(&self.path).unwrap_or(&path);
+            found.push(relative.as_os_str().as_bytes().to_vec(), Vec::new())?;
+        }
+        Ok(())
+    }
+}
+
+/// A manifest, or a file that may be one, as a place to look at.
+fn reach(path: &Path) -> io::Result<OwnedFd> {
+    match is_stdin(path) {
+        true => fs::stdin()?.as_fd().try_clone_to_owned(),
+        false => fs::open_any_length(path, rustix::fs::OFlags::PATH),
     }
 }

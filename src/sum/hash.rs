@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::algorithm::Function;
+use super::left_out::{LeftOut, Reason};
 use super::location::Location;
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result};
@@ -22,12 +23,11 @@ use crate::pipeline::{
     Started, Traffic, Transfer,
 };
 use crate::report::{Totals, Way};
+use crate::tree::OpenDirs;
 use crate::workers::{Work, Workers};
 
 /// Files that one worker takes at once: their data is asked for before the first is read.
 const BATCH_ITEMS: usize = 64;
-/// Batches that wait at most; then the feeder does.
-const BATCHES_MAX: usize = 64;
 
 /// How to hash.
 #[derive(Clone, Debug)]
@@ -67,10 +67,19 @@ pub struct Hashed {
     pub way: Way,
 }
 
+/// What became of a file that could be opened and read.
+#[derive(Debug)]
+pub enum Looked {
+    /// It has a hash.
+    Hashed(Hashed),
+    /// It is none of those that are hashed.
+    LeftOut(Reason),
+}
+
 /// Takes the results, from many threads; it may block them.
 pub trait HashSink<T>: Sync {
     /// One file is over.
-    fn done(&self, location: Location, ticket: T, result: Result<Hashed>);
+    fn done(&self, location: Location, ticket: T, result: Result<Looked>);
     /// Kernel AIO is not to be had, for this reason; threads do its work.
     fn no_kernel_aio(&self, reason: &str);
     /// A worker panicked, and some files will never be done. The panic leaves [`run`] when the
@@ -95,9 +104,15 @@ pub struct Feeder<'a, T> {
     batch_items: usize,
     batches: Sender<Vec<Item<T>>>,
     totals: &'a Totals,
+    open_dirs: Arc<OpenDirs>,
 }
 
 impl<T> Feeder<'_, T> {
+    /// The directories that a walk keeps open until their files are hashed.
+    pub fn open_dirs(&self) -> Arc<OpenDirs> {
+        Arc::clone(&self.open_dirs)
+    }
+
     /// Takes a file; blocks while too many wait.
     pub fn push(&mut self, item: Item<T>) {
         Totals::add(&self.totals.listed, 1);
@@ -121,6 +136,7 @@ impl<T> Feeder<'_, T> {
 /// it is. The error is for what kept it from beginning: threads or descriptors.
 pub fn run<T: Send, R>(
     options: &HashOptions,
+    left_out: LeftOut<'_>,
     totals: &Totals,
     sink: &dyn HashSink<T>,
     feed: impl FnOnce(&mut Feeder<T>) -> R,
@@ -132,18 +148,29 @@ pub fn run<T: Send, R>(
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };
     let pipeline =
         Pipeline::start(limits, EngineKind::Auto, traffic, |reason| sink.no_kernel_aio(reason))?;
-    let (batches, inbox) = bounded(BATCHES_MAX);
+    let open_dirs = open_dirs();
+    // While a batch waits, the directory of its files stays open.
+    let (batches, inbox) = bounded(open_dirs.batches_max());
     let (workers, batch_items) = shares(budget.workers(options.threads, &totals.meter));
-    let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals };
+    let mut feeder = Feeder { batch: Vec::new(), batch_items, batches, totals, open_dirs };
     let workers = Workers::new("aiosum", workers, Arc::clone(&totals.meter));
     std::thread::scope(|scope| {
-        workers.hire(scope, Worker { options, totals, pipeline: &pipeline, sink, inbox })?;
+        let pipeline = &pipeline;
+        workers.hire(scope, Worker { options, left_out, totals, pipeline, sink, inbox })?;
         let fed = feed(&mut feeder);
         feeder.flush();
         drop(feeder);
         totals.walked.store(true, Ordering::Release);
         Ok(fed)
     })
+}
+
+/// The directories that a walk keeps open: an eighth of the files that the process may have, two
+/// for each.
+pub fn open_dirs() -> Arc<OpenDirs> {
+    const DIRS_MAX: usize = 256;
+    let share = fs::open_files_limit().map_or(u64::MAX, |limit| limit / 16);
+    OpenDirs::new(usize::try_from(share).map_or(DIRS_MAX, |share| share.min(DIRS_MAX)))
 }
 
 /// As many workers as asked for, and how many files each may open at once: together not more than
@@ -156,6 +183,7 @@ fn shares(threads: usize) -> (usize, usize) {
 
 struct Worker<'a, T> {
     options: &'a HashOptions,
+    left_out: LeftOut<'a>,
     totals: &'a Totals,
     pipeline: &'a Pipeline<'a>,
     sink: &'a dyn HashSink<T>,
@@ -164,8 +192,8 @@ struct Worker<'a, T> {
 
 impl<T> Clone for Worker<'_, T> {
     fn clone(&self) -> Self {
-        let Self { options, totals, pipeline, sink, ref inbox } = *self;
-        Self { options, totals, pipeline, sink, inbox: inbox.clone() }
+        let Self { options, left_out, totals, pipeline, sink, ref inbox } = *self;
+        Self { options, left_out, totals, pipeline, sink, inbox: inbox.clone() }
     }
 }
 
@@ -272,14 +300,22 @@ impl<T> Worker<'_, T> {
             // A stream has no size, so that nothing of it counts as found before it has ended.
             Totals::add(&self.totals.met, 1);
             Totals::add(&self.totals.files, result.is_ok().into());
-            self.sink.done(item.location, item.ticket, result);
+            self.sink.done(item.location, item.ticket, result.map(Looked::Hashed));
         }
     }
 
-    /// Opens a regular file, or reports why not.
+    /// Opens a regular file, or reports why it is not hashed.
     fn open(&self, item: Item<T>) -> Option<Opened<T>> {
-        let opened = match item.location.open() {
-            Ok((file, stat)) => {
+        let judged = item.location.open().map(|(file, stat)| {
+            let reason = self.left_out.judge(&stat);
+            reason.map_or(Ok((file, stat)), Err)
+        });
+        let opened = match judged {
+            Ok(Err(reason)) => {
+                self.sink.done(item.location, item.ticket, Ok(Looked::LeftOut(reason)));
+                None
+            }
+            Ok(Ok((file, stat))) => {
                 let handled_bytes = Arc::default();
                 let opened = Opened { item, file: Arc::new(file), stat, handled_bytes };
                 Totals::add(&self.totals.found_bytes, opened.size_bytes());
@@ -299,7 +335,7 @@ impl<T> Worker<'_, T> {
         let left_bytes = opened.size_bytes().saturating_sub(Totals::get(&opened.handled_bytes));
         Totals::add(&self.totals.meter.handled_bytes, left_bytes);
         Totals::add(&self.totals.files, result.is_ok().into());
-        self.sink.done(opened.item.location, opened.item.ticket, result);
+        self.sink.done(opened.item.location, opened.item.ticket, result.map(Looked::Hashed));
     }
 
     /// Hands a file to the pipeline in the access that suits it.

@@ -6,6 +6,13 @@ use std::io::{self, Write};
 use super::algorithm::Algorithm;
 use crate::digest::Output;
 
+/// Longer lines are malformed. Names are much shorter, unless a tree has tens of thousands of
+/// levels. A stranger's line takes no more memory than this.
+pub const LINE_BYTES_MAX: usize = 8 << 20;
+
+/// The longest name that has a line, which may be escaped all over.
+pub const NAME_BYTES_MAX: usize = LINE_BYTES_MAX / 2 - 4096;
+
 /// Output bytes that become digits at a time.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -132,6 +139,11 @@ pub fn is_unprintable(algorithm: Algorithm, end: LineEnd, name: &[u8]) -> bool {
     algorithm == Algorithm::Blake3 && end == LineEnd::Newline && std::str::from_utf8(name).is_err()
 }
 
+/// Whether no check would have room for the line of this name.
+pub fn is_too_long(name: &[u8]) -> bool {
+    name.len() > NAME_BYTES_MAX
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     bytes
@@ -150,11 +162,37 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
+/// How the algorithm of a line is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// The line has a tag.
+    Tag,
+    /// One was asked for.
+    Option,
+    /// It is not: a line without a tag is taken for BLAKE3's.
+    Default,
+}
+
+/// How the plain lines of a manifest part hash and name. coreutils take the first line's way for
+/// that of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// No plain line was read yet.
+    #[default]
+    Open,
+    /// Two characters: a blank, and a blank or an asterisk.
+    Standard,
+    /// One blank, as BSD's `md5 -r` has it.
+    Reversed,
+}
+
 /// A line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The algorithm of the hash.
     pub algorithm: Algorithm,
+    /// How that is known.
+    pub known_by: KnownBy,
     /// The name, unescaped.
     pub name: Vec<u8>,
     /// The hash that the file should have.
@@ -173,6 +211,9 @@ pub enum Malformed {
     /// Neither `HEX  NAME` nor `TAG (NAME) = HEX`.
     #[error("it is neither 'HASH  NAME' nor 'TAG (NAME) = HASH'")]
     Format,
+    /// A tag that no algorithm here has.
+    #[error("it is a line of {0}, which is not known here")]
+    UnknownAlgorithm(String),
     /// A tag of another algorithm than the one that was asked for.
     #[error("it is a line of {}, and {} is asked for", .found.tag(), .wanted.tag())]
     OtherAlgorithm {
@@ -206,44 +247,92 @@ pub enum Malformed {
     Replacement,
 }
 
-/// Reads one line, without its end. Tags decide the algorithm unless one is `wanted`; without
-/// either it is BLAKE3.
-pub fn parse(line: &[u8], wanted: Option<Algorithm>, end: LineEnd) -> Result<Line, Malformed> {
-    let has_escapes = end == LineEnd::Newline;
-    let line = if has_escapes { trim_carriage_returns(line) } else { line };
-    if line.is_empty() {
-        return Err(Malformed::Empty);
+/// How the lines of a manifest are read.
+pub struct Reader {
+    /// The only algorithm that is accepted. Without one, tags decide, and plain lines are BLAKE3's.
+    pub wanted: Option<Algorithm>,
+    /// How lines end.
+    pub end: LineEnd,
+    /// How plain lines look, once one was read.
+    pub layout: Layout,
+}
+
+/// The parts of a line. The name may have escapes.
+struct Parts<'a> {
+    algorithm: Algorithm,
+    known_by: KnownBy,
+    digits: &'a [u8],
+    name: &'a [u8],
+}
+
+impl Reader {
+    /// Reads one line, without its end.
+    pub fn parse(&mut self, line: &[u8]) -> Result<Line, Malformed> {
+        let has_escapes = self.end == LineEnd::Newline;
+        let line = if has_escapes { trim_carriage_returns(line) } else { line };
+        if line.is_empty() {
+            return Err(Malformed::Empty);
+        }
+        let line = if self.is_coreutils() { trim_blanks(line) } else { line };
+        let (line, escaped) = match line {
+            [b'\\', rest @ ..] if has_escapes => (rest, true),
+            _ => (line, false),
+        };
+        let Parts { algorithm, known_by, digits, name } = match split_tagged(line)? {
+            Some(parts) => parts,
+            None => self.split_plain(line)?,
+        };
+        if let Some(wanted) = self.wanted.filter(|wanted| *wanted != algorithm) {
+            return Err(Malformed::OtherAlgorithm { found: algorithm, wanted });
+        }
+        let hash = unhex(digits).filter(|hash| hash.len() == algorithm.hash_bytes());
+        let hash = hash.ok_or(Malformed::Hash { algorithm, digits: 2 * algorithm.hash_bytes() })?;
+        let name = if escaped { unescape(name)? } else { name.to_owned() };
+        if name.is_empty() {
+            return Err(Malformed::NoName);
+        }
+        if name.contains(&0) {
+            return Err(Malformed::Nul);
+        }
+        // Several files can be behind this name, see b3sum's own rules. Names in lines that end
+        // with NUL are exact.
+        if algorithm == Algorithm::Blake3
+            && has_escapes
+            && name.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes())
+        {
+            return Err(Malformed::Replacement);
+        }
+        Ok(Line { algorithm, known_by, name, hash })
     }
-    let (line, escaped) = match line {
-        [b'\\', rest @ ..] if has_escapes => (rest, true),
-        _ => (line, false),
-    };
-    let (algorithm, digits, name) = match split_tagged(line) {
-        Some(parts) => parts,
-        None => split_plain(line)
-            .map(|(digits, name)| (wanted.unwrap_or(Algorithm::Blake3), digits, name))?,
-    };
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != algorithm) {
-        return Err(Malformed::OtherAlgorithm { found: algorithm, wanted });
+
+    /// Whether plain lines are those of coreutils, which reads more than it prints. `b3sum` reads
+    /// what it prints, and nothing else.
+    fn is_coreutils(&self) -> bool {
+        self.wanted.is_some_and(|algorithm| algorithm != Algorithm::Blake3)
     }
-    let hash = unhex(digits).filter(|hash| hash.len() == algorithm.hash_bytes());
-    let hash = hash.ok_or(Malformed::Hash { algorithm, digits: 2 * algorithm.hash_bytes() })?;
-    let name = if escaped { unescape(name)? } else { name.to_owned() };
-    if name.is_empty() {
-        return Err(Malformed::NoName);
+
+    /// Splits a line without a tag. The second of the two characters between hash and name is an
+    /// asterisk in coreutils' binary mode.
+    fn split_plain<'a>(&mut self, line: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+        let (algorithm, known_by) = match self.wanted {
+            Some(wanted) => (wanted, KnownBy::Option),
+            None => (Algorithm::Blake3, KnownBy::Default),
+        };
+        let is_coreutils = self.is_coreutils();
+        let is_end = |&byte: &u8| byte == b' ' || (is_coreutils && byte == b'\t');
+        let at = line.iter().position(is_end).ok_or(Malformed::Format)?;
+        let (digits, behind) = (&line[..at], &line[at + 1..]);
+        let (layout, name) = match (behind, self.layout) {
+            (_, Layout::Reversed) => (Layout::Reversed, behind),
+            ([b' ' | b'*', name @ ..], _) => (Layout::Standard, name),
+            (_, Layout::Open) if is_coreutils => (Layout::Reversed, behind),
+            _ => return Err(Malformed::Format),
+        };
+        if unhex(digits).is_some_and(|hash| hash.len() == algorithm.hash_bytes()) {
+            self.layout = layout;
+        }
+        Ok(Parts { algorithm, known_by, digits, name })
     }
-    if name.contains(&0) {
-        return Err(Malformed::Nul);
-    }
-    // Several files can be behind this name, see b3sum's own rules. Names in lines that end with
-    // NUL are exact.
-    if algorithm == Algorithm::Blake3
-        && has_escapes
-        && name.windows(3).any(|bytes| bytes == "\u{fffd}".as_bytes())
-    {
-        return Err(Malformed::Replacement);
-    }
-    Ok(Line { algorithm, name, hash })
 }
 
 /// Removes carriage returns, as `b3sum` does for manifests that passed through Windows. One that
@@ -255,24 +344,35 @@ fn trim_carriage_returns(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// Splits a line with a tag at the last `) = `, since the name may hold another. No plain line
-/// begins with a tag, as no tag is made of digits.
-fn split_tagged(line: &[u8]) -> Option<(Algorithm, &[u8], &[u8])> {
-    let (algorithm, rest) = Algorithm::ALL.into_iter().find_map(|algorithm| {
-        let rest = line.strip_prefix(algorithm.tag().as_bytes())?;
-        Some((algorithm, rest.strip_prefix(b" (")?))
-    })?;
-    let at = rest.windows(4).rposition(|bytes| bytes == b") = ")?;
-    Some((algorithm, &rest[at + 4..], &rest[..at]))
+/// Removes blanks at the beginning.
+fn trim_blanks(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = line {
+        line = rest;
+    }
+    line
 }
 
-/// Splits a line without a tag. The second of the two characters between hash and name is an
-/// asterisk in coreutils' binary mode.
-fn split_plain(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let at = line.iter().position(|&byte| byte == b' ').ok_or(Malformed::Format)?;
-    match &line[at + 1..] {
-        [b' ' | b'*', name @ ..] => Ok((&line[..at], name)),
-        _ => Err(Malformed::Format),
+/// Splits a line with a tag at the last `)`, since the name may hold another: `TAG (NAME) = HASH`,
+/// where each of the three spaces may be missing, as OpenSSL has it. No plain line begins with a
+/// tag, as no tag is made of digits.
+fn split_tagged(line: &[u8]) -> Result<Option<Parts<'_>>, Malformed> {
+    let is_tag = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_/".contains(byte);
+    let tag_len = line.iter().position(|byte| !is_tag(byte)).unwrap_or(line.len());
+    let (tag, rest) = line.split_at(tag_len);
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let Some(rest) = rest.strip_prefix(b"(") else { return Ok(None) };
+    let Some(at) = rest.iter().rposition(|&byte| byte == b')') else { return Ok(None) };
+    let (name, rest) = (&rest[..at], trim_blanks(&rest[at + 1..]));
+    let Some(rest) = rest.strip_prefix(b"=") else { return Ok(None) };
+    let digits = trim_blanks(rest);
+    let known = |algorithm: &Algorithm| algorithm.tag().as_bytes() == tag;
+    match Algorithm::ALL.into_iter().find(known) {
+        Some(algorithm) => Ok(Some(Parts { algorithm, known_by: KnownBy::Tag, digits, name })),
+        None if (1..=32).contains(&tag_len) && !digits.is_empty() && unhex(digits).is_some() => {
+            let tag = String::from_utf8_lossy(tag).into_owned();
+            Err(Malformed::UnknownAlgorithm(tag))
+        }
+        None => Ok(None),
     }
 }
 
@@ -306,6 +406,10 @@ mod tests {
         out
     }
 
+    fn parse(line: &[u8], wanted: Option<Algorithm>, end: LineEnd) -> Result<Line, Malformed> {
+        Reader { wanted, end, layout: Layout::Open }.parse(line)
+    }
+
     const PLAIN: Style = Style { tag: false, end: LineEnd::Newline, names: true };
 
     #[test]
@@ -331,7 +435,8 @@ mod tests {
                 let text = line(Style { tag, end, names: true }, algorithm, name);
                 assert_eq!(text.last(), Some(if zero { &0 } else { &b'\n' }));
                 let wanted = if tag { None } else { Some(algorithm) };
-                let read = parse(&text[..text.len() - 1], wanted, end);
+                let mut reader = Reader { wanted, end, layout: Layout::Open };
+                let read = reader.parse(&text[..text.len() - 1]);
                 if algorithm == Algorithm::Blake3 && !zero && std::str::from_utf8(name).is_err() {
                     assert_eq!(read, Err(Malformed::Replacement));
                 } else {
@@ -339,6 +444,7 @@ mod tests {
                         read,
                         Ok(Line {
                             algorithm,
+                            known_by: if tag { KnownBy::Tag } else { KnownBy::Option },
                             name: name.into(),
                             hash: vec![0xa5; algorithm.hash_bytes()]
                         })
@@ -387,5 +493,40 @@ mod tests {
             parse(tagged.as_bytes(), Some(Algorithm::Blake3), LineEnd::Newline).is_err(),
             "no weaker hash is slipped in"
         );
+    }
+
+    #[test]
+    fn what_coreutils_reads_is_read() {
+        let zeros = "00".repeat(32);
+        let sha256 = Some(Algorithm::Sha256);
+        for (text, name) in [
+            (format!("{zeros} x"), "x"),
+            (format!("{zeros}\tx"), "x"),
+            (format!("{zeros}\t x"), "x"),
+            (format!("  \t{zeros}  x"), "x"),
+            (format!(" \\{zeros}  a\\\\b"), "a\\b"),
+            (format!("{zeros} *x"), "x"),
+            (format!("SHA256(x)= {zeros}"), "x"),
+            (format!("SHA256 (x)={zeros}"), "x"),
+            (format!("SHA256(a) = b)=\t{zeros}"), "a) = b"),
+            (format!(" SHA256 (x) = {zeros}"), "x"),
+        ] {
+            let read = parse(text.as_bytes(), sha256, LineEnd::Newline);
+            assert_eq!(read.map(|line| line.name), Ok(name.into()), "{text}");
+        }
+        // The first line says how all look.
+        let mut reader = Reader { wanted: sha256, end: LineEnd::Newline, layout: Layout::Open };
+        let mut read = |text: String| reader.parse(text.as_bytes()).map(|line| line.name);
+        assert_eq!(read(format!("{zeros} x")), Ok(b"x".to_vec()));
+        assert_eq!(read(format!("{zeros}  x")), Ok(b" x".to_vec()));
+        reader.layout = Layout::Standard;
+        assert_eq!(reader.parse(format!("{zeros} x").as_bytes()), Err(Malformed::Format));
+        // b3sum reads none of them.
+        for text in [format!("{zeros}\tx"), format!(" {zeros}  x")] {
+            assert!(parse(text.as_bytes(), None, LineEnd::Newline).is_err(), "{text}");
+        }
+        let text = format!("SHA512 (x) = {zeros}{zeros}");
+        let unknown = Malformed::UnknownAlgorithm("SHA512".to_owned());
+        assert_eq!(parse(text.as_bytes(), None, LineEnd::Newline), Err(unknown));
     }
 }

@@ -2,21 +2,23 @@
 //! sorted by path.
 
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::algorithm::Function;
-use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item};
-use super::line::OutputPart;
+use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item, Looked};
+use super::left_out::{LeftOut, Reason};
+use super::line::{self, OutputPart};
 use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use super::walk::{self, WalkEvent};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
+use crate::fs::{FileId, FileType};
 use crate::report::{Totals, Way};
-use crate::tree::Filter;
+use crate::tree::{Batch, EntryKind, Filter};
 
 /// The most output bytes that are kept for each file of a directory until they are sorted.
 pub const DIRECTORY_OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -29,8 +31,10 @@ pub struct ListPlan {
     pub seek_bytes: u64,
     /// How many bytes of its output are wanted.
     pub len_bytes: u64,
-    /// What is left out of directories.
+    /// What is left out of directories, and of the files that are named.
     pub filter: Filter,
+    /// Where the lines go: a file that is no part of them.
+    pub output: Option<FileId>,
     /// Whether standard input may be hashed.
     pub stdin_is_free: bool,
 }
@@ -45,6 +49,8 @@ pub trait ListListener: Sync {
     fn failed(&self, error: Error);
     /// Takes something in a directory that has no contents.
     fn skipped(&self, path: &Path, kind: SpecialKind);
+    /// Takes the name of the file that the lines go to, which is not hashed.
+    fn left_out_output(&self, path: &Path);
     /// Takes the way of a file's data.
     fn way(&self, path: &Path, way: Way);
     /// Takes the reason why kernel AIO is not available. Threads do its work.
@@ -103,7 +109,8 @@ pub fn list(
         now: Ordered::new(leave),
         sorted: Mutex::new(SortedOutputs { sorter: Sorter::default(), kept: Ok(()) }),
     };
-    hash::run(options, totals, &list, |feeder| list.feed(operands, feeder))?;
+    let left_out = LeftOut { sizes: Some(&plan.filter), output: plan.output };
+    hash::run(options, left_out, totals, &list, |feeder| list.feed(operands, feeder))?;
     let SortedOutputs { sorter, kept } =
         list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
     kept?;
@@ -135,14 +142,21 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
                     self.walk(number, path, feeder);
                     continue;
                 }
+                false if self.is_left_out(path) => continue,
                 false => Location::Named(path.clone()),
             };
             let ticket = match sorting {
                 true => ListTicket::Sorted(number),
-                false => ListTicket::Now(self.now.place(|| feeder.flush())),
+                false => ListTicket::Now(self.now.place(0, || feeder.flush())),
             };
             feeder.push(Item { location, function: self.plan.function.clone(), ticket });
         }
+    }
+
+    /// Whether the filter leaves out a file that was named, by its name as a copy does.
+    fn is_left_out(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        self.plan.filter.excludes(name.as_bytes(), FileType::RegularFile)
     }
 
     fn walk(&self, number: u64, root: &Path, feeder: &mut Feeder<'_, ListTicket>) {
@@ -150,19 +164,29 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
             let cause = Cause::LongOutput(DIRECTORY_OUTPUT_BYTES_MAX);
             return self.listener.failed(Error::new(Operation::HashDirectory, root, cause));
         }
-        walk::walk(root, &self.plan.filter, &mut |event| match event {
-            WalkEvent::File(dir, name) => {
-                let function = self.plan.function.clone();
-                feeder.push(Item {
-                    location: Location::In(dir, name),
-                    function,
-                    ticket: ListTicket::Sorted(number),
-                });
-            }
-            WalkEvent::DirEnd => feeder.flush(),
-            WalkEvent::Special(path, kind) => self.listener.skipped(&path, kind),
+        let (open_dirs, is_gone) = (feeder.open_dirs(), || self.listener.is_gone());
+        walk::walk(root, &self.plan.filter, &open_dirs, &is_gone, &mut |event| match event {
+            WalkEvent::Batch(batch) => self.feed_batch(number, batch, feeder),
             WalkEvent::Failed(error) => self.listener.failed(error),
         });
+    }
+
+    fn feed_batch(&self, number: u64, batch: Batch, feeder: &mut Feeder<'_, ListTicket>) {
+        let Batch { dir, entries } = batch;
+        for entry in entries {
+            match entry.kind {
+                EntryKind::File => {
+                    let location = Location::In(Arc::clone(&dir), entry.name);
+                    let function = self.plan.function.clone();
+                    feeder.push(Item { location, function, ticket: ListTicket::Sorted(number) });
+                }
+                EntryKind::Link => {}
+                EntryKind::Special(kind) => {
+                    self.listener.skipped(&dir.source_path(&entry.name), kind);
+                }
+            }
+        }
+        feeder.flush();
     }
 
     fn keep(&self, number: u64, name: Vec<u8>, output: &Output) {
@@ -177,12 +201,23 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
 }
 
 impl<F: FnMut(Option<NamedOutput>) + Send> HashSink<ListTicket> for ListRun<'_, F> {
-    fn done(&self, location: Location, ticket: ListTicket, result: Result<Hashed>) {
+    fn done(&self, location: Location, ticket: ListTicket, result: Result<Looked>) {
         let path = location.path();
         let hashed = match result {
-            Ok(Hashed { output, way }) => {
+            Ok(Looked::Hashed(_)) if line::is_too_long(path.as_os_str().as_bytes()) => {
+                let cause = Cause::LongName(line::NAME_BYTES_MAX);
+                self.listener.failed(Error::new(Operation::List, path, cause));
+                None
+            }
+            Ok(Looked::Hashed(Hashed { output, way })) => {
                 self.listener.way(&path, way);
                 Some(NamedOutput { name: path.into_os_string().into_vec(), output })
+            }
+            Ok(Looked::LeftOut(reason)) => {
+                if reason == Reason::IsOutput {
+                    self.listener.left_out_output(&path);
+                }
+                None
             }
             Err(error) => {
                 self.listener.failed(error);

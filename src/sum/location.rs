@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::OFlags;
 
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
-use crate::tree::{EntryKind, Folder};
+use crate::tree::{Dir, EntryKind};
 
 /// Where a file is.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub enum Location {
     /// What a manifest names, found beneath a directory, out of which no link leads.
     Beneath(Arc<OwnedFd>, PathBuf),
     /// A file that a walk found.
-    In(Arc<Folder>, OsString),
+    In(Arc<Dir>, OsString),
 }
 
 impl Location {
@@ -35,7 +35,7 @@ impl Location {
         match self {
             Self::Stdin => "-".into(),
             Self::Named(path) | Self::Listed(path) | Self::Beneath(_, path) => path.clone(),
-            Self::In(dir, name) => dir.path.join(name),
+            Self::In(dir, name) => dir.source_path(name),
         }
     }
 
@@ -54,8 +54,10 @@ impl Location {
     /// Opens what is a stream.
     pub(super) fn open_stream(&self) -> Result<File> {
         let opened = match self {
-            Self::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-            location => File::open(location.path()),
+            Self::Stdin => {
+                fs::stdin().and_then(|stdin| stdin.as_fd().try_clone_to_owned()).map(File::from)
+            }
+            location => location.refuse_closed_stdin().and_then(|()| File::open(location.path())),
         };
         opened.map_err(|cause| self.open_error(cause))
     }
@@ -63,7 +65,12 @@ impl Location {
     /// Opens what has to be a regular file.
     pub(super) fn open(&self) -> Result<(OwnedFd, Stat)> {
         let error = |op, cause: Cause| Error::new(op, self.path(), cause);
-        let file = self.open_file().map_err(|cause| match (self, cause.raw_os_error()) {
+        let opened = match self {
+            // A directory that was closed meanwhile is opened again.
+            Self::In(dir, name) => fs::open_to_read(&dir.open()?.source, name),
+            location => location.open_by_path(),
+        };
+        let file = opened.map_err(|cause| match (self, cause.raw_os_error()) {
             // The listing said that it is a file, and a link is never followed.
             (Self::In(..), Some(libc::ELOOP)) => error(Operation::Open, Cause::Swapped),
             // openat2 with RESOLVE_BENEATH says so.
@@ -97,23 +104,31 @@ impl Location {
         }
     }
 
+    /// A standard input that was closed has no other name either.
+    fn refuse_closed_stdin(&self) -> io::Result<()> {
+        match self {
+            Self::Named(path) | Self::Listed(path) if fs::is_stdin(path) => fs::stdin().map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens what should be a regular file. A FIFO is not waited for, and the access time is left
     /// alone where that is allowed.
-    fn open_file(&self) -> io::Result<OwnedFd> {
+    fn open_by_path(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match self {
-            Self::Stdin => unreachable!("standard input is a stream"),
+            Self::Stdin | Self::In(..) => unreachable!("neither has a path of its own"),
             Self::Named(path) | Self::Listed(path) => {
-                match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+                self.refuse_closed_stdin()?;
+                match fs::open_any_length(path, flags | OFlags::NOATIME) {
                     // Only a file's owner may read it without a trace.
-                    Err(rustix::io::Errno::PERM) => {
-                        Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                        fs::open_any_length(path, flags)
                     }
-                    other => Ok(other?),
+                    other => other,
                 }
             }
             Self::Beneath(root, path) => fs::open_path_beneath(root, path, flags),
-            Self::In(dir, name) => fs::open_to_read(&dir.file, name),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod algorithm;
 pub mod check;
 pub mod hash;
+mod left_out;
 pub mod line;
 pub mod list;
 pub mod location;

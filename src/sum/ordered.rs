@@ -5,14 +5,29 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The most places that wait for their result, or behind one that does.
 const WINDOW: usize = 2048;
+/// The most bytes that belong to them, unless one place alone has more.
+const WINDOW_BYTES: usize = 64 << 20;
+
+struct Slot<V> {
+    result: Option<V>,
+    bytes: usize,
+}
 
 struct OrderedState<V, F> {
     /// The place of the first slot.
     first: u64,
-    slots: VecDeque<Option<V>>,
+    slots: VecDeque<Slot<V>>,
+    bytes: usize,
     leave: F,
     /// Some results will never come.
     given_up: bool,
+}
+
+impl<V, F> OrderedState<V, F> {
+    fn is_full(&self, bytes: usize) -> bool {
+        let is_heavy = !self.slots.is_empty() && self.bytes + bytes > WINDOW_BYTES;
+        self.slots.len() >= WINDOW || is_heavy
+    }
 }
 
 /// Gives each place's result to `leave`, one after the other.
@@ -28,6 +43,7 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
             state: Mutex::new(OrderedState {
                 first: 0,
                 slots: VecDeque::new(),
+                bytes: 0,
                 leave,
                 given_up: false,
             }),
@@ -39,19 +55,20 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next place. Blocks while too many wait; `before_waiting` has to make sure that all of
-    /// them get their results.
-    pub fn place(&self, before_waiting: impl FnOnce()) -> u64 {
+    /// The next place, for what takes so many bytes of memory until it leaves. Blocks while too
+    /// many wait; `before_waiting` has to make sure that all of them get their results.
+    pub fn place(&self, bytes: usize, before_waiting: impl FnOnce()) -> u64 {
         let mut state = self.lock();
-        if state.slots.len() >= WINDOW {
+        if state.is_full(bytes) {
             drop(state);
             before_waiting();
             state = self.lock();
         }
-        while state.slots.len() >= WINDOW && !state.given_up {
+        while state.is_full(bytes) && !state.given_up {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.slots.push_back(None);
+        state.slots.push_back(Slot { result: None, bytes });
+        state.bytes += bytes;
         state.first + state.slots.len() as u64 - 1
     }
 
@@ -59,10 +76,11 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
     pub fn put(&self, place: u64, result: V) {
         let mut state = self.lock();
         let index = (place - state.first) as usize;
-        state.slots[index] = Some(result);
-        while let Some(Some(_)) = state.slots.front() {
-            if let Some(Some(result)) = state.slots.pop_front() {
+        state.slots[index].result = Some(result);
+        while state.slots.front().is_some_and(|slot| slot.result.is_some()) {
+            if let Some(Slot { result: Some(result), bytes }) = state.slots.pop_front() {
                 state.first += 1;
+                state.bytes -= bytes;
                 (state.leave)(result);
             }
         }
@@ -85,7 +103,7 @@ mod tests {
         let mut seen = Vec::new();
         let ordered = Ordered::new(|place| seen.push(place));
         let places: Vec<u64> =
-            (0..100).map(|_| ordered.place(|| panic!("there is room"))).collect();
+            (0..100).map(|_| ordered.place(1, || panic!("there is room"))).collect();
         for &place in places.iter().rev() {
             ordered.put(place, place);
         }
@@ -98,7 +116,7 @@ mod tests {
         let mut seen = 0;
         let ordered = Ordered::new(|_: u64| seen += 1);
         for place in 0..WINDOW as u64 {
-            assert_eq!(ordered.place(|| panic!("there is room")), place);
+            assert_eq!(ordered.place(0, || panic!("there is room")), place);
         }
         std::thread::scope(|scope| {
             let mut asked = false;
@@ -107,7 +125,7 @@ mod tests {
                 scope
                     .spawn(|| (0..WINDOW as u64).rev().for_each(|place| ordered.put(place, place)));
             };
-            assert_eq!(ordered.place(before_waiting), WINDOW as u64);
+            assert_eq!(ordered.place(0, before_waiting), WINDOW as u64);
             assert!(asked);
         });
         drop(ordered);
@@ -115,11 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heavy_waits_for_what_is_before_it() {
+        let mut seen = Vec::new();
+        let ordered = Ordered::new(|place: u64| seen.push(place));
+        assert_eq!(ordered.place(2 * WINDOW_BYTES, || panic!("nothing is before it")), 0);
+        let mut asked = 0;
+        for place in 1..4 {
+            let before_waiting = || {
+                ordered.put(place - 1, place - 1);
+                asked += 1;
+            };
+            assert_eq!(ordered.place(WINDOW_BYTES / 2 + 1, before_waiting), place);
+        }
+        assert_eq!(asked, 3);
+        drop(ordered);
+        assert_eq!(seen, [0, 1, 2]);
+    }
+
+    #[test]
     fn nobody_waits_for_what_will_never_come() {
         let ordered = Ordered::new(|_: u64| ());
         ordered.give_up();
         for _ in 0..2 * WINDOW {
-            ordered.place(|| ());
+            ordered.place(0, || ());
         }
     }
 }

@@ -1,139 +1,89 @@
-//! The walk through a directory whose files are hashed.
+//! The walk through a directory whose files are hashed: that of a copy, with nothing on its other
+//! side.
 //!
-//! Each directory is opened beneath its parent's descriptor and listed through it, as in a copy.
-//! Links are not followed.
+//! Each directory is opened beneath its parent's descriptor, and closed and opened again as their
+//! number demands. Links are not followed.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::error::{Cause, Error, Operation, SpecialKind};
-use crate::fs::{self, FileType, Stat};
-use crate::tree::{EntryKind, Filter, Folder, ListedName, Listing};
+use crate::error::{Error, Operation, Result};
+use crate::tree::{
+    self, Batch, Counterpart, Dir, Entry, EntryKind, Filter, Folder, Follow, OpenDir, OpenDirs,
+    Scope, Visitor,
+};
 
 /// What a walk meets.
 pub enum WalkEvent {
-    /// A regular file. Its directory stays open until the file is read.
-    File(Arc<Folder>, OsString),
-    /// The end of a directory's listing.
-    DirEnd,
-    /// Something without contents to hash, and its kind.
-    Special(PathBuf, SpecialKind),
+    /// Some names in a directory that are no directories.
+    Batch(Batch),
     /// The error of what cannot be listed.
     Failed(Error),
 }
 
 /// Walks the directory that the user named, and follows links on the way to it. Blocks until all of
-/// it was met. The walk does not meet what `filter` excludes, and never opens an excluded
-/// directory.
-pub fn walk(root: &Path, filter: &Filter, meet: &mut dyn FnMut(WalkEvent)) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut levels = Vec::new();
-    match rustix::fs::openat(CWD, root, flags, Mode::empty()) {
-        Ok(file) => push(&mut levels, Folder { file, path: root.to_owned() }, meet),
-        Err(cause) => meet(WalkEvent::Failed(Error::new(
-            Operation::OpenDirectory,
-            root,
-            std::io::Error::from(cause),
-        ))),
-    }
-    while let Some((dir, listing)) = levels.last_mut() {
-        let listed = match listing.next_name() {
-            Some(Ok(listed)) => listed,
-            Some(Err(cause)) => {
-                meet(WalkEvent::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)));
-                continue;
-            }
-            None => {
-                meet(WalkEvent::DirEnd);
-                levels.pop();
-                continue;
-            }
-        };
-        let kind = match kind(dir, &listed) {
-            Ok(kind) => kind,
-            Err(error) => {
-                meet(WalkEvent::Failed(error));
-                continue;
-            }
-        };
-        match is_excluded(filter, root, dir, &listed, kind) {
-            Ok(false) => {}
-            Ok(true) => continue,
-            Err(error) => {
-                meet(WalkEvent::Failed(error));
-                continue;
-            }
-        }
-        match (kind, EntryKind::of_mode(kind)) {
-            (FileType::Directory, _) => match descend(dir, &listed.name) {
-                Ok(below) => push(&mut levels, below, meet),
-                Err(error) => meet(WalkEvent::Failed(error)),
-            },
-            (_, EntryKind::File) => meet(WalkEvent::File(Arc::clone(dir), listed.name)),
-            (_, EntryKind::Link) => {}
-            (_, EntryKind::Special(kind)) => {
-                meet(WalkEvent::Special(dir.path.join(listed.name), kind))
-            }
-        }
-    }
-}
-
-fn is_excluded(
-    filter: &Filter,
+/// it was met, or `is_stopped` says that no more is wanted. The walk does not meet what `filter`
+/// excludes by name, and never opens an excluded directory.
+pub fn walk(
     root: &Path,
-    dir: &Folder,
-    listed: &ListedName,
-    kind: FileType,
-) -> Result<bool, Error> {
-    if filter.has_rules() {
-        let folder = dir.path.strip_prefix(root).unwrap_or(&dir.path);
-        if filter.excludes(folder.join(&listed.name).as_os_str().as_bytes(), kind) {
-            return Ok(true);
-        }
-    }
-    if kind == FileType::RegularFile && filter.has_sizes() {
-        return Ok(filter.excludes_size(stat(dir, listed)?.st_size as u64));
-    }
-    Ok(false)
+    filter: &Filter,
+    open_dirs: &Arc<OpenDirs>,
+    is_stopped: &dyn Fn() -> bool,
+    meet: &mut dyn FnMut(WalkEvent),
+) {
+    let top = match open_root(root, open_dirs) {
+        Ok(top) => top,
+        Err(error) => return meet(WalkEvent::Failed(error)),
+    };
+    let dir = Arc::clone(top.dir());
+    drop(top);
+    let scope =
+        Scope { follow: Follow::Never, one_file_system: false, filter, list: None, extra: false };
+    let entry =
+        Entry { name: ".".into(), renamed: None, kind: EntryKind::File, ino: None, followed: true };
+    tree::walk(&dir, &entry, &scope, &Met { meet: RefCell::new(meet), is_stopped });
 }
 
-/// The kind of an entry, also where the filesystem does not list it.
-fn kind(dir: &Folder, listed: &ListedName) -> Result<FileType, Error> {
-    match listed.kind {
-        FileType::Unknown => Ok(FileType::from_raw_mode(stat(dir, listed)?.st_mode)),
-        kind => Ok(kind),
+/// The directory as one side of a pair. On the other side everything is only planned.
+fn open_root(root: &Path, open_dirs: &Arc<OpenDirs>) -> Result<OpenDir> {
+    let error = |cause: io::Error| Error::new(Operation::OpenDirectory, root, cause);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(|e| error(e.into()))?;
+    let planned = Folder { file: file.try_clone().map_err(error)?, path: root.to_owned() };
+    Dir::root(Folder { file, path: root.to_owned() }, planned, open_dirs).map_err(error)
+}
+
+/// Passes on what the walk finds.
+struct Met<'a> {
+    meet: RefCell<&'a mut dyn FnMut(WalkEvent)>,
+    is_stopped: &'a dyn Fn() -> bool,
+}
+
+impl Visitor for Met<'_> {
+    fn counterpart(&self, _parent: &OpenDir, _name: &OsStr) -> Result<Option<Counterpart>> {
+        Ok(Some(Counterpart::Planned))
     }
-}
 
-fn stat(dir: &Folder, listed: &ListedName) -> Result<Stat, Error> {
-    let error = |cause| Error::new(Operation::Stat, dir.path.join(&listed.name), cause);
-    let stat = fs::stat_at(&dir.file, &listed.name).map_err(error)?;
-    stat.ok_or_else(|| error(std::io::Error::from_raw_os_error(libc::ENOENT)))
-}
+    fn extra(&self, _path: PathBuf) {}
 
-/// Lists a directory and makes it the last level.
-fn push(levels: &mut Vec<(Arc<Folder>, Listing)>, dir: Folder, meet: &mut dyn FnMut(WalkEvent)) {
-    match Listing::of(&dir.file) {
-        Ok(listing) => levels.push((Arc::new(dir), listing)),
-        Err(cause) => {
-            meet(WalkEvent::Failed(Error::new(Operation::ListDirectory, &dir.path, cause)))
-        }
+    fn batch(&self, batch: Batch) {
+        (self.meet.borrow_mut())(WalkEvent::Batch(batch));
     }
-}
 
-fn descend(parent: &Folder, name: &OsStr) -> Result<Folder, Error> {
-    let path = parent.path.join(name);
-    match fs::open_dir(&parent.file, name) {
-        Ok(file) => Ok(Folder { file, path }),
-        Err(error) => Err(match error.raw_os_error() {
-            Some(libc::ENOTDIR | libc::ELOOP) => {
-                Error::new(Operation::OpenDirectory, path, Cause::Swapped)
-            }
-            _ => Error::new(Operation::OpenDirectory, path, error),
-        }),
+    fn entered(&self, _dir: &OpenDir) {}
+
+    fn release(&self, _dir: Arc<Dir>) {}
+
+    fn failed(&self, error: Error) {
+        (self.meet.borrow_mut())(WalkEvent::Failed(error));
+    }
+
+    fn is_stopped(&self) -> bool {
+        (self.is_stopped)()
     }
 }

@@ -139,7 +139,8 @@ fn carry_out(
         Some(error) => run.refuse(error),
         None => run.copy(todo)?,
     };
-    let series = watcher.end()?;
+    let (series, printed) = watcher.end();
+    printed?;
     let code = run.finish(copied, &series)?;
     if args.verify_only && todo.is_one_level_off() {
         write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(todo.place())))?;

@@ -6,9 +6,10 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::flags::seeing::ProgressArgs;
-use crate::cli::flags::selection::FilterArgs;
+use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size};
 use crate::cli::flags::{help, usage};
+use crate::fs::is_stdin;
 use crate::sum::Algorithm;
 use crate::sum::hash::HashOptions;
 use crate::sum::line::LineEnd;
@@ -235,6 +236,10 @@ impl SumArgs {
         let has_mode = self.keyed || self.derive_key.is_some();
         if is_other && (has_mode || self.length != 32 || self.seek != 0) {
             return Some("--length, --seek, --keyed and --derive-key are BLAKE3's");
+        }
+        let named = self.paths.iter().filter(|path| is_stdin(path)).count();
+        if named + usize::from(self.keyed) + self.filter.lists_on_stdin() > 1 {
+            return Some(MANY_ON_STDIN);
         }
         if self.raw && (self.paths.len() > 1 || self.paths.iter().any(|path| path.is_dir())) {
             return Some("--raw is for one file");

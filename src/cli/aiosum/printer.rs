@@ -12,10 +12,11 @@ use super::args::SumArgs;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
 use crate::error::{Error, SpecialKind, shown};
+use crate::fs;
 use crate::report::Way;
 use crate::sum::Algorithm;
 use crate::sum::check::{CheckEvent, CheckListener, LineVerdict};
-use crate::sum::line::{self, OutputPart, PrintedName, Style};
+use crate::sum::line::{self, KnownBy, OutputPart, PrintedName, Style};
 use crate::sum::list::ListListener;
 
 /// How many malformed lines are named before the first good one. A file with more of them is hardly
@@ -35,6 +36,12 @@ struct Counts {
     unlisted: u64,
     /// Lines that were printed and do not lead to their file.
     unprintable: u64,
+    /// Lines whose files the filter leaves out.
+    left_out: u64,
+    /// Lines that were taken for BLAKE3's, since nothing says otherwise, and match.
+    assumed_matching: u64,
+    /// Those that do not.
+    assumed_differing: u64,
 }
 
 /// Prints results, and counts failures.
@@ -47,6 +54,7 @@ pub struct SumPrinter {
     out: Mutex<BufWriter<Stdout>>,
     /// The first failure of printing, which ends the run with an error.
     broken: Mutex<Option<anyhow::Error>>,
+    /// Lines cannot be printed any more. Messages that cannot be cost no line.
     is_broken: AtomicBool,
     failed: AtomicU64,
     counts: Mutex<Counts>,
@@ -90,7 +98,6 @@ impl SumPrinter {
     fn keep(&self, result: anyhow::Result<()>) {
         if let Err(error) = result {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.is_broken.store(true, Ordering::Relaxed);
         }
     }
 
@@ -99,9 +106,12 @@ impl SumPrinter {
         if !self.is_broken.load(Ordering::Relaxed) {
             let mut out = self.lock();
             let printed = self.watched.screen.around_out(|| {
-                print(&mut *out).and_then(|()| if self.is_terminal { out.flush() } else { Ok(()) })
+                fs::stdout()?;
+                print(&mut *out)?;
+                if self.is_terminal { out.flush() } else { Ok(()) }
             });
             drop(out);
+            self.is_broken.fetch_or(printed.is_err(), Ordering::Relaxed);
             self.keep(printed.context("cannot write to stdout"));
         }
     }
@@ -197,6 +207,15 @@ impl SumPrinter {
                 self.say(&format!("WARNING: {count} {}", if count == 1 { one } else { many }));
             }
         };
+        if counts.assumed_differing > 0 && counts.assumed_matching == 0 {
+            self.say(
+                "hint: lines without a tag are taken for BLAKE3's; --algorithm says otherwise",
+            );
+        }
+        if counts.left_out > 0 {
+            let lines = count(counts.left_out, "line was", "lines were");
+            self.say(&format!("{lines} not checked: the filter leaves the files out"));
+        }
         if counts.unnamed > 0 {
             let more = count(counts.unnamed, "more such line is", "more such lines are");
             self.say(&format!("{more} not named; --warn names all"));
@@ -237,6 +256,10 @@ impl ListListener for SumPrinter {
         ));
     }
 
+    fn left_out_output(&self, path: &Path) {
+        self.say(&format!("skipped '{}': the lines are written to it", shown(path)));
+    }
+
     fn way(&self, path: &Path, way: Way) {
         self.print_way(path, way);
     }
@@ -254,9 +277,19 @@ impl CheckListener for SumPrinter {
     fn event(&self, event: CheckEvent) {
         let mut counts = self.lock_counts();
         match event {
-            CheckEvent::Checked { name, verdict } => {
+            CheckEvent::Checked { name, verdict, known_by } => {
+                match verdict {
+                    LineVerdict::Matches if known_by == KnownBy::Default => {
+                        counts.assumed_matching += 1;
+                    }
+                    LineVerdict::Differs if known_by == KnownBy::Default => {
+                        counts.assumed_differing += 1;
+                    }
+                    _ => {}
+                }
                 self.print_checked(&mut counts, &name, verdict);
             }
+            CheckEvent::LeftOut => counts.left_out += 1,
             CheckEvent::Malformed { manifest, line_number, reason } => {
                 counts.malformed += 1;
                 self.fail();

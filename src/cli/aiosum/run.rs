@@ -12,9 +12,11 @@ use crate::cli::exit;
 use crate::cli::flags::usage;
 use crate::cli::screen::progress::RunKind;
 use crate::cli::screen::signals::end_on_signals;
+use crate::cli::screen::terminal::write_out;
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::Filter;
 use crate::digest::Mode;
+use crate::fs::{self, FileId};
 use crate::sum::check::{CheckPlan, check};
 use crate::sum::list::{ListPlan, list};
 use crate::sum::{Algorithm, Function};
@@ -24,16 +26,14 @@ use crate::sum::{Algorithm, Function};
 pub fn run() -> anyhow::Result<u8> {
     let (mut args, matches) = SumArgs::read();
     if let Some(shell) = args.completions {
-        io::stdout()
-            .write_all(&crate::cli::completions(&mut command(), shell))
-            .context("cannot write to stdout")?;
+        write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
-    }
-    if let Some(what) = args.conflict() {
-        usage::refuse("aiosum", what, None);
     }
     if args.paths.is_empty() {
         args.paths.push("-".into());
+    }
+    if let Some(what) = args.conflict() {
+        usage::refuse("aiosum", what, None);
     }
     crate::fs::raise_open_files_limit();
     if args.num_threads > 0 {
@@ -59,9 +59,11 @@ pub fn run() -> anyhow::Result<u8> {
         false => run_list(&printer, &paths, mode, filter),
     };
     // The line of progress goes before anything else is printed.
-    watcher.end()?;
+    let (_, shown) = watcher.end();
     ran?;
-    Ok(if printer.end()? { exit::DONE } else { exit::FAILED })
+    let is_done = printer.end()?;
+    shown?;
+    Ok(if is_done { exit::DONE } else { exit::FAILED })
 }
 
 fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
@@ -72,7 +74,9 @@ fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
         return Ok(Mode::Hash);
     }
     let mut key = Vec::new();
-    io::stdin().take(33).read_to_end(&mut key).context("cannot read the key from stdin")?;
+    fs::stdin()
+        .and_then(|stdin| stdin.take(33).read_to_end(&mut key))
+        .context("cannot read the key from stdin")?;
     match <[u8; 32]>::try_from(&key[..]) {
         Ok(key) => Ok(Mode::Keyed(key)),
         Err(_) if key.len() < 32 => {
@@ -93,8 +97,14 @@ fn run_list(
     let len_bytes =
         if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
     let function = Function { algorithm, mode };
-    let plan =
-        ListPlan { function, seek_bytes: args.seek, len_bytes, filter, stdin_is_free: !args.keyed };
+    let plan = ListPlan {
+        function,
+        seek_bytes: args.seek,
+        len_bytes,
+        filter,
+        output: fs::stdout_file().map(|stat| FileId::of(&stat)),
+        stdin_is_free: !args.keyed,
+    };
     list(paths, &plan, &args.options(), printer, &printer.watched.totals).context("cannot hash")
 }
 

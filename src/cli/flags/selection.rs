@@ -10,6 +10,10 @@ use clap::{ArgMatches, Args};
 use super::size;
 use crate::copy::{Filter, List};
 use crate::error::{Error, Operation, Result};
+use crate::fs;
+
+/// What is said of two readers of one standard input: the second would find nothing.
+pub const MANY_ON_STDIN: &str = "standard input can be read once, and is asked for twice";
 
 /// What is left out of a tree, both for copying and for hashing.
 #[derive(Debug, Args)]
@@ -18,11 +22,11 @@ pub struct FilterArgs {
     /// Leave out what matches, as in rsync
     ///
     /// Of several patterns the first match counts.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     exclude: Vec<OsString>,
 
     /// Keep what matches, and a later --exclude would leave out
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     include: Vec<OsString>,
 
     /// Read --exclude patterns from a file, one a line ("-": stdin)
@@ -99,6 +103,12 @@ impl FilterArgs {
         Ok(filter)
     }
 
+    /// How many of the lists are read from standard input.
+    pub fn lists_on_stdin(&self) -> usize {
+        let lists = self.exclude_from.iter().chain(&self.include_from);
+        lists.filter(|list| fs::is_stdin(list)).count()
+    }
+
     fn name_end(&self) -> NameEnd {
         if self.from0 { NameEnd::Nul } else { NameEnd::Newline }
     }
@@ -108,6 +118,12 @@ impl SelectionArgs {
     /// How names in lists end.
     pub fn name_end(&self) -> NameEnd {
         self.filter.name_end()
+    }
+
+    /// How many lists are read from standard input.
+    pub fn lists_on_stdin(&self) -> usize {
+        let list = self.files_from.as_ref().is_some_and(|list| fs::is_stdin(list));
+        usize::from(list) + self.filter.lists_on_stdin()
     }
 
     /// Whether there is a list of what is to be copied.
@@ -158,10 +174,9 @@ enum Patterns<'a> {
 fn read_list(path: &Path, name_end: NameEnd) -> Result<Vec<Vec<u8>>> {
     let error = |cause: io::Error| Error::new(Operation::Read, path, cause);
     let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
+    if fs::is_stdin(path) {
+        fs::stdin()
+            .and_then(|stdin| stdin.lock().read_to_end(&mut bytes))
             .map_err(|cause| Error::new(Operation::Read, "stdin", cause))?;
     } else {
         bytes = std::fs::read(path).map_err(error)?;

@@ -10,6 +10,7 @@ use clap::{ArgMatches, Command};
 
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
+use crate::fs;
 
 /// Which version, of which commit, with which engines.
 pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, posix, threads");
@@ -26,7 +27,7 @@ fn end(name: &str, error: &Error) -> ! {
         let (what, hint) = explain(error);
         refuse(name, &what, hint.as_deref())
     }
-    match error.print() {
+    match fs::stdout().and_then(|_| error.print()) {
         Ok(()) => exit(DONE.into()),
         Err(cause) => {
             say(&format!("{name}: cannot write to stdout: {cause}\n"));

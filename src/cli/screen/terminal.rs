@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
+use crate::fs;
+
 /// The columns of a terminal that does not say how many it has.
 const WIDTH: usize = 80;
 
@@ -206,8 +208,9 @@ impl TermLike for ProgressLine {
 const CLEAR: &str = "\r\x1b[J";
 
 /// Prints on standard output, past the line of progress.
-pub fn write_out(text: &str) -> Result<()> {
-    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
+pub fn write_out(text: impl AsRef<[u8]>) -> Result<()> {
+    let written = fs::stdout().and_then(|mut out| out.write_all(text.as_ref()));
+    written.context("cannot write to stdout")
 }
 
 /// Prints on standard error, past the line of progress.

@@ -148,9 +148,12 @@ pub enum Sampling {
     Off,
 }
 
+/// The samples that were taken, and the first failure of printing.
+type Seen = (Series, anyhow::Result<()>);
+
 /// The thread that watches a run, if there is anything to watch for.
 pub struct Watcher {
-    thread: Option<(Sender<()>, JoinHandle<anyhow::Result<Series>>)>,
+    thread: Option<(Sender<()>, JoinHandle<Seen>)>,
 }
 
 impl Watcher {
@@ -166,21 +169,21 @@ impl Watcher {
         Ok(Self { thread: Some((end, thread)) })
     }
 
-    /// Takes the line away, and answers with the samples if they were taken. The error is the first
-    /// failure of printing.
-    pub fn end(self) -> anyhow::Result<Series> {
-        let Some((end, thread)) = self.thread else { return Ok(Series::new(SAMPLES_MAX)) };
+    /// Takes the line away, and answers with the samples if they were taken, and with the first
+    /// failure of printing. That costs nothing but the line.
+    pub fn end(self) -> Seen {
+        let Some((end, thread)) = self.thread else { return (Series::new(SAMPLES_MAX), Ok(())) };
         drop(end);
         match thread.join() {
-            Ok(result) => result,
+            Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
 
-fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result<Series> {
+fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> Seen {
     let mut series = Series::new(SAMPLES_MAX);
-    let mut printed: Option<Instant> = None;
+    let (mut printed, mut result) = (None::<Instant>, Ok(()));
     let mut next = watched.begun;
     loop {
         series.push(watched.sample());
@@ -188,8 +191,10 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result
             Shown::Drawn(patience) if watched.begun.elapsed() >= patience => {
                 watched.screen.draw(|width| watched.line(Some(width)));
             }
-            Shown::Printed if printed.is_none_or(|then| then.elapsed() >= LINES_APART) => {
-                watched.tell()?;
+            Shown::Printed
+                if result.is_ok() && printed.is_none_or(|then| then.elapsed() >= LINES_APART) =>
+            {
+                result = watched.tell();
                 printed = Some(Instant::now());
             }
             _ => {}
@@ -199,7 +204,7 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> anyhow::Result
         if let Err(crossbeam_channel::RecvTimeoutError::Disconnected) = ended.recv_deadline(next) {
             series.end(watched.sample());
             watched.screen.clear();
-            return Ok(series);
+            return (series, result);
         }
     }
 }

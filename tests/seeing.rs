@@ -325,7 +325,11 @@ fn an_output_never_takes_the_place_of_a_copy() {
             .contains("the list of what failed would overwrite 'to/x', and is not written"),
         "{output:?}"
     );
-    assert_eq!(fs::read(folder.path().join("to/x")).unwrap(), b"data");
+    assert!(!folder.path().join("to").exists(), "it was refused before anything was copied");
+    // The source is not overwritten either.
+    let args = ["--failed-list=from/x", "--report=from/x", "-T", "from", "to"];
+    run(in_folder(folder.path()).args(args), 1);
+    assert_eq!(fs::read(folder.path().join("from/x")).unwrap(), b"data");
 }
 
 #[test]

@@ -16,4 +16,4 @@ mod sorter;
 mod walk;
 
 pub use algorithm::{Algorithm, Function};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, ManifestEnd};

@@ -15,7 +15,7 @@ use crate::cli::flags::existing::ExistingArgs;
 use crate::cli::flags::order::last_of;
 use crate::cli::flags::preserve::{self, Attribute};
 use crate::cli::flags::seeing::SeeingArgs;
-use crate::cli::flags::selection::{Selection, SelectionArgs};
+use crate::cli::flags::selection::{MANY_ON_STDIN, Selection, SelectionArgs};
 use crate::cli::flags::tuning::{DirectArg, block_size};
 use crate::cli::flags::{help, size, usage};
 use crate::copy::{Action, Destination, EngineKind, Follow, Options};
@@ -189,7 +189,8 @@ pub struct Args {
         long,
         value_name = "FILE",
         value_hint = clap::ValueHint::FilePath,
-        help_heading = "Verification"
+        help_heading = "Verification",
+        conflicts_with_all = ["link", "symbolic_link", "attributes_only"]
     )]
     pub manifest: Option<PathBuf>,
 
@@ -414,7 +415,11 @@ impl Args {
     }
 
     /// What makes no sense together, beyond what clap knows of.
-    pub fn check(&self, sources: usize) -> Result<(), &'static str> {
+    pub fn check(&self, matches: &ArgMatches, sources: usize) -> Result<(), &'static str> {
+        let readers = self.selection.lists_on_stdin() + usize::from(self.existing.asks(matches));
+        if readers > 1 {
+            return Err(MANY_ON_STDIN);
+        }
         // A clone has the holes of its source, neither more nor fewer.
         if let (ReflinkArg::Always, SparseArg::Always | SparseArg::Never) =
             (self.reflink, self.sparse)

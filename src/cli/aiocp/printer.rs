@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -17,10 +18,11 @@ use crate::cli::output::log::Log;
 use crate::cli::output::slowest::Slowest;
 use crate::cli::screen::terminal::Screen;
 use crate::cli::screen::units::count;
-use crate::copy::{Operands, Stop};
-use crate::error::{Error, shown};
+use crate::copy::{Operands, Options, Stop};
+use crate::error::{Cause, Error, Operation, shown};
+use crate::fs;
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
-use crate::sum::Manifest;
+use crate::sum::{Manifest, ManifestEnd};
 
 /// What a printer needs to know of a run.
 pub struct PrinterSetup<'a> {
@@ -68,8 +70,14 @@ pub struct CopyPrinter<'a> {
     name_end: NameEnd,
     /// The hints that were printed already.
     hinted: Mutex<HashSet<&'static str>>,
-    /// The first failure of printing or collecting, which ends the run with an error.
+    /// What the paths of the manifest are relative to.
+    base: OnceLock<PathBuf>,
+    /// Something that is written at the end would take the place of a file of the copy.
+    is_refused: AtomicBool,
+    /// The first failure of collecting, with which nothing is written, and the run ends.
     broken: Mutex<Option<anyhow::Error>>,
+    /// The first failure of printing. It ends the run with an error when all is written.
+    unprinted: Mutex<Option<anyhow::Error>>,
 }
 
 impl<'a> CopyPrinter<'a> {
@@ -93,8 +101,55 @@ impl<'a> CopyPrinter<'a> {
             slowest: Slowest::default(),
             name_end,
             hinted: Mutex::default(),
+            base: OnceLock::new(),
+            is_refused: AtomicBool::new(false),
             broken: Mutex::default(),
+            unprinted: Mutex::default(),
         })
+    }
+
+    /// Takes note of what is copied, and refuses it if what is written at the end would take the
+    /// place of a source or of its copy.
+    pub fn begin(&self, operands: &Operands, options: &Options) -> Result<(), Error> {
+        for output in self.outputs() {
+            let Some(path) = output.path().filter(|_| !self.seeing.dry_run) else { continue };
+            if let Some(file) = operands.has(path, options)? {
+                self.is_refused.store(true, Ordering::Relaxed);
+                let cause = Cause::IsCopied { output: output.what, file };
+                return Err(Error::new(Operation::Write, path, cause));
+            }
+        }
+        self.base.get_or_init(|| operands.base.clone());
+        Ok(())
+    }
+
+    /// A path in the destination as the manifest has it.
+    fn relative<'p>(&self, path: &'p Path) -> &'p Path {
+        self.base.get().and_then(|base| path.strip_prefix(base).ok()).unwrap_or(path)
+    }
+
+    /// Takes note of what could not be printed.
+    pub fn note(&self, printed: Result<()>) {
+        if let Err(error) = printed {
+            self.unprinted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    /// The first failure of printing, if any.
+    pub fn end(&self) -> Result<()> {
+        let mut unprinted = self.unprinted.lock().unwrap_or_else(PoisonError::into_inner);
+        unprinted.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether what is written at the end is whole, and takes the place of nothing else.
+    pub fn may_write(&self) -> bool {
+        let is_broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        !is_broken && !self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// The first failure of collecting, if any.
+    pub fn collected(&self) -> Result<()> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
     fn hinted(&self) -> MutexGuard<'_, HashSet<&'static str>> {
@@ -112,16 +167,12 @@ impl<'a> CopyPrinter<'a> {
     }
 
     fn failed(&self, error: &Error) -> Result<()> {
-        self.failures.add(error);
         // A hint that helps a thousand files is printed once.
         let is_new = || error.remedy().is_none_or(|remedy| self.hinted().insert(remedy));
         self.screen.err(&if is_new() { error_lines(error) } else { format!("aiocp: {error}\n") })
     }
 
     fn made(&self, made: &Made) -> Result<()> {
-        if !self.seeing.dry_run {
-            self.keep_apart(&made.source, &made.target)?;
-        }
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
             SeeingArgs { dry_run: true, .. } => self.out(&format!(
@@ -179,21 +230,45 @@ impl<'a> CopyPrinter<'a> {
         if self.seeing.verbose {
             self.arrow(&file.source, &file.target, file.backup.as_deref())?;
         }
-        self.keep_apart(&file.source, &file.target)?;
-        if self.report.is_some() {
-            self.slowest.add(file);
-        }
-        if let (Some((_, manifest)), Some(hash)) = (&self.manifest, file.hash) {
-            let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
-            manifest
-                .push(file.relative.clone(), hash)
-                .context("cannot write a temporary file of the manifest")?;
-        }
         Ok(())
     }
 
+    /// Takes what is written at the end. It comes before all printing, which may fail.
+    fn collect(&self, event: &Event) -> Result<()> {
+        match event {
+            Event::Failed(error) => self.failures.add(error),
+            Event::Differs(difference) => self.failures.add_difference(difference),
+            _ if self.seeing.dry_run => {}
+            Event::Copied(file) => {
+                self.keep_apart(&file.source, &file.target)?;
+                if self.report.is_some() {
+                    self.slowest.add(file);
+                }
+            }
+            Event::Made(made) => self.keep_apart(&made.source, &made.target)?,
+            _ => {}
+        }
+        let Some((_, manifest)) = &self.manifest else { return Ok(()) };
+        let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let backup =
+            |path: &Option<PathBuf>| path.as_deref().map(|path| self.relative(path).into());
+        let added = match event {
+            Event::Copied(file) => match file.hash {
+                Some(hash) => manifest.copied(&file.relative, hash, backup(&file.backup)),
+                None => manifest.left_alone(&file.relative),
+            },
+            Event::Made(made) if made.replaced => {
+                manifest.made(self.relative(&made.target), backup(&made.backup))
+            }
+            // The path is that of a source, which is copied where it is named first.
+            Event::Skipped(_, Skip::NamedTwice) => Ok(()),
+            Event::Skipped(path, _) => manifest.left_alone(self.relative(path)),
+            _ => Ok(()),
+        };
+        added.context("cannot write a temporary file of the manifest")
+    }
+
     fn differs(&self, difference: &Difference) -> Result<()> {
-        self.failures.add_difference(difference);
         if self.seeing.json {
             return Ok(());
         }
@@ -232,13 +307,18 @@ impl<'a> CopyPrinter<'a> {
         Ok(())
     }
 
-    fn take(&self, event: &Event) -> Result<()> {
+    /// Tells of an event wherever it is to be told: what cannot be told in one place is in others.
+    fn tell(&self, event: &Event) {
         if self.seeing.json {
-            self.screen.out(&json::line(event))?;
+            self.note(self.screen.out(&json::line(event)));
         }
         if let Some(log) = &self.log {
-            log.event(event)?;
+            self.note(log.event(event).map_err(Into::into));
         }
+        self.note(self.print(event));
+    }
+
+    fn print(&self, event: &Event) -> Result<()> {
         match event {
             Event::Copied(file) => self.copied(file),
             Event::Made(made) => self.made(made),
@@ -266,7 +346,7 @@ impl<'a> CopyPrinter<'a> {
     pub fn write_report(&self, page: impl FnOnce() -> String) -> std::result::Result<(), Error> {
         let write =
             |output: &OutputFile| output.write(self.sync, |out| out.write_all(page().as_bytes()));
-        self.report.as_ref().map_or(Ok(()), write)
+        self.report.as_ref().filter(|_| self.may_write()).map_or(Ok(()), write)
     }
 
     /// Ends the log, if there is one, and makes it durable if it is to be.
@@ -281,44 +361,60 @@ impl<'a> CopyPrinter<'a> {
     /// Writes what was collected, and answers with what could not be written.
     ///
     /// Without `operands` nothing could be copied. An interrupted run has no manifest, since it
-    /// would pass for the manifest of a whole run. The error is the first failure of printing or
-    /// collecting; then nothing is written.
-    pub fn finish(&self, operands: Option<&Operands>, end: RunEnd) -> Result<Vec<Error>> {
-        if let Some(error) = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
+    /// would pass for the manifest of a whole run. Nothing is written unless it
+    /// [may be](Self::may_write).
+    pub fn finish(&self, operands: Option<&Operands>, end: RunEnd) -> Vec<Error> {
+        if !self.may_write() {
+            return Vec::new();
         }
-        let mut written = Vec::new();
+        let (mut written, mut manifest_end) = (Vec::new(), ManifestEnd::default());
         if let Some((output, lines)) = &self.manifest
-            && operands.is_some()
+            && let Some(operands) = operands
             && end == RunEnd::Whole
         {
             let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut unprintable = 0;
             written.push(output.write(self.sync, |mut out| {
-                unprintable = lines.write(&mut out)?;
+                manifest_end = lines.write(&operands.base, &mut out)?;
                 Ok(())
             }));
-            if unprintable > 0 {
-                let names =
-                    count(unprintable, "name in the manifest has", "names in the manifest have");
-                self.err(&format!(
-                    "aiocp: warning: {names} bytes that b3sum does not print; \
-                     a check will not find them\n"
-                ))?;
-            }
         }
         if let Some(output) = &self.failed_list {
             written.push(self.failures.write(output, self.name_end, operands, self.sync));
         }
-        Ok(written.into_iter().filter_map(std::result::Result::err).collect())
+        self.note(self.warn_of_missing_lines(manifest_end));
+        written.into_iter().filter_map(std::result::Result::err).collect()
+    }
+
+    /// Says what the manifest lacks.
+    fn warn_of_missing_lines(&self, end: ManifestEnd) -> Result<()> {
+        let ManifestEnd { unprintable, too_long, left_alone } = end;
+        if unprintable > 0 {
+            let names =
+                count(unprintable, "name in the manifest has", "names in the manifest have");
+            self.err(&format!(
+                "aiocp: warning: {names} bytes that b3sum does not print; \
+                 a check will not find them\n"
+            ))?;
+        }
+        for (files, why) in [
+            (too_long, "with longer names than a check reads"),
+            (left_alone, "that stood there and stayed"),
+        ] {
+            if files > 0 {
+                let files = count(files, "file", "files");
+                self.err(&format!("aiocp: warning: the manifest lacks {files} {why}\n"))?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Sink for CopyPrinter<'_> {
     fn event(&self, event: Event) {
-        if let Err(error) = self.take(&event) {
+        if let Err(error) = self.collect(&event) {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
+        self.tell(&event);
     }
 
     fn wants_files(&self) -> bool {
@@ -338,7 +434,7 @@ impl Sink for CopyPrinter<'_> {
         };
         self.screen.ask(|| {
             // The lock is held until there is an answer, so that one question is asked at a time.
-            let stdin = io::stdin().lock();
+            let stdin = fs::stdin()?.lock();
             // A run that was interrupted during another question asks no more of them.
             if self.stop.is_requested() {
                 return Ok(false);

@@ -1,6 +1,6 @@
 //! A run of `aiocp`, from the command line to the exit code.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::cli::screen::signals::{Received, stop_on_signals};
 use crate::cli::screen::terminal::{write_err, write_out};
 use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
-use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options};
+use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
 use crate::error::{Cause, Error, Operation, reason, shown};
 use crate::report::{Event, Series, Sink, Totals};
 
@@ -27,15 +27,16 @@ use crate::report::{Event, Series, Sink, Totals};
 pub fn run() -> anyhow::Result<u8> {
     let (args, matches) = Args::read();
     if let Some(shell) = args.completions {
-        io::stdout()
-            .write_all(&crate::cli::completions(&mut command(), shell))
-            .context("cannot write to stdout")?;
+        write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
     }
     let (sources, destination) = match args.operands() {
         Ok(operands) => operands,
         Err(what) => usage::refuse("aiocp", &what, args.swallowed().as_deref()),
     };
+    if let Err(what) = args.check(&matches, sources.len()) {
+        usage::refuse("aiocp", what, None);
+    }
     let (mut selection, unreadable) = match args.selection.read(&matches) {
         Ok(selection) => (selection, None),
         Err(error) => (Default::default(), Some(error)),
@@ -44,9 +45,6 @@ pub fn run() -> anyhow::Result<u8> {
     let options = args
         .options(&matches, selection)
         .unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
-    if let Err(what) = args.check(sources.len()) {
-        usage::refuse("aiocp", what, None);
-    }
     crate::fs::raise_open_files_limit();
     let todo = Todo { args, options, sources, destination, outside };
     let kind = RunKind::Copy {
@@ -137,11 +135,12 @@ fn carry_out(
     let run = CopyRun { args, options, printer, watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
-        None => run.copy(todo)?,
+        None => run.copy(todo),
     };
-    let (series, printed) = watcher.end();
-    printed?;
+    // What the run was for is written before a message that could not be is told of.
+    let (series, watched_to_the_end) = watcher.end();
     let code = run.finish(copied, &series)?;
+    watched_to_the_end.and_then(|()| printer.end())?;
     if args.verify_only && todo.is_one_level_off() {
         write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(todo.place())))?;
     }
@@ -181,21 +180,24 @@ impl CopyRun<'_> {
     }
 
     /// Copies, and answers with what was to be copied, or with nothing if that could not begin.
-    fn copy(&self, todo: &Todo) -> anyhow::Result<Option<(Operands, Ended)>> {
+    fn copy(&self, todo: &Todo) -> Option<(Operands, Ended)> {
         let Todo { sources, destination, outside, .. } = todo;
         let (operands, refused) = match Operands::resolve(sources, destination, self.options) {
             Ok(resolved) => resolved,
-            Err(error) => return Ok(self.refuse(error)),
+            Err(error) => return self.refuse(error),
         };
+        if let Err(error) = self.printer.begin(&operands, self.options) {
+            return self.refuse(error);
+        }
         let outside = outside
             .iter()
             .map(|path| Error::new(Operation::Copy, sources[0].join(path), Cause::LeadsUp));
         outside.map(Event::Failed).chain(refused).for_each(|event| self.tell(event));
         match copy::copy(&operands, self.options, self.printer, self.totals()) {
-            Ok(ended) => Ok(Some((operands, ended))),
+            Ok(ended) => Some((operands, ended)),
             Err(cause) => {
-                tell_no_start(&cause, self.options.engine)?;
-                Ok(None)
+                self.printer.note(tell_no_start(&cause, self.options.engine));
+                None
             }
         }
     }
@@ -206,13 +208,13 @@ impl CopyRun<'_> {
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
         let end = if interrupted.is_some() { RunEnd::Interrupted } else { RunEnd::Whole };
-        let unwritten = self.printer.finish(operands, end)?;
+        let unwritten = self.printer.finish(operands, end);
         unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
         let mut code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
-            (_, 0, 0, true) => exit::DONE,
+            (_, 0, 0, true) if self.printer.may_write() => exit::DONE,
             _ => exit::FAILED,
         };
         // The journal goes last, so that the next run still has it if anything cannot be written.
@@ -225,7 +227,8 @@ impl CopyRun<'_> {
             self.tell(Event::Failed(error));
             code = if code == exit::DONE { exit::FAILED } else { code };
         }
-        self.sum_up(code, began)?;
+        self.printer.note(self.sum_up(code, began));
+        self.printer.collected()?;
         Ok(code)
     }
 
@@ -258,11 +261,11 @@ impl CopyRun<'_> {
         let elapsed = self.watched.begun.elapsed();
         match args.seeing {
             SeeingArgs { json: true, dry_run, .. } => {
-                write_out(&json::summary(totals, elapsed, code, dry_run))?
+                write_out(json::summary(totals, elapsed, code, dry_run))?
             }
-            SeeingArgs { dry_run: true, .. } => write_out(&summary::plan(totals))?,
+            SeeingArgs { dry_run: true, .. } => write_out(summary::plan(totals))?,
             SeeingArgs { stats: true, .. } => {
-                write_out(&summary::stats(totals, elapsed, args.verify_only))?
+                write_out(summary::stats(totals, elapsed, args.verify_only))?
             }
             _ if code == exit::DONE && self.progress != Shown::Never => {
                 write_err(&format!(
@@ -284,6 +287,7 @@ impl CopyRun<'_> {
                 "aiocp: warning: {files} verified from memory; --debug says why\n"
             ))?;
         }
+        self.tell_what_stays()?;
         self.watched.warn_of_few_threads()?;
         let (failed, differences) = (Totals::get(&totals.failed), Totals::get(&totals.differences));
         if self.received.exit_code().is_some() {
@@ -293,6 +297,27 @@ impl CopyRun<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Says which options were not heeded for what an earlier run had finished.
+    fn tell_what_stays(&self) -> anyhow::Result<()> {
+        let resumed = Totals::get(&self.totals().resumed);
+        let Options { sparse, reflink, existing, .. } = self.options;
+        let unheeded = [
+            (*sparse != Sparse::Auto, "--sparse"),
+            (*reflink != Reflink::Auto, "--reflink"),
+            (existing.backup.is_some(), "--backup"),
+        ];
+        let unheeded = unheeded.iter().filter_map(|&(given, flag)| given.then_some(flag));
+        let unheeded: Vec<_> = unheeded.collect();
+        if resumed == 0 || unheeded.is_empty() {
+            return Ok(());
+        }
+        let names = count(resumed, "entry was", "entries were");
+        write_err(&format!(
+            "aiocp: {names} finished by an earlier run, and stay as that made them, without {}\n",
+            unheeded.join(", ")
+        ))
     }
 
     /// Prints a line about a run that a signal ended.

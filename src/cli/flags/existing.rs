@@ -64,7 +64,13 @@ pub struct ExistingArgs {
     backup: Option<Option<Control>>,
 
     /// What simple backups end in, instead of "~"
-    #[arg(short = 'S', long, value_name = "SUFFIX", conflicts_with = "no_clobber")]
+    #[arg(
+        short = 'S',
+        long,
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        conflicts_with = "no_clobber"
+    )]
     suffix: Option<OsString>,
 }
 
@@ -92,24 +98,35 @@ impl ExistingArgs {
     /// What the flags mean together. As in cp, the last of `-i` and `-n` counts, and `-n` overrules
     /// `-u`.
     pub fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
-        let update = match last_of(matches, &["update_older", "update"]) {
-            Some("update_older") => Some(Update::Older),
-            _ => self.update,
-        };
-        let asked = last_of(matches, &["interactive", "no_clobber"]);
-        let rule = match (asked, update) {
-            (Some("no_clobber"), _) | (_, Some(Update::None)) => OnExisting::Skip,
-            (_, Some(Update::NoneFail)) => OnExisting::Refuse,
-            (Some(_), _) => OnExisting::Ask,
-            (None, _) => OnExisting::Replace,
-        };
         Ok(Existing {
-            rule,
-            only_older: matches!(update, Some(Update::Older)),
+            rule: self.rule(matches),
+            only_older: matches!(self.last_update(matches), Some(Update::Older)),
             backup: self.backup()?,
             force: self.force,
             remove: self.remove_destination,
         })
+    }
+
+    fn last_update(&self, matches: &ArgMatches) -> Option<Update> {
+        match last_of(matches, &["update_older", "update"]) {
+            Some("update_older") => Some(Update::Older),
+            _ => self.update,
+        }
+    }
+
+    fn rule(&self, matches: &ArgMatches) -> OnExisting {
+        let asked = last_of(matches, &["interactive", "no_clobber"]);
+        match (asked, self.last_update(matches)) {
+            (Some("no_clobber"), _) | (_, Some(Update::None)) => OnExisting::Skip,
+            (_, Some(Update::NoneFail)) => OnExisting::Refuse,
+            (Some(_), _) => OnExisting::Ask,
+            (None, _) => OnExisting::Replace,
+        }
+    }
+
+    /// Whether questions are asked, whose answers are read from standard input.
+    pub fn asks(&self, matches: &ArgMatches) -> bool {
+        self.rule(matches) == OnExisting::Ask
     }
 
     fn backup(&self) -> Result<Option<Backup>, String> {

@@ -59,6 +59,14 @@ impl OutputFile {
         matches!(self.to, To::Stdout)
     }
 
+    /// Where it is a file of its own, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.to {
+            To::File(path) => Some(path),
+            To::Stdout | To::Into(_) => None,
+        }
+    }
+
     /// Whether `file`, a path of the copy, is where this would go.
     pub fn is_at(&self, file: &Path) -> io::Result<bool> {
         match &self.to {
@@ -75,8 +83,11 @@ impl OutputFile {
     ) -> Result<()> {
         match &self.to {
             To::Stdout => {
-                let mut out = io::BufWriter::new(io::stdout().lock());
-                let written = fill(&mut out).and_then(|()| out.flush());
+                let written = fs::stdout().and_then(|out| {
+                    let mut out = io::BufWriter::new(out.lock());
+                    fill(&mut out)?;
+                    out.flush()
+                });
                 written.map_err(|cause| Error::new(Operation::WriteTo, "stdout", cause))
             }
             To::Into(path) => {

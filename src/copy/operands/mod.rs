@@ -1,5 +1,6 @@
 //! What the user named: resolved into pairs of names, and walked through.
 
+mod outputs;
 mod pair;
 mod paths;
 mod resolve;

@@ -29,6 +29,7 @@ impl Services<'_> {
                 self.resume.warn_not_resumed(at, why);
                 return Some(entry);
             }
+            Ok(Found::Finished(completed)) if self.is_left_out(&entry, &completed) => return None,
             Ok(Found::Finished(completed)) => completed,
             Err(cause) => {
                 // What is known is not worth a failure; if something is wrong with the file, its
@@ -45,6 +46,12 @@ impl Services<'_> {
         }
         self.pass_finished(dir, entry, *completed);
         None
+    }
+
+    /// Whether this run is for files of other sizes.
+    fn is_left_out(&self, entry: &Entry, completed: &Completed) -> bool {
+        let size_bytes = completed.source.st_size as u64;
+        entry.kind == EntryKind::File && self.options.filter.excludes_size(size_bytes)
     }
 
     /// Gives a finished copy its source's metadata once more, of which an earlier run could not

@@ -1,12 +1,13 @@
 //! A disk that lies: an image file on a FUSE filesystem of the test's own, with a real filesystem
 //! mounted on it through a loop device. Data with a mark reaches the medium with one bit of the
-//! mark flipped, and without an error. The page cache above holds the right byte.
+//! mark flipped, and without an error. The page cache above holds the right byte. Such a disk can
+//! also log what is written to it, and when it is flushed.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,13 +46,47 @@ impl Lies {
     }
 }
 
-struct Disk {
+/// What a disk was asked to do.
+pub enum Done {
+    /// These bytes were written at this offset.
+    Write(u64, Vec<u8>),
+    /// All that was written before is to outlive a power cut.
+    Flush,
+}
+
+/// All that a disk was asked to do, in order.
+pub type Log = Arc<Mutex<Vec<Done>>>;
+
+/// A disk of the test's own, behind the file `image` of a FUSE filesystem.
+pub struct Disk {
     image: File,
     size_bytes: u64,
     lies: Arc<Lies>,
+    log: Option<Log>,
 }
 
 impl Disk {
+    /// One of zeros upon `medium`, that appears in the folder `at`.
+    pub fn spawn(
+        medium: &Path,
+        mib: u64,
+        lies: &Arc<Lies>,
+        log: Option<&Log>,
+        at: &Path,
+    ) -> BackgroundSession {
+        let image = File::options().read(true).write(true).create(true).truncate(true).open(medium);
+        let (image, size_bytes) = (image.unwrap(), mib << 20);
+        image.set_len(size_bytes).unwrap();
+        let disk = Self { image, size_bytes, lies: Arc::clone(lies), log: log.map(Arc::clone) };
+        fuser::spawn_mount(disk, at, &Config::default()).unwrap()
+    }
+
+    fn record(&self, done: impl FnOnce() -> Done) {
+        if let Some(log) = &self.log {
+            log.lock().unwrap().push(done());
+        }
+    }
+
     fn attr(&self, ino: INodeNo) -> FileAttr {
         let is_image = ino == IMAGE_INO;
         FileAttr {
@@ -138,7 +173,10 @@ impl Filesystem for Disk {
         reply: ReplyWrite,
     ) {
         match self.image.write_all_at(&self.lie(data), offset) {
-            Ok(()) => reply.written(data.len() as u32),
+            Ok(()) => {
+                self.record(|| Done::Write(offset, data.to_vec()));
+                reply.written(data.len() as u32);
+            }
             Err(error) => reply.error(error.into()),
         }
     }
@@ -148,8 +186,24 @@ impl Filesystem for Disk {
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.record(|| Done::Flush);
         reply.ok();
     }
+}
+
+/// Whether filesystems can be mounted on disks of the test's own. A missing FUSE is reported; in CI
+/// it is a failure.
+pub fn can_have_disks() -> bool {
+    if !super::is_root("mounting filesystems") {
+        return false;
+    }
+    let is_there = Path::new("/dev/fuse").exists();
+    if !is_there {
+        let ci = std::env::var_os("CI");
+        assert!(ci.is_none(), "there is no FUSE, and in CI it may not be left out");
+        std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n").unwrap();
+    }
+    is_there
 }
 
 /// A filesystem on a lying disk, mounted until it is dropped.
@@ -157,14 +211,14 @@ pub struct LyingDisk {
     pub path: PathBuf,
     pub lies: Arc<Lies>,
     session: Option<BackgroundSession>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl LyingDisk {
     /// Makes and mounts a disk of `mib` MiB that is honest until [`Lies::left`] is set. `None`
     /// without FUSE, which is an error in CI.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
-        if !super::is_root("mounting filesystems") || !super::have_fuse() {
+        if !can_have_disks() {
             return None;
         }
         let folder = super::folder();
@@ -172,18 +226,9 @@ impl LyingDisk {
         for path in [&disk, &path] {
             std::fs::create_dir(path).unwrap();
         }
-        let image = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(folder.path().join("medium"));
-        let (image, size_bytes) = (image.unwrap(), mib << 20);
-        image.set_len(size_bytes).unwrap();
         let lies = Arc::new(Lies::default());
-        let medium = Disk { image, size_bytes, lies: Arc::clone(&lies) };
-        let session = fuser::spawn_mount(medium, &disk, &Config::default()).unwrap();
-        let mounted = Self { path, lies, session: Some(session), _folder: folder };
+        let session = Disk::spawn(&folder.path().join("medium"), mib, &lies, None, &disk);
+        let mounted = Self { path, lies, session: Some(session), folder };
         let quiet: &[&str] =
             if kind == "ext4" { &["-q", "-F", "-E", "nodiscard"] } else { &["-q", "-f", "-K"] };
         super::must(Command::new(format!("mkfs.{kind}")).args(quiet).arg(disk.join("image")));
@@ -197,8 +242,10 @@ impl LyingDisk {
 impl Drop for LyingDisk {
     fn drop(&mut self) {
         super::unmount(&self.path);
+        // The loop device lets go of the image a moment later.
+        super::unmount(&self.folder.path().join("disk"));
         if let Some(session) = self.session.take() {
-            let over = session.umount_and_join();
+            let over = session.join();
             assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
         }
     }

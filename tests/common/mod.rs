@@ -21,6 +21,7 @@ pub mod odd;
 pub mod passing;
 pub mod place;
 pub mod posix;
+pub mod power;
 pub mod sandbox;
 pub mod tracer;
 

@@ -119,9 +119,7 @@ pub fn copy(
         stop_with(options, &pipeline, other.as_ref());
         run(services, operands, &open_dirs, shares.workers)?;
         events.not_replaced();
-        durable.sync_all_dirs();
-        // What that found durable is recorded now.
-        durable.sync_all_dirs();
+        durable.sync_rest();
     }
     pipeline.close();
     other.iter().for_each(Pipeline::close);

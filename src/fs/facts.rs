@@ -20,6 +20,7 @@ pub enum DirectIo {
 
 pub(super) const BTRFS_MAGIC: u64 = 0x9123_683e;
 pub(super) const TMPFS_MAGIC: u64 = 0x0102_1994;
+pub(super) const RAMFS_MAGIC: u64 = 0x8584_58f6;
 pub(super) const EXT4_MAGIC: u64 = 0xef53;
 pub(super) const XFS_MAGIC: u64 = 0x5846_5342;
 pub(super) const F2FS_MAGIC: u64 = 0xf2f5_2010;

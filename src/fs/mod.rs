@@ -6,6 +6,7 @@ mod facts;
 mod hidden;
 mod identity;
 mod io;
+mod journal;
 mod names;
 mod node;
 mod open;
@@ -29,6 +30,7 @@ pub use identity::{
     ino_and_birth, same_contents, trust,
 };
 pub use io::{close, has_byte_at, read_at, sync_folder, write_all};
+pub use journal::Journal;
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
 pub use open::{

@@ -89,6 +89,15 @@ impl Target {
         self.temporary.iter_mut().for_each(Temporary::keep_for_next_run);
     }
 
+    /// Gives a file that has no name a hidden one before it is synced. Where there is no journal,
+    /// what is synced without a name is deleted by fsck(8) after a power cut, whatever leads to it.
+    pub fn name_ahead(&mut self, mark: Option<Mark>) -> io::Result<()> {
+        if self.temporary.is_none() {
+            self.temporary = Some(Temporary::link(&self.dir, mark, &self.file)?);
+        }
+        Ok(())
+    }
+
     /// Puts the file under its final name in one step. On failure nothing of the new file is left,
     /// and what has the name stands. An unnamed file is closed only when it has its name, so that
     /// an error of close(2), which nothing that was synced gives, comes too late.

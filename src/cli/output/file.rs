@@ -166,6 +166,12 @@ fn write_file(
         target.discard()?;
         return Err(error);
     }
+    let file = Arc::clone(target.file());
     target.publish(name, IfTaken::Replace)?;
-    if sync { fs::sync_folder(&folder) } else { Ok(()) }
+    if sync {
+        // Without a journal the file is not kept as one that has a name before it is synced again.
+        rustix::io::retry_on_intr(|| rustix::fs::fsync(&file))?;
+        fs::sync_folder(&folder)?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::syncfs::Filesystems;
@@ -19,7 +20,7 @@ use crate::tree::{Dir, OpenDir};
 
 /// So many files at least are made durable by one call for the whole filesystem; for fewer, fsync
 /// is less work in all.
-const MANY: usize = 16;
+pub(super) const MANY: usize = 16;
 
 /// A directory whose names are not durable yet.
 pub(super) struct Unsynced {
@@ -32,18 +33,29 @@ pub(super) struct Unsynced {
     pub trusts: Option<Trusts>,
 }
 
+/// What had names in a directory before, open so that the filesystem gives its blocks and its inode
+/// to nothing else.
+pub(super) struct Held {
+    pub dir: Unsynced,
+    pub old: Vec<OwnedFd>,
+}
+
 /// What makes the run's work durable.
 pub struct Durable<'a> {
     pub(super) options: &'a Options,
     pub(super) events: &'a Events<'a>,
     pub(super) metadata: &'a MetadataCopier<'a>,
     pub(super) resume: &'a Resume<'a>,
-    pipeline: &'a Pipeline<'a>,
-    filesystems: Filesystems,
+    pub(super) pipeline: &'a Pipeline<'a>,
+    pub(super) filesystems: Filesystems,
     /// Finished directories, with the descriptors to sync them.
     unsynced: Mutex<Vec<Unsynced>>,
     /// How many of them may wait; the worker that adds one more carries them out.
-    unsynced_max: usize,
+    pub(super) unsynced_max: usize,
+    /// What was replaced where there is no journal, until the names that replaced it are durable.
+    pub(super) held: Mutex<Vec<Held>>,
+    /// How many files got a name that is not durable with their directory.
+    pub(super) named: AtomicUsize,
     /// What the directories answered that a comparison mends.
     pub(super) times_before: Mutex<HashMap<PathBuf, Stat>>,
 }
@@ -58,6 +70,7 @@ impl<'a> Durable<'a> {
         unsynced_max: usize,
     ) -> Self {
         let (filesystems, unsynced) = (Filesystems::default(), Mutex::default());
+        let (held, named) = (Mutex::default(), AtomicUsize::new(0));
         let times_before = Mutex::default();
         Self {
             options,
@@ -68,6 +81,8 @@ impl<'a> Durable<'a> {
             filesystems,
             unsynced,
             unsynced_max,
+            held,
+            named,
             times_before,
         }
     }
@@ -75,7 +90,7 @@ impl<'a> Durable<'a> {
     /// Takes note of a directory in which nothing was written yet.
     pub fn begin(&self, dir: &OpenDir) {
         if self.options.sync && !self.options.dry_run {
-            self.filesystems.begin(dir.devices().target, &dir.target);
+            self.filesystems.begin(dir);
         }
     }
 
@@ -91,7 +106,7 @@ impl<'a> Durable<'a> {
     }
 
     /// Makes the names of all finished directories durable.
-    pub fn sync_all_dirs(&self) {
+    pub(super) fn sync_all_dirs(&self) {
         self.sync_with_dirs(None, Vec::new());
     }
 
@@ -156,7 +171,12 @@ impl<'a> Durable<'a> {
         if is_done { files.iter().map(|_| Ok(())).collect() } else { self.pipeline.sync(files) }
     }
 
-    fn end_dir(&self, unsynced: &Unsynced, synced: io::Result<()>, records: &mut Records) {
+    pub(super) fn end_dir(
+        &self,
+        unsynced: &Unsynced,
+        synced: io::Result<()>,
+        records: &mut Records,
+    ) {
         let Unsynced { dir, target, is_finished, trusts } = unsynced;
         match synced {
             // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no

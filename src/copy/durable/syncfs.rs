@@ -6,14 +6,18 @@
 //! there, hears of every error since then, though not in which file. After an error, and where a
 //! round would make other programs write as well, each file is fsynced instead.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
 use rustix::io::Errno;
 
-use crate::fs;
+use crate::fs::{self, Journal};
+use crate::tree::OpenDir;
 
 /// With so much to be written in the whole system, some of it may be of others, who shall neither
 /// be made to write it now nor be waited for. Files that are so large that the copy's own come to
@@ -25,19 +29,40 @@ const FILESYSTEMS_MAX: usize = 16;
 
 /// The filesystems that are written to.
 #[derive(Default)]
-pub struct Filesystems(Mutex<Vec<Arc<Filesystem>>>);
+pub struct Filesystems {
+    known: Mutex<Vec<Arc<Filesystem>>>,
+    /// Whether one of them keeps less than [`Journal::Ordered`].
+    any_unordered: AtomicBool,
+}
 
-struct Filesystem {
+/// One filesystem.
+pub struct Filesystem {
     device: u64,
-    /// A directory on it, open since before anything was written there.
-    root: Arc<OwnedFd>,
+    pub journal: Journal,
+    /// The first directory entered there.
+    pub path: PathBuf,
+    /// That directory, open since before anything was written there; nothing where there are too
+    /// many filesystems.
+    root: Option<Arc<OwnedFd>>,
+    worth: Worth,
     /// A round; false if others have much to write.
     round: fn(&OwnedFd) -> io::Result<bool>,
     state: Mutex<RoundState>,
     over: Condvar,
+    /// Whether something was made there that only a sync of the whole filesystem keeps.
+    pub is_owed: AtomicBool,
 }
 
-/// Filesystems are numbered from 1.
+/// What a round is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    /// What it covered is durable.
+    Proof,
+    /// There are no rounds.
+    Nothing,
+}
+
+/// Rounds are numbered from 1.
 #[derive(Default)]
 struct RoundState {
     begun: u64,
@@ -52,29 +77,82 @@ struct RoundState {
 
 impl Filesystems {
     /// Takes note of a directory before anything is written in it.
-    pub fn begin(&self, device: u64, root: &Arc<OwnedFd>) {
-        let mut filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = filesystems.len() < FILESYSTEMS_MAX
-            && filesystems.iter().all(|known| known.device != device);
-        // Where that cannot be found out, fsync is never wrong.
-        if is_new && fs::syncs_whole(root).unwrap_or(false) {
-            filesystems.push(Arc::new(Filesystem::new(device, Arc::clone(root), round)));
+    pub fn begin(&self, dir: &OpenDir) {
+        let device = dir.devices().target;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().any(|known| known.device == device) {
+            return;
         }
+        let journal = Journal::of(&dir.target);
+        if journal != Journal::Ordered {
+            self.any_unordered.store(true, Ordering::Release);
+        }
+        let root = (known.len() < FILESYSTEMS_MAX).then(|| Arc::clone(&dir.target));
+        let worth = match &root {
+            // Where that cannot be found out, fsync is never wrong.
+            Some(root) if fs::syncs_whole(root).unwrap_or(false) => Worth::Proof,
+            _ => Worth::Nothing,
+        };
+        let path = dir.target_path(OsStr::new(""));
+        let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+        let filesystem =
+            Filesystem { path, root, worth, ..Filesystem::new(device, journal, round) };
+        known.push(Arc::new(filesystem));
+    }
+
+    /// Whether there is one that keeps less than [`Journal::Ordered`].
+    pub fn any_unordered(&self) -> bool {
+        self.any_unordered.load(Ordering::Acquire)
+    }
+
+    /// The one on a device.
+    pub fn find(&self, device: u64) -> Option<Arc<Filesystem>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|known| known.device == device).map(Arc::clone)
+    }
+
+    /// Those that are to be synced as a whole.
+    pub fn take_owed(&self) -> Vec<Arc<Filesystem>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_owed = |known: &&Arc<Filesystem>| known.is_owed.swap(false, Ordering::AcqRel);
+        known.iter().filter(is_owed).map(Arc::clone).collect()
     }
 
     /// Blocks until all that was written to a filesystem before the call is durable; false if the
     /// caller has to see to that itself. So it has after an error, which is told to one caller.
     pub fn sync(&self, device: u64) -> io::Result<bool> {
-        let filesystems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let filesystem = filesystems.iter().find(|known| known.device == device).map(Arc::clone);
-        drop(filesystems);
-        filesystem.map_or(Ok(false), |filesystem| filesystem.sync())
+        self.find(device).map_or(Ok(false), |filesystem| filesystem.sync())
     }
 }
 
 impl Filesystem {
-    fn new(device: u64, root: Arc<OwnedFd>, round: fn(&OwnedFd) -> io::Result<bool>) -> Self {
-        Self { device, root, round, state: Mutex::default(), over: Condvar::new() }
+    fn new(device: u64, journal: Journal, round: fn(&OwnedFd) -> io::Result<bool>) -> Self {
+        Self {
+            device,
+            journal,
+            path: PathBuf::new(),
+            root: None,
+            worth: Worth::Nothing,
+            round,
+            state: Mutex::default(),
+            over: Condvar::new(),
+            is_owed: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes all that is there durable, whatever others have to write: nothing else keeps links and
+    /// special files, and names without a journal.
+    pub fn sync_whole(&self) -> io::Result<()> {
+        let Some(root) = &self.root else {
+            rustix::fs::sync();
+            return Ok(());
+        };
+        match syncfs(root) {
+            // Where it may not be called, sync(2) may, though it tells of no error.
+            Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => rustix::fs::sync(),
+            synced => synced?,
+        }
+        empty_cache(root)
     }
 
     fn lock(&self) -> MutexGuard<'_, RoundState> {
@@ -82,12 +160,15 @@ impl Filesystem {
     }
 
     fn sync(&self) -> io::Result<bool> {
+        let Some(root) = self.root.as_ref().filter(|_| self.worth != Worth::Nothing) else {
+            return Ok(false);
+        };
         let mut state = self.lock();
         // The present one may have passed by what was written a moment ago.
         let mine = state.begun + 1;
         loop {
             if state.done >= mine {
-                return Ok(true);
+                return Ok(self.worth == Worth::Proof);
             }
             if state.left >= mine || state.has_failed {
                 return Ok(false);
@@ -100,7 +181,7 @@ impl Filesystem {
             state.begun += 1;
             let number = state.begun;
             drop(state);
-            let synced = (self.round)(&self.root);
+            let synced = (self.round)(root);
             state = self.lock();
             state.is_running = false;
             self.over.notify_all();
@@ -122,13 +203,22 @@ fn round(root: &OwnedFd) -> io::Result<bool> {
         return Ok(false);
     }
     syncfs(root)?;
-    // Without a journal ext4 empties the device's cache before it writes its inodes; this does so
-    // after it. And it says so where the journal was given up.
-    fsync(root)?;
+    empty_cache(root)?;
+    Ok(true)
+}
+
+/// Ends a syncfs. Without a journal ext4 empties the device's cache before it writes its inodes;
+/// this does so after it. And it says so where the journal was given up.
+fn empty_cache(root: &OwnedFd) -> io::Result<()> {
+    match fsync(root) {
+        // A filesystem on which directories cannot be synced, see fsync(2).
+        Err(Errno::INVAL) => {}
+        synced => synced?,
+    }
     // syncfs does nothing on what was made read-only by an error.
     match fstatvfs(root)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         true => Err(Errno::ROFS.into()),
-        false => Ok(true),
+        false => Ok(()),
     }
 }
 
@@ -151,7 +241,8 @@ mod tests {
 
     fn filesystem(round: fn(&OwnedFd) -> io::Result<bool>) -> Filesystem {
         let root: OwnedFd = std::fs::File::open("/").unwrap().into();
-        Filesystem::new(0, Arc::new(root), round)
+        let (root, worth) = (Some(Arc::new(root)), Worth::Proof);
+        Filesystem { root, worth, ..Filesystem::new(0, Journal::Ordered, round) }
     }
 
     #[test]
@@ -187,6 +278,13 @@ mod tests {
             (2, 2, false),
             "others have much to write, which may be over the next time"
         );
+    }
+
+    #[test]
+    fn what_was_only_written_is_not_durable() {
+        let filesystem = Filesystem { worth: Worth::Nothing, ..filesystem(|_| Ok(true)) };
+        assert!(!filesystem.sync().unwrap());
+        assert_eq!(filesystem.lock().done, 0, "there was no round");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::services::Services;
 use crate::copy::data::{Fate, Filled};
+use crate::copy::durable::Named;
 use crate::copy::entry::At;
 use crate::copy::events::{Counted, Outcome};
 use crate::copy::hardlinks::{Claim, Original};
@@ -29,6 +30,7 @@ impl Services<'_> {
     /// failed fsync is final for a file: the kernel has marked its pages clean, so that a second
     /// one would find nothing wrong.
     pub(super) fn finish(&self, dir: &OpenDir, written: Vec<Written>) {
+        let written = self.name_ahead(dir, written);
         let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
         let synced = self.durable.sync(dir, files);
         let mut durable = Vec::with_capacity(written.len());
@@ -45,10 +47,39 @@ impl Services<'_> {
         let proved = self.prove(dir, durable);
         self.resume.record_unnamed(proved.iter().map(|(file, _)| unnamed(dir, file)));
         let mut records = Records::default();
+        let mut named = Vec::new();
+        let owes_names = self.durable.owes_names(dir, proved.len());
         for (file, proof) in proved {
+            if owes_names {
+                let path = At::new(dir, &file.entry).target_path();
+                named.push(Named { path, file: Arc::clone(file.filled.target.file()) });
+            }
             self.publish(dir, file, proof, &mut records);
         }
+        self.durable.sync_named(named);
+        self.durable.let_old_go();
         self.resume.append(records);
+    }
+
+    /// Gives files that are to replace something a hidden name before they are synced, where a file
+    /// without a name would not outlive a power cut. What cannot have one is thrown away and told.
+    fn name_ahead(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<Written> {
+        let replaces = |file: &Written| file.entry.spot.occupied;
+        if !written.iter().any(replaces) || !self.durable.is_named_ahead(dir) {
+            return written;
+        }
+        let name = |mut file: Written| {
+            if replaces(&file) {
+                let mark = self.resume.mark();
+                if let Err(cause) = file.filled.target.name_ahead(mark) {
+                    let error = At::new(dir, &file.entry).target_error(Operation::Publish, cause);
+                    self.reject(dir, file, error);
+                    return None;
+                }
+            }
+            Some(file)
+        };
+        written.into_iter().filter_map(name).collect()
     }
 
     /// What is not proved is thrown away and told; the others come back with their proofs.
@@ -81,7 +112,7 @@ impl Services<'_> {
                 return self.give_up(claim, at.target_error(Operation::Stat, cause));
             }
         };
-        let published = self.names.publish(dir, &entry, Operation::Publish, |if_taken| {
+        let published = self.publish_name(dir, &entry, Operation::Publish, |if_taken| {
             target.publish(entry.target_name(), if_taken)
         });
         match published {

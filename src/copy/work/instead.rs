@@ -29,13 +29,17 @@ impl Services<'_> {
         let published = match self.options.action {
             _ if self.options.dry_run => Some(entry.planned()),
             Action::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
-            _ => self.names.publish(dir, &entry, Operation::CreateHardLink, |if_taken| {
+            _ => self.publish_name(dir, &entry, Operation::CreateHardLink, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
                 let at = Appearance { dir, name, if_taken, mark: None };
                 fs::publish_hard_link(&source, at)
             })?,
         };
         if let Some(published) = published {
+            match self.options.action {
+                Action::SymbolicLink => self.durable.made_special(dir),
+                _ => self.durable.made_link(dir),
+            }
             Totals::add(&self.events.totals.links, 1);
             let is_symbolic = self.options.action == Action::SymbolicLink;
             let kind = if is_symbolic { "symbolic link" } else { "hard link" };
@@ -74,7 +78,7 @@ impl Services<'_> {
             self.metadata.copy(at, &metadata);
             Ok(())
         };
-        self.names.publish(dir, entry, op, |if_taken| {
+        self.publish_name(dir, entry, op, |if_taken| {
             let (dir, name) = (&dir.target, entry.target_name());
             fs::publish_made(Appearance { dir, name, if_taken, mark: None }, make, is_made, prepare)
         })

@@ -131,13 +131,14 @@ impl Services<'_> {
                 self.names.add_earlier(dir, entry.target_name(), &stat);
                 Some(Published { replaced: true, backup: None })
             }
-            false => self.names.publish(dir, entry, Operation::Link, |if_taken| {
+            false => self.publish_name(dir, entry, Operation::Link, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
                 let at = Appearance { dir, name, if_taken, mark };
                 fs::publish_hard_link(&file, at)
             })?,
         };
         if let Some(published) = published {
+            self.durable.made_link(dir);
             self.resume.record_alone(at, source, original.kept, original.hash);
             self.linked(at, published, original);
         }

@@ -4,6 +4,7 @@ mod earlier;
 mod finish;
 mod instead;
 mod links;
+mod naming;
 mod plan;
 mod services;
 mod special;

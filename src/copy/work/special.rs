@@ -144,12 +144,13 @@ impl Services<'_> {
             _ => Operation::CreateSpecialFile,
         };
         let mark = self.resume.mark();
-        let published = self.names.publish(dir, entry, op, |if_taken| {
+        let published = self.publish_name(dir, entry, op, |if_taken| {
             let (dir, name) = (&dir.target, entry.target_name());
             let appearance = Appearance { dir, name, if_taken, mark };
             fs::publish_made(appearance, |name| recipe.make(dir, name), is_made, prepare)
         })?;
         if published.is_some() {
+            self.durable.made_special(dir);
             self.resume.record_alone(at, &source.stat, kept, None);
         }
         Ok(published.map(|published| MadeSpecial { copy, kept, published }))

@@ -58,6 +58,40 @@ fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
     }
 }
 
+#[test]
+fn where_syncfs_proves_nothing_it_has_data_written_at_once() {
+    if !have_strace() || !is_root("mounting filesystems") {
+        return;
+    }
+    let mounted = Mounted::new("overlay", 400);
+    let place = &mounted.path;
+    make(&place.join("many"), 1000, 3000);
+    let trace = place.join("trace");
+    let calls = |inject: &[&str], code: i32| {
+        rustix::fs::sync();
+        let options = [&["-e", "trace=syncfs,fsync"], inject].concat();
+        let mut command = strace(&options, &trace);
+        // Threads alone, so that each fsync is a system call.
+        let args = ["--engine=threads", "-T", "many", "copy"];
+        let said = stderr(&run(command.current_dir(place).args(args), code));
+        are_same(&place.join("many"), &place.join("copy"));
+        fs::remove_dir_all(place.join("copy")).unwrap();
+        let trace = fs::read_to_string(&trace).unwrap();
+        let count = |call: &str| trace.matches(call).count();
+        assert!(count(" fsync(") >= 1000, "each file has its own");
+        (count(" syncfs("), said)
+    };
+    let (count, said) = calls(&[], 0);
+    assert!((2..=40).contains(&count) && said.is_empty(), "{count} calls: {said}");
+    let warning = "aiocp: warning: cannot syncfs 'copy': Input/output error\n";
+    let error = "aiocp: cannot syncfs '.': Input/output error\n";
+    let (count, said) = calls(&["-e", "inject=syncfs:error=EIO"], 1);
+    assert_eq!(count, 2, "there are no more rounds, but the one at the end: {said}");
+    assert!(said.contains(warning) && said.contains(error), "{said}");
+    let (count, said) = calls(&["-e", "inject=syncfs:error=ENOSYS"], 0);
+    assert!((2..=40).contains(&count) && said.is_empty(), "{count} calls: {said}");
+}
+
 /// A block device of 400 MiB that accepts 40 of them, and then fails whole requests.
 struct Failing {
     number: String,

@@ -42,7 +42,7 @@ pub fn read_at(file: &OwnedFd, buffer: &mut [u8], offset_bytes: u64) -> io::Resu
 
 /// fsync(2) of a folder, where there is such a thing.
 pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
-    match rustix::fs::fsync(folder) {
+    match rustix::io::retry_on_intr(|| rustix::fs::fsync(folder)) {
         Err(Errno::INVAL) => Ok(()),
         other => Ok(other?),
     }

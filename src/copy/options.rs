@@ -247,6 +247,11 @@ impl Options {
         }
     }
 
+    /// Whether anything in the destination may be made or changed.
+    pub(super) fn changes_destination(&self) -> bool {
+        !self.dry_run && (self.action != Action::Compare || self.repair)
+    }
+
     /// Whether a file of this size is one worker's job.
     pub(super) fn is_small(&self, size_bytes: u64) -> bool {
         self.action == Action::Attributes || route::is_small(self.direct, size_bytes)

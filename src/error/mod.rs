@@ -46,6 +46,9 @@ pub enum Cause {
     /// What is found is not what was listed: the name was exchanged in between.
     #[error("it is no longer what the directory listing said")]
     Swapped,
+    /// What was just made is not what its name leads to.
+    #[error("it was exchanged for another one as soon as it was made")]
+    Exchanged,
     /// Source and destination are one file.
     #[error("source and destination are the same file")]
     SameFile,

@@ -1,9 +1,7 @@
-//! Writing whole, syncing a folder, and closing with a look at the answer.
+//! Writing whole, and closing with a look at the answer.
 
 use std::io;
 use std::os::fd::OwnedFd;
-
-use rustix::io::Errno;
 
 pub use crate::sys::file::close;
 
@@ -38,12 +36,4 @@ pub fn has_byte_at(file: &OwnedFd, offset_bytes: u64) -> io::Result<bool> {
 /// pread(2).
 pub fn read_at(file: &OwnedFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
     Ok(rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *buffer, offset_bytes))?)
-}
-
-/// fsync(2) of a folder, where there is such a thing.
-pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
-    match rustix::io::retry_on_intr(|| rustix::fs::fsync(folder)) {
-        Err(Errno::INVAL) => Ok(()),
-        other => Ok(other?),
-    }
 }

@@ -10,6 +10,7 @@ mod journal;
 mod names;
 mod node;
 mod open;
+mod own;
 mod process;
 mod publish;
 mod registry;
@@ -18,6 +19,7 @@ mod stat;
 mod stdio;
 mod target;
 mod temporary;
+mod unlisted;
 
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
 pub use facts::{
@@ -29,14 +31,16 @@ pub use identity::{
     FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
     ino_and_birth, same_contents, trust,
 };
-pub use io::{close, has_byte_at, read_at, sync_folder, write_all};
+pub use io::{close, has_byte_at, read_at, write_all};
 pub use journal::Journal;
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::Node;
 pub use open::{
-    list, open_above, open_any_length, open_beneath, open_dir, open_dir_behind, open_folder,
-    open_path, open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
+    canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
+    open_dir_behind, open_dir_to_fill, open_folder, open_folder_to_fill, open_path,
+    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
 };
+pub use own::{ALL_OF_OWNER, give_owner_all, is_new_and_own, is_own, needs_rights};
 pub use process::{
     addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
 };
@@ -50,3 +54,4 @@ pub use stat::{
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};
+pub use unlisted::{NameSync, sync_folder};

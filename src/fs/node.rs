@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::Stat;
+use super::{Stat, is_path_only};
 
 /// What most values of extended attributes and lists of their names fit into; larger ones take a
 /// second call.
@@ -32,6 +32,16 @@ impl<'a> Node<'a> {
     /// is a link; see proc_pid_fd(5).
     pub fn path_only(file: &'a impl AsFd) -> Self {
         Self { fd: file.as_fd(), path_only: true }
+    }
+
+    /// A file that is open in either way, which is asked of its descriptor.
+    pub fn of(file: &'a impl AsFd) -> io::Result<Self> {
+        Ok(Self { fd: file.as_fd(), path_only: is_path_only(file)? })
+    }
+
+    /// Whether it is open with `O_PATH`.
+    pub fn is_path_only(self) -> bool {
+        self.path_only
     }
 
     fn proc_path(self) -> CString {

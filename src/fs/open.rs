@@ -4,9 +4,9 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
@@ -144,6 +144,45 @@ fn open_short_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result
 /// Opens a directory that is to be listed or written into.
 pub fn open_dir(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Opens a directory that is to be written into. One that may not be listed is opened as a place
+/// alone, which is enough to make names in it; see [`NameSync`](super::NameSync).
+pub fn open_dir_to_fill(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    match open_dir(dir.as_fd(), name) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            open_beneath(dir, name, OFlags::PATH | OFlags::DIRECTORY)
+        }
+        other => other,
+    }
+}
+
+/// Opens a folder that is to be written into, by a path that the user wrote; as a place alone if it
+/// may not be listed.
+pub fn open_folder_to_fill(path: &Path) -> io::Result<OwnedFd> {
+    match open_folder(path, OFlags::RDONLY) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => open_folder(path, OFlags::PATH),
+        other => other,
+    }
+}
+
+/// A path without links, dots and double slashes, as realpath(3) has it; also below a folder that
+/// may not be searched. realpath(3) looks at every folder from the root on, and what is reached
+/// from the working directory needs no right to them.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize().or_else(|cause| match cause.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let place = fs::openat(fs::CWD, path, flags, Mode::empty())?;
+            std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))
+        }
+        _ => Err(cause),
+    })
+}
+
+/// Whether a file is open with `O_PATH`, so that it can neither be listed nor synced.
+pub fn is_path_only(file: impl AsFd) -> io::Result<bool> {
+    Ok(fs::fcntl_getfl(file)?.contains(OFlags::PATH))
 }
 
 /// Opens a folder by a path that the user wrote, which may lead through links.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use rustix::fs::OFlags;
 
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, Numbers, Stat, Trust};
+use crate::fs::{self, FileId, Node, Numbers, Stat, Trust};
 
 /// How a directory is reached when it has to be opened again.
 enum Origin {
@@ -53,9 +53,11 @@ pub struct ChildPair {
     /// The source's answer to stat.
     pub stat: Stat,
     /// The counterpart, or the directory that stands in its place.
-    pub target: OwnedFd,
+    pub target: Arc<OwnedFd>,
     /// Its name in the destination.
     pub target_name: OsString,
+    /// Its answer to stat.
+    pub target_stat: Stat,
     /// Its origin.
     pub counterpart: Counterpart,
 }
@@ -100,6 +102,8 @@ pub struct Dir {
     source_trust: OnceLock<Trust>,
     target_trust: OnceLock<Trust>,
     open_dirs: Arc<OpenDirs>,
+    /// Whether the destination's owner was given rights that it had not.
+    is_opened_up: Mutex<bool>,
     /// Holds: the walker's, one a batch, one a child directory.
     pending: AtomicUsize,
 }
@@ -157,6 +161,31 @@ impl OpenDir {
 
     fn above_on_its_filesystem(&self, device: impl Fn(&Dir) -> u64) -> Option<&Dir> {
         self.dir.parent.as_deref().filter(|above| device(above) == device(&self.dir))
+    }
+
+    /// Whether not even the destination's owner may look names up in it.
+    pub fn is_closed(&self) -> bool {
+        self.dir.target_stat.st_mode & 0o100 == 0
+    }
+
+    /// Gives the owner of a destination that was found all rights, if it is this process's own and
+    /// has too few for the work. Whoever finishes the directory sets its mode again.
+    pub fn open_up(&self) -> Result<()> {
+        // The folder that an operand goes into is the user's, and no part of the copy.
+        let has_rights = self.dir.target_stat.st_mode & fs::ALL_OF_OWNER == fs::ALL_OF_OWNER;
+        if has_rights || self.dir.fresh || self.dir.parent.is_none() {
+            return Ok(());
+        }
+        let mut is_opened_up = self.dir.is_opened_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_opened_up && fs::needs_rights(&self.target, &self.dir.target_stat) {
+            let mode = self.dir.target_stat.st_mode & 0o7777 | fs::ALL_OF_OWNER;
+            Node::of(&self.target).and_then(|target| target.set_mode(mode)).map_err(|cause| {
+                let path = self.dir.target_path(OsStr::new(""));
+                Error::new(Operation::SetMode, path, cause)
+            })?;
+            *is_opened_up = true;
+        }
+        Ok(())
     }
 }
 
@@ -220,31 +249,33 @@ impl Dir {
             source_trust: OnceLock::new(),
             target_trust: OnceLock::new(),
             open_dirs: Arc::clone(open_dirs),
+            is_opened_up: Mutex::new(false),
             pending: AtomicUsize::new(1),
         };
-        Ok(Arc::new(dir).keep(source.file, target.file))
+        Ok(Arc::new(dir).keep(source.file, Arc::new(target.file)))
     }
 
     /// A pair below `parent`, with one hold, the caller's. The parent is held for as long.
-    pub fn child(parent: &Arc<Dir>, pair: ChildPair) -> io::Result<OpenDir> {
-        let ChildPair { source, source_name, followed, stat, target, target_name, counterpart } =
-            pair;
+    pub fn child(parent: &Arc<Dir>, pair: ChildPair) -> OpenDir {
+        let ChildPair { source, source_name, followed, stat, .. } = pair;
+        let ChildPair { target, target_name, target_stat, counterpart, .. } = pair;
         let dir = Self {
             fresh: counterpart != Counterpart::Found,
             planned: counterpart == Counterpart::Planned,
             stat,
-            target_stat: fs::stat(&target)?,
+            target_stat,
             origin: Origin::Child { source_name, followed, target_name },
             parent: Some(Arc::clone(parent)),
             descriptors: Mutex::default(),
             source_trust: OnceLock::new(),
             target_trust: OnceLock::new(),
             open_dirs: Arc::clone(&parent.open_dirs),
+            is_opened_up: Mutex::new(false),
             pending: AtomicUsize::new(1),
         };
         let child = Arc::new(dir).keep(source, target);
         parent.hold();
-        Ok(child)
+        child
     }
 
     fn descriptors(&self) -> MutexGuard<'_, Option<Descriptors>> {
@@ -252,8 +283,8 @@ impl Dir {
     }
 
     /// Takes descriptors that were found to be its own.
-    fn keep(self: &Arc<Self>, source: OwnedFd, target: OwnedFd) -> OpenDir {
-        let (source, target) = (Arc::new(source), Arc::new(target));
+    fn keep(self: &Arc<Self>, source: OwnedFd, target: Arc<OwnedFd>) -> OpenDir {
+        let source = Arc::new(source);
         let kept = Descriptors { source: Arc::clone(&source), target: Arc::clone(&target) };
         let before = self.descriptors().replace(kept);
         drop(before);
@@ -301,12 +332,12 @@ impl Dir {
                 let open = if *followed { fs::open_dir_behind } else { fs::open_dir };
                 let target = match self.planned {
                     true => parent.target.try_clone(),
-                    false => fs::open_dir(&parent.target, target_name),
+                    false => fs::open_dir_to_fill(&parent.target, target_name),
                 };
                 (open(&parent.source, source_name), target)
             }
             (Origin::Root { source, target }, _) => {
-                (fs::open_folder(source, OFlags::PATH), fs::open_folder(target, OFlags::RDONLY))
+                (fs::open_folder(source, OFlags::PATH), fs::open_folder_to_fill(target))
             }
             (Origin::Child { .. }, None) => unreachable!("only a root has nothing above"),
         };
@@ -320,7 +351,7 @@ impl Dir {
         if is_swapped(&target, &found_target, &self.target_stat) {
             return Err(target_error(Cause::Swapped));
         }
-        Ok(self.keep(source, target))
+        Ok(self.keep(source, Arc::new(target)))
     }
 
     /// Opens the directory above through this one's `..`, if it is closed.
@@ -338,7 +369,7 @@ impl Dir {
             && fs::stat(&source).is_ok_and(|stat| has_numbers_of(&stat, &parent.stat))
             && fs::stat(&target).is_ok_and(|stat| has_numbers_of(&stat, &parent.target_stat))
         {
-            parent.keep(source, target);
+            parent.keep(source, Arc::new(target));
         }
     }
 
@@ -350,6 +381,11 @@ impl Dir {
     /// The devices of the source and of the destination.
     pub fn devices(&self) -> Devices {
         Devices { source: self.stat.st_dev, target: self.target_stat.st_dev }
+    }
+
+    /// Whether the destination's owner was given rights for the time of the work.
+    pub fn is_opened_up(&self) -> bool {
+        *self.is_opened_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more thing to be done in this directory.
@@ -437,7 +473,8 @@ mod tests {
             source,
             source_name: name.into(),
             followed: false,
-            target,
+            target_stat: fs::stat(&target).unwrap(),
+            target: Arc::new(target),
             target_name: name.into(),
             counterpart: Counterpart::Made,
         }
@@ -447,7 +484,7 @@ mod tests {
         let (source, target) =
             (parent.source_path(OsStr::new(name)), parent.target_path(OsStr::new(name)));
         assert!(source.starts_with(folder));
-        Dir::child(parent.dir(), pair(name, open(&source), open(&target))).unwrap()
+        Dir::child(parent.dir(), pair(name, open(&source), open(&target)))
     }
 
     #[test]
@@ -496,7 +533,7 @@ mod tests {
         let mut dir = root(folder.path(), &open_dirs);
         for _ in 0..100_000 {
             let same = |fd: &Arc<OwnedFd>| fd.try_clone().unwrap();
-            dir = Dir::child(dir.dir(), pair("x", same(&dir.source), same(&dir.target))).unwrap();
+            dir = Dir::child(dir.dir(), pair("x", same(&dir.source), same(&dir.target)));
         }
         drop(dir);
     }

@@ -11,6 +11,7 @@ use crate::error::{Cause, Operation};
 use crate::fs::{self, FileType, Node, Stat};
 
 const SET_ID_BITS: u32 = 0o6000;
+const SETGID_BIT: u32 = 0o2000;
 const GROUP_BITS_SHIFT: u32 = 3;
 
 /// What a copy keeps.
@@ -236,7 +237,13 @@ impl Keeper {
             self.keep_acl(acl::DEFAULT, None, target, lost);
         }
         let mode = if is_dir { 0o777 } else { 0o666 } & !self.umask;
-        if let Err(error) = target.set_mode(mode) {
+        // A directory has setgid from its folder, as mkdir(2) says.
+        let inherited = match is_dir {
+            true => target.stat().map(|made| made.st_mode & SETGID_BIT),
+            false => Ok(0),
+        };
+        let done = inherited.and_then(|inherited| target.set_mode(mode | inherited));
+        if let Err(error) = done {
             lost(Loss::new(Operation::SetMode, error));
         }
     }

@@ -52,9 +52,9 @@ pub fn open_pair(
         return Err(Error::new(Operation::CopyDirectory, path, cause));
     }
     let Some(counterpart) = visitor.counterpart(parent, target_name)? else { return Ok(None) };
-    let target = open_target(parent, target_name, counterpart)?;
+    let (target, target_stat) = open_target(parent, target_name, counterpart)?;
     let is_source = || {
-        let has_its_numbers = FileId::of(&fs::stat(&target)?) == FileId::of(&stat);
+        let has_its_numbers = FileId::of(&target_stat) == FileId::of(&stat);
         // In doubt it is gone into: each file is looked at before it is replaced.
         Ok(has_its_numbers && fs::compare(&source, &target)?.is_likely())
     };
@@ -70,11 +70,10 @@ pub fn open_pair(
         stat,
         target,
         target_name: target_name.to_owned(),
+        target_stat,
         counterpart,
     };
-    Dir::child(parent.dir(), pair)
-        .map(Some)
-        .map_err(|error| target_error(Operation::Stat, error.into()))
+    Ok(Some(Dir::child(parent.dir(), pair)))
 }
 
 /// Opens the directory of the source, which has to be the one that was listed.
@@ -132,14 +131,34 @@ fn leads_back(
 }
 
 /// Opens the counterpart. The parent stands in the place of one that is only planned.
-fn open_target(parent: &OpenDir, name: &OsStr, counterpart: Counterpart) -> Result<OwnedFd, Error> {
+///
+/// Between its making and its opening, whoever may write into the parent can put another directory
+/// in its place: what was made is looked at before anything is trusted to it.
+fn open_target(
+    parent: &OpenDir,
+    name: &OsStr,
+    counterpart: Counterpart,
+) -> Result<(Arc<OwnedFd>, Stat), Error> {
     let error = |op, cause: Cause| Error::new(op, parent.target_path(name), cause);
-    let target = match counterpart {
-        Counterpart::Planned => parent.target.try_clone(),
-        Counterpart::Found | Counterpart::Made => fs::open_dir(&*parent.target, name),
-    };
-    target.map_err(|cause| match cause.raw_os_error() {
+    let open_error = |cause: io::Error| match cause.raw_os_error() {
         Some(libc::ENOTDIR | libc::ELOOP) => error(Operation::CreateDirectory, Cause::FileInTheWay),
         _ => error(Operation::OpenDirectory, cause.into()),
-    })
+    };
+    let mut target = match counterpart {
+        Counterpart::Planned => parent.target.try_clone(),
+        Counterpart::Found | Counterpart::Made => fs::open_dir_to_fill(&*parent.target, name),
+    }
+    .map_err(open_error)?;
+    let stat_error = |cause: io::Error| error(Operation::Stat, cause.into());
+    let stat = fs::stat(&target).map_err(stat_error)?;
+    if counterpart == Counterpart::Made {
+        target = fs::give_owner_all(target, &stat).map_err(open_error)?;
+    }
+    let target = Arc::new(target);
+    if counterpart == Counterpart::Made
+        && !fs::is_new_and_own(&target, &stat).map_err(open_error)?
+    {
+        return Err(error(Operation::CreateDirectory, Cause::Exchanged));
+    }
+    Ok((target, stat))
 }

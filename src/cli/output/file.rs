@@ -2,7 +2,6 @@
 //! copied.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +119,7 @@ fn existing(path: &Path) -> io::Result<Option<To>> {
     if kind != FileType::RegularFile || folder_of(path).canonicalize()?.starts_with("/proc") {
         return Ok(Some(To::Into(path.to_owned())));
     }
-    if is_link { Ok(Some(To::File(path.canonicalize()?))) } else { Ok(None) }
+    if is_link { Ok(Some(To::File(fs::canonical(path)?))) } else { Ok(None) }
 }
 
 fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -132,8 +131,8 @@ fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
 /// Whether `path` is in the folder of `file`, which exists. A folder that cannot be resolved is an
 /// error, since the answer "no" could cost a file.
 pub fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
-    match folder_of(path).canonicalize() {
-        Ok(folder) => Ok(folder == folder_of(file).canonicalize()?),
+    match fs::canonical(folder_of(path)) {
+        Ok(folder) => Ok(folder == fs::canonical(folder_of(file))?),
         // The file's folder exists, so that one that does not is another.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -149,7 +148,7 @@ fn write_file(
     sync: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = Arc::new(OwnedFd::from(std::fs::File::open(folder_of(path))?));
+    let folder = Arc::new(fs::open_folder_to_fill(folder_of(path))?);
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;
     let fill = || {

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::sync::{Durable, Unsynced};
 use crate::copy::options::Action;
 use crate::copy::resume::Trusts;
-use crate::error::{Error, Operation};
-use crate::fs::{Node, Stat};
+use crate::error::{Error, Operation, Result};
+use crate::fs::{ALL_OF_OWNER, NameSync, Node, Stat};
 use crate::tree::{Dir, Metadata, OpenDir};
 
 impl Durable<'_> {
@@ -33,27 +34,57 @@ impl Durable<'_> {
     fn finish(&self, dir: &OpenDir) {
         // Its final mode may be one that does not let us look up from it.
         Dir::open_parent(dir);
-        if self.options.dry_run {
-            return;
+        if !self.options.dry_run {
+            self.end(dir).unwrap_or_else(|error| self.events.fail(error));
         }
+    }
+
+    fn end(&self, dir: &OpenDir) -> Result<()> {
+        let error =
+            |op| move |cause: io::Error| Error::new(op, dir.target_path("".as_ref()), cause);
+        let target = Node::of(&dir.target).map_err(error(Operation::FsyncDirectory))?;
+        // While its mode lets us.
+        let unlisted = match self.options.sync && target.is_path_only() {
+            true => Some(NameSync::hold(&dir.target).map_err(error(Operation::FsyncDirectory))?),
+            false => None,
+        };
         // One that was not gone through to its end is left as it is, but for the names in it.
         let mut is_finished = !self.options.stop.is_requested();
         // A comparison leaves directories as they are, unless it made them.
-        if self.options.action == Action::Compare && !dir.fresh {
-            self.leave_times(dir);
-        } else if is_finished && dir.parent().is_some() {
+        let is_left =
+            self.options.action == Action::Compare && !dir.fresh && !self.was_left_opened_up(dir);
+        let is_given = !is_left && is_finished && dir.parent().is_some();
+        if is_given {
             if self.resume.is_finished_dir(dir) {
-                return;
+                return Ok(());
             }
-            let (source, target) = (Node::open(&dir.source), Node::open(&dir.target));
-            let metadata = Metadata { source, stat: &dir.stat, target, existed: !dir.fresh };
+            let (source, existed) = (Node::open(&dir.source), !dir.fresh);
+            let metadata = Metadata { source, stat: &dir.stat, target, existed };
             is_finished = self.metadata.copy_dir(dir, &metadata);
+        } else if is_left {
+            self.leave_times(dir);
+        }
+        if dir.is_opened_up() && !(is_given && self.metadata.preserve().mode) {
+            let before = dir.target_stat.st_mode & 0o7777;
+            target.set_mode(before).map_err(error(Operation::SetMode))?;
         }
         if self.options.sync {
             let trusts = self.resume.is_on().then(|| Trusts::of(dir));
             let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
-            self.sync_later(Unsynced { dir, target, is_finished, trusts });
+            self.sync_later(Unsynced { dir, target, unlisted, is_finished, trusts });
         }
+        Ok(())
+    }
+
+    /// Whether a run that was killed while it mended something in a directory left its owner more
+    /// rights than the source's has, and no other difference in the mode.
+    fn was_left_opened_up(&self, dir: &Dir) -> bool {
+        let mode = |stat: &Stat| stat.st_mode & 0o7777;
+        let (source, target) = (mode(&dir.stat), mode(&dir.target_stat));
+        self.options.repair
+            && self.metadata.preserve().mode
+            && source != target
+            && source | ALL_OF_OWNER == target
     }
 
     /// Something missing is to be copied into a directory, which keeps the times that it had.

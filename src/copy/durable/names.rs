@@ -98,7 +98,10 @@ impl Durable<'_> {
             return;
         }
         let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
-        let held = Held { dir: Unsynced { dir, target, is_finished: false, trusts: None }, old };
+        let held = Held {
+            dir: Unsynced { dir, target, unlisted: None, is_finished: false, trusts: None },
+            old,
+        };
         let is_much = {
             let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(held);

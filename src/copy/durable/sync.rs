@@ -14,7 +14,7 @@ use crate::copy::metadata::MetadataCopier;
 use crate::copy::options::Options;
 use crate::copy::resume::{Due, Records, Resume, Trusts};
 use crate::error::{Error, Operation};
-use crate::fs::Stat;
+use crate::fs::{self, NameSync, Stat};
 use crate::pipeline::Pipeline;
 use crate::tree::{Dir, OpenDir};
 
@@ -26,6 +26,8 @@ pub(super) const MANY: usize = 16;
 pub(super) struct Unsynced {
     pub dir: Arc<Dir>,
     pub target: Arc<OwnedFd>,
+    /// How that is done where it may not be listed.
+    pub unlisted: Option<NameSync>,
     /// Whether nothing more is to be done in it: all that is in it was gone through, and its
     /// metadata was kept.
     pub is_finished: bool,
@@ -105,6 +107,11 @@ impl<'a> Durable<'a> {
         self.sync(dir, vec![file]).into_iter().collect()
     }
 
+    /// Makes the names in a directory durable, now.
+    pub fn sync_names(&self, dir: &OpenDir) -> io::Result<()> {
+        if self.options.sync { fs::sync_folder(&dir.target) } else { Ok(()) }
+    }
+
     /// Makes the names of all finished directories durable.
     pub(super) fn sync_all_dirs(&self) {
         self.sync_with_dirs(None, Vec::new());
@@ -177,7 +184,7 @@ impl<'a> Durable<'a> {
         synced: io::Result<()>,
         records: &mut Records,
     ) {
-        let Unsynced { dir, target, is_finished, trusts } = unsynced;
+        let Unsynced { dir, target, is_finished, trusts, .. } = unsynced;
         match synced {
             // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no
             // more to be had.
@@ -194,7 +201,12 @@ impl<'a> Durable<'a> {
     }
 
     /// Has a directory's names made durable with the next files, or now if many wait.
-    pub(super) fn sync_later(&self, unsynced: Unsynced) {
+    pub(super) fn sync_later(&self, mut unsynced: Unsynced) {
+        if let Some(unlisted) = unsynced.unlisted.take() {
+            let mut records = Records::default();
+            self.end_dir(&unsynced, unlisted.sync(), &mut records);
+            return self.resume.append(records);
+        }
         let waiting = {
             let mut all = self.unsynced();
             all.push(unsynced);

@@ -92,7 +92,10 @@ impl Filesystems {
         if journal != Journal::Ordered {
             self.any_unordered.store(true, Ordering::Release);
         }
-        let root = (known.len() < FILESYSTEMS_MAX).then(|| Arc::clone(&dir.target));
+        // A folder that may not be listed is open as a place alone, which syncs nothing.
+        let has_room = known.len() < FILESYSTEMS_MAX;
+        let can_sync = has_room && !fs::is_path_only(&dir.target).unwrap_or(true);
+        let root = can_sync.then(|| Arc::clone(&dir.target));
         let (worth, round): (_, fn(&OwnedFd) -> _) = match &root {
             // Where that cannot be found out, fsync is never wrong.
             Some(root) if fs::syncs_whole(root).unwrap_or(false) => (Worth::Proof, round),

@@ -108,12 +108,27 @@ fn numbered_name(name: &OsStr, number: u64) -> OsString {
 
 /// The highest N of the backups `NAME.~N~`, 0 if there is none.
 fn highest_number(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
+    let listing = match fs::list(dir.as_fd(), 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            return last_in_a_row(dir, name);
+        }
+        listing => listing?,
+    };
     let mut highest = 0;
-    for entry in fs::list(dir, 0)? {
+    for entry in listing {
         highest =
             highest.max(number_of(entry?.file_name().to_bytes(), name.as_bytes()).unwrap_or(0));
     }
     Ok(highest)
+}
+
+/// The last number before the first that is free: all that a folder says that may not be listed.
+fn last_in_a_row(dir: impl AsFd, name: &OsStr) -> io::Result<u64> {
+    let mut number = 0;
+    while fs::stat_at(dir.as_fd(), &numbered_name(name, number + 1))?.is_some() {
+        number += 1;
+    }
+    Ok(number)
 }
 
 /// The N of a backup `NAME.~N~`.

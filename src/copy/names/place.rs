@@ -97,6 +97,8 @@ impl<'a> Names<'a> {
         let Some(spot) = self.find_spot(dir, &mut entry, source)? else { return Ok(None) };
         if self.options.dry_run {
             self.plan_name(At::new(dir, &entry))?;
+        } else {
+            dir.open_up()?;
         }
         Ok(Some(Admitted { entry, spot }))
     }

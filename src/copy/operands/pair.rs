@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::paths::{Named, Through, ends_with_slash, exact_target, split};
 use crate::copy::options::Options;
@@ -101,8 +102,12 @@ impl OperandPair {
                 return Err(error(Cause::IntoItself(named.to_owned())));
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let above = rustix::fs::openat(&folder, c"..", flags, Mode::empty())
-                .map_err(|cause| io_error(cause.into()))?;
+            let above = match rustix::fs::openat(&folder, c"..", flags, Mode::empty()) {
+                // A folder that this process may not look into is not gone through on the way down
+                // either: nothing above it leads here.
+                Err(Errno::ACCESS) => return Ok(()),
+                above => above.map_err(|cause| io_error(cause.into()))?,
+            };
             if fs::end_of_climb(&folder, &above).map_err(io_error)? {
                 return Ok(());
             }

@@ -33,25 +33,21 @@ impl Named {
         Ok(*fingerprint.finalize().as_bytes())
     }
 
-    fn open_folder_with(&self, flags: OFlags) -> io::Result<OwnedFd> {
-        fs::open_folder(&self.folder, flags)
-    }
-
     /// The folder as a place to look names up in, which needs no right to list it.
     pub fn open_folder(&self) -> io::Result<OwnedFd> {
-        self.open_folder_with(OFlags::PATH)
+        fs::open_folder(&self.folder, OFlags::PATH)
     }
 
-    /// The folder as something that can be synced.
-    pub fn open_folder_to_sync(&self) -> io::Result<OwnedFd> {
-        self.open_folder_with(OFlags::RDONLY)
+    /// The folder as something that can be written into, and synced where it may be listed.
+    pub fn open_folder_to_fill(&self) -> io::Result<OwnedFd> {
+        fs::open_folder_to_fill(&self.folder)
     }
 }
 
 /// A path without links, dots and double slashes.
 pub fn canonical(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    path.canonicalize().map_err(|cause| Error::new(Operation::Resolve, path, cause))
+    fs::canonical(path).map_err(|cause| Error::new(Operation::Resolve, path, cause))
 }
 
 /// What a copy to a symbolic link takes the place of.
@@ -72,8 +68,7 @@ pub fn exact_target(target: &Path, source: FileType, through: Through) -> Result
     }
     let is_link = target.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     let followed = match is_link && through == Through::Links {
-        true => target
-            .canonicalize()
+        true => fs::canonical(target)
             .map_err(|cause| Error::new(Operation::WriteThroughDanglingLink, target, cause))?,
         false => target.to_owned(),
     };

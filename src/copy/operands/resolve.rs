@@ -191,13 +191,13 @@ fn identify_target(
     id: &mut blake3::Hasher,
     binding: &mut blake3::Hasher,
 ) -> Result<()> {
-    let target = canonical(pair.anchor())?;
-    let mut stats = vec![(target.as_path(), OsStr::new("."))];
-    let (path, source) = (pair.target.path(), canonical(&pair.source.folder)?);
+    let (target, path) = (canonical(pair.anchor())?, pair.target.path());
+    // Looked at by the way that the user wrote: the one from the root may be shut.
+    let mut stats = vec![(pair.anchor(), OsStr::new("."))];
     let mut below = Path::new("");
     if sources == 1 {
         below = path.strip_prefix(pair.anchor()).unwrap_or(&path);
-        stats.push((&source, &pair.source.name));
+        stats.push((&pair.source.folder, &pair.source.name));
     }
     for part in [target.as_os_str(), below.as_os_str()] {
         id.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());

@@ -93,7 +93,7 @@ impl OperandPair {
         let source_fd =
             source.open_folder().map_err(|cause| Error::new(op, &source.folder, cause))?;
         let target_fd =
-            target.open_folder_to_sync().map_err(|cause| Error::new(op, &target.folder, cause))?;
+            target.open_folder_to_fill().map_err(|cause| Error::new(op, &target.folder, cause))?;
         let from = Folder { file: source_fd, path: source.folder.clone() };
         let to = Folder { file: target_fd, path: target.folder };
         Dir::root(from, to, open_dirs)

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
 use super::format::{
     Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable, fingerprint,
@@ -356,9 +356,9 @@ impl Journal {
         if names.pop().is_none() {
             return Ok(());
         }
-        let mut folder = fs::open_folder(&self.identity.base, OFlags::RDONLY)?;
+        let mut folder = fs::open_folder_to_fill(&self.identity.base)?;
         for name in names {
-            folder = match fs::open_dir(&folder, name) {
+            folder = match fs::open_dir_to_fill(&folder, name) {
                 Ok(folder) => folder,
                 Err(cause) if is_gone(&cause) => return Ok(()),
                 Err(cause) => return Err(cause),

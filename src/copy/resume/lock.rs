@@ -92,7 +92,7 @@ pub fn open(identity: &JournalIdentity) -> Result<Opened> {
     loop {
         let (mut free, mut stranger, mut refused) = (Vec::new(), None, None);
         for (place, JournalPlace { folder: path, .. }) in identity.places.iter().enumerate() {
-            let folder = match fs::open_folder(path, OFlags::RDONLY) {
+            let folder = match fs::open_folder_to_fill(path) {
                 Ok(folder) => folder,
                 Err(cause) => {
                     let error = Error::new(Operation::CreateJournal, path, cause);

@@ -18,7 +18,7 @@ use crate::copy::entry::{At, Source};
 use crate::copy::events::{Counted, InHand, Mended, Ranges};
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Identity, Sameness, Stat};
+use crate::fs::{self, FileId, FileType, Identity, Node, Sameness, Stat};
 use crate::pipeline::{Failure, Moved, Progress, route};
 use crate::report::{Proof, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -370,7 +370,7 @@ impl Verify<'_> {
         let ReadSides { source, target, wanted, found } = read;
         // What differs is told, also where it cannot be mended.
         let tell = || self.events.differs_in(&at.target_path(), &ranges, Mended::No);
-        let open = open_target(at, OFlags::RDWR).inspect_err(|_| tell())?;
+        let open = open_to_mend(at, target).inspect_err(|_| tell())?;
         // Another file may have been put there meanwhile, or this one got another name.
         let sameness = fs::compare(&*open.file, &*target.file)
             .map_err(|cause| at.target_error(Operation::Stat, cause))?;
@@ -419,6 +419,22 @@ fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {
         return Err(at.target_error(Operation::Open, Cause::Swapped));
     }
     Ok(Source::new(file, stat))
+}
+
+/// Opens a copy to be written into. One that its own owner may not write gets that right for the
+/// moment of opening.
+fn open_to_mend(at: At<'_>, target: &Source) -> Result<Source> {
+    let refused = match open_target(at, OFlags::RDWR) {
+        Err(refused) if refused.errno() == Some(libc::EACCES) => refused,
+        opened => return opened,
+    };
+    let (node, mode) = (Node::open(&*target.file), target.stat.st_mode & 0o7777);
+    if node.set_mode(mode | 0o600).is_err() {
+        return Err(refused);
+    }
+    let opened = open_target(at, OFlags::RDWR);
+    node.set_mode(mode).map_err(|cause| at.target_error(Operation::SetMode, cause))?;
+    opened
 }
 
 fn read_link(dir: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {

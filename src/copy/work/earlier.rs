@@ -77,11 +77,13 @@ impl Services<'_> {
         let metadata = Metadata { source: from, stat: source_stat, target: to, existed: false };
         let kept = self.metadata.copy(at, &metadata);
         // What is no file cannot be synced itself.
-        if !is_file {
-            self.durable.made_special(at.dir);
-        }
-        let to_sync = if is_file { target } else { Arc::clone(&at.dir.target) };
-        let synced = self.durable.sync_one(at.dir, to_sync);
+        let synced = match is_file {
+            true => self.durable.sync_one(at.dir, target),
+            false => {
+                self.durable.made_special(at.dir);
+                self.durable.sync_names(at.dir)
+            }
+        };
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;
         self.resume.record_alone(at, source_stat, kept, *hash);
         Ok(kept)

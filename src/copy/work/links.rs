@@ -110,6 +110,7 @@ impl Services<'_> {
             self.linked(At::new(dir, entry), entry.planned(), original);
             return Ok(());
         }
+        dir.open_up()?;
         let at = At::new(dir, entry);
         let error = |cause: Cause| at.target_error(Operation::Link, cause);
         let io_error = |cause: io::Error| error(cause.into());

@@ -89,6 +89,7 @@ impl Visitor for Visit<'_> {
 
 /// Makes a directory if there is none.
 fn make_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
+    parent.open_up()?;
     // No one else may look in until it has its final mode.
     match rustix::fs::mkdirat(&*parent.target, name, Mode::RWXU) {
         Ok(()) => Ok(Counterpart::Made),

@@ -1,0 +1,70 @@
+//! Making names durable, also in folders that may be written into and not listed.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use super::Target;
+
+/// What makes the names in a directory durable that is open as a place alone. It is held while the
+/// rights last, which the directory's final mode may take away.
+pub enum NameSync {
+    /// It may be listed after all, and so be synced.
+    Folder(OwnedFd),
+    /// It may not. A file in it takes syncfs(2) to its filesystem, names and all.
+    Filesystem(Target),
+    /// Nothing may be made in it, so that no name in it is this run's.
+    Nothing,
+}
+
+impl NameSync {
+    /// Finds out what may be done in a directory.
+    pub fn hold(dir: &Arc<OwnedFd>) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(dir, c".", flags, Mode::empty()) {
+            Err(Errno::ACCESS) => {}
+            other => return Ok(Self::Folder(other?)),
+        }
+        match Target::create(dir, None) {
+            Ok(file) => Ok(Self::Filesystem(file)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EACCES | libc::EPERM | libc::EROFS) => Ok(Self::Nothing),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Makes the names durable, and the directory's metadata.
+    pub fn sync(self) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => fsync(folder),
+            Self::Filesystem(file) => {
+                let synced = rustix::fs::syncfs(file.file());
+                file.discard()?;
+                Ok(synced?)
+            }
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+fn fsync(folder: impl AsFd) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::fs::fsync(folder.as_fd())) {
+        // A filesystem on which directories cannot be synced, see fsync(2).
+        Err(Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Makes the names in a folder durable, where there is such a thing.
+pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
+    match fsync(folder) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+            NameSync::hold(&Arc::new(folder.try_clone()?))?.sync()
+        }
+        other => other,
+    }
+}

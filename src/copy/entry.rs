@@ -85,6 +85,27 @@ impl<'a> At<'a> {
         Error::new(op, self.target_path(), cause)
     }
 
+    /// Why the copy cannot have its name. What may be written and not replaced is told as that: a
+    /// mount point, or a file in a folder that may not be written, or that keeps what is others'.
+    pub fn replace_error(self, op: Operation, cause: io::Error) -> Error {
+        use rustix::fs::{Access, AtFlags, accessat};
+        let is_refused =
+            matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EBUSY));
+        let is_file = || {
+            self.stat_target().is_ok_and(|stands| {
+                stands.is_some_and(|stands| {
+                    FileType::from_raw_mode(stands.st_mode) == FileType::RegularFile
+                })
+            })
+        };
+        let (dir, name) = (&*self.dir.target, self.target_name());
+        let may_write = || accessat(dir, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        match self.entry.kind == EntryKind::File && is_refused && is_file() && may_write() {
+            true => self.target_error(op, Cause::OnlyWritten(cause)),
+            false => self.target_error(op, cause),
+        }
+    }
+
     /// A failure in moving the data, as an error of the file that it happened to.
     pub fn data_error(self, failure: Failure) -> Error {
         let path = match failure.side {

@@ -16,7 +16,7 @@ use crate::pipeline::Moved;
 use crate::report::{
     Copied, Difference, Event, Made, Meter, Proof, Route, Sink, Skip, Totals, Way, What,
 };
-use crate::tree::{Dir, OpenDir};
+use crate::tree::{Dir, OpenDir, Rights};
 
 /// Where a copy differs.
 pub type Ranges = Vec<Range<u64>>;
@@ -57,6 +57,8 @@ impl Outcome {
 pub struct Copying<'a> {
     pub at: At<'a>,
     pub source: &'a Source,
+    /// The file that it replaces as if it was written into.
+    pub replaced: Option<Rights>,
     pub counted: &'a Counted,
 }
 

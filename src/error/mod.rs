@@ -9,6 +9,7 @@ mod special;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -137,6 +138,9 @@ pub enum Cause {
     /// The filesystem does not clone this file into that folder.
     #[error("{}", reason(.0))]
     NoClone(io::Error),
+    /// A file may be written, and nothing may take its place.
+    #[error("{}", reason(.0))]
+    OnlyWritten(io::Error),
     /// A name that a list of lines cannot hold.
     #[error("there is a line break in its name")]
     LineBreak,
@@ -173,7 +177,7 @@ impl Error {
     /// The `errno` value behind the error, if a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
-            Cause::Os(error) => error.raw_os_error(),
+            Cause::Os(error) | Cause::OnlyWritten(error) => error.raw_os_error(),
             Cause::NoSpace { .. } => Some(libc::ENOSPC),
             _ => None,
         }
@@ -247,6 +251,10 @@ impl Error {
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::IsCopied { .. }, _) => Some("write it elsewhere, or --exclude the file"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
+            (Cause::OnlyWritten(_), _) => Some(
+                "nothing may take its place, but it may be written: cat SOURCE > DEST does that, \
+                 without a whole old file meanwhile",
+            ),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(
                 "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",
@@ -288,14 +296,37 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A path as one printable line: control characters are escaped, so that a name cannot forge a
-/// second message.
+/// Characters that are not seen and change how others are: marks of direction, joiners, tags, and
+/// what breaks lines (Unicode's classes Cf, Zl and Zp, but for signs that enclose numbers).
+const UNSEEN: [RangeInclusive<char>; 14] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{70f}'..='\u{70f}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e007f}',
+];
+
+fn is_unseen(c: char) -> bool {
+    c.is_control() || (!c.is_ascii() && UNSEEN.iter().any(|range| range.contains(&c)))
+}
+
+/// A path as one printable line: what is not seen is escaped, control characters and marks of
+/// direction among it, so that a name can neither forge a second message nor look like another.
 pub fn shown(path: impl AsRef<Path>) -> String {
     let bytes: &OsStr = path.as_ref().as_os_str();
     let mut line = String::new();
     for chunk in bytes.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+            if is_unseen(c) { line.extend(c.escape_default()) } else { line.push(c) }
         }
         for byte in chunk.invalid() {
             line.push_str(&format!("\\x{byte:02x}"));
@@ -321,5 +352,18 @@ mod tests {
         .at(4096);
         assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
         assert_eq!(error.errno(), Some(5));
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_and_all_else_stands() {
+        for (name, wanted) in [
+            ("photo\u{202e}gpj.exe", "photo\\u{202e}gpj.exe"),
+            ("\u{2066}a\u{2069}\u{200b}\u{feff}", "\\u{2066}a\\u{2069}\\u{200b}\\u{feff}"),
+            ("a\u{2028}b\u{85}", "a\\u{2028}b\\u{85}"),
+            ("\u{e0041}", "\\u{e0041}"),
+            ("Größe 写真 عربى עברית é 🦀\u{fe0f}", "Größe 写真 عربى עברית é 🦀\u{fe0f}"),
+        ] {
+            assert_eq!(shown(name), wanted);
+        }
     }
 }

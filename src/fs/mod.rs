@@ -3,6 +3,7 @@
 
 mod cache;
 mod facts;
+mod foresight;
 mod hidden;
 mod identity;
 mod io;
@@ -26,6 +27,7 @@ pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, direct_io, holes_are_believed, never_clones, numbers_are_kept,
     preallocation_helps, syncs_whole,
 };
+pub use foresight::{may_make, may_replace};
 pub use hidden::Mark;
 pub use identity::{
     FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
@@ -34,7 +36,7 @@ pub use identity::{
 pub use io::{close, has_byte_at, read_at, write_all};
 pub use journal::Journal;
 pub use names::{is_append_only, keeps_names, unlink_if};
-pub use node::Node;
+pub use node::{Node, attribute_at};
 pub use open::{
     canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
     open_dir_behind, open_dir_to_fill, open_folder, open_folder_to_fill, open_path,

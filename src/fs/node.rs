@@ -1,9 +1,10 @@
 //! Metadata of an open file of any kind, read and set through its descriptor alone, so that no
 //! swapped name can lead astray.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -130,6 +131,14 @@ impl<'a> Node<'a> {
         }
         .map_err(io::Error::from)
     }
+}
+
+/// The value of an extended attribute of what `name` is in `dir`, a link itself if it is one, with
+/// one call; see lgetxattr(2).
+pub fn attribute_at(dir: impl AsFd, name: &OsStr, which: &CStr) -> io::Result<Option<Vec<u8>>> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend(name.as_bytes());
+    growing(|buffer| fs::lgetxattr(&*path, which, buffer))
 }
 
 /// Calls with a larger buffer until the answer fits. No answer where there is nothing to be had.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,18 +118,39 @@ impl Location {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match self {
             Self::Stdin | Self::In(..) => unreachable!("neither has a path of its own"),
-            Self::Named(path) | Self::Listed(path) => {
+            Self::Named(path) => {
                 self.refuse_closed_stdin()?;
-                match fs::open_any_length(path, flags | OFlags::NOATIME) {
-                    // Only a file's owner may read it without a trace.
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                        fs::open_any_length(path, flags)
-                    }
-                    other => other,
-                }
+                open_untraced(path, flags)
             }
-            Self::Beneath(root, path) => fs::open_path_beneath(root, path, flags),
+            Self::Listed(path) => {
+                self.refuse_closed_stdin()?;
+                open_regular(fs::open_any_length(path, OFlags::PATH | OFlags::CLOEXEC)?, flags)
+            }
+            Self::Beneath(root, path) => {
+                let place = fs::open_path_beneath(root, path, OFlags::PATH | OFlags::CLOEXEC)?;
+                open_regular(place, flags)
+            }
         }
+    }
+}
+
+fn open_untraced(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    match fs::open_any_length(path, flags | OFlags::NOATIME) {
+        // Only a file's owner may read it without a trace.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => fs::open_any_length(path, flags),
+        other => other,
+    }
+}
+
+/// Opens what a manifest names if it is a regular file. Opening a device can do something, and a
+/// manifest may be anybody's, so that anything else stays the place that it is.
+fn open_regular(place: OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+    match FileType::from_raw_mode(fs::stat(&place)?.st_mode) {
+        FileType::RegularFile => {
+            let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+            open_untraced(Path::new(&path), flags)
+        }
+        _ => Ok(place),
     }
 }
 

@@ -163,6 +163,19 @@ impl OpenDir {
         self.dir.parent.as_deref().filter(|above| device(above) == device(&self.dir))
     }
 
+    /// Whether names could be made in the destination: the answer is the error that they would meet.
+    pub fn foresee_names(&self) -> io::Result<()> {
+        match fs::may_make(&self.target) {
+            // That is what `open_up` is for.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+                let is_opened_up = self.dir.parent.is_some()
+                    && fs::needs_rights(&self.target, &self.dir.target_stat);
+                if is_opened_up { Ok(()) } else { Err(error) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether not even the destination's owner may look names up in it.
     pub fn is_closed(&self) -> bool {
         self.dir.target_stat.st_mode & 0o100 == 0

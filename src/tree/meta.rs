@@ -3,10 +3,11 @@
 //! The order is owner, extended attributes, ACLs, mode, times. A new owner takes away setuid,
 //! setgid and capabilities. An ACL changes the mode. Nothing after the times changes them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 
 use super::acl;
+use super::dir::OpenDir;
 use crate::error::{Cause, Operation};
 use crate::fs::{self, FileType, Node, Stat};
 
@@ -53,6 +54,14 @@ impl Default for Preserve {
     }
 }
 
+impl Preserve {
+    /// Whether a source without an ACL leaves that of the file whose place its copy takes: unless
+    /// the whole of its rights was asked for.
+    fn leaves_acls(&self) -> bool {
+        !self.acls_demanded && !self.ownership
+    }
+}
+
 /// Something that was not kept.
 #[derive(Debug)]
 pub struct Loss {
@@ -92,8 +101,64 @@ pub struct Metadata<'a> {
     pub stat: &'a Stat,
     /// The copy.
     pub target: Node<'a>,
-    /// Whether the copy was there before, as a directory that is merged into may have been.
-    pub existed: bool,
+    /// What was there before.
+    pub before: Before<'a>,
+}
+
+/// What stood where a copy stands, or is to stand.
+#[derive(Clone, Copy)]
+pub enum Before<'a> {
+    /// Nothing: the copy is new.
+    Nothing,
+    /// The copy itself, as a directory that is merged into.
+    Itself,
+    /// A file whose place it takes, as if it had been written into.
+    Replaced(&'a Replaced),
+}
+
+impl Before<'_> {
+    /// Of a directory.
+    pub fn of_dir(fresh: bool) -> Self {
+        if fresh { Self::Nothing } else { Self::Itself }
+    }
+}
+
+/// Whose a file is that is to be replaced, and what others may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    user: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Rights {
+    /// Those of a file that answered so.
+    pub fn of(stat: &Stat) -> Self {
+        Self { user: stat.st_uid, group: stat.st_gid, mode: stat.st_mode & 0o777 }
+    }
+}
+
+/// A file whose place a copy takes.
+pub struct Replaced {
+    rights: Rights,
+    /// Whether a new file in the same folder may have another owner or group.
+    is_others: bool,
+    acl: Option<Vec<u8>>,
+}
+
+impl Replaced {
+    /// Looks whether the file `name` in `dir` has more than its `rights`, as far as that matters.
+    pub fn look(dir: &OpenDir, name: &OsStr, rights: Rights, preserve: &Preserve) -> Self {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let is_usual = rights.user == user.as_raw()
+            && [rights.group, dir.target_stat.st_gid].iter().all(|&id| id == group.as_raw());
+        let acl = match preserve.mode && !preserve.leaves_acls() {
+            true => None,
+            // Whoever cannot read it could not keep it either.
+            false => fs::attribute_at(&*dir.target, name, acl::ACCESS).unwrap_or_default(),
+        };
+        Self { rights, is_others: !is_usual, acl }
+    }
 }
 
 impl Keeper {
@@ -117,6 +182,11 @@ impl Keeper {
         let Metadata { source, stat, target, .. } = *metadata;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let owned = self.preserve.ownership && self.keep_owner(stat, target, lost);
+        if let Before::Replaced(replaced) = metadata.before
+            && !self.preserve.ownership
+        {
+            self.keep_owner_of_replaced(replaced, target, lost);
+        }
         if self.preserve.xattr || self.preserve.context {
             self.keep_attributes(source, target, lost);
         }
@@ -141,6 +211,23 @@ impl Keeper {
             lost(Loss::new(Operation::SetOwner, error));
         }
         group_kept && target.stat().is_ok_and(|copy| same_owner(&copy, stat))
+    }
+
+    /// Gives the copy the owner and group of the file that it replaces, as far as this user may.
+    fn keep_owner_of_replaced(
+        &self,
+        replaced: &Replaced,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) {
+        let Replaced { rights: Rights { user, group, .. }, is_others, .. } = *replaced;
+        if !is_others {
+            return;
+        }
+        let kept = target.set_owner(self.privileged.then_some(user), group);
+        if let (Err(error), true) = (kept, self.privileged) {
+            lost(Loss { forgivable: true, ..Loss::new(Operation::SetOwner, error) });
+        }
     }
 
     fn keep_attributes(&self, source: Node<'_>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
@@ -190,13 +277,19 @@ impl Keeper {
         owned: bool,
         lost: &mut dyn FnMut(Loss),
     ) {
-        let Metadata { source, stat, target, existed } = *metadata;
+        let Metadata { source, stat, target, before } = *metadata;
         if !self.preserve.mode {
-            if !existed {
-                self.give_mode_of_new_file(target, kind, lost);
+            match before {
+                Before::Nothing => self.give_mode_of_new_file(target, kind, lost),
+                Before::Itself => {}
+                Before::Replaced(replaced) => self.give_mode_of_replaced(replaced, target, lost),
             }
             return;
         }
+        let kept_acl = match before {
+            Before::Replaced(replaced) if self.preserve.leaves_acls() => replaced.acl.as_deref(),
+            _ => None,
+        };
         let mut mode = stat.st_mode & 0o7777;
         if mode & SET_ID_BITS != 0
             && !owned
@@ -205,6 +298,10 @@ impl Keeper {
             mode &= !SET_ID_BITS;
         }
         match source.attribute(acl::ACCESS) {
+            // The mode limits it: no one gets more than the source's group.
+            Ok(None) if kept_acl.is_some() => {
+                self.keep_acl(acl::ACCESS, kept_acl, target, lost);
+            }
             Ok(wanted) => {
                 let kept = self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost);
                 if !kept {
@@ -244,6 +341,23 @@ impl Keeper {
         };
         let done = inherited.and_then(|inherited| target.set_mode(mode | inherited));
         if let Err(error) = done {
+            lost(Loss::new(Operation::SetMode, error));
+        }
+    }
+
+    /// The mode of a file that is written into, without setuid and setgid, and its ACL.
+    fn give_mode_of_replaced(
+        &self,
+        replaced: &Replaced,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) {
+        let Replaced { rights: Rights { mut mode, .. }, ref acl, .. } = *replaced;
+        if !self.keep_acl(acl::ACCESS, acl.as_deref(), target, lost) {
+            let allowed = acl.as_deref().map_or(0, acl::group_bits);
+            mode &= !(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT;
+        }
+        if let Err(error) = target.set_mode(mode) {
             lost(Loss::new(Operation::SetMode, error));
         }
     }

@@ -18,7 +18,7 @@ pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;
 pub use list::List;
 pub use listing::{ListedName, Listing};
-pub use meta::{Keeper, Loss, Metadata, Preserve};
+pub use meta::{Before, Keeper, Loss, Metadata, Preserve, Replaced, Rights};
 pub use pair::enter;
 pub use visitor::{Follow, Scope, Visitor};
 pub use walk::walk;

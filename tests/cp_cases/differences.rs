@@ -27,11 +27,7 @@ pub const DIFFERENCES: [(&str, Then, Meets); 20] = [
     // cp writes into the existing file: through its other names, and through a link.
     ("replaced and not written into", Out, |case, _| {
         let several_names = case.stands(|node| matches!(node, Node::Link(_) | Node::Hard(_)));
-        let kept = case.options.iter().any(|option| option.starts_with("--no-preserve"))
-            || case
-                .standing()
-                .into_iter()
-                .any(|planted| planted.owner != 0 || planted.extra != Extra::Nothing);
+        let kept = case.standing().into_iter().any(|planted| planted.extra != Extra::Nothing);
         (several_names || (case.stands(|_| true) && kept))
             && !case.replaces()
             && !case.links_instead()

@@ -1,5 +1,6 @@
 //! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -101,13 +102,19 @@ impl SumPrinter {
         }
     }
 
-    /// Prints to stdout. On a terminal each line is there at once.
+    /// Prints to stdout. On a terminal each line is there at once, and a name moves no cursor.
     fn print(&self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if !self.is_broken.load(Ordering::Relaxed) {
             let mut out = self.lock();
             let printed = self.watched.screen.around_out(|| {
                 fs::stdout()?;
-                print(&mut *out)?;
+                if !self.is_terminal || self.args.raw {
+                    print(&mut *out)?;
+                } else {
+                    let mut lines = Vec::new();
+                    print(&mut lines)?;
+                    out.write_all(&for_terminal(&lines))?;
+                }
                 if self.is_terminal { out.flush() } else { Ok(()) }
             });
             drop(out);
@@ -229,6 +236,17 @@ impl SumPrinter {
         );
         warn(counts.unlisted, "file is in no manifest", "files are in no manifest");
     }
+}
+
+/// Lines as a terminal may have them: what is not seen is escaped, but for their ends.
+fn for_terminal(lines: &[u8]) -> Vec<u8> {
+    let mut shown_lines = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|byte| b"\n\0".contains(byte)) {
+        let text = line.strip_suffix(b"\n").or(line.strip_suffix(b"\0")).unwrap_or(line);
+        shown_lines.extend(shown(OsStr::from_bytes(text)).into_bytes());
+        shown_lines.extend(&line[text.len()..]);
+    }
+    shown_lines
 }
 
 impl ListListener for SumPrinter {

@@ -18,7 +18,7 @@ use crate::fs::{self, Node, Stat, Target};
 use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Moved, Pipeline, Traffic};
 use crate::report::{Route, Totals, Way};
-use crate::tree::{Metadata, OpenDir};
+use crate::tree::{Before, Metadata, OpenDir, Replaced};
 use crate::workers::BUFFER_BYTES;
 
 /// A destination whose data and metadata are written, but not durable and without its name.
@@ -238,14 +238,18 @@ impl<'a> Data<'a> {
         begun: Instant,
         filled: Result<FillOutcome>,
     ) -> Result<Filled> {
-        let Copying { at, source, .. } = copying;
+        let Copying { at, source, replaced, .. } = copying;
         let filled = filled.and_then(|contents| check_unchanged(at, source).map(|()| contents));
         let FillOutcome { moved, cloned_bytes, size_bytes, route } = match filled {
             Ok(contents) => contents,
             Err(error) => return Err(self.give_up(copying, target, partial, error)),
         };
         let (from, to) = (Node::open(&source.file), Node::open(target.file()));
-        let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: false };
+        let look =
+            |rights| Replaced::look(at.dir, at.target_name(), rights, self.metadata.preserve());
+        let replaced = replaced.map(look);
+        let before = replaced.as_ref().map_or(Before::Nothing, Before::Replaced);
+        let metadata = Metadata { source: from, stat: &source.stat, target: to, before };
         let kept = self.metadata.copy(at, &metadata);
         let (is_partial, source) = (partial.is_some(), source.stat);
         Ok(Filled {
@@ -307,7 +311,7 @@ impl<'a> Data<'a> {
 
     fn create_target(&self, at: At<'_>) -> Result<Target> {
         Target::create(&at.dir.target, self.resume.mark())
-            .map_err(|cause| at.target_error(Operation::Create, cause))
+            .map_err(|cause| at.replace_error(Operation::Create, cause))
     }
 }
 

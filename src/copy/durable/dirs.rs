@@ -11,7 +11,7 @@ use crate::copy::options::Action;
 use crate::copy::resume::Trusts;
 use crate::error::{Error, Operation, Result};
 use crate::fs::{ALL_OF_OWNER, NameSync, Node, Stat};
-use crate::tree::{Dir, Metadata, OpenDir};
+use crate::tree::{Before, Dir, Metadata, OpenDir};
 
 impl Durable<'_> {
     /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
@@ -58,8 +58,8 @@ impl Durable<'_> {
             if self.resume.is_finished_dir(dir) {
                 return Ok(());
             }
-            let (source, existed) = (Node::open(&dir.source), !dir.fresh);
-            let metadata = Metadata { source, stat: &dir.stat, target, existed };
+            let (source, before) = (Node::open(&dir.source), Before::of_dir(dir.fresh));
+            let metadata = Metadata { source, stat: &dir.stat, target, before };
             is_finished = self.metadata.copy_dir(dir, &metadata);
         } else if is_left {
             self.leave_times(dir);

@@ -14,7 +14,9 @@ use crate::copy::resume::Resume;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, IfTaken, Name, Sameness, Stat, Unpublished};
 use crate::report::Skip;
-use crate::tree::{Dir, Entry, EntryKind, OpenDir};
+use crate::tree::{Dir, Entry, EntryKind, OpenDir, Rights};
+
+const STICKY_BIT: u32 = 0o1000;
 
 /// A name in the destination that was found fit for a copy.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +26,13 @@ pub struct Spot {
     if_taken: IfTaken,
     /// It is the name of a backup, which is what the copy is to be.
     pub is_backup: bool,
+    /// The file that cp would write into: the copy keeps what of it is not the source's.
+    pub replaced: Option<Rights>,
 }
 
 impl Spot {
     fn free(if_taken: IfTaken) -> Self {
-        Self { occupied: false, if_taken, is_backup: false }
+        Self { occupied: false, if_taken, is_backup: false, replaced: None }
     }
 }
 
@@ -96,7 +100,7 @@ impl<'a> Names<'a> {
         }
         let Some(spot) = self.find_spot(dir, &mut entry, source)? else { return Ok(None) };
         if self.options.dry_run {
-            self.plan_name(At::new(dir, &entry))?;
+            self.plan_name(At::new(dir, &entry), spot)?;
         } else {
             dir.open_up()?;
         }
@@ -123,9 +127,23 @@ impl<'a> Names<'a> {
             Verdict::Refuse(Cause::SameName) => Err(same_name(at)),
             Verdict::Refuse(cause) => Err(at.target_error(Operation::Replace, cause)),
             Verdict::Replace | Verdict::Ask => {
-                Ok(Some(Spot { occupied: true, ..Spot::free(IfTaken::Replace) }))
+                let replaced = self.is_written_into(at, &stands).then(|| Rights::of(&stands));
+                Ok(Some(Spot { occupied: true, replaced, ..Spot::free(IfTaken::Replace) }))
             }
         }
+    }
+
+    /// Whether cp would write into what stands there, so that owner and rights stay. A file that
+    /// somebody planted in a shared folder gives no one a right.
+    fn is_written_into(&self, at: At<'_>, stands: &Stat) -> bool {
+        let folder = &at.dir.target_stat;
+        let is_planted = folder.st_mode & STICKY_BIT != 0
+            && folder.st_mode & 0o022 != 0
+            && stands.st_uid != folder.st_uid;
+        at.entry.kind == EntryKind::File
+            && FileType::from_raw_mode(stands.st_mode) == FileType::RegularFile
+            && !self.options.existing.replaces_links()
+            && !is_planted
     }
 
     /// Lets a file be copied to the name of its own backup, and stay what it is.
@@ -206,7 +224,15 @@ impl<'a> Names<'a> {
 
     /// Remembers the name that an operand's copy would take, and refuses it to a later one as if
     /// the first stood there.
-    fn plan_name(&self, at: At<'_>) -> Result<()> {
+    fn plan_name(&self, at: At<'_>, spot: Spot) -> Result<()> {
+        let changes_attributes = self.options.action == Action::Attributes && spot.occupied;
+        if !at.dir.planned && !changes_attributes {
+            at.dir.foresee_names().map_err(|cause| at.target_error(Operation::Create, cause))?;
+            if spot.occupied {
+                fs::may_replace(&at.dir.target, at.target_name())
+                    .map_err(|cause| at.replace_error(Operation::Create, cause))?;
+            }
+        }
         let is_free = at.dir.parent().is_some() || self.made.plan(at.target_path());
         if is_free || self.options.existing.keeps_all() { Ok(()) } else { Err(same_name(at)) }
     }
@@ -241,7 +267,7 @@ impl<'a> Names<'a> {
                 self.events.skip(at, Skip::Exists);
                 return Ok(None);
             }
-            return Err(at.target_error(op, cause));
+            return Err(at.replace_error(op, cause));
         }
         if self.could_be_overwritten(dir, at.target_name()) {
             let made = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;

@@ -189,7 +189,7 @@ impl Resume<'_> {
         access: Access,
         partial: &mut Partial<'_>,
     ) -> Result<()> {
-        let Copying { at, source, counted } = copying;
+        let Copying { at, source, counted, .. } = copying;
         let size_bytes = source.size_bytes();
         let mut claimed = std::mem::take(&mut partial.claimed);
         // A process that may write the journal may have sealed any number of blocks.

@@ -17,7 +17,7 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
 use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Transfer, route};
 use crate::report::{Proof, Totals};
-use crate::tree::Metadata;
+use crate::tree::{Before, Metadata};
 
 /// How often bad ranges are written again without `--repair`.
 const REWRITES: usize = 1;
@@ -79,7 +79,8 @@ impl Verify<'_> {
         }
         Totals::add(&self.events.totals.rewritten_bytes, moved.written_bytes);
         let (from, to) = (Node::open(&source.file), Node::open(target));
-        let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: true };
+        let metadata =
+            Metadata { source: from, stat: &source.stat, target: to, before: Before::Itself };
         self.metadata.copy(at, &metadata);
         let synced = self.durable.sync_one(at.dir, Arc::clone(target));
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;

@@ -12,7 +12,7 @@ use crate::copy::resume::{Completed, Earlier, Found, Stats};
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, FileId, Identity, Node, Stat};
 use crate::report::{Route, Totals};
-use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
+use crate::tree::{Before, Entry, EntryKind, Metadata, OpenDir};
 
 impl Services<'_> {
     /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
@@ -74,7 +74,8 @@ impl Services<'_> {
         self.resume.record_loss(at, stats, *hash);
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
-        let metadata = Metadata { source: from, stat: source_stat, target: to, existed: false };
+        let metadata =
+            Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
         let kept = self.metadata.copy(at, &metadata);
         // What is no file cannot be synced itself.
         let synced = match is_file {

@@ -16,7 +16,7 @@ use crate::copy::options::Action;
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Appearance, FileType, Node, Stat};
 use crate::report::Totals;
-use crate::tree::{Entry, Metadata, OpenDir};
+use crate::tree::{Before, Entry, Metadata, OpenDir};
 
 impl Services<'_> {
     /// Makes a link to the source.
@@ -74,7 +74,8 @@ impl Services<'_> {
             let mut stat = *source;
             (stat.st_mode, stat.st_uid, stat.st_gid) = (own.st_mode, own.st_uid, own.st_gid);
             let node = Node::path_only(made);
-            let metadata = Metadata { source: node, stat: &stat, target: node, existed: false };
+            let before = Before::Nothing;
+            let metadata = Metadata { source: node, stat: &stat, target: node, before };
             self.metadata.copy(at, &metadata);
             Ok(())
         };
@@ -109,7 +110,8 @@ impl Services<'_> {
             return Err(at.target_error(Operation::SetAttributes, Cause::Swapped));
         }
         let (from, to) = (Node::open(&source.file), Node::open(&file));
-        let metadata = Metadata { source: from, stat: &source.stat, target: to, existed: true };
+        let metadata =
+            Metadata { source: from, stat: &source.stat, target: to, before: Before::Itself };
         self.metadata.copy(at, &metadata);
         let synced = self.durable.sync_one(dir, Arc::new(file));
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;

@@ -22,7 +22,15 @@ pub(super) fn plan_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
         false => fs::stat_at(&*parent.target, name)
             .map_err(|cause| Error::new(Operation::Stat, parent.target_path(name), cause))?,
     };
-    Ok(if stands.is_some() { Counterpart::Found } else { Counterpart::Planned })
+    if stands.is_some() {
+        return Ok(Counterpart::Found);
+    }
+    if !parent.planned {
+        parent.foresee_names().map_err(|cause| {
+            Error::new(Operation::CreateDirectory, parent.target_path(name), cause)
+        })?;
+    }
+    Ok(Counterpart::Planned)
 }
 
 impl Services<'_> {

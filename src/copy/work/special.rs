@@ -16,7 +16,7 @@ use crate::copy::resume::Stats;
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Appearance, FileType, Identity, Node, Stat};
 use crate::report::Totals;
-use crate::tree::{Entry, EntryKind, Metadata, OpenDir};
+use crate::tree::{Before, Entry, EntryKind, Metadata, OpenDir};
 
 /// A copy that has its name.
 struct MadeSpecial {
@@ -164,8 +164,11 @@ impl Services<'_> {
         made: &OwnedFd,
     ) -> io::Result<(Stat, bool)> {
         let UnreadSource { file, stat } = source;
+        if !fs::is_own(&at.dir.target, &fs::stat(made)?)? {
+            return Err(io::Error::other(Cause::Swapped));
+        }
         let (from, to) = (Node::path_only(file), Node::path_only(made));
-        let metadata = Metadata { source: from, stat, target: to, existed: false };
+        let metadata = Metadata { source: from, stat, target: to, before: Before::Nothing };
         let kept = self.metadata.copy(at, &metadata);
         let copy = fs::stat(made)?;
         let stats = Stats { source: stat, target: &copy };

@@ -185,7 +185,8 @@ impl Services<'_> {
             return None;
         }
         let at = At::new(dir, &entry);
-        let copying = Copying { at, source: &source, counted: &counted };
+        let replaced = entry.spot.replaced;
+        let copying = Copying { at, source: &source, replaced, counted: &counted };
         let filled = contents
             .map_err(|failure| at.data_error(failure))
             .and_then(|contents| self.data.copy_small(copying, contents, buffer));
@@ -225,7 +226,8 @@ impl Services<'_> {
             self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
             let size_bytes = source.size_bytes();
             self.events.found_more(&mut counted, size_bytes);
-            let copying = Copying { at, source: &source, counted: &counted };
+            let replaced = entry.spot.replaced;
+            let copying = Copying { at, source: &source, replaced, counted: &counted };
             match self.options.is_small(size_bytes) {
                 true => self.data.copy_small(copying, None, buffer),
                 false => self.data.copy_big(copying),

@@ -1,0 +1,50 @@
+//! What the kernel would say to a new name, for those that only want to know.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Access, AtFlags, Statx, StatxAttributes, StatxFlags, accessat, statx};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+const STICKY_BIT: u16 = 0o1000;
+
+/// Whether a name may be given in `dir` to something new: the answer is the error that it would
+/// meet there.
+pub fn may_make(dir: impl AsFd) -> io::Result<()> {
+    accessat(dir.as_fd(), c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
+    let folder = look(dir, OsStr::new(""))?;
+    match has(&folder, StatxAttributes::IMMUTABLE) {
+        true => Err(Errno::PERM.into()),
+        false => Ok(()),
+    }
+}
+
+/// Whether something new may take the `name` of something in `dir`, as far as that can be foreseen;
+/// see rename(2).
+pub fn may_replace(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let (folder, stands) = (look(dir.as_fd(), OsStr::new(""))?, look(dir, name)?);
+    if stands.stx_mnt_id != folder.stx_mnt_id {
+        return Err(Errno::BUSY.into());
+    }
+    let unchanging =
+        |statx| has(statx, StatxAttributes::IMMUTABLE) || has(statx, StatxAttributes::APPEND);
+    let user = geteuid();
+    let is_kept = folder.stx_mode & STICKY_BIT != 0
+        && !user.is_root()
+        && ![folder.stx_uid, stands.stx_uid].contains(&user.as_raw());
+    match is_kept || unchanging(&folder) || unchanging(&stands) {
+        true => Err(Errno::PERM.into()),
+        false => Ok(()),
+    }
+}
+
+fn look(dir: impl AsFd, name: &OsStr) -> io::Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    Ok(statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?)
+}
+
+fn has(statx: &Statx, attribute: StatxAttributes) -> bool {
+    statx.stx_attributes.contains(attribute)
+}

@@ -1,0 +1,189 @@
+//! What was just made is not yet one's own: while strace holds the call that made it, somebody who
+//! may write into the folder puts something else in its place.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::hard::{mknod, set_mode};
+use common::*;
+use rustix::fs::FileType;
+use tempfile::TempDir;
+
+const ATTACKER: u32 = 65_534;
+const HELD_S: u64 = 3;
+
+/// A private source of root's, and a folder of the attacker's that it is copied into.
+struct Stage {
+    folder: TempDir,
+}
+
+impl Stage {
+    fn new() -> Option<Self> {
+        if !is_root("acting for an attacker") || !have_strace() {
+            return None;
+        }
+        let stage = Self { folder: folder() };
+        set_mode(stage.folder.path(), 0o755);
+        fs::create_dir_all(stage.at("source/sub")).unwrap();
+        fs::create_dir(stage.at("shared")).unwrap();
+        chown(stage.at("shared"), Some(ATTACKER), Some(ATTACKER)).unwrap();
+        for name in ["source/key", "source/sub/key"] {
+            fs::write(stage.at(name), "secret").unwrap();
+        }
+        mknod(&stage.at("source/pipe"), FileType::Fifo, 0);
+        set_mode(&stage.at("source"), 0o700);
+        Some(stage)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Copies with the call held when it has made `name`, and attacks meanwhile.
+    fn copy(&self, call: &str, args: &[&str], name: &str, attack: impl FnOnce(&Path)) -> Output {
+        let inject = format!("inject={call}:delay_exit={}:when=1..2", HELD_S * 1_000_000);
+        let trace = format!("trace={call}");
+        let mut command = strace(&["-e", &trace, "-e", &inject], &self.at("trace"));
+        command.args(args).current_dir(self.folder.path());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (made, begun) = (self.at(name), Instant::now());
+        while made.symlink_metadata().is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name} was never made");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        attack(&made);
+        child.wait_with_output().unwrap()
+    }
+}
+
+/// What an attacker may put there: a directory of the attacker's own, or one of root's that stood
+/// beside it, with something in it.
+fn put_own(made: &Path) {
+    fs::rename(made, made.with_extension("away")).unwrap();
+    fs::create_dir(made).unwrap();
+    chown(made, Some(ATTACKER), Some(ATTACKER)).unwrap();
+    set_mode(made, 0o777);
+}
+
+fn put_roots(made: &Path) {
+    fs::rename(made, made.with_extension("away")).unwrap();
+    fs::create_dir(made).unwrap();
+    fs::write(made.join("diary"), "root's").unwrap();
+    set_mode(&made.join("diary"), 0o644);
+    set_mode(made, 0o700);
+}
+
+fn is_refused(output: &Output, path: &str) {
+    let said = stderr(output);
+    let wanted = format!("cannot create directory '{path}': it was exchanged");
+    assert!(said.contains(&wanted) && output.status.code() == Some(1), "{output:?}");
+}
+
+#[test]
+fn an_exchanged_directory_gets_nothing() {
+    let Some(stage) = Stage::new() else { return };
+    chown(stage.at("source"), Some(7), Some(7)).unwrap();
+    for put in [put_own, put_roots] {
+        let args = ["-a", "-T", "source", "shared/out"];
+        let output = stage.copy("mkdirat", &args, "shared/out", put);
+        is_refused(&output, "shared/out");
+        assert!(!stage.at("shared/out/key").exists(), "{output:?}");
+        let meta = fs::metadata(stage.at("shared/out")).unwrap();
+        assert!(meta.uid() != 7, "it has not the source's owner");
+        fs::remove_dir_all(stage.at("shared")).unwrap();
+        fs::create_dir(stage.at("shared")).unwrap();
+    }
+}
+
+#[test]
+fn neither_do_folders_on_the_way_nor_what_a_comparison_mends() {
+    let Some(stage) = Stage::new() else { return };
+    let output =
+        stage.copy("mkdirat", &["--parents", "source/sub", "shared"], "shared/source", put_own);
+    is_refused(&output, "shared/source");
+    assert_eq!(fs::read_dir(stage.at("shared/source")).unwrap().count(), 0);
+    fs::create_dir(stage.at("shared/copy")).unwrap();
+    let args = ["--verify-only", "--repair", "-T", "source", "shared/copy"];
+    let output = stage.copy("mkdirat", &args, "shared/copy/sub", put_own);
+    is_refused(&output, "shared/copy/sub");
+    assert_eq!(fs::read_dir(stage.at("shared/copy/sub")).unwrap().count(), 0);
+}
+
+/// A FIFO that keeps its owner would be one that the attacker reads.
+#[test]
+fn an_exchanged_fifo_gets_nothing() {
+    let Some(stage) = Stage::new() else { return };
+    chown(stage.at("source/pipe"), Some(7), Some(7)).unwrap();
+    let args = ["-a", "source/pipe", "shared/pipe"];
+    let output = stage.copy("mknodat", &args, "shared/pipe", |made| {
+        fs::rename(made, made.with_extension("away")).unwrap();
+        mknod(made, FileType::Fifo, 0);
+        chown(made, Some(ATTACKER), Some(ATTACKER)).unwrap();
+    });
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let kept = fs::symlink_metadata(stage.at("shared/pipe"));
+    assert!(!kept.is_ok_and(|meta| meta.uid() == 7), "{output:?}");
+}
+
+/// Such a filesystem's owner is nobody who copies, and its modes are not those that were asked for.
+#[test]
+fn where_the_filesystem_gives_owners_and_modes_directories_are_made_all_the_same() {
+    if !is_root("mounting filesystems") || !have("mkfs.exfat") || !have("mount.exfat-fuse") {
+        return;
+    }
+    let (folder, mount) = (folder(), folder());
+    make_tree_of_files(folder.path());
+    let image = folder.path().join("image");
+    fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    must(Command::new("mkfs.exfat").arg(&image).stdout(Stdio::null()));
+    let device = Command::new("losetup").args(["-f", "--show"]).arg(&image).output().unwrap();
+    let device = String::from_utf8(device.stdout).unwrap();
+    must(
+        Command::new("mount.exfat-fuse")
+            .args(["-o", "uid=77,gid=77,fmask=022,dmask=022", device.trim()])
+            .arg(mount.path()),
+    );
+    let copied = aiocp()
+        .args(["--no-preserve=mode,timestamps", "-T"])
+        .args([folder.path().join("tree"), mount.path().join("tree")])
+        .output()
+        .unwrap();
+    let read = fs::read(mount.path().join("tree/below/deep/file"));
+    let owner = fs::metadata(mount.path().join("tree/below")).map(|meta| meta.uid());
+    unmount(mount.path());
+    must(Command::new("losetup").args(["-d", device.trim()]));
+    assert!(copied.status.success(), "{copied:?}");
+    assert_eq!((read.unwrap().as_slice(), owner.unwrap()), (&b"contents"[..], 77));
+}
+
+fn make_tree_of_files(root: &Path) {
+    fs::create_dir_all(root.join("tree/below/deep")).unwrap();
+    fs::write(root.join("tree/below/deep/file"), "contents").unwrap();
+}
+
+/// Each new directory is looked at with one listing, and that is all.
+#[test]
+fn looking_costs_two_calls_a_directory() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let source = folder.path().join("source");
+    for n in 0..50 {
+        fs::create_dir_all(source.join(n.to_string())).unwrap();
+    }
+    let trace = folder.path().join("trace");
+    let mut command = strace(&["-e", "trace=getdents64,fcntl,fchmod"], &trace);
+    run(command.args(["--no-preserve=mode", "-T"]).args([&source, &folder.path().join("t")]), 0);
+    let trace = fs::read_to_string(trace).unwrap();
+    let count = |call: &str| trace.matches(call).count();
+    // Two for the listing of each source, and two for the look.
+    // And a few that have nothing to do with it.
+    assert!(count("getdents64(") <= 51 * 4 + 4, "{}", count("getdents64("));
+    assert!(count("fchmod(") <= 51 + 1, "{}", count("fchmod("));
+}

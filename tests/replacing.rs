@@ -1,0 +1,217 @@
+//! What cp would write into, a copy takes the place of: it keeps the owner and the rights of what it
+//! replaces, and says so where nothing can take the place.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::hard::{acl, set_mode, set_xattr, xattr};
+use common::*;
+use tempfile::TempDir;
+
+const USER: u32 = 12_345;
+const GROUP: u32 = 4_242;
+const ACL: &str = "system.posix_acl_access";
+
+/// A new file of mode 0644, and an old one of somebody's with this mode.
+fn stage(owner: (u32, u32), mode: u32) -> TempDir {
+    let folder = folder();
+    set_mode(folder.path(), 0o755);
+    fs::write(folder.path().join("new"), "new").unwrap();
+    set_mode(&folder.path().join("new"), 0o644);
+    fs::write(folder.path().join("old"), "old").unwrap();
+    chown(folder.path().join("old"), Some(owner.0), Some(owner.1)).unwrap();
+    set_mode(&folder.path().join("old"), mode);
+    folder
+}
+
+fn copy(folder: &Path, args: &[&str], code: i32) -> String {
+    stderr(&run(aiocp().args(args).current_dir(folder), code))
+}
+
+/// User, group, mode and contents.
+fn state(path: &Path) -> (u32, u32, u32, String) {
+    let meta = fs::metadata(path).unwrap();
+    (meta.uid(), meta.gid(), meta.mode() & 0o7777, fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn root_keeps_whose_a_file_is() {
+    if !is_root("giving files away") {
+        return;
+    }
+    for (args, owner, mode) in [
+        (&[][..], (USER, GROUP), 0o644),
+        (&["--verify"], (USER, GROUP), 0o644),
+        (&["--resume"], (USER, GROUP), 0o644),
+        (&["--preserve=mode"], (USER, GROUP), 0o644),
+        (&["--no-preserve=mode"], (USER, GROUP), 0o600),
+        (&["-p"], (0, 0), 0o644),
+        (&["-a"], (0, 0), 0o644),
+        (&["-b"], (0, 0), 0o644),
+        (&["--remove-destination"], (0, 0), 0o644),
+        (&["-b", "--no-preserve=mode"], (0, 0), 0o644),
+    ] {
+        let folder = stage((USER, GROUP), 0o600);
+        let path = folder.path();
+        copy(path, &[args, &["new", "old"]].concat(), 0);
+        assert_eq!(state(&path.join("old")), (owner.0, owner.1, mode, "new".into()), "{args:?}");
+        // The same in a tree.
+        let folder = stage((USER, GROUP), 0o600);
+        let path = folder.path();
+        fs::create_dir_all(path.join("from")).unwrap();
+        fs::create_dir_all(path.join("to")).unwrap();
+        fs::rename(path.join("new"), path.join("from/x")).unwrap();
+        fs::rename(path.join("old"), path.join("to/x")).unwrap();
+        copy(path, &[args, &["-T", "from", "to"]].concat(), 0);
+        assert_eq!(state(&path.join("to/x")), (owner.0, owner.1, mode, "new".into()), "{args:?}");
+    }
+}
+
+#[test]
+fn the_mode_of_a_private_file_stays_unless_modes_are_kept() {
+    for mode in [0o600, 0o640, 0o400, 0o777] {
+        let folder = folder();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        for (len, name) in [(3, "small"), ((3 << 20) + 5, "big")] {
+            fs::write(&new, noise(len, 1)).unwrap();
+            fs::write(&old, "old").unwrap();
+            set_mode(&old, mode);
+            copy(folder.path(), &["--no-preserve=mode", "new", "old"], 0);
+            assert_eq!(fs::metadata(&old).unwrap().mode() & 0o7777, mode, "{name}");
+            assert_eq!(fs::read(&old).unwrap(), noise(len, 1));
+            fs::remove_file(&old).unwrap();
+        }
+    }
+}
+
+#[test]
+fn setuid_does_not_pass_to_new_contents() {
+    let folder = folder();
+    fs::write(folder.path().join("new"), "new").unwrap();
+    fs::write(folder.path().join("old"), "old").unwrap();
+    set_mode(&folder.path().join("old"), 0o6755);
+    copy(folder.path(), &["--no-preserve=mode", "new", "old"], 0);
+    assert_eq!(fs::metadata(folder.path().join("old")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn its_acl_stays_where_the_source_has_none_and_modes_are_not_demanded() {
+    let wanted = acl([6, 7, 4, 5, 7, 0]);
+    for (args, keeps) in [
+        (&[][..], true),
+        (&["--no-preserve=mode"], true),
+        (&["--preserve=mode"], false),
+        (&["-p"], false),
+        (&["-a"], false),
+        (&["-b"], false),
+    ] {
+        let folder = stage_own();
+        set_xattr(&folder.path().join("old"), ACL, &wanted);
+        copy(folder.path(), &[args, &["new", "old"]].concat(), 0);
+        let old = folder.path().join("old");
+        assert_eq!(xattr(&old, ACL).is_some(), keeps, "{args:?}");
+        let mode = fs::metadata(&old).unwrap().mode() & 0o777;
+        // Under an ACL the group's bits are its mask.
+        let unlimited = args == ["--no-preserve=mode"];
+        assert_eq!(mode, if unlimited { 0o670 } else { 0o640 }, "{args:?}");
+    }
+}
+
+fn stage_own() -> TempDir {
+    let folder = folder();
+    fs::write(folder.path().join("new"), "new").unwrap();
+    set_mode(&folder.path().join("new"), 0o640);
+    fs::write(folder.path().join("old"), "old").unwrap();
+    folder
+}
+
+/// In a shared folder anybody may plant a file: it is replaced, and its owner gets nothing.
+#[test]
+fn a_planted_file_gets_nothing() {
+    if !is_root("giving files away") {
+        return;
+    }
+    let folder = stage((USER, GROUP), 0o666);
+    set_mode(folder.path(), 0o1777);
+    set_mode(&folder.path().join("new"), 0o600);
+    copy(folder.path(), &["new", "old"], 0);
+    assert_eq!(state(&folder.path().join("old")), (0, 0, 0o600, "new".into()));
+}
+
+#[test]
+fn a_user_keeps_the_group_that_the_user_may_give() {
+    if !is_root("acting for a user") || !have("setpriv") {
+        return;
+    }
+    let folder = stage((USER, GROUP), 0o660);
+    chown(folder.path(), Some(USER), Some(USER)).unwrap();
+    for (group, kept) in [(GROUP, GROUP), (99, USER)] {
+        chown(folder.path().join("old"), Some(USER), Some(group)).unwrap();
+        let mut command = Command::new("setpriv");
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+        command.args(ids).arg(format!("--groups={GROUP}"));
+        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["new", "old"]);
+        let output = run(command.current_dir(folder.path()), 0);
+        assert!(output.stderr.is_empty(), "{output:?}");
+        assert_eq!(fs::metadata(folder.path().join("old")).unwrap().gid(), kept);
+    }
+}
+
+/// What may be written and not replaced, by name: a mount point, a folder that may not be written,
+/// a folder that keeps what is others', and one in which nothing changes.
+#[test]
+fn what_may_only_be_written_into_is_told_as_that() {
+    if !is_root("mounting, and acting for a user") || !have("setpriv") {
+        return;
+    }
+    let folder = stage((0, 0), 0o666);
+    let (path, old) = (folder.path(), folder.path().join("old"));
+    let user = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+        command.args(ids).arg("--clear-groups");
+        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(args);
+        stderr(&run(command.current_dir(path), 1))
+    };
+    let refused = |said: String, dry: String, why: &str| {
+        assert!(said.contains(why) && said.contains("hint: ") && said.contains("cat "), "{said}");
+        assert!(dry.contains(why), "a dry run says so too: {dry}");
+        assert_eq!(litter(path), [] as [PathBuf; 0]);
+    };
+    fs::write(path.join("host"), "host").unwrap();
+    must(Command::new("mount").arg("--bind").args([path.join("host"), old.clone()]));
+    let said = [&["new", "old"][..], &["--dry-run", "new", "old"]].map(|args| {
+        let output = aiocp().args(args).current_dir(path).output().unwrap();
+        (output.status.code(), stderr(&output))
+    });
+    unmount(&old);
+    let [(Some(1), said), (Some(1), dry)] = said else { panic!("{said:?}") };
+    refused(said, dry, "busy");
+    refused(user(&["new", "old"]), user(&["--dry-run", "new", "old"]), "Permission denied");
+    set_mode(path, 0o1777);
+    refused(user(&["new", "old"]), user(&["--dry-run", "new", "old"]), "not permitted");
+    // No hint where it may not be written either.
+    set_mode(path, 0o755);
+    set_mode(&old, 0o644);
+    assert!(!user(&["new", "old"]).contains("hint"));
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+}
+
+#[test]
+fn a_dry_run_promises_no_directory_that_cannot_be_made() {
+    if !is_root("acting for a user") || !have("setpriv") {
+        return;
+    }
+    let folder = stage((0, 0), 0o666);
+    fs::create_dir_all(folder.path().join("tree/sub")).unwrap();
+    let mut command = Command::new("setpriv");
+    let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+    command.args(ids).arg("--clear-groups");
+    command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["--dry-run", "tree", "copy"]);
+    let said = stderr(&run(command.current_dir(folder.path()), 1));
+    assert!(said.contains("cannot create directory 'copy': Permission denied"), "{said}");
+}

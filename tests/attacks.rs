@@ -47,8 +47,13 @@ impl Stage {
         attack: impl FnOnce(),
     ) -> Output {
         let inject = format!("inject={call}:{delay}={}", HELD_S * 1_000_000);
-        let mut command =
-            strace(&["-e", &format!("trace={call}"), "-e", &inject], &self.at("trace"));
+        let (trace, source) = (format!("trace={call}"), self.at("source"));
+        let mut options = vec!["-e", &*trace, "-e", &*inject];
+        // New directories are listed too, to see that they are empty.
+        if call == "getdents64" {
+            options.extend(["-P", source.to_str().unwrap()]);
+        }
+        let mut command = strace(&options, &self.at("trace"));
         command.args(args).args(["-T", "source", "target"]);
         self.attacked(command, || self.at(sign).symlink_metadata().is_ok(), attack)
     }

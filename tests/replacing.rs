@@ -1,5 +1,5 @@
-//! What cp would write into, a copy takes the place of: it keeps the owner and the rights of what it
-//! replaces, and says so where nothing can take the place.
+//! What cp would write into, a copy takes the place of: it keeps the owner and the rights of what
+//! it replaces, and says so where nothing can take the place.
 
 mod common;
 

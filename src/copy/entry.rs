@@ -147,7 +147,9 @@ impl<'a> At<'a> {
             _ => error(Operation::Open, cause.into()),
         })?;
         let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_stream = matches!(kind, FileType::Fifo | FileType::CharacterDevice);
+        if !(kind == FileType::RegularFile || (self.entry.is_stream && is_stream))
             || !self.is_as_listed(&file, &stat)?
         {
             return Err(error(Operation::Open, Cause::Swapped));
@@ -240,6 +242,10 @@ impl Source {
     /// name more or less changes the last one too: the copy takes one from it where it replaces
     /// what was a name of this file.
     pub fn is_unchanged(&self) -> io::Result<bool> {
+        // A stream changes as it is written.
+        if FileType::from_raw_mode(self.stat.st_mode) != FileType::RegularFile {
+            return Ok(true);
+        }
         Ok(fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?))
     }
 }

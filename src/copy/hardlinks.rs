@@ -344,6 +344,7 @@ mod tests {
             kind: EntryKind::File,
             ino: None,
             followed: false,
+            is_stream: false,
         })
     }
 

@@ -251,10 +251,7 @@ impl Error {
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::IsCopied { .. }, _) => Some("write it elsewhere, or --exclude the file"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
-            (Cause::OnlyWritten(_), _) => Some(
-                "nothing may take its place, but it may be written: cat SOURCE > DEST does that, \
-                 without a whole old file meanwhile",
-            ),
+            (Cause::OnlyWritten(_), _) => Some("it may be written all the same: cat SOURCE > DEST"),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(
                 "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",

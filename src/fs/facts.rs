@@ -36,6 +36,12 @@ pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     Ok(fs::fstatfs(file)?.f_type as u32 as u64)
 }
 
+/// Whether a file is one of /proc.
+pub(super) fn is_proc(file: impl AsFd) -> io::Result<bool> {
+    const PROC_MAGIC: u64 = 0x9fa0;
+    Ok(filesystem_magic(file)? == PROC_MAGIC)
+}
+
 /// Whether a file's inode number is the one that its directory lists: not for the root of a btrfs
 /// subvolume, nor for the empty directory that stands in its place in a snapshot of the subvolume
 /// above it, nor where a filesystem makes numbers up as it goes.

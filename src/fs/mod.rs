@@ -8,6 +8,7 @@ mod hidden;
 mod identity;
 mod io;
 mod journal;
+mod magic;
 mod names;
 mod node;
 mod open;
@@ -35,6 +36,7 @@ pub use identity::{
 };
 pub use io::{close, has_byte_at, read_at, write_all};
 pub use journal::Journal;
+pub use magic::is_magic_link;
 pub use names::{is_append_only, keeps_names, unlink_if};
 pub use node::{Node, attribute_at};
 pub use open::{

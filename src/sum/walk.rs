@@ -44,8 +44,14 @@ pub fn walk(
     drop(top);
     let scope =
         Scope { follow: Follow::Never, one_file_system: false, filter, list: None, extra: false };
-    let entry =
-        Entry { name: ".".into(), renamed: None, kind: EntryKind::File, ino: None, followed: true };
+    let entry = Entry {
+        name: ".".into(),
+        renamed: None,
+        kind: EntryKind::File,
+        ino: None,
+        followed: true,
+        is_stream: false,
+    };
     tree::walk(&dir, &entry, &scope, &Met { meet: RefCell::new(meet), is_stopped });
 }
 

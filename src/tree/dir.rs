@@ -163,7 +163,8 @@ impl OpenDir {
         self.dir.parent.as_deref().filter(|above| device(above) == device(&self.dir))
     }
 
-    /// Whether names could be made in the destination: the answer is the error that they would meet.
+    /// Whether names could be made in the destination: the answer is the error that they would
+    /// meet.
     pub fn foresee_names(&self) -> io::Result<()> {
         match fs::may_make(&self.target) {
             // That is what `open_up` is for.

@@ -61,6 +61,8 @@ pub struct Entry {
     pub ino: Option<u64>,
     /// The name is a symbolic link, and what it leads to is copied.
     pub followed: bool,
+    /// What it leads to is a pipe or a terminal, which is read until it ends as if it was a file.
+    pub is_stream: bool,
 }
 
 impl Entry {

@@ -183,7 +183,7 @@ impl<V: Visitor> Walk<'_, V> {
             return true;
         }
         let kind = EntryKind::of_mode(kind);
-        let full = level.push(Entry { name, renamed: None, kind, ino, followed });
+        let full = level.push(Entry { name, renamed: None, kind, ino, followed, is_stream: false });
         if let Some(batch) = full {
             self.visitor.batch(batch);
         }

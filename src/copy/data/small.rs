@@ -1,6 +1,10 @@
 //! A small file from its start to its end, with plain writes by one worker.
 
+use std::io;
 use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::copy::stop::Stop;
 use crate::digest::Output;
@@ -9,6 +13,9 @@ use crate::fs::{self, Stat};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::zeros::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::{Failure, Moved, SMALL_BYTES_MAX, Traffic};
+
+/// How long a stream is waited for until the wish to stop is looked at.
+const STREAM_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What moves small files. What it reads and writes is counted and paced.
 pub struct SmallFiles<'a> {
@@ -81,12 +88,40 @@ impl SmallFiles<'_> {
             self.stop.sleep_until(pace.turn(left_bytes.min(buffer.len() as u64)));
         }
         let begun = self.traffic.meter.start();
-        let count = fs::read_at(source, buffer, offset_bytes)
-            .map_err(|cause| Failure::source(Operation::Read, offset_bytes, cause))?;
+        let error = |cause: Cause| Failure::source(Operation::Read, offset_bytes, cause);
+        let count = match fs::read_at(source, buffer, offset_bytes) {
+            Err(cause) if matches!(cause.raw_os_error(), Some(libc::ESPIPE | libc::EAGAIN)) => {
+                self.read_stream(source, buffer).map_err(error)?
+            }
+            read => read.map_err(|cause| error(cause.into()))?,
+        };
         if count > 0 {
             self.traffic.meter.read(count as u64, begun);
         }
         Ok(count)
+    }
+}
+
+impl SmallFiles<'_> {
+    /// read(2) of what has no offsets, when there is something to be read or it has ended. Its
+    /// descriptor does not block, so that a request to stop is seen meanwhile.
+    fn read_stream(
+        &self,
+        source: &OwnedFd,
+        buffer: &mut [u8],
+    ) -> std::result::Result<usize, Cause> {
+        loop {
+            match retry_on_intr(|| rustix::io::read(source, &mut *buffer)) {
+                Err(Errno::AGAIN) => {}
+                read => return read.map_err(|cause| io::Error::from(cause).into()),
+            }
+            if self.stop.is_requested() {
+                return Err(Cause::Interrupted);
+            }
+            let mut sources = [PollFd::new(source, PollFlags::IN)];
+            retry_on_intr(|| poll(&mut sources, Some(&STREAM_PATIENCE)))
+                .map_err(io::Error::from)?;
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::paths::{Named, Through, ends_with_slash, exact_target, split};
-use crate::copy::options::Options;
+use crate::copy::options::{Action, Options};
 use crate::copy::resume::JournalPlace;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, Sameness, Stat};
-use crate::tree::{Follow, List};
+use crate::tree::{EntryKind, Follow, List};
 
 /// One source and where it goes.
 pub struct OperandPair {
@@ -23,6 +23,8 @@ pub struct OperandPair {
     /// Of what is copied: of what the source leads to where it is a link that is followed.
     pub stat: Stat,
     pub followed: bool,
+    /// It is named as what a process has open, and is a pipe or a terminal.
+    pub is_stream: bool,
     /// The last folders of the source's path, which are made again below the destination.
     pub parents: Vec<OsString>,
 }
@@ -154,17 +156,28 @@ pub fn resolve(source: &Path, naming: Naming<'_>, options: &Options) -> Result<O
     let mut stat = fs::stat_at(&folder, &from.name)
         .and_then(|stat| stat.ok_or_else(not_found))
         .map_err(stat_error)?;
-    let followed = options.follow != Follow::Never
-        && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    let is_magic = is_link
+        && matches!(options.action, Action::Copy | Action::Attributes | Action::Compare)
+        && fs::is_magic_link(&folder, &from.name).map_err(stat_error)?;
+    let followed = is_magic || (is_link && options.follow != Follow::Never);
     if followed {
         stat = fs::stat_following(&folder, &from.name).map_err(stat_error)?;
     }
     let kind = FileType::from_raw_mode(stat.st_mode);
+    let is_stream = is_magic && matches!(kind, FileType::Fifo | FileType::CharacterDevice);
+    // A socket has to be spoken to, and a stream that is compared is gone.
+    if let EntryKind::Special(special) = EntryKind::of_mode(kind)
+        && ((is_magic && kind == FileType::Socket)
+            || (is_stream && options.action == Action::Compare))
+    {
+        return Err(Error::new(Operation::Read, source, Cause::NotRegular(special)));
+    }
     if kind != FileType::Directory {
         refuse_what_needs_a_directory(source, options)?;
     }
     let (target, parents) = (Named::default(), Vec::new());
-    let mut pair = OperandPair { source: from, target, stat, followed, parents };
+    let mut pair = OperandPair { source: from, target, stat, followed, is_stream, parents };
     pair.target = match naming {
         Naming::Into(target) if options.parents => return pair.with_parents(source, target),
         Naming::Into(target) => Named { folder: target.to_owned(), name: last },

@@ -70,13 +70,15 @@ impl OperandPair {
     }
 
     fn entry(&self) -> Entry {
-        let Self { source, target, stat, followed, .. } = self;
+        let Self { source, target, stat, followed, is_stream, .. } = self;
+        let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
         Entry {
             name: source.name.clone(),
             renamed: (source.name != target.name).then(|| target.name.clone()),
-            kind: EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode)),
+            kind: if *is_stream { EntryKind::File } else { kind },
             ino: (!followed).then_some(stat.st_ino),
             followed: *followed,
+            is_stream: *is_stream,
         }
     }
 

@@ -163,7 +163,14 @@ mod tests {
 
     fn entry(name: &str) -> Entry {
         let kind = EntryKind::File;
-        Entry { name: name.into(), renamed: None, kind, ino: None, followed: false }
+        Entry {
+            name: name.into(),
+            renamed: None,
+            kind,
+            ino: None,
+            followed: false,
+            is_stream: false,
+        }
     }
 
     #[test]

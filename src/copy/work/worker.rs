@@ -160,7 +160,7 @@ impl Services<'_> {
             return Ok(());
         }
         let counted = self.events.found(source.size_bytes());
-        if self.options.is_small(source.size_bytes()) {
+        if entry.is_stream || self.options.is_small(source.size_bytes()) {
             let access = self.data.small_access(dir, &source);
             small.push(Small { entry, claim, source, counted, access });
         } else {
@@ -228,7 +228,7 @@ impl Services<'_> {
             self.events.found_more(&mut counted, size_bytes);
             let replaced = entry.spot.replaced;
             let copying = Copying { at, source: &source, replaced, counted: &counted };
-            match self.options.is_small(size_bytes) {
+            match entry.is_stream || self.options.is_small(size_bytes) {
                 true => self.data.copy_small(copying, None, buffer),
                 false => self.data.copy_big(copying),
             }

@@ -62,6 +62,12 @@ pub enum Cause {
     /// A FIFO, socket or device stands where a file has to go.
     #[error("a {0} is not overwritten with a file")]
     SpecialInTheWay(SpecialKind),
+    /// The filesystem lets a file have no more names; see EMLINK in link(2).
+    #[error(
+        "the filesystem lets one file have no more names; it is a copy, and the next are linked \
+         to that"
+    )]
+    TooManyNames,
     /// Something stands there, and may not be replaced.
     #[error("it exists")]
     Exists,

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::links::is_full;
 use super::services::Services;
 use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
@@ -133,9 +134,15 @@ impl Services<'_> {
                 if numbers == Some(FileId::of(&target)) {
                     return Some(name.entry);
                 }
-                let linked = self.link(dir, &name.entry, &source, &original);
-                linked.unwrap_or_else(|error| self.events.fail(error));
-                None
+                match self.link(dir, &name.entry, &source, &original) {
+                    Ok(()) => None,
+                    // An earlier run has begun another copy with it.
+                    Err(error) if is_full(&error) => Some(name.entry),
+                    Err(error) => {
+                        self.events.fail(error);
+                        None
+                    }
+                }
             }
             Turn::Copy(entry, claim) => {
                 self.keep_claim(claim, || {

@@ -86,14 +86,34 @@ impl Services<'_> {
     fn link_or_copy(
         &self,
         dir: &OpenDir,
-        FoundName { entry, source, .. }: FoundName,
-        original: &Original,
+        mut name: FoundName,
+        original: &Arc<Original>,
     ) -> Option<ToCopy> {
-        match self.link(dir, &entry, &source, original) {
-            Ok(()) => None,
-            Err(error) => {
-                self.events.fail(error);
-                Some((entry, None))
+        let mut original = Arc::clone(original);
+        loop {
+            let FoundName { entry, source, .. } = &name;
+            match self.link(dir, entry, source, &original) {
+                Ok(()) => return None,
+                Err(error) if is_full(&error) => {
+                    match self.hard_links.full(name, &original) {
+                        Turn::Copy(entry, claim) => {
+                            let at = At::new(dir, &entry);
+                            let cause = Cause::TooManyNames;
+                            self.events.warn(at.target_error(Operation::Link, cause));
+                            return Some((entry, claim));
+                        }
+                        Turn::Wait => return None,
+                        // Another worker has made the next copy.
+                        Turn::Link(other, next, Certainty::Shown) => {
+                            (name, original) = (*other, next);
+                        }
+                        Turn::Link(other, ..) => return Some((other.entry, None)),
+                    }
+                }
+                Err(error) => {
+                    self.events.fail(error);
+                    return Some((name.entry, None));
+                }
             }
         }
     }
@@ -255,4 +275,10 @@ impl Services<'_> {
     ) {
         self.queue.push_single(Single { dir, entry, claim: Some(claim), counted: None });
     }
+}
+
+/// Whether a link failed since the file can have no more names; see EMLINK in link(2).
+pub(super) fn is_full(error: &Error) -> bool {
+    let is_full = |cause: &io::Error| cause.raw_os_error() == Some(libc::EMLINK);
+    error.op == Operation::Link && matches!(&error.cause, Cause::Os(cause) if is_full(cause))
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::stat::{Birth, FileType, Stat, birth_at, stat_at};
@@ -33,9 +33,10 @@ impl Mark {
         Ok(Self { copy, run: random()? as u32 })
     }
 
-    /// A name for this file alone.
-    pub(super) fn name_for(self, file: &Birth) -> io::Result<OsString> {
-        Ok(self.name(For::File(file), random()? as u32).into())
+    /// A name for this file alone. Where files have nothing that outlives a mount, the name speaks
+    /// for whatever has it: who can give it to another file could have removed that too.
+    pub(super) fn name_for(self, dir: impl AsFd, file: Birth) -> io::Result<OsString> {
+        Ok(self.name(For::File(&file.lasting(dir)?), random()? as u32).into())
     }
 
     /// A name for something that is yet to be made.
@@ -68,7 +69,10 @@ impl Mark {
         let Some(stat) = stat_at(dir, name)? else { return Ok(None) };
         let is_ours = match is(For::New) {
             true => is_worthless(&stat),
-            false => birth_at(dir, name)?.is_some_and(|birth| is(For::File(&birth))),
+            false => match birth_at(dir, name)? {
+                Some(birth) => is(For::File(&birth.lasting(dir)?)),
+                None => false,
+            },
         };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let is_owned = stat.st_uid == rustix::process::geteuid().as_raw();
@@ -120,13 +124,13 @@ mod tests {
         let later = Mark::new(1).unwrap();
         write(at(OsStr::new("file")), "data").unwrap();
         let birth = birth_at(&dir, OsStr::new("file")).unwrap().unwrap();
-        let name = one.name_for(&birth).unwrap();
+        let name = one.name_for(&dir, birth).unwrap();
         let finds = |mark: Mark, name: &OsStr| mark.find(&dir, name).unwrap().is_some();
         assert!(!finds(later, &name), "nothing stands there");
         rename(at(OsStr::new("file")), at(&name)).unwrap();
         assert!(finds(later, &name) && !finds(other, &name));
         assert!(one.is_new(&name) && !later.is_new(&name));
-        let again = one.name_for(&birth).unwrap();
+        let again = one.name_for(&dir, birth).unwrap();
         assert_ne!(name, again);
         // Another file under the name, with the same data.
         remove_file(at(&name)).unwrap();

@@ -87,6 +87,11 @@ impl Birth {
         if self.0[0] == b't' { Ok(true) } else { numbers_are_kept(file) }
     }
 
+    /// What is the same also when the filesystem is mounted anew: nothing, where all of it changes.
+    pub fn lasting(self, file: impl AsFd) -> io::Result<Self> {
+        Ok(if self.is_lasting(file)? { self } else { Self::new(b'n', 0, 0) })
+    }
+
     /// The bytes that stand for it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -74,7 +74,7 @@ impl Target {
     ) -> io::Result<OsString> {
         let mut temporary = Temporary::at(dir, name.to_owned(), FileId::of(stat));
         temporary.keep_for_next_run();
-        let hidden = mark.name_for(&birth_at(dir, name)?.ok_or_else(swapped)?)?;
+        let hidden = mark.name_for(dir, birth_at(dir, name)?.ok_or_else(swapped)?)?;
         temporary.rename(&hidden, IfTaken::Refuse)?;
         Ok(hidden)
     }

@@ -101,7 +101,7 @@ impl Temporary {
         let id = id_of(stat(file)?);
         let birth = mark.map(|mark| Ok::<_, io::Error>((mark, birth(file)?))).transpose()?;
         let name = || match &birth {
-            Some((mark, birth)) => mark.name_for(birth),
+            Some((mark, birth)) => mark.name_for(dir, *birth),
             None => name_for_new(None),
         };
         let link = |name: &OsStr| link_open(file, dir, name);
@@ -183,14 +183,16 @@ impl Temporary {
 
     /// Another hidden name, for this file alone.
     fn rename_for(self, mark: Mark, file: &OwnedFd) -> Result<Self, Unpublished> {
-        let name = match birth(file).and_then(|birth| mark.name_for(&birth)) {
+        let name = match birth(file).and_then(|birth| mark.name_for(file, birth)) {
             Ok(name) => name,
             Err(cause) => return Err(self.fail(cause)),
         };
         let (dir, id) = (Arc::clone(&self.standing.dir), self.standing.id);
         // It is registered before it stands.
         let new = Self::at(&dir, name.clone(), id);
-        self.rename(&name, IfTaken::Refuse).map(|()| new)
+        // Nothing has the new name, which nobody can guess. Where `renameat2` knows no flags, to
+        // refuse would unlink a name of an open file, which NFS and FUSE then keep under another.
+        self.rename(&name, IfTaken::Replace).map(|()| new)
     }
 
     /// Gives what has the name another one in the same directory. If that fails, it has neither.

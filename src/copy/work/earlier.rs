@@ -40,7 +40,7 @@ impl Services<'_> {
             }
         };
         if !completed.kept {
-            completed.kept = self.keep_again(at, &completed).unwrap_or_else(|error| {
+            completed.kept = self.keep_again(at, &mut completed).unwrap_or_else(|error| {
                 self.events.fail(error);
                 false
             });
@@ -56,8 +56,9 @@ impl Services<'_> {
     }
 
     /// Gives a finished copy its source's metadata once more, of which an earlier run could not
-    /// keep all; what cannot be kept now either is told again. True if nothing is missing now.
-    fn keep_again(&self, at: At<'_>, completed: &Completed) -> Result<bool> {
+    /// keep all; what cannot be kept now either is told again. True if nothing is missing now. What
+    /// the copy answers to stat is what it answers then.
+    fn keep_again(&self, at: At<'_>, completed: &mut Completed) -> Result<bool> {
         let Completed { source: source_stat, target: target_stat, hash, .. } = completed;
         let source =
             at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
@@ -78,6 +79,8 @@ impl Services<'_> {
         let metadata =
             Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
         let kept = self.metadata.copy(at, &metadata);
+        *target_stat =
+            fs::stat(&target).map_err(|cause| at.target_error(Operation::Stat, cause))?;
         // What is no file cannot be synced itself.
         let synced = match is_file {
             true => self.durable.sync_one(at.dir, target),

@@ -237,9 +237,8 @@ fn a_copy_that_lost_metadata_is_not_made_a_backup_of_the_next_time() {
     let mut command = aiocp();
     arguments(command.arg("--stats"));
     let stats = run(&mut command, 0);
-    assert!(
-        stats.stderr.is_empty() && written_bytes(&String::from_utf8(stats.stdout).unwrap()) == 0
-    );
+    assert_eq!(stderr(&stats), "");
+    assert_eq!(written_bytes(&String::from_utf8(stats.stdout).unwrap()), 0);
     for name in ["big", "d", "d/0", "d/1", "d/2", "twice"] {
         let mut value = [0; 16];
         let len =

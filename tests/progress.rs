@@ -454,11 +454,14 @@ fn sums_show_it_too() {
     assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2, "{output:?}");
     // Interrupted, it ends as any other program does.
     let mut child = aiosum().stdin(Stdio::piped()).spawn().unwrap();
+    // `wait` would end the input, and a run that is done by then ends well.
+    let input = child.stdin.take();
     while !catches(&child, Signal::TERM) {
         std::thread::sleep(Duration::from_millis(5));
     }
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = child.wait().unwrap();
+    drop(input);
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(Signal::TERM.as_raw()),

@@ -137,9 +137,11 @@ fn it_prints_what_b3sum_prints() {
     let say = |command: &mut Command, args: &[&str]| {
         run_with(command.args(args), b"some input", 0).stdout
     };
-    for args in [&[][..], &["-"], &["--tag", "-", "-"]] {
+    for args in [&[][..], &["-"], &["--tag", "-"]] {
         assert_eq!(say(&mut aiosum(), args), say(&mut Command::new(&b3sum), args));
     }
+    // b3sum hashes the nothing that is left for the second, and says no word of it.
+    run_with(aiosum().args(["-", "-"]), b"some input", 2);
 }
 
 /// The names that a tool can print and read. b3sum prints only names in UTF-8. xxhsum 0.8.1 escapes

@@ -97,6 +97,14 @@ impl Durable<'_> {
         if old.is_empty() {
             return;
         }
+        // What may not be listed is not synced with others.
+        if fs::is_path_only(&dir.target).unwrap_or(false) {
+            if let Err(cause) = self.sync_names(dir) {
+                let path = dir.target_path(OsStr::new(""));
+                self.events.fail(Error::new(Operation::FsyncDirectory, path, cause));
+            }
+            return;
+        }
         let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
         let held = Held {
             dir: Unsynced { dir, target, unlisted: None, is_finished: false, trusts: None },

@@ -51,7 +51,7 @@ impl OperandPair {
 /// A path with the folder that it is in as it really is, if that exists.
 fn real_place(path: &Path) -> Result<PathBuf> {
     let here = Path::new(".");
-    let real = |path: &Path| match path.canonicalize() {
+    let real = |path: &Path| match crate::fs::canonical(path) {
         Ok(real) => Ok(Some(real)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(Error::new(Operation::Resolve, path, cause)),

@@ -98,8 +98,13 @@ impl Durable<'_> {
             return;
         }
         // What may not be listed is not synced with others.
-        if fs::is_path_only(&dir.target).unwrap_or(false) {
-            if let Err(cause) = self.sync_names(dir) {
+        let synced = match fs::is_path_only(&dir.target) {
+            Ok(false) => None,
+            Ok(true) => Some(self.sync_names(dir)),
+            Err(cause) => Some(Err(cause)),
+        };
+        if let Some(synced) = synced {
+            if let Err(cause) = synced {
                 let path = dir.target_path(OsStr::new(""));
                 self.events.fail(Error::new(Operation::FsyncDirectory, path, cause));
             }

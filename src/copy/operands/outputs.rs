@@ -9,6 +9,7 @@ use super::pair::OperandPair;
 use super::resolve::Operands;
 use crate::copy::options::Options;
 use crate::error::{Error, Operation, Result};
+use crate::fs;
 use crate::tree::List;
 
 impl Operands {
@@ -51,7 +52,7 @@ impl OperandPair {
 /// A path with the folder that it is in as it really is, if that exists.
 fn real_place(path: &Path) -> Result<PathBuf> {
     let here = Path::new(".");
-    let real = |path: &Path| match crate::fs::canonical(path) {
+    let real = |path: &Path| match fs::canonical(path) {
         Ok(real) => Ok(Some(real)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(Error::new(Operation::Resolve, path, cause)),

@@ -2,8 +2,12 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use rustix::fs::{self, AtFlags, IFlags, StatxFlags};
+
+use super::times::{Clock, Grain};
+use crate::sys;
 
 /// Block size below which no direct I/O is aligned on any filesystem that we know, when it does not
 /// say itself.
@@ -25,6 +29,26 @@ pub(super) const EXT4_MAGIC: u64 = 0xef53;
 pub(super) const XFS_MAGIC: u64 = 0x5846_5342;
 pub(super) const F2FS_MAGIC: u64 = 0xf2f5_2010;
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
+pub(super) const MSDOS_MAGIC: u64 = 0x4d44;
+pub(super) const EXFAT_MAGIC: u64 = 0x2011_bab0;
+/// ntfs, and ntfs3.
+const NTFS_MAGICS: [u64; 2] = [0x5346_544e, 0x7366_746e];
+
+/// Filesystems whose files may be stamped by another machine's clock: NFS, CIFS, SMB, SMB2, 9p,
+/// Ceph, AFS, Lustre, GFS2, OCFS2, and FUSE, behind which anything may be.
+const ELSEWHERE_STAMPED: [u64; 11] = [
+    0x6969,
+    0xff53_4d42,
+    0x517b,
+    0xfe53_4d42,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x0bd0_0bd0,
+    0x0116_1970,
+    0x7461_636f,
+    0x6573_5546,
+];
 
 /// Filesystems whose directories list the inode numbers that stat tells.
 const NUMBERING_FILESYSTEMS: [u64; 5] =
@@ -65,12 +89,65 @@ pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
 /// does since 5.17; and where the filesystem itself is on the device. FUSE and overlays answer for
 /// others.
 pub fn syncs_whole(file: impl AsFd) -> io::Result<bool> {
+    Ok(kernel_is(5, 17)? && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
+}
+
+/// Whether the kernel is of this version or a later one. It is asked once.
+fn kernel_is(major: u32, minor: u32) -> io::Result<bool> {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(*version >= (major, minor));
+    }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Ok(version >= (5, 17)
-        && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
+    Ok(*VERSION.get_or_init(|| version) >= (major, minor))
+}
+
+/// The flag of directories that fold case, see ioctl_iflags(2).
+const FS_CASEFOLD_FL: u32 = 0x4000_0000;
+
+/// Whether a directory may take two names for one, as those are that differ in case or in the form
+/// of their Unicode. Where nothing is known of the filesystem, it may.
+pub fn may_fold_names(dir: impl AsFd) -> bool {
+    let has_flag = |dir| match fs::ioctl_getflags(dir) {
+        Ok(flags) => flags.bits() & FS_CASEFOLD_FL != 0,
+        // Kernels that fold names in such a filesystem have the call.
+        Err(_) => false,
+    };
+    let dir = dir.as_fd();
+    match filesystem_magic(dir) {
+        Ok(BTRFS_MAGIC | RAMFS_MAGIC) => false,
+        Ok(EXT4_MAGIC | F2FS_MAGIC | TMPFS_MAGIC | OVERLAY_MAGIC) => has_flag(dir),
+        Ok(XFS_MAGIC) => sys::file::xfs_folds_case(dir).unwrap_or(true),
+        _ => true,
+    }
+}
+
+/// The grain of the times that the filesystem stores, where its kind says it.
+pub fn grain_of_times(dir: impl AsFd) -> Option<Grain> {
+    match filesystem_magic(dir) {
+        Ok(MSDOS_MAGIC) => Some(Grain::TwoSeconds),
+        Ok(EXFAT_MAGIC) => Some(Grain::TenMilliseconds),
+        Ok(magic) if NTFS_MAGICS.contains(&magic) => Some(Grain::HundredNanoseconds),
+        _ => None,
+    }
+}
+
+/// The clock that stamps what is changed in the filesystem of `file`.
+pub fn clock_of(file: impl AsFd) -> Clock {
+    match filesystem_magic(file) {
+        Err(_) => Clock::Elsewhere,
+        Ok(magic) if ELSEWHERE_STAMPED.contains(&magic) => Clock::Elsewhere,
+        Ok(EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC | TMPFS_MAGIC)
+            if kernel_is(6, 13).is_ok_and(|is| is) =>
+        {
+            Clock::Fresh
+        }
+        Ok(EXT4_MAGIC) => Clock::Ticking { coarsest: Grain::Second },
+        Ok(_) => Clock::Ticking { coarsest: Grain::TwoSeconds },
+    }
 }
 
 /// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing.

@@ -11,16 +11,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{self, AtFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::facts::{BTRFS_MAGIC, EXT4_MAGIC, F2FS_MAGIC, TMPFS_MAGIC, XFS_MAGIC, filesystem_magic};
+use super::facts::{
+    BTRFS_MAGIC, EXFAT_MAGIC, EXT4_MAGIC, F2FS_MAGIC, MSDOS_MAGIC, TMPFS_MAGIC, XFS_MAGIC,
+    filesystem_magic,
+};
 use super::open::{list, open_path, open_path_behind, open_to_read, open_to_read_behind};
 use super::stat::{FileType, Stat, stat};
 use crate::sys::handle::file_handle;
 
 /// Filesystems whose inodes have numbers of their own and handles with a generation.
 const OWN_NUMBERS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
-
-const EXFAT_MAGIC: u64 = 0x2011_bab0;
-const MSDOS_MAGIC: u64 = 0x4d44;
 
 /// Filesystems that make numbers up at each mount, or show those of others: FUSE, exFAT, FAT, SMB
 /// three times, 9p, overlayfs, vboxsf, eCryptfs, aufs.

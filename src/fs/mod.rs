@@ -21,12 +21,13 @@ mod stat;
 mod stdio;
 mod target;
 mod temporary;
+mod times;
 mod unlisted;
 
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
 pub use facts::{
-    DIRECT_ALIGN_DEFAULT, DirectIo, direct_io, holes_are_believed, never_clones, numbers_are_kept,
-    preallocation_helps, syncs_whole,
+    DIRECT_ALIGN_DEFAULT, DirectIo, clock_of, direct_io, grain_of_times, holes_are_believed,
+    may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
 pub use foresight::{may_make, may_replace};
 pub use hidden::Mark;
@@ -58,4 +59,5 @@ pub use stat::{
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};
+pub use times::{Age, Clock, Grain, Moment, Seen, Settled, age, settles_at};
 pub use unlisted::{NameSync, sync_folder};

@@ -50,3 +50,30 @@ pub fn close(file: OwnedFd) -> io::Result<()> {
         },
     }
 }
+
+/// Whether an xfs filesystem takes names that differ in case for one (`mkfs.xfs -n version=ci`):
+/// its geometry says so, see ioctl_xfs_fsgeometry(2).
+pub fn xfs_folds_case(file: BorrowedFd<'_>) -> io::Result<bool> {
+    /// The first version of the structure, which every kernel knows.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Geometry {
+        sizes: [u32; 8],
+        counts: [u64; 4],
+        uuid: [u8; 16],
+        stripe: [u32; 2],
+        version: i32,
+        flags: u32,
+        sectors: [u32; 3],
+    }
+    const FSGEOMETRY_V1: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<Geometry>(b'X', 100);
+    const FLAG_DIRV2CI: u32 = 1 << 13;
+    let mut geometry = Geometry::default();
+    // SAFETY: the kernel writes one structure of the layout and size that the number names, and it
+    // lives.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), FSGEOMETRY_V1 as _, &raw mut geometry) };
+    match result {
+        0 => Ok(geometry.flags & FLAG_DIRV2CI != 0),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -229,7 +229,7 @@ impl Forged {
         let head = [
             &[2][..],
             &name.as_bytes()[..16],
-            &[0; 52],
+            &[0; 53],
             &ino.to_le_bytes(),
             &65536u64.to_le_bytes(),
         ]

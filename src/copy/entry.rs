@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, Identity, Name, Stat, Trust};
+use crate::fs::{self, FileType, Identity, Moment, Name, Seen, Settled, Stat, Trust};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Side};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -106,6 +107,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Why it is not copied where another name of the source is the same name.
+    pub fn clash(self, other: &OsStr) -> Error {
+        self.dir.clash(Operation::Copy, &self.entry.name, other)
+    }
+
     /// A failure in moving the data, as an error of the file that it happened to.
     pub fn data_error(self, failure: Failure) -> Error {
         let path = match failure.side {
@@ -126,6 +132,12 @@ impl<'a> At<'a> {
             true => fs::stat_behind(&self.dir.source, &self.entry.name),
             false => fs::stat_at(&self.dir.source, &self.entry.name),
         }
+    }
+
+    /// The source, and what that look at it is worth.
+    pub fn see_source(self) -> io::Result<Option<Seen>> {
+        let clock = || self.dir.source_clock();
+        Ok(self.stat_source()?.map(|stat| Seen::now(stat, clock)))
     }
 
     /// What stands at its name in the destination.
@@ -154,7 +166,13 @@ impl<'a> At<'a> {
         {
             return Err(error(Operation::Open, Cause::Swapped));
         }
-        Ok(Source::new(file, stat))
+        let clock = || self.dir.clock_of_source(&file, &stat);
+        let settled = match kind {
+            FileType::RegularFile => Settled::at(&stat, Moment::now(), clock),
+            // A stream is read once, and whatever comes.
+            _ => Settled::LONG,
+        };
+        Ok(Source::new(file, stat, settled))
     }
 
     /// Opens anything but a regular file, which has to be the one that was listed.
@@ -166,7 +184,8 @@ impl<'a> At<'a> {
         if kind != self.entry.kind || !self.is_as_listed(&file, &stat)? {
             return Err(self.source_error(Operation::Open, Cause::Swapped));
         }
-        Ok(UnreadSource { file, stat })
+        let seen = Seen::now(stat, || self.dir.clock_of_source(&file, &stat));
+        Ok(UnreadSource { file, seen })
     }
 
     /// Opens a source as a place whose metadata can be reached, and which is never read.
@@ -186,8 +205,8 @@ impl<'a> At<'a> {
 /// A source that is reached but never opened for reading.
 pub struct UnreadSource {
     pub file: OwnedFd,
-    /// What it answered then.
-    pub stat: Stat,
+    /// The look at it then.
+    pub seen: Seen,
 }
 
 /// A regular file that was opened to be read.
@@ -197,11 +216,49 @@ pub struct Source {
     pub stat: Stat,
     /// How many bytes it was found to hold, if that was looked at.
     held_bytes: Option<u64>,
+    /// What that is worth.
+    pub settled: Settled,
+    /// It was changed at every look.
+    is_restless: bool,
+}
+
+/// Waits until a change of any of these files would show in their times, and looks at them once
+/// more. Those that were changed in the last tick of their clock could be changed unseen while they
+/// are read. What is changed at every look counts as changed. `sleep` may end early.
+pub fn settle<'s>(sources: impl Iterator<Item = &'s mut Source>, sleep: impl Fn(Duration)) {
+    /// The kernel's clock goes on tick by tick, of at most this length.
+    const TICK: Duration = Duration::from_millis(10);
+    const LOOKS_MAX: usize = 2;
+    let mut unsettled: Vec<_> = sources.filter(|source| !source.settled.is_settled()).collect();
+    let clock = |source: &Source| fs::clock_of(&*source.file);
+    let settles_at = |source: &Source| fs::settles_at(&source.stat, Moment::now(), clock(source));
+    for _ in 0..LOOKS_MAX {
+        unsettled.retain(|source| settles_at(source).is_some());
+        let Some(last) = unsettled.iter().filter_map(|source| settles_at(source)).max() else {
+            return;
+        };
+        sleep(Moment::now().until(last) + TICK);
+        for source in &mut unsettled {
+            // One that cannot be asked any more fails when it has been read.
+            if let Ok(stat) = fs::stat(&*source.file) {
+                let settled = Settled::at(&stat, Moment::now(), || clock(source));
+                (source.stat, source.settled) = (stat, settled);
+            }
+        }
+    }
+    for source in unsettled {
+        source.is_restless = !source.settled.is_settled();
+    }
 }
 
 impl Source {
-    pub fn new(file: OwnedFd, stat: Stat) -> Self {
-        Self { file: Arc::new(file), stat, held_bytes: None }
+    pub fn new(file: OwnedFd, stat: Stat, settled: Settled) -> Self {
+        Self { file: Arc::new(file), stat, settled, is_restless: false, held_bytes: None }
+    }
+
+    /// The look at it.
+    pub fn seen(&self) -> Seen {
+        Seen { stat: self.stat, settled: self.settled }
     }
 
     /// The file's size when it was opened, or what it was [found to hold](Self::measure).
@@ -246,6 +303,6 @@ impl Source {
         if FileType::from_raw_mode(self.stat.st_mode) != FileType::RegularFile {
             return Ok(true);
         }
-        Ok(fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?))
+        Ok(!self.is_restless && fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?))
     }
 }

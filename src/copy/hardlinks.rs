@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::names::Admitted;
 use crate::digest::Hash;
-use crate::fs::{FileId, Identity, Sameness, Stat};
+use crate::fs::{FileId, Identity, Sameness, Seen, Stat};
 use crate::tree::Dir;
 
 /// The first name of a copy, which stands.
@@ -40,8 +40,8 @@ pub struct FoundName {
     pub dir: Arc<Dir>,
     /// What.
     pub entry: Admitted,
-    /// What its source answered.
-    pub source: Stat,
+    /// The look at its source.
+    pub source: Seen,
     /// What shows which file that is.
     pub identity: Identity,
     /// How many other names the source has.

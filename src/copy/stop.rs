@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 type Hook = Box<dyn Fn() + Send>;
 
@@ -46,6 +46,11 @@ impl Stop {
         {
             hook = self.uttered.wait_timeout(hook, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Blocks for so long, or until the copy is to stop.
+    pub(super) fn sleep(&self, wait: Duration) {
+        self.sleep_until(Instant::now() + wait);
     }
 
     /// Whether the copy is to stop.

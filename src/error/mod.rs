@@ -91,6 +91,10 @@ pub enum Cause {
     /// Two sources would get one name.
     #[error("another source has the same name there")]
     SameName,
+    /// Two names of the source are one name in the destination, which folds case or composes
+    /// letters: the path of the other one.
+    #[error("the destination has one name for it and '{}'", shown(.0))]
+    NameClash(PathBuf),
     /// A file stands where a directory has to go.
     #[error("a non-directory cannot be overwritten with a directory")]
     FileInTheWay,

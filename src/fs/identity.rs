@@ -6,7 +6,6 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{self, AtFlags, StatxFlags};
 use rustix::io::Errno;
@@ -17,6 +16,7 @@ use super::facts::{
 };
 use super::open::{list, open_path, open_path_behind, open_to_read, open_to_read_behind};
 use super::stat::{FileType, Stat, stat};
+use super::times::{Moment, is_long_ago};
 use crate::sys::handle::file_handle;
 
 /// Filesystems whose inodes have numbers of their own and handles with a generation.
@@ -37,9 +37,6 @@ const FLEETING_NUMBERS: [u64; 11] = [
     0xf15f,
     0x6175_6673,
 ];
-
-/// Seconds after which the next change has another change time, on any filesystem.
-const SETTLED_SECONDS: i64 = 2;
 
 /// Bytes read at once where contents are compared.
 const COMPARE_BYTES: usize = 1 << 18;
@@ -116,9 +113,6 @@ impl Sameness {
     }
 }
 
-/// Seconds and nanoseconds.
-type Moment = (i64, u32);
-
 /// The first half of a hash of a file handle.
 type HandleHash = [u8; 16];
 
@@ -135,8 +129,8 @@ pub struct Identity {
     born: Option<Moment>,
     handle: Option<HandleHash>,
     numbers: Numbers,
-    /// The second of the look.
-    seen: i64,
+    /// When it was looked at.
+    seen: Moment,
 }
 
 impl Identity {
@@ -151,19 +145,18 @@ impl Identity {
         let handle = handle(dir.as_fd(), name);
         let is_proof = numbers == Numbers::Own && handle.is_some();
         let born = if is_proof { None } else { born(dir, name) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             id: FileId::of(stat),
             mode: stat.st_mode,
             owner: (stat.st_uid, stat.st_gid),
             device: stat.st_rdev,
             size_bytes: stat.st_size,
-            modified: (stat.st_mtime as _, stat.st_mtime_nsec as _),
-            changed: (stat.st_ctime as _, stat.st_ctime_nsec as _),
+            modified: Moment::modified(stat),
+            changed: Moment::changed(stat),
             born,
             handle,
             numbers,
-            seen: now.as_secs() as i64,
+            seen: Moment::now(),
         }
     }
 
@@ -187,7 +180,7 @@ impl Identity {
             return Sameness::Different;
         }
         // What came after the first look has a later time than one that was settled then.
-        let is_settled = |(seconds, _): Moment| seconds + SETTLED_SECONDS < self.seen;
+        let is_settled = |change: Moment| is_long_ago(change, self.seen);
         let is_untouched = self.changed == later.changed && is_settled(self.changed);
         let is_of_one_birth = births == Some(true) && self.born.is_some_and(is_settled);
         let handles = self.handle.zip(later.handle).map(|(one, other)| one == other);
@@ -223,7 +216,8 @@ fn born(dir: impl AsFd, name: &OsStr) -> Option<Moment> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
     let statx = fs::statx(dir, name, flags, StatxFlags::BTIME).ok()?;
     let is_known = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
-    is_known.then_some((statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec))
+    let (seconds, nanos) = (statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec);
+    is_known.then_some(Moment { seconds, nanos })
 }
 
 /// Whether two descriptors lead to one file. Both files are there, so that numbers of their own
@@ -376,7 +370,7 @@ pub fn ino_and_birth(name: Name<'_>) -> io::Result<[u8; 20]> {
     let file = name.open_path()?;
     let mut bytes = [0; 20];
     if trust(&file).numbers != Numbers::Fleeting {
-        let (seconds, nanos) = born(&file, OsStr::new("")).unwrap_or_default();
+        let Moment { seconds, nanos } = born(&file, OsStr::new("")).unwrap_or_default();
         bytes[..8].copy_from_slice(&stat(&file)?.st_ino.to_le_bytes());
         bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
         bytes[16..].copy_from_slice(&nanos.to_le_bytes());
@@ -390,12 +384,16 @@ mod tests {
 
     use super::*;
 
+    const fn at(seconds: i64, nanos: u32) -> Moment {
+        Moment { seconds, nanos }
+    }
+
     /// A look at a file that was found long ago.
     fn look(numbers: Numbers) -> Identity {
         let file = tempfile::tempfile().unwrap();
         let look = Identity::of(&file, &stat(&file).unwrap(), numbers);
-        let (born, handle) = (Some((5, 6)), Some([7; 16]));
-        Identity { modified: (10, 1), changed: (20, 2), born, handle, numbers, ..look }
+        let (born, handle) = (Some(at(5, 6)), Some([7; 16]));
+        Identity { modified: at(10, 1), changed: at(20, 2), born, handle, numbers, ..look }
     }
 
     /// What a later look finds, and what is shown then: with numbers of its own, and without.
@@ -406,18 +404,22 @@ mod tests {
         type Change = fn(&mut Identity);
         let cases: [(Change, Sameness, Sameness); 13] = [
             (|_| (), Same, Same),
-            (|look| look.changed.1 += 1, Same, Unclear),
+            (|look| look.changed.nanos += 1, Same, Unclear),
             (|look| look.handle = Some([8; 16]), Different, Unclear),
             (|look| (look.handle, look.born) = (None, None), Same, Unclear),
-            (|look| (look.handle, look.changed.0) = (None, 21), Same, Unclear),
-            (|look| (look.handle, look.born, look.changed.0) = (None, None, 21), Unclear, Unclear),
-            (|look| look.born = Some((5, 7)), Different, Different),
-            (|look| look.modified.1 += 1, Different, Different),
+            (|look| (look.handle, look.changed.seconds) = (None, 21), Same, Unclear),
+            (
+                |look| (look.handle, look.born, look.changed.seconds) = (None, None, 21),
+                Unclear,
+                Unclear,
+            ),
+            (|look| look.born = Some(at(5, 7)), Different, Different),
+            (|look| look.modified.nanos += 1, Different, Different),
             (|look| look.size_bytes += 1, Different, Different),
             (|look| look.id.inode += 1, Different, Different),
             (|look| look.device += 1, Different, Different),
             (|look| look.mode ^= 0o170_000, Different, Different),
-            (|look| (look.mode, look.changed.1) = (look.mode ^ 1, 3), Same, Different),
+            (|look| (look.mode, look.changed.nanos) = (look.mode ^ 1, 3), Same, Different),
         ];
         for (row, (change, own, fleeting)) in cases.into_iter().enumerate() {
             for (numbers, wanted) in [(Numbers::Own, own), (Numbers::Fleeting, fleeting)] {
@@ -433,9 +435,10 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
     fn what_changed_just_before_the_look_proves_nothing() {
         let mut first = look(Numbers::Own);
-        (first.handle, first.born, first.changed.0) = (None, None, first.seen - 1);
+        (first.handle, first.born, first.changed.seconds) = (None, None, first.seen.seconds - 1);
         assert_eq!(first.compare(&first), Sameness::Unclear);
-        (first.born, first.changed.0) = (Some((first.seen, 0)), first.seen - 10);
+        let seen = first.seen.seconds;
+        (first.born, first.changed.seconds) = (Some(first.seen), seen - 10);
         assert_eq!(first.compare(&first), Sameness::Same);
     }
 

@@ -12,7 +12,7 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const SETTLED_AFTER_SECONDS: i64 = 3;
 
 /// A point in time, as files have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// Since 1970.
     pub seconds: i64,
@@ -300,7 +300,8 @@ fn last_change(stat: &Stat, now: Moment) -> Moment {
     if modified > now { changed } else { changed.max(modified) }
 }
 
-fn is_long_ago(change: Moment, now: Moment) -> bool {
+/// Whether every later change has another time, on any filesystem.
+pub(super) fn is_long_ago(change: Moment, now: Moment) -> bool {
     change.seconds.saturating_add(SETTLED_AFTER_SECONDS) < now.seconds
 }
 

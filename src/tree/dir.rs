@@ -1,18 +1,20 @@
 //! A directory of the source and its counterpart in the destination.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::OFlags;
 
+use super::known::Known;
+use super::taken::TakenNames;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, Node, Numbers, Stat, Trust};
+use crate::fs::{self, FileId, Moment, Node, Numbers, Settled, Stat};
 
 /// How a directory is reached when it has to be opened again.
 enum Origin {
@@ -50,6 +52,8 @@ pub struct ChildPair {
     pub source_name: OsString,
     /// The name is a symbolic link to the directory.
     pub followed: bool,
+    /// It is on the way to an operand, and others may take the same way.
+    pub on_the_way: bool,
     /// The source's answer to stat.
     pub stat: Stat,
     /// The counterpart, or the directory that stands in its place.
@@ -94,18 +98,25 @@ pub struct Dir {
     pub planned: bool,
     /// The source's answer to stat when it was opened.
     pub stat: Stat,
+    /// What that look is worth.
+    pub settled: Settled,
     /// The destination's answer to stat when it was opened.
     pub target_stat: Stat,
     origin: Origin,
     parent: Option<Arc<Dir>>,
     descriptors: Mutex<Option<Descriptors>>,
-    source_trust: OnceLock<Trust>,
-    target_trust: OnceLock<Trust>,
     open_dirs: Arc<OpenDirs>,
     /// Whether the destination's owner was given rights that it had not.
     is_opened_up: Mutex<bool>,
     /// Holds: the walker's, one a batch, one a child directory.
     pending: AtomicUsize,
+    /// Whether several operands may take names in what it holds.
+    on_the_way: bool,
+    /// Whether several operands may take names in it.
+    shared: bool,
+    /// The names that the run has taken in the destination.
+    taken: Arc<Mutex<TakenNames>>,
+    pub(super) known: Known,
 }
 
 /// Whether two answers of stat have the same numbers.
@@ -139,28 +150,6 @@ impl OpenDir {
     /// The directory, open or not.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
-    }
-
-    /// How far the source's answers to stat are believed. It is asked once a filesystem.
-    pub fn source_trust(&self) -> Trust {
-        *self.dir.source_trust.get_or_init(|| {
-            let above = self.above_on_its_filesystem(|dir| dir.stat.st_dev);
-            let known = above.and_then(|dir| dir.source_trust.get().copied());
-            known.unwrap_or_else(|| fs::trust(&self.source))
-        })
-    }
-
-    /// How far the destination's answers to stat are believed.
-    pub fn target_trust(&self) -> Trust {
-        *self.dir.target_trust.get_or_init(|| {
-            let above = self.above_on_its_filesystem(|dir| dir.target_stat.st_dev);
-            let known = above.and_then(|dir| dir.target_trust.get().copied());
-            known.unwrap_or_else(|| fs::trust(&self.target))
-        })
-    }
-
-    fn above_on_its_filesystem(&self, device: impl Fn(&Dir) -> u64) -> Option<&Dir> {
-        self.dir.parent.as_deref().filter(|above| device(above) == device(&self.dir))
     }
 
     /// Whether names could be made in the destination: the answer is the error that they would
@@ -215,12 +204,15 @@ impl Deref for OpenDir {
 pub struct OpenDirs {
     dirs_max: usize,
     dirs: Mutex<VecDeque<Weak<Dir>>>,
+    /// The names that were taken in directories into which several operands may lead.
+    taken: Mutex<HashMap<FileId, Arc<Mutex<TakenNames>>>>,
 }
 
 impl OpenDirs {
     /// Keeps `dirs_max` pairs open, at least one, beside those that are in use at the moment.
     pub fn new(dirs_max: usize) -> Arc<Self> {
-        Arc::new(Self { dirs_max: dirs_max.max(1), dirs: Mutex::default() })
+        let dirs_max = dirs_max.max(1);
+        Arc::new(Self { dirs_max, dirs: Mutex::default(), taken: Mutex::default() })
     }
 
     /// How many batches may wait for workers, so that their directories are still open by then.
@@ -232,6 +224,11 @@ impl OpenDirs {
     /// How many listings may be open at once, so that their directories are still open too.
     pub fn listings_max(&self) -> usize {
         (self.dirs_max / 4).clamp(2, 16)
+    }
+
+    fn taken(&self, target: &Stat) -> Arc<Mutex<TakenNames>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(taken.entry(FileId::of(target)).or_default())
     }
 
     fn add(&self, dir: &Arc<Dir>) {
@@ -252,40 +249,61 @@ impl OpenDirs {
 impl Dir {
     /// The folders of an operand and of its copy, with one hold, the caller's.
     pub fn root(source: Folder, target: Folder, open_dirs: &Arc<OpenDirs>) -> io::Result<OpenDir> {
+        let (stat, target_stat) = (fs::stat(&source.file)?, fs::stat(&target.file)?);
         let dir = Self {
             fresh: false,
             planned: false,
-            stat: fs::stat(&source.file)?,
-            target_stat: fs::stat(&target.file)?,
+            stat,
+            settled: Settled::NEVER,
+            target_stat,
             origin: Origin::Root { source: source.path, target: target.path },
             parent: None,
             descriptors: Mutex::default(),
-            source_trust: OnceLock::new(),
-            target_trust: OnceLock::new(),
             open_dirs: Arc::clone(open_dirs),
             is_opened_up: Mutex::new(false),
             pending: AtomicUsize::new(1),
+            on_the_way: true,
+            shared: true,
+            taken: open_dirs.taken(&target_stat),
+            known: Known::default(),
         };
         Ok(Arc::new(dir).keep(source.file, Arc::new(target.file)))
     }
 
     /// A pair below `parent`, with one hold, the caller's. The parent is held for as long.
     pub fn child(parent: &Arc<Dir>, pair: ChildPair) -> OpenDir {
-        let ChildPair { source, source_name, followed, stat, .. } = pair;
-        let ChildPair { target, target_name, target_stat, counterpart, .. } = pair;
+        let ChildPair { source, source_name, followed, on_the_way, .. } = pair;
+        let ChildPair { stat, target, target_name, target_stat, counterpart, .. } = pair;
+        let settled = Settled::at(&stat, Moment::now(), || fs::clock_of(&source));
+        let known = Known::default();
+        // What was just made folds names as what it was made in.
+        if counterpart == Counterpart::Made
+            && target_stat.st_dev == parent.target_stat.st_dev
+            && let Some(&folding) = parent.known.folding.get()
+        {
+            known.folding.get_or_init(|| folding);
+        }
+        let shared = parent.on_the_way && !parent.is_of_one_name();
+        let taken = match shared {
+            true => parent.open_dirs.taken(&target_stat),
+            false => Arc::default(),
+        };
         let dir = Self {
             fresh: counterpart != Counterpart::Found,
             planned: counterpart == Counterpart::Planned,
             stat,
+            settled,
             target_stat,
             origin: Origin::Child { source_name, followed, target_name },
             parent: Some(Arc::clone(parent)),
             descriptors: Mutex::default(),
-            source_trust: OnceLock::new(),
-            target_trust: OnceLock::new(),
             open_dirs: Arc::clone(&parent.open_dirs),
             is_opened_up: Mutex::new(false),
             pending: AtomicUsize::new(1),
+            on_the_way: on_the_way && shared,
+            shared,
+            taken,
+            known,
         };
         let child = Arc::new(dir).keep(source, target);
         parent.hold();
@@ -294,6 +312,32 @@ impl Dir {
 
     fn descriptors(&self) -> MutexGuard<'_, Option<Descriptors>> {
         self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names that the run has taken in the destination.
+    pub(super) fn taken(&self) -> &Mutex<TakenNames> {
+        &self.taken
+    }
+
+    /// Whether several operands may take names here.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Whether the names that are taken here are remembered. Where the run made the directory, what
+    /// has a name there has it from this run, and from this operand if no other leads there.
+    pub fn remembers_names(&self) -> bool {
+        !self.fresh || self.shared
+    }
+
+    /// A single operand takes a single name in its folder, which cannot clash.
+    pub fn takes_one_name(&self) {
+        self.known.one_name.get_or_init(|| ());
+    }
+
+    /// Whether it does so.
+    pub(super) fn is_of_one_name(&self) -> bool {
+        self.known.one_name.get().is_some()
     }
 
     /// Takes descriptors that were found to be its own.
@@ -488,6 +532,7 @@ mod tests {
             source_name: name.into(),
             followed: false,
             target_stat: fs::stat(&target).unwrap(),
+            on_the_way: false,
             target: Arc::new(target),
             target_name: name.into(),
             counterpart: Counterpart::Made,

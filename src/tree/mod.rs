@@ -1,18 +1,23 @@
 //! What a tree is: pairs of directories, their entries in batches, and their metadata.
 
 mod acl;
+mod clash;
 mod dir;
 mod entry;
 mod filter;
 mod glob;
+mod known;
 mod level;
 mod list;
 mod listing;
 mod meta;
 mod pair;
+mod taken;
+mod trust;
 mod visitor;
 mod walk;
 
+pub use clash::NameHolder;
 pub use dir::{ChildPair, Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
 pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;
@@ -20,5 +25,6 @@ pub use list::List;
 pub use listing::{ListedName, Listing};
 pub use meta::{Before, Keeper, Loss, Metadata, Preserve, Replaced, Rights};
 pub use pair::enter;
+pub use taken::TakenNames;
 pub use visitor::{Follow, Scope, Visitor};
 pub use walk::walk;

@@ -21,6 +21,8 @@ pub struct FoundDir<'a> {
     pub ino: Option<u64>,
     /// The name is a symbolic link to the directory.
     pub followed: bool,
+    /// It is on the way to an operand, and others may take the same way.
+    pub on_the_way: bool,
 }
 
 /// Opens the directory `name` of the source, also through a link, and its counterpart of the same
@@ -31,7 +33,7 @@ pub fn enter(
     scope: &Scope<'_>,
     visitor: &impl Visitor,
 ) -> Result<Option<OpenDir>, Error> {
-    let found = FoundDir { name, target_name: name, ino: None, followed: true };
+    let found = FoundDir { name, target_name: name, ino: None, followed: true, on_the_way: true };
     open_pair(&parent.open()?, found, None, scope, visitor)
 }
 
@@ -43,7 +45,7 @@ pub fn open_pair(
     scope: &Scope<'_>,
     visitor: &impl Visitor,
 ) -> Result<Option<OpenDir>, Error> {
-    let FoundDir { name, target_name, followed, .. } = found;
+    let FoundDir { name, target_name, followed, on_the_way, .. } = found;
     let target_error = |op, cause: Cause| Error::new(op, parent.target_path(target_name), cause);
 
     let (source, stat) = open_source(parent, found)?;
@@ -67,6 +69,7 @@ pub fn open_pair(
         source,
         source_name: name.to_owned(),
         followed,
+        on_the_way,
         stat,
         target,
         target_name: target_name.to_owned(),

@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::clash::Reached;
 use super::dir::{Dir, OpenDir};
 use super::entry::{Entry, EntryKind};
 use super::level::{Level, NamesFrom};
@@ -47,6 +48,7 @@ pub fn walk(parent: &Arc<Dir>, top: &Entry, scope: &Scope<'_>, visitor: &impl Vi
         target_name: top.target_name(),
         ino: top.ino,
         followed: top.followed,
+        on_the_way: false,
     };
     match scope.list {
         None => walk.descend(parent, found, NamesFrom::Listing),
@@ -178,7 +180,8 @@ impl<V: Visitor> Walk<'_, V> {
         let ino = (!followed).then_some(ino);
         if kind == FileType::Directory {
             let dir = Arc::clone(&level.dir);
-            let found = FoundDir { name: &name, target_name: &name, ino, followed };
+            let found =
+                FoundDir { name: &name, target_name: &name, ino, followed, on_the_way: false };
             self.descend(&dir, found, NamesFrom::Listing);
             return true;
         }
@@ -203,7 +206,13 @@ impl<V: Visitor> Walk<'_, V> {
         }
         let (dir, depth) = (Arc::clone(&level.dir), self.levels.len());
         let ino = (!followed).then_some(listed.ino);
-        let found = FoundDir { name: &listed.name, target_name: &listed.name, ino, followed };
+        let found = FoundDir {
+            name: &listed.name,
+            target_name: &listed.name,
+            ino,
+            followed,
+            on_the_way: false,
+        };
         self.descend(&dir, found, NamesFrom::List);
         self.levels.len() > depth
     }
@@ -256,11 +265,15 @@ impl<V: Visitor> Walk<'_, V> {
             Err(cause) => return self.visitor.failed(error(cause)),
         };
         let path_bytes = self.path.len();
+        let mut reached = None;
         while let Some(listed) = listing.next_name() {
-            let found =
-                listed.and_then(|listed| Ok((fs::stat_at(&dir.source, &listed.name)?, listed)));
+            let found = listed.and_then(|listed| {
+                let is_extra = fs::stat_at(&dir.source, &listed.name)?.is_none()
+                    && !is_reached(dir, &listed.name, &mut reached)?;
+                Ok((is_extra, listed))
+            });
             match found {
-                Ok((None, ListedName { name, kind, .. }))
+                Ok((true, ListedName { name, kind, .. }))
                     if !self.is_excluded(path_bytes, &name, kind) =>
                 {
                     self.visitor.extra(dir.target_path(&name));
@@ -321,4 +334,17 @@ impl<V: Visitor> Walk<'_, V> {
         }
         self.visitor.release(level.dir);
     }
+}
+
+/// Whether a name of the destination is another spelling of one of the source's. What those lead to
+/// is looked up once.
+fn is_reached(dir: &OpenDir, name: &OsStr, reached: &mut Option<Reached>) -> io::Result<bool> {
+    if !dir.folds() {
+        return Ok(false);
+    }
+    let known = match reached {
+        Some(known) => known,
+        None => reached.insert(dir.reached()?),
+    };
+    dir.is_reached(name, known)
 }

@@ -203,7 +203,9 @@ impl<'a> CopyPrinter<'a> {
             _ if why == Skip::NamedTwice => {
                 self.err(&format!("aiocp: skipped '{}': {why}\n", shown(path)))
             }
-            SeeingArgs { verbose: true, .. } => {
+            // Of what is up to date -v says nothing, as cp does.
+            SeeingArgs { debug: false, .. } if why == Skip::NotOlder => Ok(()),
+            SeeingArgs { verbose: true, .. } | SeeingArgs { debug: true, .. } => {
                 self.out(&format!("skipped '{}': {why}\n", shown(path)))
             }
             _ => Ok(()),

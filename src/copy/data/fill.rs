@@ -14,7 +14,7 @@ use crate::copy::metadata::MetadataCopier;
 use crate::copy::options::{Action, Options};
 use crate::copy::resume::{Partial, Resume};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Node, Stat, Target};
+use crate::fs::{self, Node, Seen, Target};
 use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Moved, Pipeline, Traffic};
 use crate::report::{Route, Totals, Way};
@@ -30,7 +30,7 @@ pub struct Filled {
     pub route: Route,
     pub begun: Instant,
     /// What the source answered when it was opened.
-    pub source: Stat,
+    pub source: Seen,
     /// Whether all of its metadata was kept.
     pub kept: bool,
     /// Whether it was copied part by part, into a temporary that the next run could find.
@@ -251,7 +251,7 @@ impl<'a> Data<'a> {
         let before = replaced.as_ref().map_or(Before::Nothing, Before::Replaced);
         let metadata = Metadata { source: from, stat: &source.stat, target: to, before };
         let kept = self.metadata.copy(at, &metadata);
-        let (is_partial, source) = (partial.is_some(), source.stat);
+        let (is_partial, source) = (partial.is_some(), source.seen());
         Ok(Filled {
             target,
             moved,

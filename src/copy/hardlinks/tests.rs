@@ -1,7 +1,7 @@
 //! Names that are met in every order.
 
 use super::*;
-use crate::fs::{self, Numbers};
+use crate::fs::{self, Numbers, Settled};
 use crate::tree::{Entry, EntryKind, Folder, OpenDirs};
 use std::fs::File;
 
@@ -51,6 +51,7 @@ fn meet(
     name: &str,
 ) -> Turn {
     let (dir, entry, others) = (Arc::clone(dir), entry(name), reach.others(&source));
+    let source = Seen { stat: source, settled: Settled::LONG };
     table.claim(FoundName { dir, entry, source, identity, others }, role, Place::default())
 }
 

@@ -1,6 +1,7 @@
 //! Which name a copy gets, and what becomes of what has it.
 
 mod backup;
+mod grains;
 mod made;
 mod place;
 mod rules;

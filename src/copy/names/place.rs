@@ -5,16 +5,17 @@ use std::ffi::OsStr;
 use std::io;
 use std::ops::Deref;
 
+use super::grains::Grains;
 use super::made::MadeFiles;
-use super::rules::{self, Facts, Relation, Verdict, modified};
+use super::rules::{self, Facts, Relation, Verdict};
 use crate::copy::entry::At;
 use crate::copy::events::{Events, Published};
 use crate::copy::options::{Action, Backup, BackupNames, OnExisting, Options};
 use crate::copy::resume::Resume;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, IfTaken, Name, Sameness, Stat, Unpublished};
+use crate::fs::{self, Age, FileId, FileType, IfTaken, Moment, Name, Sameness, Stat, Unpublished};
 use crate::report::Skip;
-use crate::tree::{Dir, Entry, EntryKind, OpenDir, Rights};
+use crate::tree::{Dir, Entry, EntryKind, NameHolder, OpenDir, Rights, TakenNames};
 
 const STICKY_BIT: u32 = 0o1000;
 
@@ -78,11 +79,13 @@ pub struct Names<'a> {
     events: &'a Events<'a>,
     resume: &'a Resume<'a>,
     made: MadeFiles,
+    grains: Grains,
 }
 
 impl<'a> Names<'a> {
     pub fn new(options: &'a Options, events: &'a Events<'a>, resume: &'a Resume<'a>) -> Self {
-        Self { options, events, resume, made: MadeFiles::default() }
+        let grains = Grains::new(options.dry_run);
+        Self { options, events, resume, made: MadeFiles::default(), grains }
     }
 
     /// Lets an entry through whose source answered `source`, unless it is left out or its name is
@@ -118,6 +121,9 @@ impl<'a> Names<'a> {
                 if self.options.existing.is_plain() { IfTaken::Replace } else { IfTaken::Refuse };
             return Ok(Some(Spot::free(if_taken)));
         };
+        if let Some(taken) = dir.taken_names() {
+            self.refuse_clash(at, &taken, &stands)?;
+        }
         match self.judge(at, source, &stands)? {
             Verdict::Skip(why) => {
                 self.events.skip(at, why);
@@ -126,7 +132,8 @@ impl<'a> Names<'a> {
             Verdict::BackUp => self.find_backup_spot(dir, entry),
             Verdict::Refuse(Cause::SameName) => Err(same_name(at)),
             Verdict::Refuse(cause) => Err(at.target_error(Operation::Replace, cause)),
-            Verdict::Replace | Verdict::Ask => {
+            Verdict::Replace | Verdict::Ask | Verdict::FindGrain => {
+                self.take_name(at, &stands)?;
                 let replaced = self.is_written_into(at, &stands).then(|| Rights::of(&stands));
                 Ok(Some(Spot { occupied: true, replaced, ..Spot::free(IfTaken::Replace) }))
             }
@@ -144,6 +151,24 @@ impl<'a> Names<'a> {
             && FileType::from_raw_mode(stands.st_mode) == FileType::RegularFile
             && !self.options.existing.replaces_links()
             && !is_planted
+    }
+
+    /// Refuses an entry whose name leads to what was made under another name of the source.
+    fn refuse_clash(&self, at: At<'_>, taken: &TakenNames, stands: &Stat) -> Result<()> {
+        let other = at.dir.other_taken(taken, at.target_name(), stands);
+        match other.map_err(|cause| at.target_error(Operation::Stat, cause))? {
+            Some(other) => Err(at.clash(&other)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a name under which something stands, for this entry alone.
+    fn take_name(&self, at: At<'_>, stands: &Stat) -> Result<()> {
+        let other = at.dir.take_name(at.target_name(), stands);
+        match other.map_err(|cause| at.target_error(Operation::Stat, cause))? {
+            Some(other) => Err(at.clash(&other)),
+            None => Ok(()),
+        }
     }
 
     /// Lets a file be copied to the name of its own backup, and stay what it is.
@@ -182,16 +207,21 @@ impl<'a> Names<'a> {
             action: self.options.action,
             kind: at.entry.kind,
             is_followed: at.entry.followed,
-            source_modified: modified(source),
             stands: FileType::from_raw_mode(stands.st_mode),
             stands_names: u64::from(stands.st_nlink as u32),
-            stands_modified: modified(stands),
+            age: fs::age(stands, Moment::modified(source)),
             relation,
             is_made: at.dir.parent().is_none() && self.made.has(at.dir, at.target_name(), stands),
             is_own_backup: self.is_own_backup(at).map_err(compare_error)?,
             answer: None,
         };
-        let verdict = rules::judge(&facts);
+        let mut verdict = rules::judge(&facts);
+        if matches!(verdict, Verdict::FindGrain) {
+            let exact = Moment::modified(source);
+            let is_cut = exact.cut(self.grains.of(at.dir)) == Moment::modified(stands);
+            facts.age = if is_cut { Age::NotOlder } else { Age::Older };
+            verdict = rules::judge(&facts);
+        }
         if !matches!(verdict, Verdict::Ask) {
             return Ok(verdict);
         }
@@ -249,6 +279,16 @@ impl<'a> Names<'a> {
     ) -> Result<Option<Published>> {
         let at = At::new(dir, entry);
         let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
+        let stat_target =
+            || at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause));
+        // Without names that are refused in one step, two copies could take one at once.
+        let mut turn = dir.turn();
+        let mut taken = turn.as_deref_mut().filter(|_| dir.remembers_names());
+        if let Some(taken) = &taken
+            && let Some(stands) = stat_target()?
+        {
+            self.refuse_clash(at, taken, &stands)?;
+        }
         let replaced = entry.spot.occupied
             || self
                 .needs_backup_now(dir, entry)
@@ -263,20 +303,37 @@ impl<'a> Names<'a> {
                 self.events.fail(at.target_error(Operation::RemoveTemporary, cause));
             }
             let is_taken = cause.raw_os_error() == Some(libc::EEXIST);
-            if is_taken && self.options.existing.rule == OnExisting::Skip {
+            let is_stranger = !(is_taken && dir.fresh) || self.is_stranger(at)?;
+            if is_taken && is_stranger && self.options.existing.rule == OnExisting::Skip {
                 self.events.skip(at, Skip::Exists);
                 return Ok(None);
             }
             return Err(at.replace_error(op, cause));
         }
-        if self.could_be_overwritten(dir, at.target_name()) {
-            let made = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
-            made.iter().for_each(|made| self.made.add(dir, at.target_name(), made));
+        let is_to_be_known = self.could_be_overwritten(dir, at.target_name());
+        if (is_to_be_known || taken.is_some())
+            && let Some(made) = stat_target()?
+        {
+            taken.iter_mut().for_each(|taken| taken.add(at.target_name(), &made));
+            if is_to_be_known {
+                self.made.add(dir, at.target_name(), &made);
+            }
         }
         if self.options.action == Action::Compare {
             self.events.replaced_what_differed(&at.target_path());
         }
         Ok(Some(Published { replaced, backup }))
+    }
+
+    /// Refuses an entry whose name has another name of the source in a directory that the run made.
+    /// True if a stranger has taken it.
+    fn is_stranger(&self, at: At<'_>) -> Result<bool> {
+        let holder = at.dir.holder(at.target_name());
+        match holder.map_err(|cause| at.target_error(Operation::Publish, cause))? {
+            NameHolder::Other(other) => Err(at.clash(&other)),
+            NameHolder::Unknown => Ok(false),
+            NameHolder::Stranger => Ok(true),
+        }
     }
 
     /// Gives what stands at the name its backup's name as well.
@@ -310,11 +367,12 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Remembers a copy that an earlier run made, if it is an operand's.
-    pub fn add_earlier(&self, dir: &OpenDir, target_name: &OsStr, stat: &Stat) {
-        if dir.parent().is_none() {
-            self.made.add(dir, target_name, stat);
+    /// Remembers a copy that an earlier run made.
+    pub fn add_earlier(&self, at: At<'_>, stat: &Stat) -> Result<()> {
+        if at.dir.parent().is_none() {
+            self.made.add(at.dir, at.target_name(), stat);
         }
+        self.take_name(at, stat)
     }
 
     /// Whether a copy is to be remembered.

@@ -3,7 +3,7 @@
 
 use crate::copy::options::{Action, Existing, OnExisting};
 use crate::error::Cause;
-use crate::fs::{FileType, Stat};
+use crate::fs::{Age, FileType};
 use crate::report::Skip;
 use crate::tree::EntryKind;
 
@@ -15,11 +15,11 @@ pub struct Facts<'a> {
     /// The source's kind, and whether a symbolic link was followed to it.
     pub kind: EntryKind,
     pub is_followed: bool,
-    pub source_modified: Moment,
     /// The kind of what stands there, and how many names it has.
     pub stands: FileType,
     pub stands_names: u64,
-    pub stands_modified: Moment,
+    /// How its modification time stands to the source's.
+    pub age: Age,
     pub relation: Relation,
     /// It is the copy of an earlier operand.
     pub is_made: bool,
@@ -27,14 +27,6 @@ pub struct Facts<'a> {
     pub is_own_backup: bool,
     /// What was answered to the question whether it may be replaced.
     pub answer: Option<bool>,
-}
-
-/// Seconds and nanoseconds.
-pub type Moment = (i64, i64);
-
-/// When a file was modified.
-pub fn modified(stat: &Stat) -> Moment {
-    (stat.st_mtime as _, stat.st_mtime_nsec as _)
 }
 
 /// What source and destination have to do with each other.
@@ -60,6 +52,9 @@ pub enum Verdict {
     Skip(Skip),
     /// The file is named as its own copy: the copy is its backup.
     BackUp,
+    /// Whether it is older depends on how the filesystem cuts times. When that is known, the facts
+    /// have to be judged again.
+    FindGrain,
     /// The question has to be asked, and the facts judged again with the answer.
     Ask,
     /// It stays, which is a failure.
@@ -77,8 +72,10 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
     if let Some(verdict) = judge_relation(facts) {
         return verdict;
     }
-    if existing.only_older && facts.stands_modified >= facts.source_modified {
-        return Verdict::Skip(Skip::NotOlder);
+    match facts.age {
+        Age::NotOlder if existing.only_older => return Verdict::Skip(Skip::NotOlder),
+        Age::OlderUnlessCut if existing.only_older => return Verdict::FindGrain,
+        _ => {}
     }
     match (existing.rule, facts.answer) {
         (OnExisting::Ask, None) => return Verdict::Ask,
@@ -177,10 +174,9 @@ mod tests {
             action,
             kind: EntryKind::File,
             is_followed: false,
-            source_modified: (2, 0),
             stands: FileType::RegularFile,
             stands_names: 1,
-            stands_modified: (1, 999_999_999),
+            age: Age::Older,
             relation: Relation::Strangers,
             is_made: false,
             is_own_backup: false,
@@ -225,10 +221,12 @@ mod tests {
             ("-n", |_| (), "Skip(Exists)"),
             ("none-fail", |_| (), "Refuse(Exists)"),
             ("-u", |_| (), "Replace"),
-            ("-u", |facts| facts.stands_modified = (2, 0), "Skip(NotOlder)"),
-            ("-u", |facts| facts.stands_modified = (2, 1), "Skip(NotOlder)"),
-            ("-u", |facts| facts.source_modified = (1, 999_999_998), "Skip(NotOlder)"),
-            ("-u -n", |facts| facts.stands_modified = (3, 0), "Skip(Exists)"),
+            ("-u", |facts| facts.age = Age::NotOlder, "Skip(NotOlder)"),
+            ("-u", |facts| facts.age = Age::OlderUnlessCut, "FindGrain"),
+            ("-u -b", |facts| facts.age = Age::NotOlder, "Skip(NotOlder)"),
+            ("", |facts| facts.age = Age::NotOlder, "Replace"),
+            ("-b", |facts| facts.age = Age::OlderUnlessCut, "Replace"),
+            ("-u -n", |facts| facts.age = Age::NotOlder, "Skip(Exists)"),
             ("attributes", |_| (), "Replace"),
         ]);
     }
@@ -239,7 +237,7 @@ mod tests {
             ("-i", |_| (), "Ask"),
             ("-i", |facts| facts.answer = Some(false), "Skip(Declined)"),
             ("-i", YES, "Replace"),
-            ("-i -u", |facts| facts.stands_modified = (3, 0), "Skip(NotOlder)"),
+            ("-i -u", |facts| facts.age = Age::NotOlder, "Skip(NotOlder)"),
             ("-i", SAME, "Refuse(SameFile)"),
             ("-i", DIRECTORY, "Ask"),
             (

@@ -30,18 +30,35 @@ impl Operands {
                 visit.services.queue.drain();
             }
             begun.insert(path);
-            if let Err(error) = pair.walk(visit, open_dirs) {
+            let names =
+                if self.pairs.len() == 1 { OperandCount::One } else { OperandCount::Several };
+            if let Err(error) = pair.walk(visit, open_dirs, names) {
                 events.fail(error);
             }
         }
     }
 }
 
+/// How many operands there are: a single one takes a single name in its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OperandCount {
+    One,
+    Several,
+}
+
 impl OperandPair {
-    fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) -> Result<()> {
+    fn walk(
+        &self,
+        visit: &Visit<'_>,
+        open_dirs: &Arc<OpenDirs>,
+        names: OperandCount,
+    ) -> Result<()> {
         let (options, durable) = (visit.services.options, visit.services.durable);
         let scope = options.scope();
         let root = self.open_root(open_dirs)?;
+        if names == OperandCount::One {
+            root.takes_one_name();
+        }
         durable.begin(&root);
         if !self.is_dir() {
             visit.services.resume.tidy(&root);

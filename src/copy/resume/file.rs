@@ -20,7 +20,7 @@ use super::format::{
 };
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
-use super::known::{self, Known, Sides};
+use super::known::{self, Known, Looked, Sides};
 use super::leftovers::{leftovers, unlink_leaving_times};
 use super::lock::{self, Opened, Placed, is_gone};
 use super::recovered::{Half, Recovered, index_of};
@@ -220,7 +220,7 @@ impl Journal {
     pub fn finished(
         &self,
         relative: &Path,
-        Sides { source, target }: Sides,
+        Looked { source, target }: Looked,
         standing: Standing,
         kept: bool,
         hash: Option<Hash>,

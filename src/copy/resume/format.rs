@@ -4,9 +4,9 @@
 //! header   "aiocp journal 3\n" · key (32 bytes) · binding (32) · seal (16)
 //! frame    length of the records (u32) · records · seal (16)
 //! record   length of the body (u32) · body
-//! body     finished   1 · name (16) · source (52) · target (52) · standing (u8) · kept (u8)
+//! body     finished   1 · name (16) · source (53) · target (53) · standing (u8) · kept (u8)
 //!                       · hash (32, or none)
-//!          begun      2 · name (16) · source (52) · inode (u64) · block size (u64) · path
+//!          begun      2 · name (16) · source (53) · inode (u64) · block size (u64) · path
 //!          reached    3 · name (16) · first block (u64) · leaves (32 each)
 //! ```
 //!
@@ -22,6 +22,7 @@
 use std::io::{self, Read};
 
 use crate::digest::{Hash, LeafHash};
+use crate::fs::Settled;
 
 const FAMILY: &[u8] = b"aiocp journal ";
 const MAGIC: [u8; 16] = *b"aiocp journal 3\n";
@@ -34,7 +35,7 @@ pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
 const FRAME_BYTES_MAX: u32 = 64 << 20;
 
 /// What the record of a finished file takes at most, its length included.
-pub const FINISHED_BYTES_MAX: usize = 4 + 1 + 16 + 2 * STAT_KEY_BYTES + 2 + 32;
+pub const FINISHED_BYTES_MAX: usize = 4 + 1 + 16 + 2 * LOOK_BYTES + 2 + 32;
 
 /// The bytes of a [`StatKey`].
 pub const STAT_KEY_BYTES: usize = 52;
@@ -42,6 +43,31 @@ pub const STAT_KEY_BYTES: usize = 52;
 /// A file's stat as bytes: contents first, then mode and owner, then ctime. Comparing a prefix
 /// ignores the later fields.
 pub type StatKey = [u8; STAT_KEY_BYTES];
+
+/// The bytes of a [`Look`].
+const LOOK_BYTES: usize = STAT_KEY_BYTES + 1;
+
+/// A look at a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What was seen.
+    pub key: StatKey,
+    /// What that is worth.
+    pub settled: Settled,
+}
+
+impl Look {
+    fn encode(&self) -> [u8; LOOK_BYTES] {
+        let mut bytes = [self.settled.to_byte(); LOOK_BYTES];
+        bytes[..STAT_KEY_BYTES].copy_from_slice(&self.key);
+        bytes
+    }
+
+    fn decode(body: &mut &[u8]) -> Option<Self> {
+        let (key, [settled]) = (take(body)?, take(body)?);
+        Some(Self { key, settled: Settled::from_byte(settled)? })
+    }
+}
 
 /// A path, or a seal.
 pub type Fingerprint = [u8; 16];
@@ -69,9 +95,9 @@ pub struct Finished {
     /// The path relative to the destination.
     pub name: Fingerprint,
     /// The source's state.
-    pub source: StatKey,
+    pub source: Look,
     /// The destination's state.
-    pub target: StatKey,
+    pub target: Look,
     /// What may yet become of the destination.
     pub standing: Standing,
     /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and
@@ -86,14 +112,16 @@ pub struct Finished {
 pub enum Standing {
     /// Nothing. Its change time is a part of its state, and only here.
     Settled,
-    /// It may get more names.
+    /// It may get more names. Its change time counts while it has a single one.
     Linked,
     /// It gets its name in the next moment. If something else is found there, it did not.
     Unnamed,
+    /// What is missing of its metadata is tried once more in the next moment.
+    Retried,
 }
 
 impl Standing {
-    const ALL: [Self; 3] = [Self::Settled, Self::Linked, Self::Unnamed];
+    const ALL: [Self; 4] = [Self::Settled, Self::Linked, Self::Unnamed, Self::Retried];
 }
 
 /// The temporary of a big file.
@@ -102,7 +130,7 @@ pub struct Begun {
     /// The path relative to the destination.
     pub name: Fingerprint,
     /// The source's state.
-    pub source: StatKey,
+    pub source: Look,
     /// The temporary's inode number.
     pub ino: u64,
     /// Bytes a block.
@@ -280,11 +308,13 @@ impl Record {
         match self {
             Self::Finished(Finished { name, source, target, standing, kept, hash }) => {
                 let hash = hash.as_ref().map_or(&[][..], |hash| hash);
-                [&[1][..], name, source, target, &[*standing as u8, u8::from(*kept)], hash].concat()
+                let (source, target) = (source.encode(), target.encode());
+                let flags = [*standing as u8, u8::from(*kept)];
+                [&[1][..], name, &source, &target, &flags, hash].concat()
             }
             Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
-                [&[2][..], name, source, &ino.to_le_bytes(), &block_bytes.to_le_bytes(), path]
-                    .concat()
+                let (ino, block_bytes) = (ino.to_le_bytes(), block_bytes.to_le_bytes());
+                [&[2][..], name, &source.encode(), &ino, &block_bytes, path].concat()
             }
             Self::Reached(Reached { name, first_block, leaves }) => {
                 [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
@@ -299,8 +329,8 @@ impl Record {
         let name = take(&mut body)?;
         match kind {
             1 => {
-                let (source, target, [standing, kept]) =
-                    (take(&mut body)?, take(&mut body)?, take(&mut body)?);
+                let (source, target) = (Look::decode(&mut body)?, Look::decode(&mut body)?);
+                let [standing, kept] = take(&mut body)?;
                 let standing = *Standing::ALL.get(usize::from(standing))?;
                 let kept = [false, true].get(usize::from(kept)).copied()?;
                 let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
@@ -314,7 +344,7 @@ impl Record {
                 }))
             }
             2 => {
-                let source = take(&mut body)?;
+                let source = Look::decode(&mut body)?;
                 let (ino, block_bytes) =
                     (u64::from_le_bytes(take(&mut body)?), u64::from_le_bytes(take(&mut body)?));
                 Some(Self::Begun(Begun { name, source, ino, block_bytes, path: body.to_vec() }))
@@ -347,8 +377,8 @@ mod tests {
         let finished = |standing, kept, hash| {
             Record::Finished(Finished {
                 name,
-                source: [2; STAT_KEY_BYTES],
-                target: [3; STAT_KEY_BYTES],
+                source: Look { key: [2; STAT_KEY_BYTES], settled: Settled::LONG },
+                target: Look { key: [3; STAT_KEY_BYTES], settled: Settled::NEVER },
                 standing,
                 kept,
                 hash,
@@ -358,7 +388,7 @@ mod tests {
             finished(Standing::Settled, true, Some([4; 32])),
             Record::Begun(Begun {
                 name,
-                source: [5; STAT_KEY_BYTES],
+                source: Look { key: [5; STAT_KEY_BYTES], settled: Settled::LONG },
                 ino: u64::MAX,
                 block_bytes: 1 << 20,
                 path: b"a/\xff\n".into(),

@@ -1,19 +1,34 @@
 //! What a record of the journal is worth, now that source and destination are what they are. Pure.
 
-use super::format::{Finished, STAT_KEY_BYTES, Standing, StatKey};
+use super::format::{Finished, Look, STAT_KEY_BYTES, Standing, StatKey};
 use crate::digest::Hash;
-use crate::fs::{Numbers, Stat, Trust};
+use crate::fs::{Grain, Moment, Numbers, Seen, Stat, Trust};
 
-/// The bytes of a change time at the end of a [`StatKey`].
-const CTIME_BYTES: usize = 12;
-/// The bytes of mode, owner and group before it.
-const OWNER_BYTES: usize = 12;
+/// What of two keys has to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    /// All.
+    Everything,
+    /// Not the change time: something gave the file a name, or took one.
+    AllButChange,
+    /// Nor mode, owner and group: they were yet to be set.
+    Contents,
+}
 
-/// Source and destination of something finished.
+/// Source and destination of something finished, as they answer now.
 #[derive(Clone, Copy)]
 pub struct Sides {
     pub source: StatKey,
     pub target: StatKey,
+    /// Whether the destination has several names.
+    pub target_is_linked: bool,
+}
+
+/// Looks at source and destination of something finished, as they are recorded.
+#[derive(Clone, Copy)]
+pub struct Looked {
+    pub source: Look,
+    pub target: Look,
 }
 
 /// What the journal says of a path.
@@ -31,18 +46,32 @@ pub enum Known {
 
 /// What a record says of two sides. With `is_begun` a copy of the path was begun after it.
 pub fn judge(record: &Finished, sides: &Sides, is_begun: bool) -> Known {
-    let same_source = record.source == sides.source;
-    let lasting_bytes = lasting_bytes(record.standing, record.kept);
-    match record.target[..lasting_bytes] == sides.target[..lasting_bytes] {
+    let same_source = is_same(&record.source, &sides.source);
+    let compared = compared(record, sides.target_is_linked);
+    match agrees(&record.target, &sides.target, compared) {
         true if same_source && record.kept => Known::Finished(record.hash),
         true if same_source => Known::FinishedWithLoss(record.hash),
         // It never got its name, or was begun once more since then.
         _ if record.standing == Standing::Unnamed || is_begun => Known::Nothing,
+        // Nothing shows a change, but nothing would.
+        _ if ![&record.source, &record.target].iter().all(|look| look.settled.is_settled()) => {
+            Known::Nothing
+        }
         _ if !same_source => {
             Known::Changed("the source changed since it was copied; it is copied again")
         }
         _ => Known::Changed("the copy changed since it was made; it is copied again"),
     }
+}
+
+/// Whether a file is what it was at an earlier look.
+pub fn is_same(look: &Look, now: &StatKey) -> bool {
+    agrees(look, now, Compared::Everything)
+}
+
+/// A look at a file, as it is recorded.
+pub fn look(seen: &Seen, trust: Trust) -> Look {
+    Look { key: stat_key(&seen.stat, trust), settled: seen.settled }
 }
 
 /// What stands for a file, source or destination. What its filesystem does not keep beyond the next
@@ -66,35 +95,97 @@ pub fn lasting_ino(stat: &Stat, trust: Trust) -> u64 {
     if trust.numbers == Numbers::Fleeting { 0 } else { stat.st_ino }
 }
 
-/// How much of a destination's key has to stay: not its change time where it may get a further
-/// name, nor then its mode and owner where not all of its metadata was kept.
-fn lasting_bytes(standing: Standing, kept: bool) -> usize {
-    match standing {
-        Standing::Settled => STAT_KEY_BYTES,
-        Standing::Linked | Standing::Unnamed if kept => STAT_KEY_BYTES - CTIME_BYTES,
-        Standing::Linked | Standing::Unnamed => STAT_KEY_BYTES - CTIME_BYTES - OWNER_BYTES,
+/// What of a destination's key has to stay: not its change time where it got its name after it was
+/// looked at, or where it has several names now; nor mode and owner where those were yet to be set.
+fn compared(record: &Finished, is_linked: bool) -> Compared {
+    match record.standing {
+        Standing::Settled => Compared::Everything,
+        Standing::Linked if !is_linked => Compared::Everything,
+        Standing::Linked | Standing::Unnamed if record.kept => Compared::AllButChange,
+        Standing::Linked | Standing::Unnamed | Standing::Retried => Compared::Contents,
     }
+}
+
+/// Whether a key is what it was at an earlier look, and that look was worth it. A filesystem that
+/// was mounted anew may have cut its times to what it stores.
+fn agrees(look: &Look, now: &StatKey, compared: Compared) -> bool {
+    let (then, now) = (Parts::of(&look.key), Parts::of(now));
+    let is_same = then.contents == now.contents
+        && (compared == Compared::Contents || then.owner == now.owner);
+    let is_cut = |grain: Grain| {
+        then.modified.cut(grain) == now.modified
+            && (compared != Compared::Everything || then.changed.cut(grain) == now.changed)
+    };
+    let grain = Grain::ALL.into_iter().find(|&grain| is_cut(grain));
+    is_same && grain.is_some_and(|grain| look.settled.allows(grain))
+}
+
+/// A [`StatKey`], taken apart.
+struct Parts<'a> {
+    /// Inode number and size.
+    contents: &'a [u8],
+    modified: Moment,
+    /// Mode, owner and group.
+    owner: &'a [u8],
+    changed: Moment,
+}
+
+impl<'a> Parts<'a> {
+    fn of(key: &'a StatKey) -> Self {
+        let (contents, rest) = key.split_at(16);
+        let (modified, rest) = rest.split_at(12);
+        let (owner, changed) = rest.split_at(STAT_KEY_BYTES - 16 - 12 - 12);
+        Self { contents, modified: moment(modified), owner, changed: moment(changed) }
+    }
+}
+
+/// Seconds and nanoseconds as a key has them.
+fn moment(bytes: &[u8]) -> Moment {
+    let (seconds, nanos) = bytes.split_first_chunk().expect("twelve bytes");
+    let nanos = nanos.first_chunk().expect("twelve bytes");
+    Moment { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::{Clock, Settled};
 
-    /// A file that answers with numbers of its own.
+    /// A file that answers with numbers of its own, some time after it was changed last.
     fn stat() -> Stat {
         let file = tempfile::tempfile().expect("a temporary file");
-        crate::fs::stat(&file).expect("an open file")
+        let mut stat = crate::fs::stat(&file).expect("an open file");
+        (stat.st_mtime, stat.st_mtime_nsec) = (1_000_000_001, 123_456_789);
+        (stat.st_ctime, stat.st_ctime_nsec) = (1_000_000_003, 987_654_321);
+        stat
+    }
+
+    fn seen(stat: &Stat) -> Seen {
+        Seen { stat: *stat, settled: Settled::LONG }
     }
 
     const TRUST: Trust = Trust { numbers: Numbers::Own, keeps_change_times: true };
 
     fn sides(source: &Stat, target: &Stat) -> Sides {
-        Sides { source: stat_key(source, TRUST), target: stat_key(target, TRUST) }
+        Sides {
+            source: stat_key(source, TRUST),
+            target: stat_key(target, TRUST),
+            target_is_linked: target.st_nlink > 1,
+        }
     }
 
-    fn record(Sides { source, target }: Sides, standing: Standing, kept: bool) -> Finished {
+    fn record(source: &Stat, target: &Stat, standing: Standing, kept: bool) -> Finished {
+        let (source, target) = (look(&seen(source), TRUST), look(&seen(target), TRUST));
         Finished { name: [1; 16], source, target, standing, kept, hash: Some([2; 32]) }
     }
+
+    fn changed(stat: &Stat, change: fn(&mut Stat)) -> Stat {
+        let mut stat = *stat;
+        change(&mut stat);
+        stat
+    }
+
+    const CHANGED: Known = Known::Changed("the copy changed since it was made; it is copied again");
 
     /// What changes in a destination, and what is known then of each standing, with all metadata
     /// kept and without.
@@ -102,28 +193,27 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
     fn what_may_change_after_a_record_depends_on_its_standing() {
         let (source, target) = (stat(), stat());
-        let changed = |change: fn(&mut Stat)| {
-            let mut target = target;
-            change(&mut target);
-            target
-        };
+        let changed = |change| changed(&target, change);
         let renamed = changed(|stat| stat.st_ctime += 1);
+        let linked = changed(|stat| (stat.st_ctime, stat.st_nlink) = (stat.st_ctime + 1, 2));
         let owned = changed(|stat| (stat.st_ctime, stat.st_uid) = (stat.st_ctime + 1, 7));
         let written = changed(|stat| stat.st_mtime += 1);
-        let changed = Known::Changed("the copy changed since it was made; it is copied again");
         let whole = || Known::Finished(Some([2; 32]));
         let lossy = || Known::FinishedWithLoss(Some([2; 32]));
-        let made = sides(&source, &target);
         for (standing, kept, now, known) in [
             (Standing::Settled, true, &target, whole()),
             (Standing::Settled, false, &target, lossy()),
-            (Standing::Linked, true, &renamed, whole()),
+            (Standing::Linked, true, &linked, whole()),
+            (Standing::Linked, true, &renamed, CHANGED),
+            (Standing::Linked, true, &target, whole()),
+            (Standing::Linked, false, &owned, CHANGED),
             (Standing::Unnamed, true, &renamed, whole()),
-            (Standing::Linked, false, &owned, lossy()),
+            (Standing::Retried, false, &owned, lossy()),
+            (Standing::Retried, false, &written, CHANGED),
             (Standing::Unnamed, true, &written, Known::Nothing),
-            (Standing::Settled, true, &renamed, changed),
+            (Standing::Settled, true, &renamed, CHANGED),
         ] {
-            let record = record(made, standing, kept);
+            let record = record(&source, &target, standing, kept);
             let found = judge(&record, &sides(&source, now), false);
             assert_eq!(found, known, "{standing:?}, all metadata kept: {kept}");
         }
@@ -157,7 +247,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
     fn a_source_that_changed_is_copied_again_and_one_begun_anew_needs_no_reason() {
         let (source, target) = (stat(), stat());
-        let record = record(sides(&source, &target), Standing::Linked, true);
+        let record = record(&source, &target, Standing::Linked, true);
         let (mut source, mut replaced) = (source, target);
         source.st_size += 1;
         replaced.st_ino += 1;
@@ -165,5 +255,45 @@ mod tests {
         let why = "the source changed since it was copied; it is copied again";
         assert_eq!(judge(&record, &now, false), Known::Changed(why));
         assert_eq!(judge(&record, &now, true), Known::Nothing);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
+    fn times_that_were_cut_are_the_same_where_the_look_was_settled_for_that() {
+        let stat = stat();
+        let cut = |grain: Grain| {
+            let mut cut = stat;
+            let (modified, changed) = (Moment::modified(&stat), Moment::changed(&stat));
+            (cut.st_mtime, cut.st_ctime) =
+                (modified.cut(grain).seconds as _, changed.cut(grain).seconds as _);
+            cut.st_mtime_nsec = modified.cut(grain).nanos.into();
+            cut.st_ctime_nsec = changed.cut(grain).nanos.into();
+            cut
+        };
+        for grain in Grain::ALL {
+            let now = stat_key(&cut(grain), TRUST);
+            let settled_at = |seconds, nanos| {
+                let settled = Settled::at(&stat, Moment { seconds, nanos }, || Clock::Ticking {
+                    coarsest: Grain::Second,
+                });
+                is_same(&Look { key: stat_key(&stat, TRUST), settled }, &now)
+            };
+            assert!(settled_at(1_000_000_013, 0), "{grain:?}: long after the change");
+            let soon = settled_at(1_000_000_003, 999_999_999);
+            assert_eq!(soon, grain < Grain::Second, "{grain:?}: in the same second");
+            assert!(!settled_at(1_000_000_003, 987_654_321), "{grain:?}: in the same tick");
+        }
+        let later = changed(&stat, |stat| (stat.st_ctime, stat.st_ctime_nsec) = (1_000_000_004, 0));
+        let look = Look { key: stat_key(&stat, TRUST), settled: Settled::LONG };
+        assert!(!is_same(&look, &stat_key(&later, TRUST)), "no filesystem rounds up");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
+    fn of_a_source_that_could_change_unseen_nothing_is_known() {
+        let (source, target) = (stat(), stat());
+        let mut record = record(&source, &target, Standing::Settled, true);
+        record.source.settled = Settled::NEVER;
+        assert_eq!(judge(&record, &sides(&source, &target), false), Known::Nothing);
     }
 }

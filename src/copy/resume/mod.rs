@@ -20,4 +20,4 @@ pub use file::Journal;
 pub use identity::{JournalIdentity, JournalPlace};
 pub use lock::has_journal;
 pub use partial::Partial;
-pub use session::{Completed, Due, Earlier, Found, Records, Resume, Stats, Trusts, Unnamed};
+pub use session::{Completed, Due, Earlier, Found, Looks, Records, Resume, Trusts, Unnamed};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::file::{Journal, is_as_begun};
 use super::format::{Begun, Reached, Record};
-use super::known::{lasting_ino, stat_key};
+use super::known::{self, is_same, lasting_ino};
 use super::recovered::Half;
 use super::session::Resume;
 use crate::copy::entry::{At, Source};
@@ -92,7 +92,7 @@ impl Partial<'_> {
 /// Why a half-copied file is copied from the start.
 fn why_not(half: &Begun, now: &Begun, temporary: &Stat) -> Option<&'static str> {
     match () {
-        () if half.source != now.source => {
+        () if !is_same(&half.source, &now.source.key) => {
             Some("the source changed since it was begun; it is copied from the start")
         }
         () if !is_as_begun(temporary, half.ino) => {
@@ -125,13 +125,8 @@ impl Resume<'_> {
         let relative = self.relative(at);
         let name = journal.name(&relative);
         let path = relative.into_os_string().into_encoded_bytes();
-        let begun = Begun {
-            name,
-            source: stat_key(&source.stat, at.source_trust(&source.stat)),
-            ino: 0,
-            block_bytes,
-            path,
-        };
+        let look = known::look(&source.seen(), at.source_trust(&source.stat));
+        let begun = Begun { name, source: look, ino: 0, block_bytes, path };
         if let Some((target, Half { begun, leaves, .. })) = self.find_half(at, journal, &begun)? {
             let (claimed, leaves) = (leaves, Vec::new());
             return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_blocks })));

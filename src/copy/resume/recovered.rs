@@ -48,13 +48,15 @@ impl Recovered {
                 }
                 match standing {
                     Standing::Settled => {}
-                    Standing::Linked => drop(self.first_names.insert(source, name)),
+                    Standing::Linked | Standing::Retried => {
+                        self.first_names.insert(source.key, name);
+                    }
                     // It may be that it was to be linked to the first one.
-                    Standing::Unnamed => _ = self.first_names.entry(source).or_insert(name),
+                    Standing::Unnamed => _ = self.first_names.entry(source.key).or_insert(name),
                 }
             }
             Record::Begun(begun) => {
-                self.first_names.insert(begun.source, begun.name);
+                self.first_names.insert(begun.source.key, begun.name);
                 self.halves.insert(begun.name, Half { begun, leaves: Vec::new(), hidden: None });
             }
             Record::Reached(Reached { name, first_block, leaves }) => {
@@ -75,12 +77,13 @@ pub fn index_of(name: &Fingerprint) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::copy::resume::format::STAT_KEY_BYTES;
+    use crate::copy::resume::format::{Look, STAT_KEY_BYTES};
+    use crate::fs::Settled;
 
-    const SOURCE: StatKey = [7; STAT_KEY_BYTES];
+    const SOURCE: Look = Look { key: [7; STAT_KEY_BYTES], settled: Settled::LONG };
 
     fn finished(name: u8, standing: Standing) -> Record {
-        let target = [8; STAT_KEY_BYTES];
+        let target = Look { key: [8; STAT_KEY_BYTES], ..SOURCE };
         let name = [name; 16];
         Record::Finished(Finished {
             name,
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_first_name_of_a_source_is_the_one_that_has_its_copy() {
-        let first = |records: Vec<Record>| recovered(records).first_names.get(&SOURCE).copied();
+        let first = |records: Vec<Record>| recovered(records).first_names.get(&SOURCE.key).copied();
         let (linked, unnamed) = (Standing::Linked, Standing::Unnamed);
         assert_eq!(first(vec![finished(1, Standing::Settled)]), None);
         assert_eq!(first(vec![finished(1, linked), finished(2, unnamed)]), Some([1; 16]));

@@ -11,13 +11,13 @@ use super::file::Journal;
 use super::format::{Record, Standing};
 use super::identity::JournalIdentity;
 use super::index::Window;
-use super::known::{Known, Sides, stat_key};
+use super::known::{self, Known, Looked, Sides, stat_key};
 use crate::copy::entry::At;
 use crate::copy::events::Events;
 use crate::copy::options::Options;
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Mark, Stat, Trust};
+use crate::fs::{self, Mark, Seen, Stat, Trust};
 use crate::pipeline::Pipeline;
 use crate::tree::{Dir, OpenDir};
 
@@ -39,7 +39,7 @@ pub struct Unnamed<'a> {
     pub at: At<'a>,
     pub file: &'a OwnedFd,
     /// What its source answered when it was opened.
-    pub source: &'a Stat,
+    pub source: &'a Seen,
     /// Whether all of its metadata was kept.
     pub kept: bool,
     pub hash: Option<Hash>,
@@ -47,17 +47,26 @@ pub struct Unnamed<'a> {
     pub is_partial: bool,
 }
 
-/// What source and copy answered.
+/// Looks at a source and its copy.
 #[derive(Clone, Copy)]
-pub struct Stats<'a> {
-    pub source: &'a Stat,
-    pub target: &'a Stat,
+pub struct Looks<'a> {
+    pub source: &'a Seen,
+    pub target: &'a Seen,
 }
 
+fn looked(at: At<'_>, Looks { source, target }: Looks<'_>) -> Looked {
+    Looked {
+        source: known::look(source, at.source_trust(&source.stat)),
+        target: known::look(target, at.target_trust()),
+    }
+}
+
+/// What source and copy answer now.
 fn sides(at: At<'_>, source: &Stat, target: &Stat) -> Sides {
     Sides {
         source: stat_key(source, at.source_trust(source)),
         target: stat_key(target, at.target_trust()),
+        target_is_linked: target.st_nlink > 1,
     }
 }
 
@@ -76,7 +85,11 @@ impl Trusts {
 }
 
 fn dir_sides(dir: &Dir, target: &Stat, trusts: Trusts) -> Sides {
-    Sides { source: stat_key(&dir.stat, trusts.source), target: stat_key(target, trusts.target) }
+    Sides {
+        source: stat_key(&dir.stat, trusts.source),
+        target: stat_key(target, trusts.target),
+        target_is_linked: false,
+    }
 }
 
 /// When the journal is to be made durable.
@@ -126,7 +139,7 @@ impl<'a> Resume<'a> {
     pub fn record(
         &self,
         at: At<'_>,
-        source: &Stat,
+        source: &Seen,
         kept: bool,
         hash: Option<Hash>,
         records: &mut Records,
@@ -134,12 +147,13 @@ impl<'a> Resume<'a> {
         let Some(journal) = &self.journal else { return };
         match at.stat_target() {
             Ok(Some(target)) => {
-                let has_others = source.st_nlink > 1 || self.options.follows_links(at.dir);
+                let has_others = source.stat.st_nlink > 1 || self.options.follows_links(at.dir);
                 let standing = if has_others { Standing::Linked } else { Standing::Settled };
-                let sides = sides(at, source, &target);
-                let record = journal.finished(&self.relative(at), sides, standing, kept, hash);
+                let target = at.dir.see_copy(target);
+                let looked = looked(at, Looks { source, target: &target });
+                let record = journal.finished(&self.relative(at), looked, standing, kept, hash);
                 records.records.push(record);
-                records.files_bytes += FILE_BYTES + source.st_size as u64;
+                records.files_bytes += FILE_BYTES + source.stat.st_size as u64;
             }
             // Removed already; the next run will see.
             Ok(None) => {}
@@ -159,9 +173,10 @@ impl<'a> Resume<'a> {
             }
             match fs::stat(file) {
                 Ok(stat) => {
-                    let (relative, sides) = (self.relative(at), sides(at, source, &stat));
+                    let (relative, target) = (self.relative(at), at.dir.see_copy(stat));
+                    let looked = looked(at, Looks { source, target: &target });
                     let standing = Standing::Unnamed;
-                    records.push(journal.finished(&relative, sides, standing, kept, hash));
+                    records.push(journal.finished(&relative, looked, standing, kept, hash));
                 }
                 Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
             }
@@ -173,15 +188,15 @@ impl<'a> Resume<'a> {
     pub fn record_unnamed_link(
         &self,
         at: At<'_>,
-        stats: Stats<'_>,
+        looks: Looks<'_>,
         kept: bool,
         hash: Option<Hash>,
     ) {
         if let Some(journal) = &self.journal
             && !self.options.existing.is_plain()
         {
-            let (relative, sides) = (self.relative(at), sides(at, stats.source, stats.target));
-            let record = journal.finished(&relative, sides, Standing::Unnamed, kept, hash);
+            let (relative, looked) = (self.relative(at), looked(at, looks));
+            let record = journal.finished(&relative, looked, Standing::Unnamed, kept, hash);
             self.append_unnamed(journal, vec![record]);
         }
     }
@@ -200,16 +215,16 @@ impl<'a> Resume<'a> {
 
     /// Records that an entry stands, and that not all of its metadata was kept. Killed before that
     /// is tried again, the next run knows it by what stays the same.
-    pub fn record_loss(&self, at: At<'_>, stats: Stats<'_>, hash: Option<Hash>) {
+    pub fn record_loss(&self, at: At<'_>, looks: Looks<'_>, hash: Option<Hash>) {
         if let Some(journal) = &self.journal {
-            let (relative, sides) = (self.relative(at), sides(at, stats.source, stats.target));
-            let record = journal.finished(&relative, sides, Standing::Linked, false, hash);
+            let (relative, looked) = (self.relative(at), looked(at, looks));
+            let record = journal.finished(&relative, looked, Standing::Retried, false, hash);
             self.append(Records { records: vec![record], files_bytes: 0 });
         }
     }
 
     /// Records one entry by itself.
-    pub fn record_alone(&self, at: At<'_>, source: &Stat, kept: bool, hash: Option<Hash>) {
+    pub fn record_alone(&self, at: At<'_>, source: &Seen, kept: bool, hash: Option<Hash>) {
         let mut records = Records::default();
         self.record(at, source, kept, hash, &mut records);
         self.append(records);
@@ -221,8 +236,13 @@ impl<'a> Resume<'a> {
         match fs::stat(target) {
             Ok(stat) => {
                 let relative = self.events.relative(dir, OsStr::new(""));
-                let sides = dir_sides(dir, &stat, trusts);
-                let record = journal.finished(&relative, sides, Standing::Settled, true, None);
+                let source = Seen { stat: dir.stat, settled: dir.settled };
+                let target = Seen::copy(stat, || fs::clock_of(target));
+                let looked = Looked {
+                    source: known::look(&source, trusts.source),
+                    target: known::look(&target, trusts.target),
+                };
+                let record = journal.finished(&relative, looked, Standing::Settled, true, None);
                 records.records.push(record);
                 records.files_bytes += FILE_BYTES;
             }
@@ -319,8 +339,8 @@ pub enum Found {
 
 /// Something that an earlier run finished.
 pub struct Completed {
-    pub source: Stat,
-    pub target: Stat,
+    pub source: Seen,
+    pub target: Seen,
     pub hash: Option<Hash>,
     /// Whether all of its metadata was kept.
     pub kept: bool,
@@ -334,11 +354,12 @@ impl Earlier<'_> {
         self.path.pop();
         let Some(record) = record? else { return Ok(Found::Nothing) };
         let target = at.stat_target()?;
-        let (Some(source), Some(target)) = (at.stat_source()?, target) else {
+        let (Some(source), Some(target)) = (at.see_source()?, target) else {
             // What is gone is copied again, and needs no explanation.
             return Ok(Found::Nothing);
         };
-        let known = self.journal.known(&record, &sides(at, &source, &target));
+        let known = self.journal.known(&record, &sides(at, &source.stat, &target));
+        let target = at.dir.see_copy(target);
         let finished =
             |hash, kept| Found::Finished(Box::new(Completed { source, target, hash, kept }));
         Ok(match known {

@@ -14,11 +14,11 @@ use super::mend::Broken;
 use super::pairs::{FilePair, NameCount, Other, PairTurn};
 use super::readback::{Extent, Readings};
 use super::service::Verify;
-use crate::copy::entry::{At, Source};
+use crate::copy::entry::{At, Source, settle};
 use crate::copy::events::{Counted, InHand, Mended, Ranges};
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Identity, Node, Sameness, Stat};
+use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Settled, Stat};
 use crate::pipeline::{Failure, Moved, Progress, route};
 use crate::report::{Proof, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -121,6 +121,11 @@ impl Verify<'_> {
         // As their sources were made, which is how they lie on the device more often than how a
         // directory lists them.
         all.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
+        let both = all.iter_mut().flat_map(|comparison| {
+            let Comparison { source, target, .. } = comparison;
+            [source, target]
+        });
+        settle(both, |wait| self.options.stop.sleep(wait));
         let (mut sources, mut targets) = (Readings::default(), Readings::default());
         for Comparison { source, target, counted, extent, .. } in &all {
             let handled = Progress::Handled(Arc::clone(counted.handled_bytes()));
@@ -193,6 +198,11 @@ impl Verify<'_> {
             self.events.differs(at.target_path(), What::Missing, Mended::No);
             return Ok(NextStep::Done);
         };
+        let other = dir.take_name(at.target_name(), &stands);
+        let other = other.map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        if let Some(other) = other {
+            return Err(dir.clash(Operation::Compare, &entry.name, &other));
+        }
         let is = FileType::from_raw_mode(stands.st_mode);
         if EntryKind::of_mode(is) != entry.kind || is == FileType::Directory {
             let what = What::Kind { is: kind_name(is), was: entry.kind.name() };
@@ -418,7 +428,8 @@ fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(at.target_error(Operation::Open, Cause::Swapped));
     }
-    Ok(Source::new(file, stat))
+    let settled = Settled::at(&stat, Moment::now(), || at.dir.target_clock());
+    Ok(Source::new(file, stat, settled))
 }
 
 /// Opens a copy to be written into. One that its own owner may not write gets that right for the

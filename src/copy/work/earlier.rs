@@ -9,7 +9,7 @@ use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
 use crate::copy::hardlinks::{FoundName, NameRole, Original, Place, Turn};
 use crate::copy::names::Admitted;
-use crate::copy::resume::{Completed, Earlier, Found, Stats};
+use crate::copy::resume::{Completed, Earlier, Found, Looks};
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, FileId, Identity, Node, Stat};
 use crate::report::{Route, Totals};
@@ -51,7 +51,7 @@ impl Services<'_> {
 
     /// Whether this run is for files of other sizes.
     fn is_left_out(&self, entry: &Entry, completed: &Completed) -> bool {
-        let size_bytes = completed.source.st_size as u64;
+        let size_bytes = completed.source.stat.st_size as u64;
         entry.kind == EntryKind::File && self.options.filter.excludes_size(size_bytes)
     }
 
@@ -59,7 +59,8 @@ impl Services<'_> {
     /// keep all; what cannot be kept now either is told again. True if nothing is missing now. What
     /// the copy answers to stat is what it answers then.
     fn keep_again(&self, at: At<'_>, completed: &mut Completed) -> Result<bool> {
-        let Completed { source: source_stat, target: target_stat, hash, .. } = completed;
+        let Completed { source: seen, target: seen_target, hash, .. } = completed;
+        let (source_stat, target_stat) = (&seen.stat, &seen_target.stat);
         let source =
             at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
         let is_file = at.entry.kind == EntryKind::File;
@@ -72,15 +73,15 @@ impl Services<'_> {
         if !is(&target, target_stat).map_err(|cause| at.target_error(Operation::Open, cause))? {
             return Err(at.target_error(Operation::Open, Cause::Swapped));
         }
-        let stats = Stats { source: source_stat, target: target_stat };
-        self.resume.record_loss(at, stats, *hash);
+        let looks = Looks { source: seen, target: seen_target };
+        self.resume.record_loss(at, looks, *hash);
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
         let metadata =
             Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
         let kept = self.metadata.copy(at, &metadata);
-        *target_stat =
-            fs::stat(&target).map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let stat = fs::stat(&target).map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        *seen_target = at.dir.see_copy(stat);
         // What is no file cannot be synced itself.
         let synced = match is_file {
             true => self.durable.sync_one(at.dir, target),
@@ -90,14 +91,16 @@ impl Services<'_> {
             }
         };
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;
-        self.resume.record_alone(at, source_stat, kept, *hash);
+        self.resume.record_alone(at, seen, kept, *hash);
         Ok(kept)
     }
 
     /// Tells of a finished entry. Its other names, finished or not, are names of the same copy.
     fn pass_finished(&self, dir: &OpenDir, entry: Entry, completed: Completed) {
-        let (size_bytes, hash) = (completed.target.st_size as u64, completed.hash);
-        self.names.add_earlier(dir, entry.target_name(), &completed.target);
+        let (size_bytes, hash) = (completed.target.stat.st_size as u64, completed.hash);
+        if let Err(error) = self.names.add_earlier(At::new(dir, &entry), &completed.target.stat) {
+            return self.events.fail(error);
+        }
         let entry = Admitted::standing(entry);
         let Some(entry) = self.claim_finished(dir, entry, &completed) else { return };
         Totals::add(&self.events.totals.resumed, 1);
@@ -117,12 +120,12 @@ impl Services<'_> {
         completed: &Completed,
     ) -> Option<Admitted> {
         let Completed { source, target, hash, kept } = *completed;
-        let others = self.reach(dir).others(&source);
+        let others = self.reach(dir).others(&source.stat);
         if !self.metadata.preserve().links || others == 0 {
             return Some(entry);
         }
         let at = At::new(dir, &entry);
-        let identity = match at.identify_source(&source) {
+        let identity = match at.identify_source(&source.stat) {
             Ok(identity) => identity,
             Err(cause) => {
                 self.events.warn(at.source_error(Operation::Open, cause));
@@ -134,7 +137,7 @@ impl Services<'_> {
             Turn::Wait => None,
             Turn::Link(name, original, _) => {
                 let numbers = original.copy.map(|copy| copy.id());
-                if numbers == Some(FileId::of(&target)) {
+                if numbers == Some(FileId::of(&target.stat)) {
                     return Some(name.entry);
                 }
                 match self.link(dir, &name.entry, &source, &original) {
@@ -150,9 +153,9 @@ impl Services<'_> {
             Turn::Copy(entry, claim) => {
                 self.keep_claim(claim, || {
                     let (numbers, name) = (dir.target_trust().numbers, entry.target_name());
-                    let copy = Some(Identity::at(&dir.target, name, &target, numbers));
+                    let copy = Some(Identity::at(&dir.target, name, &target.stat, numbers));
                     let (dir, name) = (Arc::clone(dir.dir()), name.to_owned());
-                    let size_bytes = target.st_size as u64;
+                    let size_bytes = target.stat.st_size as u64;
                     Original { dir, name, copy, size_bytes, hash, kept }
                 });
                 Some(entry)

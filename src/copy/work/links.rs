@@ -12,9 +12,9 @@ use crate::copy::hardlinks::{
 };
 use crate::copy::names::Admitted;
 use crate::copy::queue::Single;
-use crate::copy::resume::Stats;
+use crate::copy::resume::Looks;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Appearance, FileId, Identity, Sameness, Stat};
+use crate::fs::{self, Appearance, FileId, Identity, Sameness, Seen, Stat};
 use crate::report::{Route, Totals};
 use crate::tree::{Dir, EntryKind, OpenDir};
 
@@ -22,15 +22,16 @@ use crate::tree::{Dir, EntryKind, OpenDir};
 type ToCopy = (Admitted, Option<Claim>);
 
 impl Services<'_> {
-    /// What is to be copied of an entry whose open source answered `stat`. Nothing if it is one
+    /// What is to be copied of an entry whose open source was `seen` so. Nothing if it is one
     /// more name of something: it is linked now, or by the worker that publishes the first name.
     pub(super) fn claim(
         &self,
         dir: &OpenDir,
         entry: Admitted,
         file: &OwnedFd,
-        stat: &Stat,
+        seen: &Seen,
     ) -> Option<ToCopy> {
+        let stat = &seen.stat;
         let others = self.reach(dir).others(stat);
         if !self.metadata.preserve().links || others == 0 {
             return Some((entry, None));
@@ -41,7 +42,7 @@ impl Services<'_> {
             false => NameRole::Further,
         };
         let identity = at.identify(file, stat);
-        let (dir_held, source) = (Arc::clone(dir.dir()), *stat);
+        let (dir_held, source) = (Arc::clone(dir.dir()), *seen);
         let mut name = FoundName { dir: dir_held, entry, source, identity, others };
         let mut passed = Place::default();
         loop {
@@ -82,7 +83,7 @@ impl Services<'_> {
         !self.options.dry_run && compare().unwrap_or(false)
     }
 
-    /// Links a name. If that fails it is to be copied: the data is not lost with the link.
+    /// Links a name. If that fails it is to be copied.
     fn link_or_copy(
         &self,
         dir: &OpenDir,
@@ -111,19 +112,21 @@ impl Services<'_> {
                     }
                 }
                 Err(error) => {
+                    // The data is not lost with the link, unless the name is another's.
+                    let has_name = !matches!(error.cause, Cause::NameClash(_));
                     self.events.fail(error);
-                    return Some((name.entry, None));
+                    return has_name.then_some((name.entry, None));
                 }
             }
         }
     }
 
-    /// Gives a copy one more name, whose source answered `source`.
+    /// Gives a copy one more name, whose source was seen so.
     pub(super) fn link(
         &self,
         dir: &OpenDir,
         entry: &Admitted,
-        source: &Stat,
+        source: &Seen,
         original: &Original,
     ) -> Result<()> {
         if self.options.dry_run {
@@ -143,13 +146,13 @@ impl Services<'_> {
             return Err(error(Cause::Swapped));
         }
         let mark = self.resume.mark();
-        let stats = Stats { source, target: &stat };
-        self.resume.record_unnamed_link(at, stats, original.kept, original.hash);
+        let looks = Looks { source, target: &dir.see_copy(stat) };
+        self.resume.record_unnamed_link(at, looks, original.kept, original.hash);
         let published = match self.is_linked(at, entry, &file, &stat).map_err(io_error)? {
             // An earlier run made it. Its backup would be the copy itself, in the place of the
             // backup of what was replaced.
             true => {
-                self.names.add_earlier(dir, entry.target_name(), &stat);
+                self.names.add_earlier(at, &stat)?;
                 Some(Published { replaced: true, backup: None })
             }
             false => self.publish_name(dir, entry, Operation::Link, |if_taken| {
@@ -226,10 +229,10 @@ impl Services<'_> {
         let at = At::new(dir, &entry);
         if entry.kind == EntryKind::File {
             let source = at.open_source()?;
-            return Ok(self.claim(dir, entry, &source.file, &source.stat));
+            return Ok(self.claim(dir, entry, &source.file, &source.seen()));
         }
         let source = at.open_unread_source()?;
-        Ok(self.claim(dir, entry, &source.file, &source.stat))
+        Ok(self.claim(dir, entry, &source.file, &source.seen))
     }
 
     /// The source of a claim was opened once more, and answered `stat`.

@@ -8,6 +8,7 @@ mod naming;
 mod plan;
 mod services;
 mod special;
+mod take;
 mod visit;
 mod worker;
 

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::services::Services;
+use super::take::take_dir;
 use crate::copy::entry::At;
 use crate::copy::events::Outcome;
 use crate::copy::hardlinks::{Claim, Original};
@@ -23,7 +24,7 @@ pub(super) fn plan_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
             .map_err(|cause| Error::new(Operation::Stat, parent.target_path(name), cause))?,
     };
     if stands.is_some() {
-        return Ok(Counterpart::Found);
+        return take_dir(parent, name).map(|()| Counterpart::Found);
     }
     if !parent.planned {
         parent.foresee_names().map_err(|cause| {

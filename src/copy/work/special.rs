@@ -12,7 +12,7 @@ use crate::copy::entry::{At, UnreadSource};
 use crate::copy::events::Published;
 use crate::copy::hardlinks::{Claim, Original};
 use crate::copy::names::Admitted;
-use crate::copy::resume::Stats;
+use crate::copy::resume::Looks;
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Appearance, FileType, Identity, Node, Stat};
 use crate::report::Totals;
@@ -35,11 +35,11 @@ enum Recipe {
 
 impl Recipe {
     fn of(at: At<'_>, source: &UnreadSource) -> Result<Self> {
-        match FileType::from_raw_mode(source.stat.st_mode) {
+        match FileType::from_raw_mode(source.seen.stat.st_mode) {
             FileType::Symlink => readlinkat(&source.file, c"", Vec::new())
                 .map(Self::Link)
                 .map_err(|cause| at.source_error(Operation::ReadLink, io::Error::from(cause))),
-            kind => Ok(Self::Special(kind, source.stat.st_rdev)),
+            kind => Ok(Self::Special(kind, source.seen.stat.st_rdev)),
         }
     }
 
@@ -58,8 +58,8 @@ impl Services<'_> {
     /// Copies a link or special file that was just met.
     pub(super) fn copy_special(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
         let source = self.reach_source(At::new(dir, &entry))?;
-        if let Some(entry) = self.names.admit(dir, entry, &source.stat)?
-            && let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.stat)
+        if let Some(entry) = self.names.admit(dir, entry, &source.seen.stat)?
+            && let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.seen)
         {
             self.make_claimed_special(dir, entry, &source, claim);
         }
@@ -76,7 +76,7 @@ impl Services<'_> {
         match self.reach_source(At::new(dir, &entry)) {
             Ok(source) => {
                 let at = At::new(dir, &entry);
-                self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
+                self.opened_again(at, claim.as_ref(), &source.file, &source.seen.stat);
                 self.make_claimed_special(dir, entry, &source, claim);
             }
             Err(error) => self.give_up(claim, error),
@@ -129,12 +129,12 @@ impl Services<'_> {
         let recipe = Recipe::of(at, source)?;
         let (mut copy, mut kept) = (None, false);
         // An attacker who exchanges names here must not get another file's owner and mode changed.
-        let is_made = |made: &Stat| is_ours(made, &source.stat);
+        let is_made = |made: &Stat| is_ours(made, &source.seen.stat);
         let prepare = |made: &OwnedFd, _: &Stat| {
             let stat;
             (stat, kept) = self.prepare_special(at, source, made)?;
             // Only what has further names is compared again.
-            let has_others = source.stat.st_nlink > 1 || self.options.follows_links(dir);
+            let has_others = source.seen.stat.st_nlink > 1 || self.options.follows_links(dir);
             let numbers = dir.target_trust().numbers;
             copy = has_others.then(|| Identity::of(made, &stat, numbers));
             Ok(())
@@ -151,7 +151,7 @@ impl Services<'_> {
         })?;
         if published.is_some() {
             self.durable.made_special(dir);
-            self.resume.record_alone(at, &source.stat, kept, None);
+            self.resume.record_alone(at, &source.seen, kept, None);
         }
         Ok(published.map(|published| MadeSpecial { copy, kept, published }))
     }
@@ -163,16 +163,17 @@ impl Services<'_> {
         source: &UnreadSource,
         made: &OwnedFd,
     ) -> io::Result<(Stat, bool)> {
-        let UnreadSource { file, stat } = source;
+        let UnreadSource { file, seen } = source;
         if !fs::is_own(&at.dir.target, &fs::stat(made)?)? {
             return Err(io::Error::other(Cause::Swapped));
         }
         let (from, to) = (Node::path_only(file), Node::path_only(made));
-        let metadata = Metadata { source: from, stat, target: to, before: Before::Nothing };
+        let metadata =
+            Metadata { source: from, stat: &seen.stat, target: to, before: Before::Nothing };
         let kept = self.metadata.copy(at, &metadata);
         let copy = fs::stat(made)?;
-        let stats = Stats { source: stat, target: &copy };
-        self.resume.record_unnamed_link(at, stats, kept, None);
+        let looks = Looks { source: seen, target: &at.dir.see_copy(copy) };
+        self.resume.record_unnamed_link(at, looks, kept, None);
         Ok((copy, kept))
     }
 }

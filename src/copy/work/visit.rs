@@ -1,19 +1,16 @@
 //! What the walker finds on its way: directories to be made, and batches for the workers.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::Mode;
-use rustix::io::Errno;
-
 use super::plan::plan_dir;
 use super::services::Services;
+use super::take::{make_dir, take_dir};
 use crate::copy::events::Mended;
 use crate::copy::options::Action;
 use crate::copy::verify::DirInTarget;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, Result};
 use crate::report::{Totals, What};
 use crate::tree::{Batch, Counterpart, Dir, OpenDir, Visitor};
 
@@ -32,7 +29,9 @@ impl Visit<'_> {
     ) -> Result<Option<Counterpart>> {
         let Services { options, events, durable, verify, .. } = self.services;
         match verify.find_dir(parent, target_name)? {
-            DirInTarget::Directory => Ok(Some(Counterpart::Found)),
+            DirInTarget::Directory => {
+                take_dir(parent, target_name).map(|()| Some(Counterpart::Found))
+            }
             DirInTarget::InTheWay => Ok(None),
             DirInTarget::Nothing if options.repair => {
                 durable.begin_mending(parent);
@@ -84,19 +83,5 @@ impl Visitor for Visit<'_> {
 
     fn is_stopped(&self) -> bool {
         self.services.options.stop.is_requested()
-    }
-}
-
-/// Makes a directory if there is none.
-fn make_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
-    parent.open_up()?;
-    // No one else may look in until it has its final mode.
-    match rustix::fs::mkdirat(&*parent.target, name, Mode::RWXU) {
-        Ok(()) => Ok(Counterpart::Made),
-        Err(Errno::EXIST) => Ok(Counterpart::Found),
-        Err(cause) => {
-            let path = parent.target_path(name);
-            Err(Error::new(Operation::CreateDirectory, path, io::Error::from(cause)))
-        }
     }
 }

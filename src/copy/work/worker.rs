@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::finish::Written;
 use super::services::Services;
-use crate::copy::entry::{At, Source};
+use crate::copy::entry::{At, Source, settle};
 use crate::copy::events::{Copying, Counted};
 use crate::copy::hardlinks::Claim;
 use crate::copy::names::Admitted;
@@ -131,6 +131,8 @@ impl Services<'_> {
                 begun.unwrap_or_else(|error| self.events.fail(error));
             }
         }
+        let sources = small.iter_mut().map(|small| &mut small.source);
+        settle(sources, |wait| self.options.stop.sleep(wait));
         let mut written = Vec::with_capacity(small.len());
         self.pipeline.read_batch(small, Small::describe, |small, contents| {
             written.extend(self.copy_small(dir, small, contents, buffer));
@@ -152,7 +154,7 @@ impl Services<'_> {
         if self.keeps_data(entry.spot) {
             return self.copy_attributes(dir, &entry, &source);
         }
-        let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.stat) else {
+        let Some((entry, claim)) = self.claim(dir, entry, &source.file, &source.seen()) else {
             return Ok(());
         };
         if self.options.dry_run {
@@ -222,8 +224,9 @@ impl Services<'_> {
         // A name that waited for another one is met as a file only now.
         let mut counted = counted.unwrap_or_else(|| self.events.found(0));
         let at = At::new(dir, &entry);
-        let filled = at.open_source().and_then(|source| {
+        let filled = at.open_source().and_then(|mut source| {
             self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
+            settle([&mut source].into_iter(), |wait| self.options.stop.sleep(wait));
             let size_bytes = source.size_bytes();
             self.events.found_more(&mut counted, size_bytes);
             let replaced = entry.spot.replaced;

@@ -9,15 +9,14 @@
 //! ```
 //!
 //! - [`copy`] is the way in: operands, options, and the route from there.
-//! - [`pipeline`] moves and hashes blocks of big files, many in flight.
 //! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines
 //!   that carry them out.
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
-//! - [`tree`] is what a tree is; [`report`] what happened, as data; [`sum`] the manifests; [`cli`]
-//!   the command line.
-//! - [`workers`] are the threads that copy or hash.
+//! - [`report`] is what happened, as data; [`sum`] the manifests; [`cli`] the command line.
 //! - [`fs`] is the file system, by descriptor.
-//! - [`sys`] is the only room with `unsafe` in it.
+//!
+//! The other rooms are this crate's own: `pipeline` moves and hashes blocks of big files, `tree`
+//! is what a tree is, `workers` are the threads, and `sys` alone has `unsafe` in it.
 //!
 //! ```
 //! use aiocp::copy::{Destination, Operands, Options, copy};
@@ -56,9 +55,9 @@ pub mod copy;
 pub mod digest;
 pub mod error;
 pub mod fs;
-pub mod pipeline;
+pub(crate) mod pipeline;
 pub mod report;
 pub mod sum;
-pub mod sys;
-pub mod tree;
-pub mod workers;
+pub(crate) mod sys;
+pub(crate) mod tree;
+pub(crate) mod workers;

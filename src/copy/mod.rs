@@ -1,5 +1,5 @@
 //! Copying: operands become pairs of open directories, a walker hands out their entries, workers
-//! copy the small ones, and one [pipeline](crate::pipeline) moves the blocks of the big ones.
+//! copy the small ones, and one pipeline moves the blocks of the big ones.
 //!
 //! [`copy`] makes the services of a run. Each borrows only services made before it.
 
@@ -166,7 +166,7 @@ fn run(
     std::thread::scope(|scope| {
         let _close = Close(services.queue);
         workers.hire(scope, services)?;
-        operands.walk(&Visit { services }, open_dirs);
+        operands.walk(&Visit::new(services), open_dirs);
         totals.walked.store(true, Ordering::Release);
         services.release_unclaimed();
         Ok(())

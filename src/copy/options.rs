@@ -65,7 +65,10 @@ impl Existing {
 
     /// Whether every file that is replaced gets a backup of its own.
     pub(super) fn keeps_all(&self) -> bool {
-        self.backup.as_ref().is_some_and(|backup| backup.names == BackupNames::Numbered)
+        self.backup.as_ref().is_some_and(|backup| match backup.names {
+            BackupNames::Numbered => true,
+            BackupNames::Simple | BackupNames::Existing => false,
+        })
     }
 
     /// Whether what appears between decision and publishing may be replaced too.

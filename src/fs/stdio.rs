@@ -6,7 +6,7 @@ use std::path::Path;
 use super::stat::{Stat, stat};
 use crate::sys::stdio::was_closed;
 
-/// Standard input; EBADF if it was closed when the process began, see [`crate::sys::stdio`].
+/// Standard input; EBADF if it was closed when the process began, see `sys::stdio`.
 pub fn stdin() -> io::Result<Stdin> {
     if was_closed(0) { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(io::stdin()) }
 }

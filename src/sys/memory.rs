@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io;
 
 /// The system's allocator, which ends the process with a line and exit code 1 where it has nothing
-/// left: Rust would end it with SIGABRT. [`zeroed`] is answered instead.
+/// left: Rust would end it with SIGABRT. `zeroed` is answered instead.
 pub struct Allocator {
     /// What is printed then.
     last_words: &'static [u8],

@@ -18,12 +18,11 @@ mod visitor;
 mod walk;
 
 pub use clash::NameHolder;
-pub use dir::{ChildPair, Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
+pub use dir::{Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
 pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;
 pub use list::List;
-pub use listing::{ListedName, Listing};
-pub use meta::{Before, Keeper, Loss, Metadata, Preserve, Replaced, Rights};
+pub use meta::{Before, Keeper, Metadata, Preserve, Replaced, Rights};
 pub use pair::enter;
 pub use taken::TakenNames;
 pub use visitor::{Follow, Scope, Visitor};

@@ -33,7 +33,10 @@ impl Backup {
         // A shortened name ends in the middle of a character at worst.
         let is_shortened = name.len() + 4 > NAME_BYTES_MAX && name.as_bytes().ends_with(b"~");
         let has_suffix = name.as_bytes().ends_with(self.suffix.as_bytes());
-        self.names != BackupNames::Numbered && (has_suffix || is_shortened)
+        match self.names {
+            BackupNames::Simple | BackupNames::Existing => has_suffix || is_shortened,
+            BackupNames::Numbered => false,
+        }
     }
 
     /// The number of the next backup, if it is to have one: also a simple one, if something
@@ -45,12 +48,21 @@ impl Backup {
         is_kept: IsKept,
     ) -> io::Result<Option<u64>> {
         let is_kept = || is_kept(&self.simple_name(name));
-        if self.names == BackupNames::Simple && !is_kept()? {
-            return Ok(None);
+        let next = || Ok(Some(highest_number(&dir, name)? + 1));
+        match self.names {
+            BackupNames::Numbered => next(),
+            BackupNames::Simple => {
+                if is_kept()? {
+                    next()
+                } else {
+                    Ok(None)
+                }
+            }
+            BackupNames::Existing => match highest_number(&dir, name)? {
+                0 if !is_kept()? => Ok(None),
+                highest => Ok(Some(highest + 1)),
+            },
         }
-        let highest = highest_number(dir, name)?;
-        let is_numbered = self.names != BackupNames::Existing || highest > 0 || is_kept()?;
-        Ok(is_numbered.then_some(highest + 1))
     }
 
     /// The name of the next backup, and what becomes of what has it.

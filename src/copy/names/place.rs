@@ -246,8 +246,11 @@ impl<'a> Names<'a> {
     /// Whether the backup would take the name of the source: `cp -b f~ f`.
     fn is_own_backup(&self, at: At<'_>) -> io::Result<bool> {
         let takes_it = |backup: &Backup| {
-            backup.names != BackupNames::Numbered
-                && at.entry.name == backup.simple_name(at.target_name())
+            let is_simple = match backup.names {
+                BackupNames::Simple | BackupNames::Existing => true,
+                BackupNames::Numbered => false,
+            };
+            is_simple && at.entry.name == backup.simple_name(at.target_name())
         };
         Ok(self.options.existing.backup.as_ref().is_some_and(takes_it) && is_one_folder(at.dir)?)
     }

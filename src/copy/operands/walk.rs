@@ -17,23 +17,22 @@ impl Operands {
     /// Hands everything to the workers. An operand that goes where an earlier one went waits until
     /// that is done, so that it finds there what cp would.
     pub(in crate::copy) fn walk(&self, visit: &Visit<'_>, open_dirs: &Arc<OpenDirs>) {
-        let (options, events) = (visit.services.options, visit.services.events);
         let mut begun = BTreeSet::new();
         for pair in &self.pairs {
-            if options.stop.is_requested() {
+            if visit.is_stopped() {
                 return;
             }
             let path = pair.target.path();
             let next = begun.range(path.clone()..).next();
             let is_above = next.is_some_and(|known: &PathBuf| known.starts_with(&path));
             if is_above || path.ancestors().any(|above| begun.contains(above)) {
-                visit.services.queue.drain();
+                visit.drain();
             }
             begun.insert(path);
             let names =
                 if self.pairs.len() == 1 { OperandCount::One } else { OperandCount::Several };
             if let Err(error) = pair.walk(visit, open_dirs, names) {
-                events.fail(error);
+                visit.failed(error);
             }
         }
     }
@@ -53,21 +52,21 @@ impl OperandPair {
         open_dirs: &Arc<OpenDirs>,
         names: OperandCount,
     ) -> Result<()> {
-        let (options, durable) = (visit.services.options, visit.services.durable);
+        let options = visit.options();
         let scope = options.scope();
         let root = self.open_root(open_dirs)?;
         if names == OperandCount::One {
             root.takes_one_name();
         }
-        durable.begin(&root);
+        visit.begin_root(&root);
         if !self.is_dir() {
-            visit.services.resume.tidy(&root);
+            visit.tidy_root(&root);
         }
         let mut dir = Arc::clone(root.dir());
         drop(root);
         for name in &self.parents {
             let entered = tree::enter(&dir, name, &scope, visit);
-            durable.release(dir);
+            visit.release(dir);
             let Some(entered) = entered? else { return Ok(()) };
             visit.entered(&entered);
             dir = Arc::clone(entered.dir());
@@ -82,7 +81,7 @@ impl OperandPair {
             dir.hold();
             visit.batch(Batch { dir: Arc::clone(&dir), entries: vec![entry] });
         }
-        durable.release(dir);
+        visit.release(dir);
         Ok(())
     }
 

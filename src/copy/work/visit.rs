@@ -8,7 +8,7 @@ use super::plan::plan_dir;
 use super::services::Services;
 use super::take::{make_dir, take_dir};
 use crate::copy::events::Mended;
-use crate::copy::options::Action;
+use crate::copy::options::{Action, Options};
 use crate::copy::verify::DirInTarget;
 use crate::error::{Error, Result};
 use crate::report::{Totals, What};
@@ -16,7 +16,33 @@ use crate::tree::{Batch, Counterpart, Dir, OpenDir, Visitor};
 
 /// The walker's end of a run.
 pub struct Visit<'a> {
-    pub services: Services<'a>,
+    services: Services<'a>,
+}
+
+impl<'a> Visit<'a> {
+    pub fn new(services: Services<'a>) -> Self {
+        Self { services }
+    }
+
+    /// What the run was asked for.
+    pub fn options(&self) -> &'a Options {
+        self.services.options
+    }
+
+    /// Begins with the pair of folders from which an operand is reached.
+    pub fn begin_root(&self, root: &OpenDir) {
+        self.services.durable.begin(root);
+    }
+
+    /// Removes what earlier runs left hidden in the folder of an operand that is no directory.
+    pub fn tidy_root(&self, root: &OpenDir) {
+        self.services.resume.tidy(root);
+    }
+
+    /// Waits until the workers have done all that they were handed.
+    pub fn drain(&self) {
+        self.services.queue.drain();
+    }
 }
 
 impl Visit<'_> {

@@ -294,7 +294,7 @@ fn a_record_of_4_gib_takes_no_memory(source: &Path, target: &Path) {
             .arg(target),
         0,
     );
-    assert!(stderr(&output).contains("it is torn or was changed"), "{output:?}");
+    assert!(stderr(&output).contains("it is truncated or was modified"), "{output:?}");
 }
 
 #[test]

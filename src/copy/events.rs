@@ -264,8 +264,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// What was found of a file counts as handled when its data is where it has to be or given up, and
-/// as proved when it will not be read back. Dropped, it counts what was not counted yet.
+/// What was found of a file. It counts as handled when its data is in place or given up, and as
+/// proved when it will not be read back. Dropped, it counts what was not counted yet.
 pub struct Counted {
     meter: Arc<Meter>,
     found_bytes: u64,
@@ -324,7 +324,7 @@ pub struct InHand<'a> {
 }
 
 impl InHand<'_> {
-    /// So many of them are met elsewhere.
+    /// How many of them are met elsewhere.
     pub fn pass_on(&mut self, entries: usize) {
         self.entries -= entries as u64;
     }

@@ -2,8 +2,8 @@
 //! no link itself.
 //!
 //! A file that is met again while its first name is in the making waits in the table, so that no
-//! worker does: whoever publishes the first name links the others to it. A first name that fails
-//! hands its role to the next.
+//! worker does: the worker that publishes the first name links the others to it. A first name that
+//! fails hands its role to the next.
 //!
 //! Numbers that were met before do not make a file the same: it is what its [`Identity`] shows. Of
 //! several files with one number each has a place in the table; a name that may be one of theirs,

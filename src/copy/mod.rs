@@ -1,5 +1,5 @@
-//! Copying: operands become pairs of open directories, a walker hands out their entries, workers
-//! copy the small ones, and one pipeline moves the blocks of the big ones.
+//! Copying. Operands become pairs of open directories, and a walker hands out their entries.
+//! Workers copy the small files, and one pipeline moves the blocks of the big ones.
 //!
 //! [`copy`] makes the services of a run. Each borrows only services made before it.
 
@@ -186,12 +186,12 @@ struct Shares {
 
 impl Shares {
     /// Half for the workers, an eighth for pairs of directories, a sixteenth for those that wait
-    /// for their sync. With a limit of 1,024 that is 7 workers, 64 pairs, and 64 that wait; with 64
+    /// for their sync. With a limit of 1,024 that is 7 workers, 64 pairs, and 64 that wait. With 64
     /// it is one worker, which opens 28 files at a time.
     fn of(limit: Option<u64>, budget: Budget, options: &Options, meter: &Meter) -> Self {
         let (threads, sides) = (budget.workers(options.threads, meter), sides(options));
-        // The sources of a batch, all of which may be open at once (with their counterparts where
-        // they are compared), a destination, the pair that they are in, and one for a link's first
+        // All sources of a batch may be open at once, with their counterparts where they are
+        // compared. The others are a destination, the pair that they are in, and a link's first
         // name.
         const OTHERS: u64 = 4;
         let files_per_worker = tree::BATCH_ENTRIES as u64 * sides + OTHERS;

@@ -30,7 +30,7 @@ pub struct Single {
     pub counted: Option<Counted>,
 }
 
-/// So many batches wait before one more worker is woken for them.
+/// Batches that wait before one more worker is woken for them.
 const BATCHES_MIN: usize = 4;
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ struct QueueState {
     broken: bool,
     busy: usize,
     /// Workers that wait for work, and whether the walker waits for room: waking costs a system
-    /// call also where nobody sleeps.
+    /// call also where no worker sleeps.
     idle: usize,
     is_full: bool,
 }
@@ -97,8 +97,8 @@ impl Queue {
             state = self.wait_for_room(state);
         }
         state.batches.push_back(batch);
-        // Whoever is awake comes back for it. Who wakes for each batch takes the walker's core away
-        // instead, and does little with it.
+        // A worker that is awake comes back for it. Waking one for each batch takes the walker's
+        // core away instead, and does little with it.
         if state.busy == 0 || state.batches.len() >= BATCHES_MIN {
             self.wake_worker(state);
         }

@@ -326,8 +326,8 @@ fn is_unseen(c: char) -> bool {
     c.is_control() || (!c.is_ascii() && UNSEEN.iter().any(|range| range.contains(&c)))
 }
 
-/// A path as one printable line: what is not seen is escaped, control characters and marks of
-/// direction among it, so that a name can neither forge a second message nor look like another.
+/// A path as one printable line. Control characters, marks of direction and all that is not seen
+/// are escaped. So a name can neither forge a second message nor look like another.
 pub fn shown(path: impl AsRef<Path>) -> String {
     let bytes: &OsStr = path.as_ref().as_os_str();
     let mut line = String::new();

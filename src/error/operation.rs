@@ -28,7 +28,7 @@ operations! {
     AskAbout => "ask about",
     Audit => "audit",
     AwaitIo => "wait for I/O on",
-    BelieveAll => "believe all of",
+    BelieveAll => "use all of",
     Clone => "clone",
     CloseTemporary => "close the temporary of",
     Compare => "compare",

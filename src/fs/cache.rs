@@ -16,8 +16,8 @@ pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
 }
 
 /// From now on reads of an open file leave its access time alone: `O_NOATIME`, see open(2). Only
-/// its owner may ask for that; whoever else reads leaves a trace, as with any reader, so that the
-/// answer decides nothing.
+/// its owner may ask for that; every other reader leaves a trace, so that the answer decides
+/// nothing.
 pub fn leave_access_time(file: impl AsFd) {
     if let Ok(flags) = fs::fcntl_getfl(file.as_fd()) {
         let _asked = fs::fcntl_setfl(file, flags | OFlags::NOATIME);

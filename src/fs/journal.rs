@@ -19,8 +19,8 @@ pub enum Journal {
     Ordered,
     /// Its names, and what was made with them (btrfs). What was done to that later may not be.
     Names,
-    /// Its names alone: what a new one leads to may still say that it has none (ext2, ext4 without
-    /// a journal, and ext4 where no proof of a journal is to be had).
+    /// Its names alone: what a new one leads to may still say that it has none. So it is on ext2,
+    /// on ext4 without a journal, and on ext4 that does not show its journal.
     None,
     /// It is unknown what.
     Unknown,

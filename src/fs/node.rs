@@ -29,8 +29,8 @@ impl<'a> Node<'a> {
     }
 
     /// A file that is open with `O_PATH`, as symbolic links and devices have to be. The calls that
-    /// refuse such a descriptor get its name in /proc, which leads to the file itself, also if that
-    /// is a link; see proc_pid_fd(5).
+    /// refuse such a descriptor get its name in /proc. That leads to the file itself, also if it is
+    /// a link; see proc_pid_fd(5).
     pub fn path_only(file: &'a impl AsFd) -> Self {
         Self { fd: file.as_fd(), path_only: true }
     }

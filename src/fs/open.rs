@@ -35,7 +35,7 @@ pub fn open_beneath(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<O
                     NO_OPENAT2.store(true, Ordering::Relaxed);
                     break;
                 }
-                // A seccomp filter answers EPERM, but so does O_NOATIME on somebody else's file:
+                // A seccomp filter answers EPERM, but so does O_NOATIME on another user's file:
                 // openat tells.
                 Err(Errno::PERM) => break,
                 other => return Ok(other?),
@@ -157,8 +157,8 @@ pub fn open_dir_to_fill(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Opens a folder that is to be written into, by a path that the user wrote; as a place alone if it
-/// may not be listed.
+/// Opens a folder that is to be written into, by a path that the user wrote. One that may not be
+/// listed is opened as a place alone.
 pub fn open_folder_to_fill(path: &Path) -> io::Result<OwnedFd> {
     match open_folder(path, OFlags::RDONLY) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => open_folder(path, OFlags::PATH),
@@ -192,7 +192,7 @@ pub fn open_folder(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// Opens anything, also a symbolic link or a device, as a place whose metadata can be reached:
-/// `O_PATH`, which calls no driver and waits for nobody.
+/// `O_PATH`, which calls no driver and waits for nothing.
 pub fn open_path(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(dir, name, OFlags::PATH)
 }

@@ -29,7 +29,7 @@ pub fn is_own(dir: &Arc<OwnedFd>, found: &Stat) -> io::Result<bool> {
 }
 
 /// Whether a directory can be the one that this process just made: its own, and empty. What an
-/// attacker puts in its place is either somebody else's, or older and seldom empty.
+/// attacker puts in its place is another user's, or older and seldom empty.
 pub fn is_new_and_own(dir: &Arc<OwnedFd>, found: &Stat) -> io::Result<bool> {
     let is_dir = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
     Ok(is_dir && is_own(dir, found)? && is_empty(dir)?)
@@ -46,8 +46,8 @@ fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Sees that a directory that was just made has all rights for its owner, which a umask may take
-/// away, and none for others, and that it can be listed. A filesystem without modes has its own way
+/// Sees that a directory that was just made can be listed, and has all rights for its owner and
+/// none for others. A umask may have taken rights away. A filesystem without modes has its own way
 /// with both.
 pub fn give_owner_all(dir: OwnedFd, made: &Stat) -> io::Result<OwnedFd> {
     use rustix::fs::OFlags;
@@ -65,8 +65,8 @@ pub fn give_owner_all(dir: OwnedFd, made: &Stat) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether this process may not write into a directory, of which `found` shows that its owner may
-/// not, or whether it may not look names up there.
+/// Whether this process may not write into a directory, or may not look names up there, because its
+/// mode, which is in `found`, keeps even its owner out.
 pub fn needs_rights(dir: impl AsFd, found: &Stat) -> bool {
     found.st_mode & ALL_OF_OWNER != ALL_OF_OWNER
         && found.st_uid == geteuid().as_raw()

@@ -27,9 +27,9 @@ pub struct Appearance<'a> {
     pub mark: Option<Mark>,
 }
 
-/// Makes something that is no regular file. `make` makes it under the name that it is given,
-/// `is_made` says whether an answer can be that of what was made, and `prepare` gets it, open,
-/// before it stands for good.
+/// Makes something that is no regular file. `make` makes it under the name that it is given.
+/// `is_made` says whether an answer can be that of what was made. `prepare` gets it, open, before
+/// it stands for good.
 pub fn publish_made(
     at: Appearance<'_>,
     make: impl Fn(&OsStr) -> rustix::io::Result<()>,

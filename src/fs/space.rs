@@ -50,7 +50,7 @@ pub fn clone(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| fs::ioctl_ficlone(target.as_fd(), source.as_fd()))?)
 }
 
-/// How many bytes a file's filesystem has left for whoever is not root: fstatvfs(3).
+/// How many bytes a file's filesystem has left for users other than root: fstatvfs(3).
 pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
     let stat = fs::fstatvfs(file)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -45,9 +45,9 @@ pub fn allocated_bytes(stat: &Stat) -> u64 {
     (stat.st_blocks as u64).saturating_mul(512)
 }
 
-/// Whether a file holds what its size says, no less and no more, as on a filesystem that lies on a
-/// block device of its own. FUSE, /proc, /sys and their like say what they please; btrfs and tmpfs
-/// look like these and are asked in vain.
+/// Whether a file holds what its size says. It does on a filesystem that lies on a block device of
+/// its own. FUSE, /proc and /sys say what they please; btrfs and tmpfs look like these, and are
+/// asked in vain.
 pub fn size_is_believed(stat: &Stat) -> bool {
     fs::major(stat.st_dev) != 0
 }
@@ -125,8 +125,8 @@ pub fn birth_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Birth>> {
 /// the inode number `ino`.
 ///
 /// Listings do not tell what is mounted over a name, nor the inode number of a btrfs subvolume's
-/// root, and some filesystems (overlays, FUSE) make up numbers as they go: a difference counts only
-/// where it proves that the name was exchanged.
+/// root. Overlays and FUSE may make up numbers as they go. So a difference counts only where it
+/// proves that the name was exchanged.
 pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> io::Result<bool> {
     if stat.st_ino == ino || !numbers_truly(file.as_fd(), stat.st_ino)? {
         return Ok(true);

@@ -99,8 +99,8 @@ impl Target {
     }
 
     /// Puts the file under its final name in one step. On failure nothing of the new file is left,
-    /// and what has the name stands. An unnamed file is closed only when it has its name, so that
-    /// an error of close(2), which nothing that was synced gives, comes too late.
+    /// and what has the name stands. An unnamed file is closed only when it has its name. An error
+    /// of close(2) would come too late, but what was synced gives none.
     pub fn publish(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
         let Self { file, dir, temporary, mark } = self;
         if let Some(temporary) = temporary {

@@ -55,8 +55,8 @@ impl<V, F: FnMut(V)> Ordered<V, F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next place, for what takes so many bytes of memory until it leaves. Blocks while too
-    /// many wait; `before_waiting` has to make sure that all of them get their results.
+    /// The next place, for what takes this number of bytes of memory until it leaves. Blocks while
+    /// too many wait; `before_waiting` has to make sure that all of them get their results.
     pub fn place(&self, bytes: usize, before_waiting: impl FnOnce()) -> u64 {
         let mut state = self.lock();
         if state.is_full(bytes) {

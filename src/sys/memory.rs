@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// So many zeros, which cost no page before they are touched; ENOMEM where there is no memory.
+/// `len_bytes` zeros, which cost no page before they are touched; ENOMEM where there is no memory.
 pub fn zeroed(len_bytes: usize) -> io::Result<Box<[u8]>> {
     let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
     let layout = Layout::array::<u8>(len_bytes).map_err(|_| too_large())?;

@@ -172,7 +172,7 @@ impl OpenDir {
     }
 
     /// Gives the owner of a destination that was found all rights, if it is this process's own and
-    /// has too few for the work. Whoever finishes the directory sets its mode again.
+    /// has too few for the work. The end of the directory sets its mode again.
     pub fn open_up(&self) -> Result<()> {
         // The folder that an operand goes into is the user's, and no part of the copy.
         let has_rights = self.dir.target_stat.st_mode & fs::ALL_OF_OWNER == fs::ALL_OF_OWNER;

@@ -86,8 +86,8 @@ impl Glob {
     /// Whether all of `text` matches; `None` if that takes more steps.
     ///
     /// What a star took is lengthened byte by byte, the last star first. A later star can take what
-    /// an earlier one of its kind could take instead, so that one place to go back to of each kind
-    /// is enough.
+    /// an earlier one of its kind could take instead. So one place to go back to is enough for each
+    /// kind.
     fn matches_within(&self, text: &[u8], steps_max: usize) -> Option<bool> {
         let tokens = &self.0;
         let (mut at, mut token) = (0, 0);

@@ -135,7 +135,7 @@ fn leads_back(
 
 /// Opens the counterpart. The parent stands in the place of one that is only planned.
 ///
-/// Between its making and its opening, whoever may write into the parent can put another directory
+/// Between its making and its opening, one who may write into the parent can put another directory
 /// in its place: what was made is looked at before anything is trusted to it.
 fn open_target(
     parent: &OpenDir,

@@ -108,8 +108,8 @@ impl<'a> CopyPrinter<'a> {
         })
     }
 
-    /// Takes note of what is copied, and refuses it if what is written at the end would take the
-    /// place of a source or of its copy.
+    /// Takes note of what is copied. An output that would take the place of a source or of its copy
+    /// is refused.
     pub fn begin(&self, operands: &Operands, options: &Options) -> Result<(), Error> {
         for output in self.outputs() {
             let Some(path) = output.path().filter(|_| !self.seeing.dry_run) else { continue };

@@ -7,8 +7,8 @@ enum Unitless {
     Kibibytes,
 }
 
-/// Reads `4096`, `64K`, `1.5m`, `2GiB` (powers of 1,024) or `1MB`, `1mb` (powers of 1,000), each
-/// with `+1` or `-1` behind it where one byte more or less is meant.
+/// Reads `4096`, `64K`, `1.5m`, `2GiB` (powers of 1,024) or `1MB`, `1mb` (powers of 1,000). `+1` or
+/// `-1` behind it is one byte more or less.
 pub fn parse(text: &str) -> Result<u64, String> {
     read(text, Unitless::Bytes)
 }

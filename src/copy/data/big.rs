@@ -134,8 +134,8 @@ impl BigFiles<'_> {
         }
     }
 
-    /// Moves what is data of a file that is nearly all hole, one stretch after the other, and goes
-    /// over none of the blocks in between.
+    /// Moves the data of a file that is nearly all hole, one stretch after the other. The blocks in
+    /// between are passed over.
     fn move_stretches(
         &self,
         moving: &Moving<'_>,
@@ -179,7 +179,7 @@ impl BigFiles<'_> {
     }
 }
 
-/// Sets the size first, so that no write extends the file, and takes the space, so that a full disk
+/// Sets the size first, so that no write extends the file. It takes the space, so that a full disk
 /// is known before a byte is moved. The size is rounded up to what direct writes need; it is cut in
 /// the end.
 fn allocate(moving: &Moving<'_>) -> io::Result<()> {

@@ -72,8 +72,8 @@ impl<'a> Clones<'a> {
         }
     }
 
-    /// Whether nothing is cloned from and into this directory, as is known of the filesystem or an
-    /// earlier file has shown, so that none need be tried.
+    /// Whether nothing is cloned from and into this directory, so that no clone need be tried. The
+    /// filesystem's kind says so, or an earlier file has shown it.
     fn is_unclonable(&self, dir: &OpenDir) -> bool {
         if self.options.reflink != Reflink::Auto {
             return false;

@@ -21,8 +21,8 @@ impl Grains {
     }
 
     /// The grain of the times in a directory of the destination. Where the kind of its filesystem
-    /// does not say it, a file is made that nobody sees, and given a time. Times that cannot be
-    /// tried are taken for exact.
+    /// does not say it, a file without a name is made, and given a time. Times that cannot be tried
+    /// are taken for exact.
     pub fn of(&self, dir: &OpenDir) -> Grain {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let tried = || match self.dry_run {

@@ -141,7 +141,7 @@ impl<'a> Names<'a> {
     }
 
     /// Whether cp would write into what stands there, so that owner and rights stay. A file that
-    /// somebody planted in a shared folder gives no one a right.
+    /// was planted in a shared folder gives no one a right.
     fn is_written_into(&self, at: At<'_>, stands: &Stat) -> bool {
         let folder = &at.dir.target_stat;
         let is_planted = folder.st_mode & STICKY_BIT != 0

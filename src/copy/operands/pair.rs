@@ -39,8 +39,8 @@ impl OperandPair {
         anchor
     }
 
-    /// Where a journal may lie: beside the copy, so that it is no part of it; in it where that is
-    /// another filesystem, or where nothing may be made beside it.
+    /// Where a journal may lie: beside the copy, so that it is no part of it. It lies in the copy
+    /// where that is another filesystem, or where nothing may be made beside it.
     pub fn places(&self, anchor: &Path) -> Vec<JournalPlace> {
         let is_itself = self.target.name == ".";
         let beside =

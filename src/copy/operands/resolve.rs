@@ -113,12 +113,11 @@ impl Operands {
         self.pairs.is_empty()
     }
 
-    /// What a journal of this copy belongs to: the paths of all sources, also of those that are
-    /// missing today, and of the destination, all without links; the options on which it depends
-    /// what a finished file is; and inodes, but not their devices, whose numbers may be others
-    /// after a reboot. The source's inode counts where there is one source. Of several, one that is
-    /// back or was exchanged does not make the others unknown; each entry is compared with its
-    /// record anyway.
+    /// What a journal of this copy belongs to: paths, options and inodes. The paths are those of
+    /// the destination and of all sources, also of missing ones, without links. The options are
+    /// those that decide what a finished file is. Devices do not count, since a reboot may number
+    /// them anew. The source's inode counts where there is one source. Of several, one that is back
+    /// or was exchanged leaves the others known: each entry is compared with its record anyway.
     pub(in crate::copy) fn journal_identity(&self, options: &Options) -> Result<JournalIdentity> {
         let refused = self.refused.iter().map(|source| split(source).0);
         let sources = self.pairs.iter().map(|pair| pair.source.clone()).chain(refused);

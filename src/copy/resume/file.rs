@@ -78,7 +78,7 @@ impl Journal {
                 let mut journal = Self::begin(identity, placed)
                     .map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?;
                 journal.has_predecessor = stranger.is_some();
-                let why = "it may be somebody else's, and stays; everything is copied again";
+                let why = "it may be another user's, and stays; everything is copied again";
                 let warning = stranger.map(|stranger| {
                     Error::new(Operation::ResumeFrom, stranger, Cause::NotResumed(why))
                 });
@@ -141,7 +141,7 @@ impl Journal {
                 let mut journal = Self::new(identity, placed, chain)?;
                 journal.has_predecessor = true;
                 let torn = journal.load(&file, size_bytes)?;
-                let why = "it is torn or was changed; what is missing is copied again";
+                let why = "it is truncated or was modified; what is missing is copied again";
                 let warning = torn.then(|| not_resumed(Operation::BelieveAll, why));
                 return Ok((journal, warning));
             }
@@ -315,7 +315,7 @@ impl Journal {
         due
     }
 
-    /// Removes the journal, after everything succeeded, and the temporaries that nobody asked for
+    /// Removes the journal, after everything succeeded, and the temporaries that no entry asked for
     /// because their sources are gone.
     pub fn remove(self) -> Result<()> {
         for half in self.halves().values() {

@@ -13,7 +13,7 @@
 //! A frame is what is written at once. A seal is BLAKE3 under the journal's key over the seal
 //! before it and what it seals, so that a frame that is torn, changed, moved or missing is noticed,
 //! and nothing of it or behind it is believed. The key stands in the file: it keeps two journals
-//! apart, and keeps nobody out who may write the file. Such a one can have the contents of the
+//! apart, and keeps out no one who may write the file. Such a one can have the contents of the
 //! destination as well, and no record makes a copy touch anything outside of it.
 //!
 //! Paths of finished files are only ever compared, so that 16 bytes of BLAKE3 stand for them.
@@ -135,7 +135,7 @@ pub struct Begun {
     pub ino: u64,
     /// Bytes a block.
     pub block_bytes: u64,
-    /// The path once more, for the case that nobody asks for the file.
+    /// The path once more, in case no entry asks for the file.
     pub path: Vec<u8>,
 }
 

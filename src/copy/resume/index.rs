@@ -98,7 +98,7 @@ impl Window {
     }
 }
 
-/// So many bytes of a file from a place on, those behind its end zero.
+/// `len_bytes` of a file from a place on, those behind its end zero.
 fn read_padded(file: &OwnedFd, start_bytes: u64, len_bytes: usize) -> io::Result<Vec<u8>> {
     let (mut bytes, mut done) = (vec![0; len_bytes], 0);
     while done < len_bytes {

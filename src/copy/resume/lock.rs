@@ -48,7 +48,7 @@ enum Lock {
     Held,
     /// Another process has it.
     Refused,
-    /// The filesystem has no locks (Lustre has to be asked for them), so that nobody is kept from
+    /// The filesystem has no locks (Lustre has to be asked for them), so that no run is kept from
     /// copying the same twice at once.
     Missing,
 }
@@ -231,7 +231,7 @@ fn examine(folder: &OwnedFd, name: &OsStr, identity: &JournalIdentity) -> io::Re
             Err(cause) => return Err(cause),
         };
         let lock = lock(&file)?;
-        // Whoever had it may have removed it in between.
+        // The run that had it may have removed it in between.
         if !stands(folder, name, &file)? {
             continue;
         }

@@ -306,7 +306,7 @@ impl Verify<'_> {
     }
 
     /// Ends the comparison of two files. If they differ, the names that waited for it come back, to
-    /// be linked to a copy; those of the same, or where nothing is known, are done with.
+    /// be linked to a copy. Otherwise those names are done with.
     fn end_pair(&self, pair: FilePair, differs: Option<Ranges>) -> Vec<Other> {
         let others = self.pairs.end(pair, differs.clone());
         if let Some(ranges) = differs {

@@ -67,8 +67,8 @@ impl Verify<'_> {
         Err(at.target_error(Operation::Verify, Cause::NotAsWritten))
     }
 
-    /// Writes the blocks that differ, and gives the file its metadata again, since writing takes
-    /// away what a writer may not keep (setuid, for one) and sets the time. It is durable then.
+    /// Writes the blocks that differ, and makes them durable. Writing takes away what a writer may
+    /// not keep (setuid, for one) and sets the time, so the file gets its metadata again.
     fn rewrite(&self, broken: &Broken<'_>) -> Result<Moved> {
         let Broken { at, source, target, size_bytes, .. } = *broken;
         let known = blocks::known(&broken.wanted, &broken.bad);

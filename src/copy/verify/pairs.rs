@@ -1,6 +1,6 @@
-//! What a comparison does about files with several names: two that were compared under one pair of
-//! names need not be under another; and none is mended in place, since some of its names may be
-//! strangers, of SOURCE even, or those of a good copy of another file. It is copied anew, and its
+//! What a comparison does about files with several names. Two that were compared under one pair of
+//! names need not be compared under another. None is mended in place: some of its names may be
+//! strangers, names in SOURCE, or those of a good copy of another file. It is copied anew, and its
 //! other names are linked to the copy. Pure.
 
 use std::collections::HashMap;
@@ -83,9 +83,9 @@ impl Pairs {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next step for a name. Once the first of two names was replaced, the other one is
-    /// the only one left of what they were, so that the count matters for the first alone. What is
-    /// compared ends with [`end`](Self::end).
+    /// Takes the next step for a name. Once the first of two names was replaced, the other one
+    /// alone is left of what they were. So the count matters for the first alone. What is compared
+    /// ends with [`end`](Self::end).
     pub fn claim(
         &self,
         pair: FilePair,

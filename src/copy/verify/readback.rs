@@ -28,7 +28,7 @@ pub struct Reader<'a> {
 /// What of a file is read.
 #[derive(Clone, Default)]
 pub struct Extent {
-    /// So many of its first bytes, as if it had no more.
+    /// This number of its first bytes, as if it had no more.
     pub size_bytes: u64,
     /// The blocks that need not be read; see [`Shape::known`].
     pub known: Vec<Option<LeafHash>>,

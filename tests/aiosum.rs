@@ -373,7 +373,7 @@ fn keys_and_lengths_are_checked(folder: &Path) {
         "{output:?}"
     );
     let output = run(aiosum().current_dir(folder).args(["--length=-2", "dir"]), 2);
-    assert!(stderr(&output).contains("'-2' is no value for '--length'"), "{output:?}");
+    assert!(stderr(&output).contains("invalid value '-2' for '--length'"), "{output:?}");
     let output = run(aiosum().current_dir(folder).args(["--length=2000000", "dir"]), 1);
     assert!(
         stderr(&output).contains("cannot hash directory 'dir': outputs of more than 1048576 bytes"),

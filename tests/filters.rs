@@ -129,7 +129,7 @@ fn sizes_concern_regular_files_alone() {
     run(aiocp().args(["--max-size=1M"]).arg(at("d/2097152")).arg(at("big")), 0);
     assert!(!at("big").exists());
     let output = run(aiocp().args(["--max-size=1X"]).arg(at("d")).arg(at("big")), 2);
-    assert!(stderr(&output).contains("'X' is no unit"));
+    assert!(stderr(&output).contains("unknown unit 'X'"));
 }
 
 /// A name made of few pieces, so that patterns of the same pieces match.

@@ -244,8 +244,8 @@ fn an_error_at_any_step_fails_the_file_and_leaves_the_old_one() {
     for (len, inject, text) in [
         (100_000, "pread64:error=EIO", "cannot read"),
         (100_000, "pwrite64:error=EIO", "cannot write"),
-        (100_000, "linkat:error=EIO", "cannot publish"),
-        (100_000, "renameat2:error=EIO", "cannot publish"),
+        (100_000, "linkat:error=EIO", "cannot move the finished copy to"),
+        (100_000, "renameat2:error=EIO", "cannot move the finished copy to"),
         (5 << 20, "fallocate:error=ENOSPC", "cannot allocate space for"),
         (5 << 20, "ftruncate:error=EIO", "cannot set the size of"),
     ] {

@@ -409,6 +409,6 @@ fn an_interrupted_comparison_says_what_it_has_compared() {
     );
     assert_eq!(
         stderr(&output),
-        "aiocp: interrupted: 0 files are the same; the rest is not begun\n"
+        "aiocp: interrupted: 0 files are the same; the rest was not begun\n"
     );
 }

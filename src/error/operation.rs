@@ -64,7 +64,7 @@ operations! {
     OpenJournal => "open the journal",
     OpenLog => "open the log",
     OpenTemporary => "open the temporary of",
-    Publish => "publish",
+    Publish => "move the finished copy to",
     Read => "read",
     ReadAcl => "read ACL of",
     ReadAttribute => "read attribute of",

@@ -258,7 +258,7 @@ impl fmt::Display for Skip {
         f.write_str(match self {
             Self::Exists => "it exists",
             Self::NotOlder => "it is not older than the source",
-            Self::Declined => "as was answered",
+            Self::Declined => "you answered no",
             Self::SameFile => "it is the source",
             Self::NamedTwice => "the source is named more than once",
         })

@@ -392,7 +392,22 @@ pub fn figure(stats: &str, name: &str) -> u64 {
 
 /// Whether a process handles this signal, according to proc(5).
 pub fn catches(child: &std::process::Child, signal: rustix::process::Signal) -> bool {
+    has_signal(child, "SigCgt:", signal)
+}
+
+/// Sends a signal, and waits until it has arrived: two that wait for a busy process are one.
+pub fn send(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+    while has_signal(child, "ShdPnd:", signal) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Whether a line of the process's status has the signal, see proc_pid_status(5).
+fn has_signal(child: &std::process::Child, line: &str, signal: rustix::process::Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-    u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+    // What has ended has no signals.
+    let Some(set) = status.lines().find_map(|text| text.strip_prefix(line)) else { return false };
+    u64::from_str_radix(set.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }

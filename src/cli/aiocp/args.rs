@@ -16,7 +16,7 @@ use crate::cli::flags::order::last_of;
 use crate::cli::flags::preserve::{self, Attribute};
 use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::selection::{MANY_ON_STDIN, Selection, SelectionArgs};
-use crate::cli::flags::tuning::{DirectArg, block_size};
+use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{help, size, usage};
 use crate::copy::{Action, Destination, EngineKind, Follow, Options};
 use crate::error::shown;
@@ -31,7 +31,7 @@ use crate::error::shown;
     name = "aiocp",
     version = usage::VERSION,
     args_override_self = true,
-    next_help_heading = "What",
+    next_help_heading = "Copying",
     override_usage = "aiocp [OPTION]... SOURCE DEST\n       \
                       aiocp [OPTION]... SOURCE... DIRECTORY\n       \
                       aiocp [OPTION]... -t DIRECTORY SOURCE..."
@@ -56,30 +56,30 @@ pub struct Args {
     )]
     pub target_directory: Option<PathBuf>,
 
-    /// Take DEST as the copy's name: merge trees
+    /// Treat DEST as the copy's name, merge trees
     ///
     /// Without it, a DEST that is a directory gets the copy inside it.
     #[arg(short = 'T', long)]
     pub no_target_directory: bool,
 
-    /// Accepted, as is -R: directories are always copied whole
+    /// Accepted: directories are always recursive
     #[arg(short = 'r', short_alias = 'R', long)]
     pub recursive: bool,
 
-    /// Keep owner and group too
+    /// Preserve mode, times, owner and group
     ///
     /// The same as --preserve=mode,ownership,timestamps.
     #[arg(short = 'p', id = "preserve_default")]
     pub preserve_default: bool,
 
-    /// Keep everything, also owners and devices
+    /// Preserve all: owners, xattrs, devices too
     ///
     /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as
     /// what they are.
     #[arg(short, long)]
     pub archive: bool,
 
-    /// Keep mode, ownership, timestamps, links, context, xattr or all
+    /// Preserve mode, ownership, timestamps, links, context, xattr or all
     #[arg(
         long,
         value_name = "LIST",
@@ -92,7 +92,7 @@ pub struct Args {
     )]
     pub preserve: Vec<Attribute>,
 
-    /// Do not keep this
+    /// Do not preserve these attributes
     #[arg(
         long,
         value_name = "LIST",
@@ -102,11 +102,11 @@ pub struct Args {
     )]
     pub no_preserve: Vec<Attribute>,
 
-    /// Make again below DIRECTORY the folders that SOURCE names
+    /// Recreate SOURCE's leading directories under DIRECTORY
     #[arg(long, conflicts_with = "no_target_directory")]
     pub parents: bool,
 
-    /// Take no notice of slashes at the end of a SOURCE
+    /// Remove trailing slashes from each SOURCE
     #[arg(long)]
     pub strip_trailing_slashes: bool,
 
@@ -114,31 +114,31 @@ pub struct Args {
     #[arg(short = 'L', long)]
     pub dereference: bool,
 
-    /// Copy symbolic links as links, also if named as SOURCE (default)
+    /// Copy symbolic links as links, even as SOURCE (default)
     #[arg(short = 'P', long)]
     pub no_dereference: bool,
 
-    /// Follow symbolic links that are named as SOURCE
+    /// Follow symbolic links given as SOURCE
     #[arg(short = 'H')]
     pub dereference_operands: bool,
 
-    /// The same as -P --preserve=links
+    /// Same as -P --preserve=links
     #[arg(short = 'd')]
     pub no_dereference_links: bool,
 
-    /// Do not go into directories on other filesystems
+    /// Stay on each SOURCE's filesystem
     #[arg(short = 'x', long)]
     pub one_file_system: bool,
 
-    /// Make hard links to the files instead of copies
+    /// Hard link files instead of copying
     #[arg(short = 'l', long)]
     pub link: bool,
 
-    /// Make symbolic links to the files instead of copies
+    /// Make symbolic links instead of copying
     #[arg(short = 's', long, conflicts_with = "link")]
     pub symbolic_link: bool,
 
-    /// Copy no data, only what --preserve names
+    /// Copy attributes only, no data
     #[arg(long)]
     pub attributes_only: bool,
 
@@ -148,7 +148,7 @@ pub struct Args {
     #[arg(long)]
     pub no_sync: bool,
 
-    /// Holes: auto keeps them, always makes them of zeros, never fills them
+    /// Holes: auto keeps them, always turns zeros into them, never fills them
     #[arg(
         long,
         value_name = "WHEN",
@@ -182,7 +182,7 @@ pub struct Args {
     #[command(flatten)]
     pub selection: SelectionArgs,
 
-    /// Write each file's BLAKE3 hash ("-": stdout)
+    /// Write BLAKE3 hashes to FILE ("-": stdout)
     ///
     /// One b3sum line a file, sorted by path and relative to DEST.
     #[arg(
@@ -194,7 +194,7 @@ pub struct Args {
     )]
     pub manifest: Option<PathBuf>,
 
-    /// Read each file back from the device
+    /// Read each copy back from the device
     ///
     /// Before it gets its name; what differs is written again.
     #[arg(
@@ -205,7 +205,7 @@ pub struct Args {
     )]
     pub verify: bool,
 
-    /// Go on where an interrupted --resume ended
+    /// Continue an interrupted --resume copy
     ///
     /// It keeps a journal in case it is interrupted itself.
     #[arg(
@@ -222,7 +222,7 @@ pub struct Args {
     )]
     pub resume: bool,
 
-    /// Copy nothing: compare DEST with SOURCE, both as their devices have them
+    /// Copy nothing: compare DEST with SOURCE, both read from their devices
     #[arg(
         long,
         help_heading = "Verification",
@@ -238,11 +238,11 @@ pub struct Args {
     )]
     pub verify_only: bool,
 
-    /// Write again what differs; with --verify-only also copy what is missing
+    /// Rewrite blocks that differ; with --verify-only also copy what is missing
     #[arg(long, help_heading = "Verification", requires = "verification")]
     pub repair: bool,
 
-    /// Go past the page cache with O_DIRECT: auto, always, never
+    /// Bypass the page cache with O_DIRECT: auto, always, never
     #[arg(
         help_heading = "Tuning",
         long,
@@ -254,7 +254,7 @@ pub struct Args {
     )]
     pub direct: DirectArg,
 
-    /// Who moves the blocks of big files [default: kernel, or threads where it cannot be had]
+    /// I/O engine for big files [default: kernel, else threads]
     #[arg(help_heading = "Tuning", long, value_name = "ENGINE", value_enum)]
     pub engine: Option<EngineArg>,
 
@@ -264,11 +264,11 @@ pub struct Args {
         long,
         value_name = "N",
         default_value_t = 32,
-        value_parser = clap::value_parser!(u16).range(1..=4096)
+        value_parser = |text: &str| number(text, 1..=4096)
     )]
     pub queue_depth: u16,
 
-    /// Bytes a block, a power of two from 4K to 64M
+    /// Block size, a power of two from 4K to 64M
     #[arg(
         help_heading = "Tuning",
         long,
@@ -278,17 +278,17 @@ pub struct Args {
     )]
     pub block_size: u64,
 
-    /// Workers, 1 to 1024
+    /// Worker threads, 1 to 1024
     #[arg(
         help_heading = "Tuning",
         long,
         value_name = "N",
         default_value_t = 32,
-        value_parser = clap::value_parser!(u16).range(1..=1024)
+        value_parser = |text: &str| number(text, 1..=1024)
     )]
     pub threads: u16,
 
-    /// Read at most so much a second, KiB without a unit; 0 for no limit
+    /// Limit reading to RATE per second, in KiB without a unit; 0: no limit
     ///
     /// As in rsync. It holds for what is read of sources and for what is read back, together.
     #[arg(
@@ -301,7 +301,7 @@ pub struct Args {
     )]
     pub bwlimit: u64,
 
-    /// With --resume, bytes of a big file that may be copied again
+    /// With --resume, bytes of a big file that may be copied twice
     #[arg(
         help_heading = "Tuning",
         long,
@@ -314,14 +314,14 @@ pub struct Args {
     #[command(flatten)]
     pub seeing: SeeingArgs,
 
-    /// Print a completion script: bash, zsh, fish, elvish, powershell
+    /// Print a completion script for bash, zsh, fish, elvish or powershell
     #[arg(
         long,
         value_name = "SHELL",
         value_enum,
         exclusive = true,
         hide_possible_values = true,
-        help_heading = "Seeing"
+        help_heading = "Output"
     )]
     pub completions: Option<Shell>,
 }

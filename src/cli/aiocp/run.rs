@@ -118,7 +118,9 @@ fn carry_out(
     let Todo { args, options, .. } = todo;
     printer.log(&format!("begun: {}", command_line()))?;
     let last_word = match options.resume {
-        true => "aiocp: stopped at once; the same command goes on from what is durable\n",
+        true => {
+            "aiocp: stopped at once; run the same command again to continue from what is durable\n"
+        }
         false => "aiocp: stopped at once; what has its name is whole\n",
     };
     let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
@@ -322,13 +324,15 @@ impl CopyRun<'_> {
     fn tell_interrupted(&self) -> anyhow::Result<()> {
         let next = match (self.options.resume, Totals::get(&self.totals().left_bytes)) {
             _ if self.args.verify_only || self.args.seeing.dry_run => {
-                "the rest is not begun".to_owned()
+                "; the rest was not begun".to_owned()
             }
-            (false, _) => "of the rest nothing is left (--resume keeps it)".to_owned(),
-            (true, 0) => "the same command goes on".to_owned(),
+            (false, _) => "; unfinished files were removed (use --resume to be able to \
+                           continue)"
+                .to_owned(),
+            (true, 0) => "; run the same command again to continue".to_owned(),
             (true, left) => {
                 format!(
-                    "the same command goes on, with {} of half-copied files",
+                    ", {} of unfinished files kept; run the same command again to continue",
                     units::bytes(left as f64)
                 )
             }
@@ -339,10 +343,10 @@ impl CopyRun<'_> {
                 "file is the same",
                 "files are the same",
             ),
-            (false, 0) => "nothing was copied whole".to_owned(),
-            (false, files) => count(files, "file was copied whole", "files were copied whole"),
+            (false, 0) => "no file copied".to_owned(),
+            (false, files) => count(files, "file copied", "files copied"),
         };
-        write_err(&format!("aiocp: interrupted: {done}; {next}\n"))
+        write_err(&format!("aiocp: interrupted: {done}{next}\n"))
     }
 
     /// Prints a line about what went wrong. The failures come before it once more, if something

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cli::flags::seeing::ProgressArgs;
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
-use crate::cli::flags::tuning::{DirectArg, block_size};
+use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{help, usage};
 use crate::fs::is_stdin;
 use crate::sum::Algorithm;
@@ -31,17 +31,17 @@ pub struct SumArgs {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 
-    /// Hash with this algorithm instead of BLAKE3
+    /// Use algorithm NAME instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
     #[arg(short, long, value_name = "NAME", value_enum)]
     pub algorithm: Option<AlgorithmArg>,
 
-    /// Check the files that the FILEs' lines name
+    /// Read hashes from the FILEs and check them
     #[arg(short, long, conflicts_with_all = ["length", "seek", "raw", "tag", "no_names"])]
     pub check: bool,
 
-    /// Name files that have no line, too
+    /// Also report files in DIRECTORY that no line names
     ///
     /// Also refuses lines whose names lead out of DIRECTORY.
     #[arg(
@@ -52,53 +52,53 @@ pub struct SumArgs {
     )]
     pub audit: Option<PathBuf>,
 
-    /// Print no OK
+    /// Do not print OK for each verified file
     #[arg(long, requires = "check")]
     pub quiet: bool,
 
-    /// Print nothing, the exit code says it
+    /// No output; use the exit status
     #[arg(long, requires = "check")]
     pub status: bool,
 
-    /// Pass over files that are not there
+    /// Skip files that do not exist
     #[arg(long, requires = "check")]
     pub ignore_missing: bool,
 
-    /// Accepted for cksum's sake: malformed lines always fail
+    /// Accepted for compatibility: malformed lines always fail
     #[arg(long, requires = "check")]
     pub strict: bool,
 
-    /// Name all malformed lines, even of what is no manifest
+    /// Report every malformed line
     #[arg(short, long, requires = "check")]
     pub warn: bool,
 
-    /// Print lines like "BLAKE3 (FILE) = HASH"
+    /// Print BSD-style lines: BLAKE3 (FILE) = HASH
     #[arg(long)]
     pub tag: bool,
 
-    /// End lines with NUL, for names of any bytes
+    /// End lines with NUL; do not escape names
     ///
     /// Nothing is escaped then.
     #[arg(short, long)]
     pub zero: bool,
 
-    /// Print hashes without names
+    /// Print hashes only, without names
     #[arg(long)]
     pub no_names: bool,
 
-    /// Print the hash of one file as bytes
+    /// Print the hash of one file as raw bytes
     #[arg(long)]
     pub raw: bool,
 
-    /// Bytes of BLAKE3's output, which has no end
+    /// Length of the BLAKE3 output in bytes
     #[arg(short, long, value_name = "N", default_value_t = 32)]
     pub length: u64,
 
-    /// The first byte of BLAKE3's output
+    /// Offset of the first BLAKE3 output byte
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seek: u64,
 
-    /// Take a key, 32 bytes, from standard input
+    /// Read a 32-byte key from standard input
     ///
     /// This is BLAKE3's keyed mode.
     #[arg(long, requires = "paths")]
@@ -108,22 +108,22 @@ pub struct SumArgs {
     #[arg(long, value_name = "CONTEXT", conflicts_with = "keyed")]
     pub derive_key: Option<String>,
 
-    /// Threads that read and that hash
+    /// Number of threads that read and hash
     ///
     /// With 0, 32 read, and as many hash as there are cores.
     #[arg(
         long,
         value_name = "N",
         default_value_t = 0,
-        value_parser = clap::value_parser!(u16).range(0..=1024)
+        value_parser = |text: &str| number(text, 0..=1024)
     )]
     pub num_threads: u16,
 
-    /// Accepted for b3sum's sake: nothing is mapped into memory
+    /// Accepted for compatibility: files are never memory-mapped
     #[arg(long)]
     pub no_mmap: bool,
 
-    /// Whether to go past the page cache with O_DIRECT
+    /// Bypass the page cache with O_DIRECT: auto, always, never
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = DirectArg::Auto)]
     pub direct: DirectArg,
 
@@ -132,11 +132,11 @@ pub struct SumArgs {
         long,
         value_name = "N",
         default_value_t = 32,
-        value_parser = clap::value_parser!(u16).range(1..=4096)
+        value_parser = |text: &str| number(text, 1..=4096)
     )]
     pub queue_depth: u16,
 
-    /// Bytes a block, a power of two from 4K to 64M
+    /// Block size, a power of two from 4K to 64M
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
     pub block_size: u64,
 
@@ -146,13 +146,13 @@ pub struct SumArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// Print each file's route, and why
+    /// Print for each file how it was read, and why
     ///
     /// Whether it was read directly or through the page cache.
     #[arg(long, help_heading = None)]
     pub debug: bool,
 
-    /// Print the completion script for a shell
+    /// Print a completion script for SHELL
     #[arg(long, value_name = "SHELL", value_enum, exclusive = true, help_heading = None)]
     pub completions: Option<Shell>,
 }

@@ -11,7 +11,7 @@ use crate::copy::{Backup, BackupNames, Existing, OnExisting};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Existing files")]
 pub struct ExistingArgs {
-    /// Ask before a file is replaced
+    /// Ask before replacing a file
     #[arg(short, long)]
     interactive: bool,
 
@@ -21,13 +21,13 @@ pub struct ExistingArgs {
     #[arg(short = 'n', long)]
     no_clobber: bool,
 
-    /// Replace only what is older
+    /// Replace only older files
     ///
     /// The same as --update.
     #[arg(short = 'u')]
     update_older: bool,
 
-    /// Replace all, none, none-fail (a failure) or older (the default) files
+    /// Replace all, none, none-fail or older files
     #[arg(
         long,
         value_name = "WHICH",
@@ -39,19 +39,19 @@ pub struct ExistingArgs {
     )]
     update: Option<Update>,
 
-    /// With -l or -s, replace what exists (copies always do)
+    /// Replace existing files with -l or -s
     #[arg(short, long)]
     force: bool,
 
-    /// Replace also FIFOs and devices, and not what a link leads to
+    /// Replace FIFOs, devices and links themselves too
     #[arg(long)]
     remove_destination: bool,
 
-    /// Keep what is replaced, under another name
+    /// Back up each file before replacing it
     #[arg(short = 'b', conflicts_with = "no_clobber")]
     keep_backup: bool,
 
-    /// The same, with names: none, numbered, existing (default), simple
+    /// Same: none, numbered, existing or simple names
     #[arg(
         long,
         value_name = "CONTROL",
@@ -63,7 +63,7 @@ pub struct ExistingArgs {
     )]
     backup: Option<Option<Control>>,
 
-    /// What simple backups end in, instead of "~"
+    /// Suffix of simple backups [default: ~]
     #[arg(
         short = 'S',
         long,

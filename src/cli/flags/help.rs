@@ -37,7 +37,7 @@ fn page(command: &Command, ids: Option<&[&str]>) -> String {
                 let args: Vec<_> = args.collect();
                 text += &format!("\n{}:\n{}", heading.unwrap_or("Options"), rows(&args));
             }
-            text += &format!("\n'man {name}' explains them.");
+            text += &format!("\nFull documentation: man {name}");
         }
     }
     text

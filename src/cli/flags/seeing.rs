@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Seeing")]
+#[command(next_help_heading = "Output")]
 pub struct SeeingArgs {
     /// Print each file when it is done
     ///
@@ -16,25 +16,25 @@ pub struct SeeingArgs {
     #[command(flatten)]
     pub progress: ProgressArgs,
 
-    /// Print a line a file: direct or buffered, and why
+    /// Print for each file whether I/O was direct, and why
     #[arg(long)]
     pub debug: bool,
 
-    /// Print what was done in the end
+    /// Print totals at the end
     #[arg(long)]
     pub stats: bool,
 
-    /// Print a JSON object a line on stdout: what happened, and a summary
+    /// Print events and a summary as JSON lines on stdout
     #[arg(long, conflicts_with_all = ["verbose", "stats"])]
     pub json: bool,
 
-    /// Add what happens to FILE, a line each
+    /// Append events to FILE, one per line
     ///
     /// With the time, and what has no other place: each file with its route and its hash.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
 
-    /// Write what failed, for --files-from ("-": stdout)
+    /// Write the paths that failed, for --files-from ("-": stdout)
     #[arg(
         long,
         value_name = "FILE",
@@ -43,13 +43,13 @@ pub struct SeeingArgs {
     )]
     pub failed_list: Option<PathBuf>,
 
-    /// Write a page about the run: rates, latencies, slow files, failures
+    /// Write an HTML report: rates, latencies, slow files, failures
     ///
     /// One HTML file that needs nothing else.
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 
-    /// Say what would be done (-n is --no-clobber)
+    /// Change nothing (-n is --no-clobber here)
     ///
     /// And do nothing.
     /// rsync's -n has only this long name here, since -n is what it is in cp.
@@ -60,7 +60,7 @@ pub struct SeeingArgs {
 /// The flag that both commands have.
 #[derive(Debug, Args)]
 pub struct ProgressArgs {
-    /// Show how far it is: auto, always, never
+    /// Show progress: auto, always, never
     ///
     /// auto: on a terminal, after a second. always: from the start, and a line a second where a
     /// line cannot be changed. Without WHEN: always. SIGUSR1 prints the same line.

@@ -19,33 +19,33 @@ pub const MANY_ON_STDIN: &str = "standard input can be read once, and is asked f
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct FilterArgs {
-    /// Leave out what matches, as in rsync
+    /// Exclude matching files, as in rsync
     ///
     /// Of several patterns the first match counts.
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     exclude: Vec<OsString>,
 
-    /// Keep what matches, and a later --exclude would leave out
+    /// Include files that a later --exclude matches
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     include: Vec<OsString>,
 
-    /// Read --exclude patterns from a file, one a line ("-": stdin)
+    /// Read --exclude patterns from FILE ("-": stdin)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     exclude_from: Vec<PathBuf>,
 
-    /// Read --include patterns from a file, one a line ("-": stdin)
+    /// Read --include patterns from FILE ("-": stdin)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     include_from: Vec<PathBuf>,
 
-    /// What these files hold ends in NUL instead of newline
+    /// Entries in list files end in NUL, not newline
     #[arg(short = '0', long)]
     from0: bool,
 
-    /// Leave out files that are smaller
+    /// Skip files smaller than SIZE
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     min_size: Option<u64>,
 
-    /// Leave out files that are larger
+    /// Skip files larger than SIZE
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_size: Option<u64>,
 }
@@ -57,7 +57,7 @@ pub struct SelectionArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// Copy only the paths in a file, relative to SOURCE ("-": stdin)
+    /// Copy only the paths listed in FILE, relative to SOURCE ("-": stdin)
     #[arg(
         long,
         value_name = "FILE",

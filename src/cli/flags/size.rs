@@ -34,13 +34,13 @@ fn read(text: &str, unitless: Unitless) -> Result<u64, String> {
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return Err(format!("'{text}' does not begin with a number"));
+        return Err("expected a number and a unit, such as 20M".to_owned());
     }
     let unit_bytes = match (unit, unitless) {
         ("", Unitless::Bytes) => 1,
         ("", Unitless::Kibibytes) => 1024,
         (unit, _) => unit_bytes(unit).ok_or_else(|| {
-            format!("'{unit}' is no unit; known are K, M, G, T, KiB, MB and their like")
+            format!("unknown unit '{unit}': expected K, M, G, T, KiB, MB and the like")
         })?,
     };
     let too_much = || format!("'{text}' is more than 16 EiB");

@@ -38,7 +38,7 @@ fn end(name: &str, error: &Error) -> ! {
 
 /// Ends the process with the exit code for a command line that makes no sense.
 pub fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
-    let hint = hint.map_or_else(|| format!("'{name} --help' shows how it is used"), str::to_owned);
+    let hint = hint.map_or_else(|| format!("'{name} --help' lists all options"), str::to_owned);
     say(&format!("{name}: {what}\n{name}: hint: {hint}\n"));
     exit(USAGE.into())
 }
@@ -82,10 +82,10 @@ fn explain(error: &Error) -> (String, Option<String>) {
     let what = match error.kind() {
         ErrorKind::UnknownArgument => format!("unknown option '{option}'"),
         ErrorKind::InvalidValue if value.is_empty() => format!("'{option}' needs a value"),
-        ErrorKind::InvalidValue => format!("'{value}' is no value for '{option}'"),
+        ErrorKind::InvalidValue => format!("invalid value '{value}' for '{option}'"),
         ErrorKind::ValueValidation => {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
-            format!("'{value}' is no value for '{option}': {reason}")
+            format!("invalid value '{value}' for '{option}': {reason}")
         }
         ErrorKind::MissingRequiredArgument => missing(&text(ContextKind::InvalidArg)),
         ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
@@ -106,7 +106,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
     let hint = match (meant.as_str(), possible.as_str()) {
         (meant, _) if is_misspelt(&option, meant) => Some(format!("did you mean '{meant}'?")),
         (_, "") => None,
-        (_, possible) => Some(format!("it takes {possible}")),
+        (_, possible) => Some(format!("expected one of: {possible}")),
     };
     (what, hint)
 }

@@ -15,12 +15,11 @@ use super::line::{KnownBy, LINE_BYTES_MAX, Layout, Line, LineEnd, Malformed, Rea
 use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
-use super::walk::{self, WalkEvent};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType};
 use crate::report::{Totals, Way};
-use crate::tree::{Batch, Entry, EntryKind, Filter};
+use crate::tree::{self, Batch, Entry, EntryKind, Filter, Follow, Scope, WalkEvent};
 
 /// What is to be checked.
 pub struct CheckPlan {
@@ -352,7 +351,8 @@ impl Audit {
         let mut found = Sorter::default();
         let mut kept = Ok(());
         let (open_dirs, is_gone) = (hash::open_dirs(), || listener.is_gone());
-        walk::walk(&self.path, &plan.filter, &open_dirs, &is_gone, &mut |event| match event {
+        let scope = Scope::all(Follow::Never, &plan.filter);
+        tree::walk_single(&self.path, &scope, &open_dirs, &is_gone, &mut |event| match event {
             WalkEvent::Batch(batch) if kept.is_ok() => {
                 let failed = |error| listener.event(CheckEvent::Unlistable(error));
                 kept = self.add_found(&batch, &plan.filter, &mut found, &failed);

@@ -13,12 +13,11 @@ use super::line::{self, OutputPart};
 use super::location::{Location, is_stdin};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
-use super::walk::{self, WalkEvent};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{FileId, FileType};
 use crate::report::{Totals, Way};
-use crate::tree::{Batch, EntryKind, Filter};
+use crate::tree::{self, Batch, EntryKind, Filter, Follow, Scope, WalkEvent};
 
 /// The most output bytes that are kept for each file of a directory until they are sorted.
 pub const DIRECTORY_OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -165,7 +164,8 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
             return self.listener.failed(Error::new(Operation::HashDirectory, root, cause));
         }
         let (open_dirs, is_gone) = (feeder.open_dirs(), || self.listener.is_gone());
-        walk::walk(root, &self.plan.filter, &open_dirs, &is_gone, &mut |event| match event {
+        let scope = Scope::all(Follow::Never, &self.plan.filter);
+        tree::walk_single(root, &scope, &open_dirs, &is_gone, &mut |event| match event {
             WalkEvent::Batch(batch) => self.feed_batch(number, batch, feeder),
             WalkEvent::Failed(error) => self.listener.failed(error),
         });

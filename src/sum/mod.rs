@@ -13,7 +13,6 @@ pub mod location;
 mod manifest;
 mod ordered;
 mod sorter;
-mod walk;
 
 pub use algorithm::{Algorithm, Function};
 pub use manifest::{Manifest, ManifestEnd};

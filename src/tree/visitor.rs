@@ -37,6 +37,13 @@ pub struct Scope<'a> {
     pub extra: bool,
 }
 
+impl<'a> Scope<'a> {
+    /// All that a filter does not leave out, on all filesystems.
+    pub fn all(follow: Follow, filter: &'a Filter) -> Self {
+        Self { follow, one_file_system: false, filter, list: None, extra: false }
+    }
+}
+
 /// The receiver of what the walker finds.
 pub trait Visitor {
     /// Makes the counterpart of a directory, finds it or plans it. Without one, the walker looks at

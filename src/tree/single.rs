@@ -1,8 +1,7 @@
-//! The walk through a directory whose files are hashed: that of a copy, with nothing on its other
-//! side.
+//! The walk through a single directory: that of a copy, with nothing on its other side.
 //!
 //! Each directory is opened beneath its parent's descriptor, and closed and opened again as their
-//! number demands. Links are not followed.
+//! number demands.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -12,13 +11,13 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::dir::{Counterpart, Dir, Folder, OpenDir, OpenDirs};
+use super::entry::{Batch, Entry, EntryKind};
+use super::visitor::{Scope, Visitor};
+use super::walk::walk;
 use crate::error::{Error, Operation, Result};
-use crate::tree::{
-    self, Batch, Counterpart, Dir, Entry, EntryKind, Filter, Folder, Follow, OpenDir, OpenDirs,
-    Scope, Visitor,
-};
 
-/// What a walk meets.
+/// What a walk through a single directory meets.
 pub enum WalkEvent {
     /// Some names in a directory that are no directories.
     Batch(Batch),
@@ -27,11 +26,11 @@ pub enum WalkEvent {
 }
 
 /// Walks the directory that the user named, and follows links on the way to it. Blocks until all of
-/// it was met, or `is_stopped` says that no more is wanted. The walk does not meet what `filter`
-/// excludes by name, and never opens an excluded directory.
-pub fn walk(
+/// it was met, or `is_stopped` says that no more is wanted. The walk does not meet what the scope's
+/// filter excludes by name, and never opens an excluded directory.
+pub fn walk_single(
     root: &Path,
-    filter: &Filter,
+    scope: &Scope<'_>,
     open_dirs: &Arc<OpenDirs>,
     is_stopped: &dyn Fn() -> bool,
     meet: &mut dyn FnMut(WalkEvent),
@@ -42,8 +41,6 @@ pub fn walk(
     };
     let dir = Arc::clone(top.dir());
     drop(top);
-    let scope =
-        Scope { follow: Follow::Never, one_file_system: false, filter, list: None, extra: false };
     let entry = Entry {
         name: ".".into(),
         renamed: None,
@@ -52,7 +49,7 @@ pub fn walk(
         followed: true,
         is_stream: false,
     };
-    tree::walk(&dir, &entry, &scope, &Met { meet: RefCell::new(meet), is_stopped });
+    walk(&dir, &entry, scope, &Met { meet: RefCell::new(meet), is_stopped });
 }
 
 /// The directory as one side of a pair. On the other side everything is only planned.

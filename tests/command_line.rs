@@ -80,7 +80,7 @@ fn the_version_names_the_engines() {
 }
 
 /// Arguments, the message about them, and the hint.
-const NONSENSE: [(&[&str], &str, &str); 18] = [
+const NONSENSE: [(&[&str], &str, &str); 20] = [
     (&["--exlude=x", "a", "b"], "unknown option '--exlude'", "did you mean '--exclude'?"),
     (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
     (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
@@ -118,7 +118,18 @@ const NONSENSE: [(&[&str], &str, &str); 18] = [
     (
         &["--verify-only", "-u", "a", "b"],
         "'--verify-only' does not go with '--interactive', '--no-clobber', '-u', '--update', \
-         '--force', '--remove-destination', '-b', '--backup' or '--suffix'",
+         '--force', '--inplace', '--remove-destination', '-b', '--backup' or '--suffix'",
+        "'aiocp --help' lists all options",
+    ),
+    (
+        &["--inplace", "-l", "a", "b"],
+        "'--inplace' does not go with '--link'",
+        "'aiocp --help' lists all options",
+    ),
+    (
+        &["--inplace", "-b", "a", "b"],
+        "--inplace does not go with backups: the old file is the one that is written into; copy \
+         it first",
         "'aiocp --help' lists all options",
     ),
     (

@@ -32,6 +32,8 @@ pub enum Mended {
 pub struct Published {
     /// Something stood under it.
     pub replaced: bool,
+    /// That was written into.
+    pub in_place: bool,
     /// The other name of what it replaced.
     pub backup: Option<OsString>,
 }
@@ -142,6 +144,7 @@ impl<'a> Events<'a> {
             source: at.source_path(),
             target: at.target_path(),
             replaced: published.replaced,
+            in_place: published.in_place,
             backup: published.backup.map(|name| at.dir.target_path(&name)),
             relative: self.relative(at.dir, at.target_name()),
             size_bytes,

@@ -33,7 +33,7 @@ use durable::Durable;
 use events::Events;
 use hardlinks::HardLinks;
 use metadata::MetadataCopier;
-use names::Names;
+use names::{Names, SourceFiles};
 use queue::Queue;
 use resume::{Journal, Resume};
 use verify::{Readers, Verify};
@@ -94,7 +94,8 @@ pub fn copy(
             }
         };
     {
-        let names = Names::new(options, &events, &resume);
+        let sources = SourceFiles::new(operands.sources(), options.follow);
+        let names = Names::new(options, &events, &resume, sources);
         let durable =
             Durable::new(options, &events, &metadata, &resume, &pipeline, shares.unsynced);
         let data = Data::new(options, &events, &metadata, &resume, &pipeline, traffic.clone());

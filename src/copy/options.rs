@@ -55,6 +55,9 @@ pub struct Existing {
     /// They may be FIFOs and devices, and a link that is named as destination is replaced instead
     /// of followed.
     pub remove: bool,
+    /// Files are written into by copies of files, and not replaced. It goes with neither of
+    /// `only_older`, `backup` and `remove`.
+    pub in_place: bool,
 }
 
 impl Existing {

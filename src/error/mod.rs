@@ -151,6 +151,12 @@ pub enum Cause {
     /// A file may be written, and nothing may take its place.
     #[error("{}", reason(.0))]
     OnlyWritten(io::Error),
+    /// A file that is to be written into may not be, which another would replace.
+    #[error("{}", reason(.0))]
+    NotWritten(io::Error),
+    /// A file that was written into, and whose copy came to nothing.
+    #[error("it was written into, is no copy, and has lost what it held, or a part of that")]
+    HalfWritten,
     /// A name that a list of lines cannot hold.
     #[error("there is a line break in its name")]
     LineBreak,
@@ -187,7 +193,9 @@ impl Error {
     /// The `errno` value behind the error, if a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
-            Cause::Os(error) | Cause::OnlyWritten(error) => error.raw_os_error(),
+            Cause::Os(error) | Cause::OnlyWritten(error) | Cause::NotWritten(error) => {
+                error.raw_os_error()
+            }
             Cause::NoSpace { .. } => Some(libc::ENOSPC),
             _ => None,
         }
@@ -214,45 +222,7 @@ impl Error {
     /// The same in words that are the same for all files.
     pub fn remedy(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
-            (Cause::Os(_), Some(libc::EMFILE)) => Some("raise the limit of open files (ulimit -n)"),
-            (Cause::Os(_), Some(libc::ENFILE)) => {
-                Some("raise the whole system's limit, /proc/sys/fs/file-max")
-            }
-            (Cause::Os(_), Some(libc::ENOSPC)) => {
-                Some("free some space, or inodes, on the destination; df and df -i show them")
-            }
-            (Cause::Os(_), Some(libc::EDQUOT)) => {
-                Some("free some of your quota on the destination; quota shows it")
-            }
-            (Cause::Os(_), Some(libc::EROFS)) => Some(
-                "the filesystem is mounted read-only, or has become so after an error; \
-                 findmnt -T shows it",
-            ),
-            (Cause::Os(_), Some(libc::EFBIG)) => {
-                Some("the filesystem, or ulimit -f, allows no file of this size")
-            }
-            (Cause::Os(_), Some(libc::EIO)) if self.op != Operation::AwaitIo => {
-                Some("the device failed; dmesg may say more")
-            }
-            (Cause::Os(_), Some(libc::ENOENT)) if self.path.as_os_str().is_empty() => {
-                Some("the path is empty")
-            }
-            (Cause::Os(_), Some(libc::ENOENT))
-                if matches!(
-                    self.op,
-                    Operation::Create
-                        | Operation::CopyInto
-                        | Operation::CopySeveralFilesInto
-                        | Operation::CopyWithParentsInto
-                ) =>
-            {
-                Some("the folder that it is to go into does not exist; mkdir -p makes it")
-            }
-            (Cause::Os(_), Some(libc::ENOTDIR))
-                if self.op == Operation::Create && ends_in_slash(&self.path) =>
-            {
-                Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
-            }
+            (Cause::Os(_), Some(errno)) => self.remedy_of_errno(errno),
             (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {
                 Some("--remove-destination replaces it")
             }
@@ -261,13 +231,53 @@ impl Error {
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::IsCopied { .. }, _) => Some("write it elsewhere, or --exclude the file"),
             (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
-            (Cause::OnlyWritten(_), _) => Some("it may be written all the same: cat SOURCE > DEST"),
+            (Cause::OnlyWritten(_), _) => {
+                Some("it may be written all the same: --inplace does that, as cat SOURCE > DEST")
+            }
+            (Cause::NotWritten(_), Some(libc::EACCES)) => {
+                Some("chmod u+w lets its owner write; without --inplace it is replaced")
+            }
+            (Cause::NotWritten(_), _) => Some("without --inplace it is replaced"),
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(
                 "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",
             ),
             (Cause::NoDirect(_), _) => {
                 Some("--direct=auto uses the page cache where direct I/O is refused")
+            }
+            _ => None,
+        }
+    }
+
+    /// What helps where a system call failed with this number.
+    fn remedy_of_errno(&self, errno: i32) -> Option<&'static str> {
+        use Operation::{CopyInto, CopySeveralFilesInto, CopyWithParentsInto, Create};
+        match errno {
+            libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
+            libc::ENFILE => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
+            libc::ENOSPC => {
+                Some("free some space, or inodes, on the destination; df and df -i show them")
+            }
+            libc::EDQUOT => Some("free some of your quota on the destination; quota shows it"),
+            libc::EROFS => Some(
+                "the filesystem is mounted read-only, or has become so after an error; \
+                 findmnt -T shows it",
+            ),
+            libc::EFBIG => Some("the filesystem, or ulimit -f, allows no file of this size"),
+            libc::EIO if self.op != Operation::AwaitIo => {
+                Some("the device failed; dmesg may say more")
+            }
+            libc::ENOENT if self.path.as_os_str().is_empty() => Some("the path is empty"),
+            libc::ENOENT
+                if matches!(
+                    self.op,
+                    Create | CopyInto | CopySeveralFilesInto | CopyWithParentsInto
+                ) =>
+            {
+                Some("the folder that it is to go into does not exist; mkdir -p makes it")
+            }
+            libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => {
+                Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
             }
             _ => None,
         }

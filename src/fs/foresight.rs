@@ -1,4 +1,4 @@
-//! What the kernel would say to a new name, for those that only want to know.
+//! What the kernel would say to a new name, or to a write, for those that only want to know.
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,16 +28,22 @@ pub fn may_replace(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
     if stands.stx_mnt_id != folder.stx_mnt_id {
         return Err(Errno::BUSY.into());
     }
-    let unchanging =
-        |statx| has(statx, StatxAttributes::IMMUTABLE) || has(statx, StatxAttributes::APPEND);
     let user = geteuid();
     let is_kept = folder.stx_mode & STICKY_BIT != 0
         && !user.is_root()
         && ![folder.stx_uid, stands.stx_uid].contains(&user.as_raw());
-    match is_kept || unchanging(&folder) || unchanging(&stands) {
+    match is_kept || is_unchanging(&folder) || is_unchanging(&stands) {
         true => Err(Errno::PERM.into()),
         false => Ok(()),
     }
+}
+
+/// Whether what has the `name` in `dir` may be written into, as far as that can be foreseen; see
+/// open(2).
+pub fn may_write(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    accessat(dir.as_fd(), name, Access::WRITE_OK, AtFlags::EACCESS)?;
+    let stands = look(dir, name)?;
+    if is_unchanging(&stands) { Err(Errno::PERM.into()) } else { Ok(()) }
 }
 
 fn look(dir: impl AsFd, name: &OsStr) -> io::Result<Statx> {
@@ -47,4 +53,9 @@ fn look(dir: impl AsFd, name: &OsStr) -> io::Result<Statx> {
 
 fn has(statx: &Statx, attribute: StatxAttributes) -> bool {
     statx.stx_attributes.contains(attribute)
+}
+
+/// Whether it may neither be replaced nor be written over.
+fn is_unchanging(statx: &Statx) -> bool {
+    has(statx, StatxAttributes::IMMUTABLE) || has(statx, StatxAttributes::APPEND)
 }

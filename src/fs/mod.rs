@@ -6,6 +6,7 @@ mod facts;
 mod foresight;
 mod hidden;
 mod identity;
+mod in_place;
 mod io;
 mod journal;
 mod magic;
@@ -29,12 +30,13 @@ pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, clock_of, direct_io, grain_of_times, holes_are_believed,
     may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
-pub use foresight::{may_make, may_replace};
+pub use foresight::{may_make, may_replace, may_write};
 pub use hidden::Mark;
 pub use identity::{
     FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
     ino_and_birth, same_contents, trust,
 };
+pub use in_place::{Stands, WriteAccess};
 pub use io::{close, has_byte_at, read_at, write_all};
 pub use journal::Journal;
 pub use magic::is_magic_link;

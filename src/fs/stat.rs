@@ -137,7 +137,7 @@ pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> i
 }
 
 /// The number of the mount that a file was reached through.
-fn mount(file: impl AsFd) -> io::Result<Option<u64>> {
+pub(super) fn mount(file: impl AsFd) -> io::Result<Option<u64>> {
     let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok((statx.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id))
 }

@@ -1,10 +1,11 @@
-//! The destination of a file while it is being made: without a name, or with a name that no one
-//! takes for the real one.
+//! The destination of a file while it is being made: without a name, with a name that no one takes
+//! for the real one, or the file itself that stands there and is written into.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -19,14 +20,30 @@ use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
 
 /// A file in the making, in the directory where it is to appear. It ends in
 /// [`publish`](Self::publish), [`discard`](Self::discard) or [`leave`](Self::leave); dropped
-/// before, it is gone.
+/// before, it is gone. One that stood there before and is written into stays in any case.
 pub struct Target {
     file: Arc<OwnedFd>,
     dir: Arc<OwnedFd>,
-    /// Its temporary name, where the filesystem has no unnamed files.
-    temporary: Option<Temporary>,
+    naming: Naming,
     /// What its hidden names are marked with.
     mark: Option<Mark>,
+}
+
+/// What name a target has.
+enum Naming {
+    None,
+    /// A temporary one: where the filesystem has no unnamed files, or where that was asked for.
+    Hidden(Temporary),
+    /// Its final one.
+    InPlace(InPlace),
+}
+
+/// A target that stood there before.
+struct InPlace {
+    /// Whether it was mounted at the name from elsewhere.
+    is_mounted: bool,
+    /// Whether writing into it has begun, so that what it held is gone in part.
+    is_begun: AtomicBool,
 }
 
 impl Target {
@@ -35,7 +52,7 @@ impl Target {
     /// `O_EXCL`.
     pub fn create(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
         match create_unnamed(dir)? {
-            Some(file) => Ok(Self::new(dir, file, None, mark)),
+            Some(file) => Ok(Self::new(dir, file, Naming::None, mark)),
             None => Self::create_excl(dir, mark),
         }
     }
@@ -45,7 +62,7 @@ impl Target {
         if let Some(file) = create_unnamed(dir)?
             && let Ok(temporary) = Temporary::link(dir, mark, &file)
         {
-            return Ok(Self::new(dir, file, Some(temporary), mark));
+            return Ok(Self::new(dir, file, Naming::Hidden(temporary), mark));
         }
         // Where nothing may be linked, as in some sandboxes.
         Self::create_excl(dir, mark)
@@ -53,16 +70,17 @@ impl Target {
 
     fn create_excl(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
         let (file, temporary) = Temporary::open(dir, mark)?;
-        Ok(Self::new(dir, file, Some(temporary), mark))
+        Ok(Self::new(dir, file, Naming::Hidden(temporary), mark))
     }
 
-    fn new(
-        dir: &Arc<OwnedFd>,
-        file: OwnedFd,
-        temporary: Option<Temporary>,
-        mark: Option<Mark>,
-    ) -> Self {
-        Self { file: Arc::new(file), dir: Arc::clone(dir), temporary, mark }
+    /// A file that stands there, open to be written into.
+    pub(super) fn in_place(dir: &Arc<OwnedFd>, file: OwnedFd, is_mounted: bool) -> Self {
+        let in_place = InPlace { is_mounted, is_begun: AtomicBool::new(false) };
+        Self::new(dir, file, Naming::InPlace(in_place), None)
+    }
+
+    fn new(dir: &Arc<OwnedFd>, file: OwnedFd, naming: Naming, mark: Option<Mark>) -> Self {
+        Self { file: Arc::new(file), dir: Arc::clone(dir), naming, mark }
     }
 
     /// Gives what an earlier run left another hidden name, and leaves it there.
@@ -84,39 +102,70 @@ impl Target {
         &self.file
     }
 
+    /// Whether it stood there before.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.naming, Naming::InPlace(_))
+    }
+
+    /// Whether it lies on another mount than its directory, so that what makes that durable may
+    /// not reach it.
+    pub fn is_mounted(&self) -> bool {
+        matches!(&self.naming, Naming::InPlace(in_place) if in_place.is_mounted)
+    }
+
+    /// Writing into it begins: if it stood there before, what it held is gone in part from now on.
+    pub fn begin(&self) {
+        if let Naming::InPlace(in_place) = &self.naming {
+            in_place.is_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it stood there before and was written into.
+    pub fn is_begun_in_place(&self) -> bool {
+        matches!(&self.naming, Naming::InPlace(in_place)
+            if in_place.is_begun.load(Ordering::Relaxed))
+    }
+
     /// A process that ends at once is to leave the file to the next run.
     pub fn keep_for_next_run(&mut self) {
-        self.temporary.iter_mut().for_each(Temporary::keep_for_next_run);
+        if let Naming::Hidden(temporary) = &mut self.naming {
+            temporary.keep_for_next_run();
+        }
     }
 
     /// Gives a file that has no name a hidden one before it is synced. Where there is no journal,
     /// what is synced without a name is deleted by fsck(8) after a power cut, whatever leads to it.
     pub fn name_ahead(&mut self, mark: Option<Mark>) -> io::Result<()> {
-        if self.temporary.is_none() {
-            self.temporary = Some(Temporary::link(&self.dir, mark, &self.file)?);
+        if matches!(self.naming, Naming::None) {
+            self.naming = Naming::Hidden(Temporary::link(&self.dir, mark, &self.file)?);
         }
         Ok(())
     }
 
     /// Puts the file under its final name in one step. On failure nothing of the new file is left,
     /// and what has the name stands. An unnamed file is closed only when it has its name. An error
-    /// of close(2) would come too late, but what was synced gives none.
+    /// of close(2) would come too late, but what was synced gives none. What stood there before has
+    /// its name already.
     pub fn publish(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
-        let Self { file, dir, temporary, mark } = self;
-        if let Some(temporary) = temporary {
-            let temporary = match temporary.stands() {
-                Ok(true) => temporary,
-                // Another file has it, or none: this one gets a new name, if it has one yet.
-                Ok(false) => {
-                    temporary.leave();
-                    Temporary::link(&dir, mark, &file).map_err(|_| swapped())?
-                }
-                Err(cause) => return Err(temporary.fail(cause)),
-            };
-            return match close_last(file) {
-                Ok(()) => temporary.rename(name, if_taken),
-                Err(cause) => Err(temporary.fail(cause)),
-            };
+        let Self { file, dir, naming, mark } = self;
+        match naming {
+            Naming::None => {}
+            Naming::InPlace(_) => return Ok(close_last(file)?),
+            Naming::Hidden(temporary) => {
+                let temporary = match temporary.stands() {
+                    Ok(true) => temporary,
+                    // Another file has it, or none: this one gets a new name, if it has one yet.
+                    Ok(false) => {
+                        temporary.leave();
+                        Temporary::link(&dir, mark, &file).map_err(|_| swapped())?
+                    }
+                    Err(cause) => return Err(temporary.fail(cause)),
+                };
+                return match close_last(file) {
+                    Ok(()) => temporary.rename(name, if_taken),
+                    Err(cause) => Err(temporary.fail(cause)),
+                };
+            }
         }
         match link_open(&file, &dir, name) {
             // Something stands there: a second name first, since only a rename replaces in one
@@ -129,17 +178,19 @@ impl Target {
         Ok(close_last(file)?)
     }
 
-    /// Throws the file away. It is closed first: some filesystems make a file that is closed after
-    /// its name is gone once more.
+    /// Throws the file away, unless it stood there before. It is closed first: some filesystems
+    /// make a file that is closed after its name is gone once more.
     pub fn discard(self) -> io::Result<()> {
         let closed = close_last(self.file);
-        self.temporary.map_or(Ok(()), Temporary::remove)?;
+        if let Naming::Hidden(temporary) = self.naming {
+            temporary.remove()?;
+        }
         closed
     }
 
     /// Leaves the file under its temporary name for the next run.
     pub fn leave(self) -> io::Result<()> {
-        if let Some(temporary) = self.temporary {
+        if let Naming::Hidden(temporary) = self.naming {
             temporary.leave();
         }
         close_last(self.file)
@@ -199,7 +250,7 @@ impl Leftover {
         let Self { file, dir, name, mark } = self;
         let mut temporary = Temporary::at(&dir, name, FileId::of(&stat(&file)?));
         temporary.keep_for_next_run();
-        Ok(Target { file, dir, temporary: Some(temporary), mark: Some(mark) })
+        Ok(Target { file, dir, naming: Naming::Hidden(temporary), mark: Some(mark) })
     }
 }
 

@@ -187,6 +187,8 @@ pub struct Copied {
     pub target: PathBuf,
     /// Whether something stood under the name.
     pub replaced: bool,
+    /// Whether that is still the file, which was written into.
+    pub in_place: bool,
     /// What the file that it replaced is called now, if a backup was asked for.
     pub backup: Option<PathBuf>,
     /// The destination relative to the base that [`crate::copy::Operands`] found.

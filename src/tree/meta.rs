@@ -36,6 +36,8 @@ pub struct Preserve {
     pub acls_demanded: bool,
     /// An extended attribute that the destination cannot hold is a failure and not a warning.
     pub xattr_demanded: bool,
+    /// Times that may not be given to somebody else's file are a failure and not a warning.
+    pub timestamps_demanded: bool,
 }
 
 impl Default for Preserve {
@@ -50,11 +52,23 @@ impl Default for Preserve {
             specials: false,
             acls_demanded: false,
             xattr_demanded: false,
+            timestamps_demanded: false,
         }
     }
 }
 
 impl Preserve {
+    /// Whether it is only a warning that somebody else's file, which was written into, could not be
+    /// given something that only its owner may change.
+    fn forgives_owner_s(&self, op: Operation) -> bool {
+        let is_demanded = match op {
+            Operation::SetTimes => self.timestamps_demanded,
+            Operation::SetMode | Operation::SetAcl => self.acls_demanded,
+            _ => true,
+        };
+        !is_demanded && !self.ownership
+    }
+
     /// Whether a source without an ACL leaves that of the file whose place its copy takes: unless
     /// the whole of its rights was asked for.
     fn leaves_acls(&self) -> bool {
@@ -114,6 +128,8 @@ pub enum Before<'a> {
     Itself,
     /// A file whose place it takes, as if it had been written into.
     Replaced(&'a Replaced),
+    /// The copy itself, with other contents.
+    WrittenInto,
 }
 
 impl Before<'_> {
@@ -179,10 +195,16 @@ impl Keeper {
     /// A file whose owner could not be kept gets no setuid and no setgid. A file whose ACL could
     /// not be kept gives its group no more than the ACL did.
     pub fn keep(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
-        let Metadata { source, stat, target, .. } = *metadata;
+        let Metadata { source, stat, target, before } = *metadata;
+        let lost = &mut |loss: Loss| {
+            let is_owner_s = matches!(before, Before::WrittenInto)
+                && matches!(&loss.cause, Cause::Os(cause) if is_not_permitted(cause))
+                && self.preserve.forgives_owner_s(loss.op);
+            lost(Loss { forgivable: loss.forgivable || is_owner_s, ..loss });
+        };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let owned = self.preserve.ownership && self.keep_owner(stat, target, lost);
-        if let Before::Replaced(replaced) = metadata.before
+        if let Before::Replaced(replaced) = before
             && !self.preserve.ownership
         {
             self.keep_owner_of_replaced(replaced, target, lost);
@@ -283,9 +305,11 @@ impl Keeper {
                 Before::Nothing => self.give_mode_of_new_file(target, kind, lost),
                 Before::Itself => {}
                 Before::Replaced(replaced) => self.give_mode_of_replaced(replaced, target, lost),
+                Before::WrittenInto => take_set_id(target, lost),
             }
             return;
         }
+        let is_written_into = matches!(before, Before::WrittenInto);
         let kept_acl = match before {
             Before::Replaced(replaced) if self.preserve.leaves_acls() => replaced.acl.as_deref(),
             _ => None,
@@ -302,6 +326,7 @@ impl Keeper {
             Ok(None) if kept_acl.is_some() => {
                 self.keep_acl(acl::ACCESS, kept_acl, target, lost);
             }
+            Ok(None) if is_written_into && self.preserve.leaves_acls() => {}
             Ok(wanted) => {
                 let kept = self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost);
                 if !kept {
@@ -321,7 +346,11 @@ impl Keeper {
                 Err(error) => lost(Loss::at_source(Operation::ReadDefaultAcl, error)),
             }
         }
-        if let Err(error) = target.set_mode(mode) {
+        // Only its owner may set it, which need not be done.
+        let has_it = || target.stat().is_ok_and(|copy| copy.st_mode & 0o7777 == mode);
+        if !(is_written_into && has_it())
+            && let Err(error) = target.set_mode(mode)
+        {
             lost(Loss::new(Operation::SetMode, error));
         }
     }
@@ -387,6 +416,17 @@ impl Keeper {
     }
 }
 
+/// Takes setuid and setgid from a file that has other contents now.
+fn take_set_id(target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
+    let taken = target.stat().and_then(|copy| match copy.st_mode & SET_ID_BITS {
+        0 => Ok(()),
+        _ => target.set_mode(copy.st_mode & 0o7777 & !SET_ID_BITS),
+    });
+    if let Err(error) = taken {
+        lost(Loss::new(Operation::SetMode, error));
+    }
+}
+
 fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
     let in_every_range = |seconds: i64| i32::try_from(seconds).is_ok_and(|seconds| seconds >= 0);
     let kept = target.set_times(stat).and_then(|()| {
@@ -406,6 +446,10 @@ fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
 
 fn same_owner(one: &Stat, other: &Stat) -> bool {
     (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
+}
+
+fn is_not_permitted(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
 }
 
 /// Whether the filesystem has no such thing at all.

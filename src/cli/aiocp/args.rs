@@ -509,7 +509,8 @@ mod tests {
         };
         let default = Preserve::default();
         assert_eq!(read(&[]), default);
-        let p = Preserve { ownership: true, acls_demanded: true, ..default };
+        let p =
+            Preserve { ownership: true, acls_demanded: true, timestamps_demanded: true, ..default };
         assert_eq!(read(&["-p"]), p);
         assert_eq!(read(&["--preserve"]), p);
         assert_eq!(read(&["--preserve=mode,ownership,timestamps"]), p);
@@ -529,7 +530,7 @@ mod tests {
         assert_eq!(read(&["-a", "--preserve=xattr"]), Preserve { xattr_demanded: true, ..a });
         assert_eq!(
             read(&["--preserve=all"]),
-            Preserve { acls_demanded: true, specials: false, ..a }
+            Preserve { acls_demanded: true, timestamps_demanded: true, specials: false, ..a }
         );
         let none = Preserve { mode: false, timestamps: false, links: false, ..default };
         assert_eq!(read(&["--no-preserve=all"]), none);

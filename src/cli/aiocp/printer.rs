@@ -223,7 +223,11 @@ impl<'a> CopyPrinter<'a> {
                 "would {verb} '{source}' -> '{target}' ({})",
                 count(file.size_bytes, "byte", "bytes")
             );
-            return self.out(&format!("{what}{}\n", replacing(file.replaced)));
+            let change = match file.in_place {
+                true => ", writing into what is there",
+                false => replacing(file.replaced),
+            };
+            return self.out(&format!("{what}{change}\n"));
         }
         if self.seeing.debug {
             let proof = file.proof.map(|proof| format!(", {proof}")).unwrap_or_default();

@@ -117,11 +117,12 @@ fn carry_out(
 ) -> anyhow::Result<u8> {
     let Todo { args, options, .. } = todo;
     printer.log(&format!("begun: {}", command_line()))?;
-    let last_word = match options.resume {
-        true => {
+    let last_word = match (options.existing.in_place, options.resume) {
+        (true, _) => "aiocp: stopped at once; a file that was being written into is no copy\n",
+        (_, true) => {
             "aiocp: stopped at once; run the same command again to continue from what is durable\n"
         }
-        false => "aiocp: stopped at once; what has its name is whole\n",
+        (_, false) => "aiocp: stopped at once; what has its name is whole\n",
     };
     let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
         .context("cannot watch for signals")?;

@@ -43,6 +43,21 @@ pub struct ExistingArgs {
     #[arg(short, long)]
     force: bool,
 
+    /// Write into the files that are there instead of replacing them
+    ///
+    /// Their other names, owner and attributes stay. If it fails or is interrupted, what they held
+    /// is gone.
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "remove_destination",
+            "link",
+            "symbolic_link",
+            "attributes_only"
+        ]
+    )]
+    inplace: bool,
+
     /// Replace FIFOs, devices and links themselves too
     #[arg(long)]
     remove_destination: bool,
@@ -98,13 +113,28 @@ impl ExistingArgs {
     /// What the flags mean together. As in cp, the last of `-i` and `-n` counts, and `-n` overrules
     /// `-u`.
     pub fn read(&self, matches: &ArgMatches) -> Result<Existing, String> {
-        Ok(Existing {
+        let existing = Existing {
             rule: self.rule(matches),
             only_older: matches!(self.last_update(matches), Some(Update::Older)),
             backup: self.backup()?,
             force: self.force,
             remove: self.remove_destination,
-        })
+            in_place: self.inplace,
+        };
+        match existing {
+            Existing { in_place: true, backup: Some(_), .. } => {
+                Err("--inplace does not go with backups: the old file is the one that is written \
+                     into; copy it first"
+                    .to_owned())
+            }
+            // It would be left alone for good.
+            Existing { in_place: true, only_older: true, rule, .. } if rule != OnExisting::Skip => {
+                Err("--inplace does not go with -u: a file that an interruption left half-written \
+                     is newer than its source"
+                    .to_owned())
+            }
+            existing => Ok(existing),
+        }
     }
 
     fn last_update(&self, matches: &ArgMatches) -> Option<Update> {

@@ -25,7 +25,7 @@ impl Attribute {
         match self {
             Self::Mode => (preserve.mode, preserve.acls_demanded) = (on, on),
             Self::Ownership => preserve.ownership = on,
-            Self::Timestamps => preserve.timestamps = on,
+            Self::Timestamps => (preserve.timestamps, preserve.timestamps_demanded) = (on, on),
             Self::Links => preserve.links = on,
             Self::Context => preserve.context = on,
             Self::Xattr => (preserve.xattr, preserve.xattr_demanded) = (on, on),

@@ -91,6 +91,9 @@ pub fn line(event: &Event) -> String {
 fn copied(file: &Copied) -> Object {
     let mut object = Object::new("file").name("source", &file.source).name("target", &file.target);
     object = object.with("size_bytes", file.size_bytes).with("replaced", file.replaced);
+    if file.in_place {
+        object = object.with("in_place", true);
+    }
     if let Some(backup) = &file.backup {
         object = object.name("backup", backup);
     }

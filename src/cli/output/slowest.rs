@@ -54,6 +54,7 @@ mod tests {
                 source: "s".into(),
                 target: "t".into(),
                 replaced: false,
+                in_place: false,
                 backup: None,
                 relative: "t".into(),
                 size_bytes: n,

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::room::Room;
 use crate::copy::entry::Source;
 use crate::copy::events::Copying;
 use crate::copy::options::Options;
@@ -179,18 +180,12 @@ impl BigFiles<'_> {
     }
 }
 
-/// Sets the size first, so that no write extends the file. It takes the space, so that a full disk
-/// is known before a byte is moved. The size is rounded up to what direct writes need; it is cut in
-/// the end.
+/// Makes room. The size is rounded up to what direct writes need; it is cut in the end.
 fn allocate(moving: &Moving<'_>) -> io::Result<()> {
-    let file = &**moving.file.target.file();
     // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
     let size_bytes = moving.source().size_bytes();
     let rounded = size_bytes.next_multiple_of(moving.to.align_bytes).min(i64::MAX as u64);
-    if !moving.sparse && fs::preallocation_helps(file)? {
-        return fs::preallocate(file, rounded);
-    }
-    fs::set_size(file, rounded)
+    Room { size_bytes: rounded, sparse: moving.sparse }.make(moving.file.target)
 }
 
 /// Gives a file its exact size, after it was allocated in whole blocks.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::copy::entry::{At, Source};
 use crate::copy::options::{Action, Options, Reflink, Sparse};
 use crate::error::{Cause, Operation, Result};
-use crate::fs;
+use crate::fs::{self, Target};
 use crate::tree::{Devices, OpenDir};
 
 /// What makes clones, and remembers where none can be made.
@@ -23,13 +23,19 @@ impl<'a> Clones<'a> {
         Self { options, unclonable: Mutex::default() }
     }
 
-    /// Tries to clone a source into its empty destination; false if the data has to be moved.
-    pub fn try_clone(&self, at: At<'_>, source: &Source, target: &OwnedFd) -> Result<bool> {
+    /// Tries to clone a source into its destination; false if the data has to be moved. What is
+    /// written into shares blocks only if that is demanded.
+    pub fn try_clone(&self, at: At<'_>, source: &Source, target: &Target) -> Result<bool> {
         let error = |cause: Cause| at.source_error(Operation::Clone, cause);
-        if !self.may_clone(at.dir, source) {
+        let is_spared = target.is_in_place() && self.options.reflink != Reflink::Always;
+        if is_spared || !self.may_clone(at.dir, source) {
             return Ok(false);
         }
-        let cloned = fs::clone(&source.file, target);
+        let cloned = match target.is_in_place() {
+            true => clone_over(source, target),
+            false => fs::clone(&source.file, target.file()),
+        };
+        let target = &**target.file();
         match cloned.and_then(|()| Ok(fs::stat(target)?.st_size as u64)) {
             Ok(cloned_bytes) if cloned_bytes == source.size_bytes() => Ok(true),
             Ok(_) => Err(error(Cause::SourceChanged)),
@@ -43,7 +49,7 @@ impl<'a> Clones<'a> {
         }
     }
 
-    /// Whether a clone is tried.
+    /// Whether a clone of a new file is tried.
     pub fn may_clone(&self, dir: &OpenDir, source: &Source) -> bool {
         // What says that it is empty either is, or has contents that only reading shows, as in
         // /proc.
@@ -86,4 +92,31 @@ impl<'a> Clones<'a> {
     fn unclonable(&self) -> MutexGuard<'_, HashSet<Devices>> {
         self.unclonable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has a file that holds something share all that its source has. A longer one has to be cut first
+/// where its source ends within a block.
+fn clone_over(source: &Source, target: &Target) -> io::Result<()> {
+    let (size_bytes, file) = (source.size_bytes(), &**target.file());
+    let was_bytes = fs::stat(file)?.st_size as u64;
+    match fs::clone(&source.file, file) {
+        Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) && was_bytes > size_bytes => {
+            target.begin();
+            fs::set_size(file, size_bytes)?;
+            fs::clone(&source.file, file)
+        }
+        // It did nothing.
+        Err(cause) if is_answered_before(&cause) => Err(cause),
+        cloned => {
+            target.begin();
+            cloned.and_then(|()| fs::set_size(file, size_bytes))
+        }
+    }
+}
+
+/// Whether a clone was refused before anything was done: there is no such call, or not between
+/// these two files.
+fn is_answered_before(cause: &io::Error) -> bool {
+    let errno = cause.raw_os_error();
+    matches!(errno, Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY | libc::EINVAL))
 }

@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::big::{BigFile, BigFiles};
+use super::big::{BigFile, BigFiles, cut};
 use super::clone::Clones;
+use super::room::Room;
 use super::small::{SmallFile, SmallFiles};
 use crate::copy::entry::{At, Source};
 use crate::copy::events::{Copying, Events};
@@ -102,15 +103,17 @@ impl<'a> Data<'a> {
         route::small_source_access(direct, merges, &source.file, source.size_bytes())
     }
 
-    /// Copies a small file, whose `contents` may have been read already.
+    /// Copies a small file, whose `contents` may have been read already, into what stands there or
+    /// into a new one.
     pub fn copy_small(
         &self,
         copying: Copying<'_>,
+        in_place: Option<Target>,
         contents: Option<&[u8]>,
         buffer: &mut [u8],
     ) -> Result<Filled> {
         let begun = Instant::now();
-        let target = self.create_target(copying.at)?;
+        let target = in_place.map_or_else(|| self.create_target(copying.at), Ok)?;
         let filled = self.fill_small(copying, &target, contents, buffer);
         self.complete(copying, target, None, begun, filled)
     }
@@ -127,9 +130,14 @@ impl<'a> Data<'a> {
             let size_bytes = source.size_bytes();
             return Ok(FillOutcome { moved, cloned_bytes: 0, size_bytes, route });
         }
-        let is_cloned = self.clones.try_clone(at, source, target.file())?;
+        let is_cloned = self.clones.try_clone(at, source, target)?;
         if is_cloned && !self.options.hash {
             return Ok(FillOutcome::cloned(source.size_bytes(), None));
+        }
+        let sparse = self.options.is_sparse(&source.stat);
+        if target.is_in_place() && !is_cloned {
+            let room = Room { size_bytes: source.size_bytes(), sparse };
+            room.make(target).map_err(|cause| at.target_error(Operation::AllocateSpace, cause))?;
         }
         let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
         let file = SmallFile {
@@ -138,9 +146,14 @@ impl<'a> Data<'a> {
             stat: &source.stat,
             contents,
             hash: self.options.hash,
-            sparse: self.options.is_sparse(&source.stat),
+            sparse,
         };
-        self.stream(at, &file, Route { read, ..route::SMALL }, buffer)
+        let outcome = self.stream(at, &file, Route { read, ..route::SMALL }, buffer)?;
+        if target.is_in_place() {
+            cut(target.file(), outcome.size_bytes)
+                .map_err(|cause| at.target_error(Operation::SetSize, cause))?;
+        }
+        Ok(outcome)
     }
 
     /// Moves a file from its start to its end. Without a target it is a clone, which is hashed, and
@@ -163,12 +176,16 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Copies a big file.
-    pub fn copy_big(&self, copying: Copying<'_>) -> Result<Filled> {
+    /// Copies a big file, into what stands there or into a new one. What is written into is written
+    /// from the start, also by a run that goes on.
+    pub fn copy_big(&self, copying: Copying<'_>, in_place: Option<Target>) -> Result<Filled> {
         let begun = Instant::now();
-        let (target, mut partial) = match self.resume.begin_partial(copying.at, copying.source)? {
-            Some((target, partial)) => (target, Some(partial)),
-            None => (self.create_target(copying.at)?, None),
+        let (target, mut partial) = match in_place {
+            Some(target) => (target, None),
+            None => match self.resume.begin_partial(copying.at, copying.source)? {
+                Some((target, partial)) => (target, Some(partial)),
+                None => (self.create_target(copying.at)?, None),
+            },
         };
         let filled = self.fill_big(copying, &target, partial.as_mut());
         self.complete(copying, target, partial, begun, filled)
@@ -181,7 +198,7 @@ impl<'a> Data<'a> {
         partial: Option<&mut Partial<'_>>,
     ) -> Result<FillOutcome> {
         let Copying { at, source, .. } = copying;
-        let is_cloned = self.clones.try_clone(at, source, target.file())?;
+        let is_cloned = self.clones.try_clone(at, source, target)?;
         if is_cloned && !self.options.hash {
             return Ok(FillOutcome::cloned(source.size_bytes(), None));
         }
@@ -219,14 +236,16 @@ impl<'a> Data<'a> {
         self.stream(at, &file, ODD_SIZE, &mut vec![0; BUFFER_BYTES])
     }
 
-    /// What is read: of a clone itself, unless it is to be proved, since nothing is its own proof.
+    /// What is read: of a clone itself, unless it is to be proved, since nothing is its own proof,
+    /// or unless it may not be read, as what is written into may not.
     fn to_read<'f>(
         &self,
         source: &'f Source,
         target: &'f Target,
         is_cloned: bool,
     ) -> &'f Arc<OwnedFd> {
-        if is_cloned && !self.options.verify { target.file() } else { &source.file }
+        let is_read_itself = is_cloned && !self.options.verify && !target.is_in_place();
+        if is_read_itself { target.file() } else { &source.file }
     }
 
     /// Gives a file that has its data its source's metadata, or deals with one that has not.
@@ -247,8 +266,12 @@ impl<'a> Data<'a> {
         let (from, to) = (Node::open(&source.file), Node::open(target.file()));
         let look =
             |rights| Replaced::look(at.dir, at.target_name(), rights, self.metadata.preserve());
-        let replaced = replaced.map(look);
-        let before = replaced.as_ref().map_or(Before::Nothing, Before::Replaced);
+        let replaced = replaced.filter(|_| !target.is_in_place()).map(look);
+        let before = match &replaced {
+            _ if target.is_in_place() => Before::WrittenInto,
+            Some(replaced) => Before::Replaced(replaced),
+            None => Before::Nothing,
+        };
         let metadata = Metadata { source: from, stat: &source.stat, target: to, before };
         let kept = self.metadata.copy(at, &metadata);
         let (is_partial, source) = (partial.is_some(), source.seen());
@@ -298,8 +321,12 @@ impl<'a> Data<'a> {
         Ok(Cause::NoSpace { needed_bytes, left_bytes })
     }
 
-    /// Ends a file in the making that does not get its name.
+    /// Ends a file in the making that does not get its name. What was written into has it, and is
+    /// not what it was.
     pub fn end_target(&self, at: At<'_>, target: Target, fate: Fate) {
+        if target.is_begun_in_place() {
+            self.events.warn(at.target_error(Operation::Finish, Cause::HalfWritten));
+        }
         let (op, ended) = match fate {
             Fate::Leave => (Operation::CloseTemporary, target.leave()),
             Fate::Discard => (Operation::RemoveTemporary, target.discard()),
@@ -310,8 +337,11 @@ impl<'a> Data<'a> {
     }
 
     fn create_target(&self, at: At<'_>) -> Result<Target> {
-        Target::create(&at.dir.target, self.resume.mark())
-            .map_err(|cause| at.replace_error(Operation::Create, cause))
+        let created = Target::create(&at.dir.target, self.resume.mark());
+        created.map_err(|cause| match self.options.existing.in_place {
+            true => at.target_error(Operation::Create, cause),
+            false => at.replace_error(Operation::Create, cause),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod big;
 mod clone;
 mod fill;
+mod room;
 mod small;
 
 pub use big::cut;

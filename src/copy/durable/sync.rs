@@ -107,6 +107,15 @@ impl<'a> Durable<'a> {
         self.sync(dir, vec![file]).into_iter().collect()
     }
 
+    /// Makes a file durable that is mounted where it stands: what is done for all of its directory
+    /// does not reach it.
+    pub fn sync_mounted(&self, file: &Arc<OwnedFd>) -> io::Result<()> {
+        if !self.options.sync {
+            return Ok(());
+        }
+        self.pipeline.sync(vec![Arc::clone(file)]).into_iter().collect()
+    }
+
     /// Makes the names in a directory durable, now.
     pub fn sync_names(&self, dir: &OpenDir) -> io::Result<()> {
         if self.options.sync { fs::sync_folder(&dir.target) } else { Ok(()) }

@@ -1,5 +1,6 @@
 //! What this run made and could overwrite itself.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ type Place = (Arc<Dir>, OsString);
 
 /// Files by their numbers, and where they are: numbers alone do not say that a file is one of them.
 #[derive(Default)]
-struct Files(Mutex<HashMap<FileId, Vec<Place>>>);
+pub struct Files(Mutex<HashMap<FileId, Vec<Place>>>);
 
 impl Files {
     fn add(&self, dir: &OpenDir, name: &OsStr, stat: &Stat) {
@@ -23,6 +24,24 @@ impl Files {
         if !places.iter().any(|(known, name)| Arc::ptr_eq(known, &place.0) && *name == place.1) {
             places.push(place);
         }
+    }
+
+    /// Adds what answered `stat`, unless it is one of them. False if it is.
+    pub fn claim(&self, dir: &OpenDir, name: &OsStr, stat: &Stat) -> bool {
+        let is_known = match lock(&self.0).entry(FileId::of(stat)) {
+            Entry::Occupied(_) => true,
+            Entry::Vacant(place) => {
+                place.insert(vec![(Arc::clone(dir.dir()), name.to_owned())]);
+                false
+            }
+        };
+        if is_known && self.has(dir, name, stat) {
+            return false;
+        }
+        if is_known {
+            self.add(dir, name, stat);
+        }
+        true
     }
 
     /// Whether what answered `stat` is one of them. If that cannot be found out it is: what is

@@ -2,8 +2,11 @@
 
 mod backup;
 mod grains;
+mod in_place;
 mod made;
 mod place;
 mod rules;
+mod sources;
 
 pub use place::{Admitted, Names, Spot};
+pub use sources::SourceFiles;

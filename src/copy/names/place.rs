@@ -6,14 +6,18 @@ use std::io;
 use std::ops::Deref;
 
 use super::grains::Grains;
+use super::in_place::InPlace;
 use super::made::MadeFiles;
 use super::rules::{self, Facts, Relation, Verdict};
+use super::sources::SourceFiles;
 use crate::copy::entry::At;
 use crate::copy::events::{Events, Published};
 use crate::copy::options::{Action, Backup, BackupNames, OnExisting, Options};
 use crate::copy::resume::Resume;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Age, FileId, FileType, IfTaken, Moment, Name, Sameness, Stat, Unpublished};
+use crate::fs::{
+    self, Age, FileId, FileType, IfTaken, Moment, Name, Sameness, Stat, Target, Unpublished,
+};
 use crate::report::Skip;
 use crate::tree::{Dir, Entry, EntryKind, NameHolder, OpenDir, Rights, TakenNames};
 
@@ -29,11 +33,13 @@ pub struct Spot {
     pub is_backup: bool,
     /// The file that cp would write into: the copy keeps what of it is not the source's.
     pub replaced: Option<Rights>,
+    /// The file that the copy is written into.
+    pub in_place: Option<FileId>,
 }
 
 impl Spot {
     fn free(if_taken: IfTaken) -> Self {
-        Self { occupied: false, if_taken, is_backup: false, replaced: None }
+        Self { occupied: false, if_taken, is_backup: false, replaced: None, in_place: None }
     }
 }
 
@@ -53,7 +59,8 @@ impl Admitted {
 
     /// What its publishing comes to where no backup is made.
     pub fn planned(&self) -> Published {
-        Published { replaced: self.spot.occupied, backup: None }
+        let Spot { occupied: replaced, in_place, .. } = self.spot;
+        Published { replaced, in_place: in_place.is_some(), backup: None }
     }
 }
 
@@ -78,14 +85,42 @@ pub struct Names<'a> {
     options: &'a Options,
     events: &'a Events<'a>,
     resume: &'a Resume<'a>,
+    in_place: InPlace<'a>,
     made: MadeFiles,
     grains: Grains,
 }
 
 impl<'a> Names<'a> {
-    pub fn new(options: &'a Options, events: &'a Events<'a>, resume: &'a Resume<'a>) -> Self {
+    pub fn new(
+        options: &'a Options,
+        events: &'a Events<'a>,
+        resume: &'a Resume<'a>,
+        sources: SourceFiles,
+    ) -> Self {
+        let (in_place, made) = (InPlace::new(options, sources), MadeFiles::default());
         let grains = Grains::new(options.dry_run);
-        Self { options, events, resume, made: MadeFiles::default(), grains }
+        Self { options, events, resume, in_place, made, grains }
+    }
+
+    /// Opens what stands at an entry's name to be written into, if that is wanted. Nothing where a
+    /// new file takes the name.
+    pub fn open_in_place(
+        &self,
+        dir: &OpenDir,
+        entry: &Admitted,
+        source: &Stat,
+    ) -> Result<Option<Target>> {
+        let Some(stood) = entry.spot.in_place else { return Ok(None) };
+        let target = self.in_place.open(At::new(dir, entry), stood, source)?;
+        if target.is_none() {
+            dir.open_up()?;
+        }
+        Ok(target)
+    }
+
+    /// Remembers a copy that gets one more name: nothing is written into it by a later one.
+    pub fn keep_linked(&self, dir: &OpenDir, name: &OsStr, stat: &Stat) {
+        self.in_place.keep(dir, name, stat);
     }
 
     /// Lets an entry through whose source answered `source`, unless it is left out or its name is
@@ -101,10 +136,15 @@ impl<'a> Names<'a> {
         if entry.kind == EntryKind::File && self.options.filter.excludes_size(size_bytes) {
             return Ok(None);
         }
-        let Some(spot) = self.find_spot(dir, &mut entry, source)? else { return Ok(None) };
+        let Some(mut spot) = self.find_spot(dir, &mut entry, source)? else { return Ok(None) };
         if self.options.dry_run {
-            self.plan_name(At::new(dir, &entry), spot)?;
-        } else {
+            let at = At::new(dir, &entry);
+            let look = |stood| self.in_place.look(at, stood, source);
+            if spot.in_place.map(look).transpose()?.flatten().is_none() {
+                spot.in_place = None;
+            }
+            self.plan_name(at, spot)?;
+        } else if spot.in_place.is_none() {
             dir.open_up()?;
         }
         Ok(Some(Admitted { entry, spot }))
@@ -134,23 +174,17 @@ impl<'a> Names<'a> {
             Verdict::Refuse(cause) => Err(at.target_error(Operation::Replace, cause)),
             Verdict::Replace | Verdict::Ask | Verdict::FindGrain => {
                 self.take_name(at, &stands)?;
-                let replaced = self.is_written_into(at, &stands).then(|| Rights::of(&stands));
-                Ok(Some(Spot { occupied: true, replaced, ..Spot::free(IfTaken::Replace) }))
+                let Options { existing, action, .. } = self.options;
+                let are_files = at.entry.kind == EntryKind::File
+                    && FileType::from_raw_mode(stands.st_mode) == FileType::RegularFile;
+                let is_kept = are_files && !existing.replaces_links() && !is_planted(at, &stands);
+                let replaced = is_kept.then(|| Rights::of(&stands));
+                let is_written = are_files && existing.in_place && *action == Action::Copy;
+                let in_place = is_written.then(|| FileId::of(&stands));
+                let spot = Spot::free(IfTaken::Replace);
+                Ok(Some(Spot { occupied: true, replaced, in_place, ..spot }))
             }
         }
-    }
-
-    /// Whether cp would write into what stands there, so that owner and rights stay. A file that
-    /// was planted in a shared folder gives no one a right.
-    fn is_written_into(&self, at: At<'_>, stands: &Stat) -> bool {
-        let folder = &at.dir.target_stat;
-        let is_planted = folder.st_mode & STICKY_BIT != 0
-            && folder.st_mode & 0o022 != 0
-            && stands.st_uid != folder.st_uid;
-        at.entry.kind == EntryKind::File
-            && FileType::from_raw_mode(stands.st_mode) == FileType::RegularFile
-            && !self.options.existing.replaces_links()
-            && !is_planted
     }
 
     /// Refuses an entry whose name leads to what was made under another name of the source.
@@ -259,11 +293,13 @@ impl<'a> Names<'a> {
     /// the first stood there.
     fn plan_name(&self, at: At<'_>, spot: Spot) -> Result<()> {
         let changes_attributes = self.options.action == Action::Attributes && spot.occupied;
-        if !at.dir.planned && !changes_attributes {
+        if spot.in_place.is_some() {
+            self.in_place.foresee(at)?;
+        } else if !at.dir.planned && !changes_attributes {
             at.dir.foresee_names().map_err(|cause| at.target_error(Operation::Create, cause))?;
             if spot.occupied {
                 fs::may_replace(&at.dir.target, at.target_name())
-                    .map_err(|cause| at.replace_error(Operation::Create, cause))?;
+                    .map_err(|cause| self.replace_error(at, Operation::Create, cause))?;
             }
         }
         let is_free = at.dir.parent().is_some() || self.made.plan(at.target_path());
@@ -311,21 +347,32 @@ impl<'a> Names<'a> {
                 self.events.skip(at, Skip::Exists);
                 return Ok(None);
             }
-            return Err(at.replace_error(op, cause));
+            return Err(self.replace_error(at, op, cause));
         }
-        let is_to_be_known = self.could_be_overwritten(dir, at.target_name());
+        let name = at.target_name();
+        let is_to_be_known = self.in_place.remembers_all() || self.could_be_overwritten(dir, name);
         if (is_to_be_known || taken.is_some())
             && let Some(made) = stat_target()?
         {
-            taken.iter_mut().for_each(|taken| taken.add(at.target_name(), &made));
+            taken.iter_mut().for_each(|taken| taken.add(name, &made));
             if is_to_be_known {
-                self.made.add(dir, at.target_name(), &made);
+                self.made.add(dir, name, &made);
+                self.in_place.keep(dir, name, &made);
             }
         }
         if self.options.action == Action::Compare {
             self.events.replaced_what_differed(&at.target_path());
         }
-        Ok(Some(Published { replaced, backup }))
+        Ok(Some(Published { replaced, in_place: false, backup }))
+    }
+
+    /// Why something cannot be replaced. What could be written into is told as that, unless it was
+    /// asked for and is not done.
+    fn replace_error(&self, at: At<'_>, op: Operation, cause: io::Error) -> Error {
+        match self.options.existing.in_place {
+            true => at.target_error(op, cause),
+            false => at.replace_error(op, cause),
+        }
     }
 
     /// Refuses an entry whose name has another name of the source in a directory that the run made.
@@ -392,6 +439,14 @@ impl<'a> Names<'a> {
             || self.made.has_backed_up(dir, name, &stands)
             || self.resume.is_on_record(dir, name)?)
     }
+}
+
+/// Whether a file may have been planted in a shared folder: it gives no one a right.
+fn is_planted(at: At<'_>, stands: &Stat) -> bool {
+    let folder = &at.dir.target_stat;
+    folder.st_mode & STICKY_BIT != 0
+        && folder.st_mode & 0o022 != 0
+        && stands.st_uid != folder.st_uid
 }
 
 fn same_name(at: At<'_>) -> Error {

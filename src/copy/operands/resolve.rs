@@ -14,7 +14,7 @@ use super::paths::{canonical, split};
 use crate::copy::options::Options;
 use crate::copy::resume::{JournalIdentity, has_journal};
 use crate::error::{Error, Operation, Result};
-use crate::fs::{self, Name};
+use crate::fs::{self, Name, Stat};
 use crate::report::{Event, Skip};
 
 /// How the destination is to be read.
@@ -106,6 +106,11 @@ impl Operands {
             }
         }
         found
+    }
+
+    /// The paths of all sources, with what these answered.
+    pub(in crate::copy) fn sources(&self) -> Vec<(PathBuf, Stat)> {
+        self.pairs.iter().map(|pair| (pair.source.path(), pair.stat)).collect()
     }
 
     /// Whether there is nothing to copy.

@@ -105,7 +105,7 @@ impl Services<'_> {
         let Some(entry) = self.claim_finished(dir, entry, &completed) else { return };
         Totals::add(&self.events.totals.resumed, 1);
         if entry.kind == EntryKind::File {
-            let published = Published { replaced: true, backup: None };
+            let published = Published { replaced: true, in_place: false, backup: None };
             let unmoved = Outcome::unmoved(size_bytes, Route::EARLIER);
             self.events.copied(At::new(dir, &entry), published, Outcome { hash, ..unmoved });
         }

@@ -7,7 +7,7 @@ use super::services::Services;
 use crate::copy::data::{Fate, Filled};
 use crate::copy::durable::Named;
 use crate::copy::entry::At;
-use crate::copy::events::{Counted, Outcome};
+use crate::copy::events::{Counted, Outcome, Published};
 use crate::copy::hardlinks::{Claim, Original};
 use crate::copy::names::Admitted;
 use crate::copy::resume::{Records, Unnamed};
@@ -35,7 +35,9 @@ impl Services<'_> {
         let synced = self.durable.sync(dir, files);
         let mut durable = Vec::with_capacity(written.len());
         for (file, synced) in written.into_iter().zip(synced) {
-            match synced {
+            let target = &file.filled.target;
+            let is_elsewhere = synced.is_ok() && target.is_mounted();
+            match if is_elsewhere { self.durable.sync_mounted(target.file()) } else { synced } {
                 Ok(()) => durable.push(file),
                 Err(cause) => {
                     let at = At::new(dir, &file.entry);
@@ -64,7 +66,8 @@ impl Services<'_> {
     /// Gives files that are to replace something a hidden name before they are synced, where a file
     /// without a name would not outlive a power cut. What cannot have one is thrown away and told.
     fn name_ahead(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<Written> {
-        let replaces = |file: &Written| file.entry.spot.occupied;
+        let replaces =
+            |file: &Written| file.entry.spot.occupied && !file.filled.target.is_in_place();
         if !written.iter().any(replaces) || !self.durable.is_named_ahead(dir) {
             return written;
         }
@@ -112,12 +115,14 @@ impl Services<'_> {
                 return self.give_up(claim, at.target_error(Operation::Stat, cause));
             }
         };
+        let in_place = target.is_in_place();
         let published = self.publish_name(dir, &entry, Operation::Publish, |if_taken| {
             target.publish(entry.target_name(), if_taken)
         });
         match published {
             Ok(None) => self.pass_on(claim),
             Ok(Some(published)) => {
+                let published = Published { in_place, ..published };
                 self.resume.record(at, &source, kept, hash, records);
                 Totals::add(&self.events.totals.cloned_bytes, cloned_bytes);
                 let elapsed = begun.elapsed();

@@ -153,7 +153,7 @@ impl Services<'_> {
             // backup of what was replaced.
             true => {
                 self.names.add_earlier(at, &stat)?;
-                Some(Published { replaced: true, backup: None })
+                Some(Published { replaced: true, in_place: false, backup: None })
             }
             false => self.publish_name(dir, entry, Operation::Link, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
@@ -162,6 +162,7 @@ impl Services<'_> {
             })?,
         };
         if let Some(published) = published {
+            self.names.keep_linked(&first, &original.name, &stat);
             self.durable.made_link(dir);
             self.resume.record_alone(at, source, original.kept, original.hash);
             self.linked(at, published, original);

@@ -189,9 +189,10 @@ impl Services<'_> {
         let at = At::new(dir, &entry);
         let replaced = entry.spot.replaced;
         let copying = Copying { at, source: &source, replaced, counted: &counted };
-        let filled = contents
-            .map_err(|failure| at.data_error(failure))
-            .and_then(|contents| self.data.copy_small(copying, contents, buffer));
+        let filled = contents.map_err(|failure| at.data_error(failure)).and_then(|contents| {
+            let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
+            self.data.copy_small(copying, in_place, contents, buffer)
+        });
         counted.count_rest();
         match filled {
             Ok(filled) => Some(Written { entry, claim, filled, counted }),
@@ -231,9 +232,10 @@ impl Services<'_> {
             self.events.found_more(&mut counted, size_bytes);
             let replaced = entry.spot.replaced;
             let copying = Copying { at, source: &source, replaced, counted: &counted };
+            let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
             match entry.is_stream || self.options.is_small(size_bytes) {
-                true => self.data.copy_small(copying, None, buffer),
-                false => self.data.copy_big(copying),
+                true => self.data.copy_small(copying, in_place, None, buffer),
+                false => self.data.copy_big(copying, in_place),
             }
         });
         counted.count_rest();

@@ -455,6 +455,44 @@ fn what_this_run_made_or_wrote_is_not_written_into_again() {
     }
 }
 
+/// What an earlier run finished has its contents still when another name of it is gone on with.
+#[test]
+fn what_an_earlier_run_wrote_is_not_written_into_either() {
+    for len in SIZES {
+        for first in [1, 7] {
+            let what = (len, first);
+            let folder = folder();
+            let at = |name: &str| folder.path().join(name);
+            for name in ["s", "d"] {
+                fs::create_dir(at(name)).unwrap();
+            }
+            for n in 0..9 {
+                fs::write(at(&format!("s/{n}")), noise(len, n)).unwrap();
+                match n {
+                    0 => fs::write(at("d/0"), "old").unwrap(),
+                    n => fs::hard_link(at("d/0"), at(&format!("d/{n}"))).unwrap(),
+                }
+            }
+            // It fails, so that the journal stays.
+            fifo(&at("s/pipe"));
+            let filters = [format!("--include={first}"), "--include=pipe".into()];
+            let mut args = vec!["--resume", &*filters[0], &*filters[1], "--exclude=*"];
+            args.extend(["-T", "s", "d"]);
+            copy(folder.path(), &args, 1);
+            holds(&at("d/0"), &noise(len, first), &what);
+            let before = inode(&at(&format!("d/{first}")));
+            for _ in 0..2 {
+                let said = copy(folder.path(), &["--resume", "-T", "s", "d"], 1);
+                assert!(said.contains("aiocp: 1 failure, named above"), "{said}");
+                for n in 0..9 {
+                    holds(&at(&format!("d/{n}")), &noise(len, n), &(what, n));
+                }
+            }
+            assert!((0..9).any(|n| inode(&at(&format!("d/{n}"))) == before), "{what:?}");
+        }
+    }
+}
+
 #[test]
 fn names_of_one_source_and_of_one_copy_stay_so() {
     for len in SIZES {

@@ -143,6 +143,80 @@ fn a_second_resume_has_the_files_that_it_is_asked_for() {
     assert!(!resume(&[], 1).contains("what that made"));
 }
 
+/// What is finished stays as it was made. A later run says which of its options change nothing of
+/// that, and of how many files: those alone that were made otherwise.
+#[test]
+fn what_is_not_heeded_of_what_an_earlier_run_made_is_told_exactly() {
+    let scene = Scene::new();
+    // It fails, so that the journal stays.
+    common::place::fifo(&scene.at("t/pipe"));
+    let resume = |more: &[&str]| {
+        let text = scene.cp(&[&["--resume"][..], more, &["-T", "t", "d"]].concat(), 1);
+        let told = text.lines().filter(|line| line.contains("what that made"));
+        told.map(|line| line.strip_prefix("aiocp: ").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let line = |files: &str, option: &str| {
+        format!("{files} finished by an earlier run: {option} changes nothing of what that made")
+    };
+    let nothing: [String; 0] = [];
+    assert_eq!(resume(&["--sparse=always", "--exclude=b.txt"]), nothing);
+    assert_eq!(resume(&["--sparse=always", "--exclude=b.txt"]), nothing);
+    // b.txt is made by the run that has other options.
+    assert_eq!(
+        resume(&["--reflink=never"]),
+        [line("2 files were", "leaving out --sparse"), line("2 files were", "--reflink"),]
+    );
+    assert_eq!(
+        resume(&["--sparse=always"]),
+        [line("1 file was", "--sparse"), line("1 file was", "leaving out --reflink"),]
+    );
+    assert_eq!(
+        resume(&["--reflink=never", "-b"]),
+        [
+            line("2 files were", "leaving out --sparse"),
+            line("2 files were", "--reflink"),
+            line("3 files were", "--backup"),
+        ]
+    );
+    assert_eq!(
+        resume(&["--sparse=always", "--inplace"]),
+        [
+            line("1 file was", "--sparse"),
+            line("1 file was", "leaving out --reflink"),
+            line("3 files were", "--inplace"),
+        ]
+    );
+    // A file that changed is made again, and then it is as this run makes it.
+    write(scene.at("t/a.log"), "changed");
+    let told = resume(&["--sparse=always", "--remove-destination"]);
+    assert!(told.contains(&line("2 files were", "--remove-destination")), "{told:?}");
+    let told = resume(&["--sparse=always", "--remove-destination"]);
+    assert_eq!(told.last(), Some(&line("2 files were", "--remove-destination")));
+    // Options that change no copy are not told of.
+    let quiet = ["--sparse=always", "--remove-destination", "--threads=3", "--direct=never"];
+    assert_eq!(resume(&quiet), told);
+}
+
+/// Metadata that is tried again makes no other copy of it.
+#[test]
+fn what_was_mended_is_still_as_it_was_made() {
+    if !is_root("giving files away") || !have_strace() {
+        return;
+    }
+    let scene = Scene::new();
+    let trace = scene.at("trace");
+    let mut command =
+        strace(&["-e", "trace=utimensat", "-e", "inject=utimensat:error=EIO"], &trace);
+    command.args(["--resume", "--sparse=always", "-T", "t", "d"]).current_dir(&scene.folder);
+    run(&mut command, 1);
+    common::place::fifo(&scene.at("t/pipe"));
+    for _ in 0..2 {
+        let text = scene.cp(&["--resume", "-T", "t", "d"], 1);
+        let told = "3 files were finished by an earlier run: leaving out --sparse changes nothing";
+        assert!(text.contains(told), "{text}");
+    }
+}
+
 #[test]
 fn a_filter_is_heeded_for_named_files_and_in_checks() {
     let scene = Scene::new();

@@ -267,6 +267,38 @@ impl fmt::Display for Skip {
     }
 }
 
+/// An option that changes nothing of what an earlier run made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheeded {
+    /// Holes are as they were made.
+    Sparse,
+    /// Data is shared or not, as it was made.
+    Reflink,
+    /// What was replaced has its backup or not.
+    Backup,
+    /// What was replaced gave the copy owner and rights, or did not.
+    RemoveDestination,
+    /// What stood there was written into, or replaced.
+    InPlace,
+}
+
+impl Unheeded {
+    /// Every one, in the order of [`Totals::unheeded`].
+    pub const ALL: [Self; 5] =
+        [Self::Sparse, Self::Reflink, Self::Backup, Self::RemoveDestination, Self::InPlace];
+
+    /// The flag that says it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Sparse => "--sparse",
+            Self::Reflink => "--reflink",
+            Self::Backup => "--backup",
+            Self::RemoveDestination => "--remove-destination",
+            Self::InPlace => "--inplace",
+        }
+    }
+}
+
 /// Something that happened. Events of different files come from different threads, in no order.
 #[derive(Debug)]
 pub enum Event {
@@ -326,6 +358,8 @@ pub struct Totals {
     pub planned_bytes: AtomicU64,
     /// What an earlier run had finished.
     pub resumed: AtomicU64,
+    /// Of that what is not as this run would make it, for each of [`Unheeded::ALL`].
+    pub unheeded: [AtomicU64; 5],
     /// Bytes written.
     pub written_bytes: AtomicU64,
     /// Bytes that are holes in the destination.

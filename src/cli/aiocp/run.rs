@@ -20,7 +20,7 @@ use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
 use crate::error::{Cause, Error, Operation, reason, shown};
-use crate::report::{Event, Series, Sink, Totals};
+use crate::report::{Event, Series, Sink, Totals, Unheeded};
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
 /// kept the run from beginning or ending; failures of files have been printed by then.
@@ -302,23 +302,36 @@ impl CopyRun<'_> {
         }
     }
 
-    /// Says which options change nothing of what an earlier run had finished. Whether that had the
-    /// same ones is not known.
+    /// Says which options change nothing of what an earlier run had finished, and of how much.
     fn tell_what_stays(&self) -> anyhow::Result<()> {
-        let resumed = Totals::get(&self.totals().resumed);
-        let Options { sparse, reflink, .. } = self.options;
-        let unheeded =
-            [(*sparse != Sparse::Auto, "--sparse"), (*reflink != Reflink::Auto, "--reflink")];
-        let unheeded = unheeded.iter().filter_map(|&(given, flag)| given.then_some(flag));
-        let unheeded: Vec<_> = unheeded.collect();
-        if resumed == 0 || unheeded.is_empty() {
-            return Ok(());
+        for (what, files) in Unheeded::ALL.into_iter().zip(&self.totals().unheeded) {
+            let files = Totals::get(files);
+            if files > 0 {
+                let files = count(files, "file was", "files were");
+                let flag = what.flag();
+                let option = match self.asks_for(what) {
+                    true => flag.to_owned(),
+                    false => format!("leaving out {flag}"),
+                };
+                write_err(&format!(
+                    "aiocp: {files} finished by an earlier run: {option} changes nothing of what \
+                     that made\n"
+                ))?;
+            }
         }
-        let names = count(resumed, "entry was", "entries were");
-        write_err(&format!(
-            "aiocp: {names} finished by an earlier run: {} changes nothing of what that made\n",
-            unheeded.join(" or ")
-        ))
+        Ok(())
+    }
+
+    /// Whether an option is given, to another effect than none.
+    fn asks_for(&self, what: Unheeded) -> bool {
+        let Options { sparse, reflink, existing, .. } = self.options;
+        match what {
+            Unheeded::Sparse => *sparse != Sparse::Auto,
+            Unheeded::Reflink => *reflink != Reflink::Auto,
+            Unheeded::Backup => existing.backup.is_some(),
+            Unheeded::RemoveDestination => existing.remove,
+            Unheeded::InPlace => existing.in_place,
+        }
     }
 
     /// Prints a line about a run that a signal ended.

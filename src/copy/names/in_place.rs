@@ -9,7 +9,7 @@ use crate::copy::entry::At;
 use crate::copy::options::Options;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, Numbers, Stands, Stat, Target, WriteAccess};
-use crate::tree::OpenDir;
+use crate::tree::{EntryKind, OpenDir};
 
 /// What says whether something is written into, and opens it.
 pub struct InPlace<'a> {
@@ -54,13 +54,25 @@ impl<'a> InPlace<'a> {
         if has_own && id == FileId::of(source) {
             return Err(error(Cause::SameFile));
         }
-        let has_others = stands.stat().st_nlink > 1 || stands.is_mounted();
-        if has_others && self.sources.may_have(&stands) {
+        if has_others(&stands) && self.sources.may_have(&stands) {
             return Ok(None);
         }
-        let may_be_known = has_others || self.sources.are_several();
-        let is_free = !may_be_known || self.known.claim(at.dir, at.target_name(), stands.stat());
-        Ok(is_free.then_some(stands))
+        Ok(self.claim(at, &stands).then_some(stands))
+    }
+
+    /// Takes a file for the copy of this name alone; false if it is that of another one.
+    fn claim(&self, at: At<'_>, stands: &Stands) -> bool {
+        let may_be_known = has_others(stands) || self.sources.are_several();
+        !may_be_known || self.known.claim(at.dir, at.target_name(), stands.stat())
+    }
+
+    /// Takes what an earlier run finished for the copy of this name alone; false if this run has
+    /// written into it by another one. What cannot be looked at is not believed to be finished.
+    pub fn keep_finished(&self, at: At<'_>) -> bool {
+        !self.options.existing.in_place
+            || at.entry.kind != EntryKind::File
+            || Stands::look(&*at.dir.target, at.target_name())
+                .is_ok_and(|stands| self.claim(at, &stands))
     }
 
     /// Whether something may be written into, for a dry run: the answer is the error that opening
@@ -81,6 +93,11 @@ impl<'a> InPlace<'a> {
             self.known.claim(dir, name, stat);
         }
     }
+}
+
+/// Whether a file may be met by another of its names.
+fn has_others(stands: &Stands) -> bool {
+    stands.stat().st_nlink > 1 || stands.is_mounted()
 }
 
 /// Why a file cannot be written into. What could be replaced is told as that.

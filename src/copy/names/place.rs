@@ -118,6 +118,12 @@ impl<'a> Names<'a> {
         Ok(target)
     }
 
+    /// Remembers what an earlier run finished, so that nothing is written into it. False if that
+    /// was done by another of its names.
+    pub fn keep_finished(&self, at: At<'_>) -> bool {
+        self.in_place.keep_finished(at)
+    }
+
     /// Remembers a copy that gets one more name: nothing is written into it by a later one.
     pub fn keep_linked(&self, dir: &OpenDir, name: &OsStr, stat: &Stat) {
         self.in_place.keep(dir, name, stat);

@@ -23,7 +23,8 @@ use super::index::{Index, Window};
 use super::known::{self, Known, Looked, Sides};
 use super::leftovers::{leftovers, unlink_leaving_times};
 use super::lock::{self, Opened, Placed, is_gone};
-use super::recovered::{Half, Recovered, index_of};
+use super::manner::Manner;
+use super::recovered::{Half, Manners, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, Mark, Stat};
@@ -60,6 +61,8 @@ pub struct Journal {
     halves: Mutex<HashMap<Fingerprint, Half>>,
     /// Under which name a source that may have several was begun or finished, by its state.
     first_names: HashMap<StatKey, Fingerprint>,
+    /// How earlier runs made what they recorded.
+    manners: Manners,
     writer: Mutex<Writer>,
 }
 
@@ -122,6 +125,7 @@ impl Journal {
             finished: Index::default(),
             halves: Mutex::default(),
             first_names: HashMap::new(),
+            manners: Manners::default(),
             writer: Mutex::new(writer),
         })
     }
@@ -176,6 +180,7 @@ impl Journal {
         self.finished = Index::new(recovered.finished);
         self.halves = Mutex::new(recovered.halves);
         self.first_names = recovered.first_names;
+        self.manners = recovered.manners;
         Ok(torn)
     }
 
@@ -240,8 +245,13 @@ impl Journal {
         known::judge(record, sides, self.halves().contains_key(&record.name))
     }
 
-    /// The last record of a path, if there is one, for which neither side is looked at.
-    pub fn find(&self, relative: &Path, window: &mut Window) -> io::Result<Option<Finished>> {
+    /// The last record of a path, if there is one, for which neither side is looked at; and how
+    /// what it speaks of was made, if that is on record.
+    pub fn find(
+        &self,
+        relative: &Path,
+        window: &mut Window,
+    ) -> io::Result<Option<(Finished, Option<&Manner>)>> {
         let name = self.name(relative);
         for at in self.finished.places(index_of(&name)) {
             let (len, body) = window.at(&self.file, at)?.split_first_chunk().expect("four bytes");
@@ -249,7 +259,7 @@ impl Journal {
                 body.get(..u32::from_le_bytes(*len) as usize).and_then(Record::decode)
                 && record.name == name
             {
-                return Ok(Some(record));
+                return Ok(Some((record, self.manners.at(at))));
             }
         }
         Ok(None)

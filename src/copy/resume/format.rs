@@ -8,7 +8,10 @@
 //!                       · hash (32, or none)
 //!          begun      2 · name (16) · source (53) · inode (u64) · block size (u64) · path
 //!          reached    3 · name (16) · first block (u64) · leaves (32 each)
+//!          manner     4 · sparse, reflink, backups, replacing (u8 each) · suffix
 //! ```
+//!
+//! What is finished was made in the manner that was recorded last before it, see [`Manner`].
 //!
 //! A frame is what is written at once. A seal is BLAKE3 under the journal's key over the seal
 //! before it and what it seals, so that a frame that is torn, changed, moved or missing is noticed,
@@ -21,6 +24,7 @@
 
 use std::io::{self, Read};
 
+use super::manner::Manner;
 use crate::digest::{Hash, LeafHash};
 use crate::fs::Settled;
 
@@ -87,6 +91,8 @@ pub enum Record {
     Begun(Begun),
     /// More blocks of the temporary are durable.
     Reached(Reached),
+    /// How the run makes what is recorded from here on.
+    Manner(Manner),
 }
 
 /// Something that needs no more copying while both sides are what they were.
@@ -319,6 +325,7 @@ impl Record {
             Self::Reached(Reached { name, first_block, leaves }) => {
                 [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
             }
+            Self::Manner(manner) => [&[4][..], &manner.encode()].concat(),
         }
     }
 
@@ -326,6 +333,9 @@ impl Record {
     pub fn decode(body: &[u8]) -> Option<Self> {
         let mut body = body;
         let [kind] = take(&mut body)?;
+        if kind == 4 {
+            return Manner::decode(body).map(Self::Manner);
+        }
         let name = take(&mut body)?;
         match kind {
             1 => {
@@ -369,6 +379,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::options::Options;
 
     const BINDING: Binding = [9; 32];
 
@@ -396,6 +407,7 @@ mod tests {
             Record::Reached(Reached { name, first_block: 7, leaves: vec![[8; 32]; 3] }),
             finished(Standing::Linked, false, None),
             finished(Standing::Unnamed, true, Some([6; 32])),
+            Record::Manner(Manner::of(&Options::default())),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
         ]
     }
@@ -404,7 +416,7 @@ mod tests {
     fn journal() -> Vec<u8> {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
         let records = records();
-        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..6] {
+        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..7] {
             chain.append(&records[frame], &mut bytes);
         }
         bytes

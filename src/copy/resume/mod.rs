@@ -11,6 +11,7 @@ mod index;
 mod known;
 mod leftovers;
 mod lock;
+mod manner;
 mod partial;
 mod recovered;
 mod session;

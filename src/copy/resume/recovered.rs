@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::format::{Begun, Fingerprint, Finished, Reached, Record, Standing, StatKey};
+use super::manner::Manner;
 use crate::digest::LeafHash;
 
 /// A big file of which a part is durable.
@@ -35,6 +36,20 @@ pub struct Recovered {
     pub halves: HashMap<Fingerprint, Half>,
     /// Under which name a source that may have several was begun or finished.
     pub first_names: HashMap<StatKey, Fingerprint>,
+    /// How runs made what they recorded, with the places from which on that holds.
+    pub manners: Manners,
+}
+
+/// Manners, in the order of their places.
+#[derive(Debug, Default)]
+pub struct Manners(Vec<(u64, Manner)>);
+
+impl Manners {
+    /// That in which what stands on record at this place was made.
+    pub fn at(&self, at_bytes: u64) -> Option<&Manner> {
+        let later = self.0.partition_point(|(from_bytes, _)| *from_bytes < at_bytes);
+        Some(&self.0[later.checked_sub(1)?].1)
+    }
 }
 
 impl Recovered {
@@ -59,6 +74,7 @@ impl Recovered {
                 self.first_names.insert(begun.source.key, begun.name);
                 self.halves.insert(begun.name, Half { begun, leaves: Vec::new(), hidden: None });
             }
+            Record::Manner(manner) => self.manners.0.push((at_bytes, manner)),
             Record::Reached(Reached { name, first_block, leaves }) => {
                 // What does not follow on what is known belongs to nothing.
                 let half = self.halves.get_mut(&name);
@@ -77,6 +93,7 @@ pub fn index_of(name: &Fingerprint) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::options::{Options, Sparse};
     use crate::copy::resume::format::{Look, STAT_KEY_BYTES};
     use crate::fs::Settled;
 
@@ -132,6 +149,18 @@ mod tests {
             assert_eq!(blocks(&recovered, 1), half, "{standing:?}");
             assert_eq!(recovered.finished, [(index_of(&[1; 16]), 2)]);
         }
+    }
+
+    #[test]
+    fn what_is_finished_was_made_in_the_manner_before_it() {
+        let manner = |sparse| Manner::of(&Options { sparse, ..Options::default() });
+        let (first, second) = (manner(Sparse::Auto), manner(Sparse::Never));
+        let done = || finished(1, Standing::Settled);
+        let records =
+            [Record::Manner(first.clone()), done(), Record::Manner(second.clone()), done()];
+        let manners = recovered(records).manners;
+        assert_eq!([1, 3].map(|at| manners.at(at)), [Some(&first), Some(&second)]);
+        assert_eq!(recovered([done()]).manners.at(0), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::format::{Record, Standing};
 use super::identity::JournalIdentity;
 use super::index::Window;
 use super::known::{self, Known, Looked, Sides, stat_key};
+use super::manner::Manner;
 use crate::copy::entry::At;
 use crate::copy::events::Events;
 use crate::copy::options::Options;
@@ -19,6 +20,7 @@ use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Mark, Seen, Stat, Trust};
 use crate::pipeline::Pipeline;
+use crate::report::Unheeded;
 use crate::tree::{Dir, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.
@@ -104,6 +106,8 @@ pub enum Due {
 /// What the run has to do with its journal, if it has one.
 pub struct Resume<'a> {
     pub(super) journal: Option<Journal>,
+    /// How this run makes what it records.
+    manner: Manner,
     pub(super) options: &'a Options,
     pub(super) events: &'a Events<'a>,
     pub(super) pipeline: &'a Pipeline<'a>,
@@ -122,7 +126,11 @@ impl<'a> Resume<'a> {
             warning.into_iter().for_each(|warning| events.warn(warning));
             journal
         });
-        Ok(Self { journal, options, events, pipeline })
+        let manner = Manner::of(options);
+        let resume = Self { journal, manner, options, events, pipeline };
+        let record = Record::Manner(resume.manner.clone());
+        resume.append(Records { records: vec![record], files_bytes: 0 });
+        Ok(resume)
     }
 
     /// The journal, when the run has ended.
@@ -213,14 +221,37 @@ impl<'a> Resume<'a> {
         }
     }
 
-    /// Records that an entry stands, and that not all of its metadata was kept. Killed before that
-    /// is tried again, the next run knows it by what stays the same.
-    pub fn record_loss(&self, at: At<'_>, looks: Looks<'_>, hash: Option<Hash>) {
+    /// Records that something finished stands, and that not all of its metadata was kept. Killed
+    /// before that is tried again, the next run knows it by what stays the same.
+    pub fn record_loss(&self, at: At<'_>, completed: &Completed) {
         if let Some(journal) = &self.journal {
-            let (relative, looked) = (self.relative(at), looked(at, looks));
-            let record = journal.finished(&relative, looked, Standing::Retried, false, hash);
-            self.append(Records { records: vec![record], files_bytes: 0 });
+            let Completed { source, target, hash, .. } = completed;
+            let (relative, looked) = (self.relative(at), looked(at, Looks { source, target }));
+            let record = journal.finished(&relative, looked, Standing::Retried, false, *hash);
+            self.append(self.made_earlier(completed, vec![record]));
         }
+    }
+
+    /// Records something finished once more, which has its metadata now if it `kept` all of it.
+    pub fn record_again(&self, at: At<'_>, completed: &Completed, kept: bool) {
+        let mut records = Records::default();
+        self.record(at, &completed.source, kept, completed.hash, &mut records);
+        self.append(self.made_earlier(completed, records.records));
+    }
+
+    /// Records of what an earlier run made, in its manner.
+    fn made_earlier(&self, completed: &Completed, mut records: Vec<Record>) -> Records {
+        if let Some(manner) = &completed.otherwise {
+            records.insert(0, Record::Manner(manner.clone()));
+            records.push(Record::Manner(self.manner.clone()));
+        }
+        Records { records, files_bytes: 0 }
+    }
+
+    /// What this run's options change nothing of.
+    pub fn unheeded(&self, completed: &Completed) -> Vec<Unheeded> {
+        let earlier = completed.otherwise.as_ref();
+        earlier.map(|earlier| self.manner.unheeded(earlier).collect()).unwrap_or_default()
     }
 
     /// Records one entry by itself.
@@ -284,7 +315,8 @@ impl<'a> Resume<'a> {
     pub fn is_finished_dir(&self, dir: &OpenDir) -> bool {
         let Some(journal) = &self.journal else { return false };
         let relative = self.events.relative(dir, OsStr::new(""));
-        let Ok(Some(record)) = journal.find(&relative, &mut Window::narrow()) else { return false };
+        let found = journal.find(&relative, &mut Window::narrow());
+        let Ok(Some((record, _))) = found else { return false };
         let known = fs::stat(&*dir.target)
             .map(|target| journal.known(&record, &dir_sides(dir, &target, Trusts::of(dir))));
         matches!(known, Ok(Known::Finished(_)))
@@ -301,7 +333,7 @@ impl<'a> Resume<'a> {
     pub fn earlier(&self, dir: &OpenDir) -> Option<Earlier<'_>> {
         let journal = self.journal.as_ref()?;
         let path = self.events.relative(dir, OsStr::new(""));
-        Some(Earlier { journal, window: Window::wide(), path })
+        Some(Earlier { journal, manner: &self.manner, window: Window::wide(), path })
     }
 
     /// Tells that something which was copied before is copied again.
@@ -322,6 +354,8 @@ impl<'a> Resume<'a> {
 /// What is needed to look up one entry of a directory after the other.
 pub struct Earlier<'a> {
     journal: &'a Journal,
+    /// How the run makes what it records.
+    manner: &'a Manner,
     window: Window,
     /// The directory's, relative to the base.
     path: PathBuf,
@@ -344,15 +378,19 @@ pub struct Completed {
     pub hash: Option<Hash>,
     /// Whether all of its metadata was kept.
     pub kept: bool,
+    /// How it was made, if that is not how this run would.
+    pub otherwise: Option<Manner>,
 }
 
 impl Earlier<'_> {
     /// What the journal says of an entry, and what both sides say to that.
     pub fn find(&mut self, at: At<'_>) -> io::Result<Found> {
         self.path.push(at.target_name());
-        let record = self.journal.find(&self.path, &mut self.window);
+        let journal = self.journal;
+        let record = journal.find(&self.path, &mut self.window);
         self.path.pop();
-        let Some(record) = record? else { return Ok(Found::Nothing) };
+        let Some((record, manner)) = record? else { return Ok(Found::Nothing) };
+        let otherwise = manner.filter(|manner| *manner != self.manner).cloned();
         let target = at.stat_target()?;
         let (Some(source), Some(target)) = (at.see_source()?, target) else {
             // What is gone is copied again, and needs no explanation.
@@ -360,8 +398,9 @@ impl Earlier<'_> {
         };
         let known = self.journal.known(&record, &sides(at, &source.stat, &target));
         let target = at.dir.see_copy(target);
-        let finished =
-            |hash, kept| Found::Finished(Box::new(Completed { source, target, hash, kept }));
+        let finished = |hash, kept| {
+            Found::Finished(Box::new(Completed { source, target, hash, kept, otherwise }))
+        };
         Ok(match known {
             Known::Nothing => Found::Nothing,
             Known::Changed(why) => Found::Changed(why),

@@ -9,7 +9,7 @@ use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
 use crate::copy::hardlinks::{FoundName, NameRole, Original, Place, Turn};
 use crate::copy::names::Admitted;
-use crate::copy::resume::{Completed, Earlier, Found, Looks};
+use crate::copy::resume::{Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, FileId, Identity, Node, Stat};
 use crate::report::{Route, Totals};
@@ -31,6 +31,8 @@ impl Services<'_> {
                 return Some(entry);
             }
             Ok(Found::Finished(completed)) if self.is_left_out(&entry, &completed) => return None,
+            // It is another file's copy by now, which was written into it by another name.
+            Ok(Found::Finished(_)) if !self.names.keep_finished(at) => return Some(entry),
             Ok(Found::Finished(completed)) => completed,
             Err(cause) => {
                 // What is known is not worth a failure; if something is wrong with the file, its
@@ -59,8 +61,7 @@ impl Services<'_> {
     /// keep all; what cannot be kept now either is told again. True if nothing is missing now. What
     /// the copy answers to stat is what it answers then.
     fn keep_again(&self, at: At<'_>, completed: &mut Completed) -> Result<bool> {
-        let Completed { source: seen, target: seen_target, hash, .. } = completed;
-        let (source_stat, target_stat) = (&seen.stat, &seen_target.stat);
+        let (source_stat, target_stat) = (&completed.source.stat, &completed.target.stat);
         let source =
             at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
         let is_file = at.entry.kind == EntryKind::File;
@@ -73,15 +74,14 @@ impl Services<'_> {
         if !is(&target, target_stat).map_err(|cause| at.target_error(Operation::Open, cause))? {
             return Err(at.target_error(Operation::Open, Cause::Swapped));
         }
-        let looks = Looks { source: seen, target: seen_target };
-        self.resume.record_loss(at, looks, *hash);
+        self.resume.record_loss(at, completed);
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
         let metadata =
             Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
         let kept = self.metadata.copy(at, &metadata);
         let stat = fs::stat(&target).map_err(|cause| at.target_error(Operation::Stat, cause))?;
-        *seen_target = at.dir.see_copy(stat);
+        completed.target = at.dir.see_copy(stat);
         // What is no file cannot be synced itself.
         let synced = match is_file {
             true => self.durable.sync_one(at.dir, target),
@@ -91,7 +91,7 @@ impl Services<'_> {
             }
         };
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;
-        self.resume.record_alone(at, seen, kept, *hash);
+        self.resume.record_again(at, completed, kept);
         Ok(kept)
     }
 
@@ -105,6 +105,9 @@ impl Services<'_> {
         let Some(entry) = self.claim_finished(dir, entry, &completed) else { return };
         Totals::add(&self.events.totals.resumed, 1);
         if entry.kind == EntryKind::File {
+            for unheeded in self.resume.unheeded(&completed) {
+                Totals::add(&self.events.totals.unheeded[unheeded as usize], 1);
+            }
             let published = Published { replaced: true, in_place: false, backup: None };
             let unmoved = Outcome::unmoved(size_bytes, Route::EARLIER);
             self.events.copied(At::new(dir, &entry), published, Outcome { hash, ..unmoved });
@@ -119,7 +122,7 @@ impl Services<'_> {
         entry: Admitted,
         completed: &Completed,
     ) -> Option<Admitted> {
-        let Completed { source, target, hash, kept } = *completed;
+        let &Completed { source, target, hash, kept, .. } = completed;
         let others = self.reach(dir).others(&source.stat);
         if !self.metadata.preserve().links || others == 0 {
             return Some(entry);

@@ -444,13 +444,15 @@ fn what_this_run_made_or_wrote_is_not_written_into_again() {
             fs::hard_link(at("s/one"), at("s/two")).unwrap();
             // Another SOURCE is merged into it: its copies take the place of the first one's.
             fs::write(at("t/s/one"), noise(len, 40)).unwrap();
-            let said = copy(folder.path(), &[args, &["s", "t/s", "d"]].concat(), 0);
-            assert_eq!(said, "", "{what:?}");
-            for n in 0..20 {
-                holds(&at(&format!("d/s/{n}")), &noise(len, n), &(what, n));
+            for (operands, one) in [(["-T", "s", "d/s"], 30), (["s", "t/s", "d"], 40)] {
+                let said = copy(folder.path(), &[args, &operands].concat(), 0);
+                assert_eq!(said, "", "{what:?}");
+                for n in 0..20 {
+                    holds(&at(&format!("d/s/{n}")), &noise(len, n), &(what, n));
+                }
+                holds(&at("d/s/one"), &noise(len, one), &what);
+                holds(&at("d/s/two"), &noise(len, 30), &what);
             }
-            holds(&at("d/s/one"), &noise(len, 40), &what);
-            holds(&at("d/s/two"), &noise(len, 30), &what);
         }
     }
 }

@@ -340,6 +340,9 @@ impl CopyRun<'_> {
             _ if self.args.verify_only || self.args.seeing.dry_run => {
                 "; the rest was not begun".to_owned()
             }
+            (false, _) if self.options.existing.in_place => {
+                "; run the same command again to write into the rest".to_owned()
+            }
             (false, _) => "; unfinished files were removed (use --resume to be able to \
                            continue)"
                 .to_owned(),

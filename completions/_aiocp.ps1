@@ -81,6 +81,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiocp' -ScriptBlock {
             [CompletionResult]::new('-u', '-u', [CompletionResultType]::ParameterName, 'Replace only older files')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Replace existing files with -l or -s')
             [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Replace existing files with -l or -s')
+            [CompletionResult]::new('--inplace', '--inplace', [CompletionResultType]::ParameterName, 'Write into the files that are there instead of replacing them')
             [CompletionResult]::new('--remove-destination', '--remove-destination', [CompletionResultType]::ParameterName, 'Replace FIFOs, devices and links themselves too')
             [CompletionResult]::new('-b', '-b', [CompletionResultType]::ParameterName, 'Back up each file before replacing it')
             [CompletionResult]::new('-0', '-0', [CompletionResultType]::ParameterName, 'Entries in list files end in NUL, not newline')

@@ -78,6 +78,7 @@ set edit:completion:arg-completer[aiocp] = {|@words|
             cand -u 'Replace only older files'
             cand -f 'Replace existing files with -l or -s'
             cand --force 'Replace existing files with -l or -s'
+            cand --inplace 'Write into the files that are there instead of replacing them'
             cand --remove-destination 'Replace FIFOs, devices and links themselves too'
             cand -b 'Back up each file before replacing it'
             cand -0 'Entries in list files end in NUL, not newline'

@@ -4,7 +4,9 @@
 //! two bytes is a whole subtree. So it can be hashed alone to its *chaining value*, by its bytes
 //! and its offset. The chaining values are then merged to the root, which is the hash of the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use blake3::hazmat::{
     self, ChainingValue, HasherExt, merge_subtrees_non_root, merge_subtrees_root_xof,
@@ -186,18 +188,71 @@ pub fn leaf_of_zeros(mode: &Mode, len_bytes: u64, offset_bytes: u64, file_bytes:
     Leaf::of(&hasher, len_bytes, file_bytes)
 }
 
+/// Blocks that lie side by side in a file: 2^`level` of them, from one whose index is a multiple of
+/// that. At the end of the file there may be fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The index of the first block.
+    pub first: u64,
+    /// The logarithm of how many there are.
+    pub level: u32,
+}
+
+impl Run {
+    /// One block.
+    pub fn block(first: u64) -> Self {
+        Self { first, level: 0 }
+    }
+
+    /// How many blocks it has where the file does not end.
+    pub fn count(self) -> u64 {
+        1 << self.level
+    }
+}
+
+/// Which leaves a [`Tree`] keeps beside what it merges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptLeaves {
+    /// Each stands for a run of this level.
+    pub level: u32,
+    /// The blocks that they are of. It begins and ends with a run, or where the file does.
+    pub blocks: Range<u64>,
+}
+
+impl KeptLeaves {
+    fn count(&self) -> u64 {
+        self.blocks.end.div_ceil(1 << self.level) - (self.blocks.start >> self.level)
+    }
+}
+
 /// The leaves of one file, taken in any order.
+///
+/// Two runs that are neighbours and halves of a larger one are merged as soon as both are there. So
+/// it holds no more than some tens of values for each block that is missing between others, however
+/// large the file is.
 #[derive(Debug)]
 pub struct Tree {
     mode: Mode,
-    values: Vec<ChainingValue>,
+    block_count: u64,
+    runs: BTreeMap<u64, MergedRun>,
+    kept: Option<KeptLeaves>,
+    leaves: Vec<LeafHash>,
     whole: Option<Box<Output>>,
 }
 
+/// A run whose first block is known.
+#[derive(Debug)]
+struct MergedRun {
+    level: u32,
+    value: ChainingValue,
+}
+
 impl Tree {
-    /// A tree of this many blocks. It takes 32 bytes a block.
-    pub fn new(mode: Mode, block_count: u64) -> Self {
-        Self { mode, values: vec![[0; 32]; block_count as usize], whole: None }
+    /// A tree of this many blocks. It keeps leaves beside if they are wanted: 32 bytes each.
+    pub fn new(mode: Mode, block_count: u64, kept: Option<KeptLeaves>) -> Self {
+        let leaves = kept.as_ref().map_or(0, |kept| kept.count());
+        let leaves = vec![[0; 32]; leaves as usize];
+        Self { mode, block_count, runs: BTreeMap::new(), kept, leaves, whole: None }
     }
 
     /// Which function it computes.
@@ -205,52 +260,66 @@ impl Tree {
         &self.mode
     }
 
-    /// Takes one block's leaf.
-    pub fn put(&mut self, block: u64, leaf: Leaf) {
-        match leaf {
-            Leaf::Inner(value) => self.values[block as usize] = value,
-            Leaf::Whole(output) => self.whole = Some(output),
+    /// Takes the leaf of a run, which is one block or several that were hashed as one.
+    pub fn put(&mut self, run: Run, leaf: Leaf) {
+        let (Run { mut first, mut level }, mut value) = match leaf {
+            Leaf::Inner(value) => (run, value),
+            Leaf::Whole(output) => return self.whole = Some(output),
+        };
+        self.keep(Run { first, level }, value);
+        // The two halves of the whole stay apart: they are merged to the root.
+        while 2 << level < self.block_count {
+            let neighbour = first ^ (1 << level);
+            // Behind the end of the file there is nothing to wait for.
+            if neighbour < self.block_count {
+                match self.runs.get(&neighbour) {
+                    Some(run) if run.level == level => {}
+                    _ => break,
+                }
+                let Some(MergedRun { value: other, .. }) = self.runs.remove(&neighbour) else {
+                    break;
+                };
+                let (left, right) = if first < neighbour { (value, other) } else { (other, value) };
+                value = merge_subtrees_non_root(&left, &right, self.mode.hazmat());
+            }
+            first = first.min(neighbour);
+            level += 1;
+            self.keep(Run { first, level }, value);
+        }
+        self.runs.insert(first, MergedRun { level, value });
+    }
+
+    /// Keeps the value of a run if it is one of those that are wanted.
+    fn keep(&mut self, run: Run, value: ChainingValue) {
+        if let Some(KeptLeaves { level, blocks }) = &self.kept
+            && run.level == *level
+            && let Some(index) = (run.first >> level).checked_sub(blocks.start >> level)
+        {
+            self.leaves[index as usize] = value;
         }
     }
 
-    /// The leaves in the file's order. One that was never put is all zero.
-    pub fn leaves(&self) -> Vec<LeafHash> {
-        self.whole.as_ref().map_or_else(|| self.values.clone(), |output| vec![output.hash()])
-    }
-
-    /// Merges the leaves of all blocks.
-    ///
-    /// # Panics
-    /// With one block whose leaf was never put.
-    pub fn output(self) -> Output {
-        let Self { mode, values, whole } = self;
-        if let Some(output) = whole {
-            return *output;
+    /// The merged value of all blocks, if all of them were put, and the leaves that are kept, in
+    /// the file's order. A leaf that is not known is all zero; the only one of a file is its hash.
+    pub fn finish(self) -> (Option<Output>, Vec<LeafHash>) {
+        let Self { mode, block_count, runs, kept, mut leaves, whole } = self;
+        let output = whole.map(|output| *output).or_else(|| merge_root(&runs, block_count, &mode));
+        if let (Some(KeptLeaves { level, .. }), Some(output)) = (kept, &output)
+            && 1 << level >= block_count
+        {
+            leaves = vec![output.hash()];
         }
-        assert!(values.len() > 1, "the one leaf of a file was put");
-        let (left, right) = values.split_at(left_count(values.len()));
-        Output::Extendable(merge_subtrees_root_xof(
-            &subtree(left, &mode),
-            &subtree(right, &mode),
-            mode.hazmat(),
-        ))
+        (output, leaves)
     }
 }
 
-fn subtree(values: &[ChainingValue], mode: &Mode) -> ChainingValue {
-    match values {
-        [only] => *only,
-        _ => {
-            let (left, right) = values.split_at(left_count(values.len()));
-            merge_subtrees_non_root(&subtree(left, mode), &subtree(right, mode), mode.hazmat())
-        }
-    }
-}
-
-/// The left side of a node is full: the largest power of two below `count`. For 5 leaves it is 4,
-/// for 8 it is 4.
-fn left_count(count: usize) -> usize {
-    count.next_power_of_two() / 2
+/// The root above the two halves of a file, if both are whole.
+fn merge_root(runs: &BTreeMap<u64, MergedRun>, block_count: u64, mode: &Mode) -> Option<Output> {
+    // The left side of a node is full: of 5 blocks it has 4, and of 8 blocks 4.
+    let half = block_count.next_power_of_two() / 2;
+    let value = |first| runs.get(&first).filter(|run| 1 << run.level == half).map(|run| run.value);
+    let (left, right) = (value(0)?, value(half)?);
+    Some(Output::Extendable(merge_subtrees_root_xof(&left, &right, mode.hazmat())))
 }
 
 #[cfg(test)]
@@ -287,12 +356,13 @@ mod tests {
                 reader.fill(&mut want);
                 let mut offsets: Vec<usize> = (0..len.max(1)).step_by(block).collect();
                 offsets.reverse();
-                let mut tree = Tree::new(mode.clone(), offsets.len() as u64);
+                let mut tree = Tree::new(mode.clone(), offsets.len() as u64, None);
                 for offset in offsets {
                     let part = &file[offset..len.min(offset + block)];
-                    tree.put((offset / block) as u64, leaf(&mode, part, offset as u64, len as u64));
+                    let run = Run::block((offset / block) as u64);
+                    tree.put(run, leaf(&mode, part, offset as u64, len as u64));
                 }
-                let output = tree.output();
+                let output = tree.finish().0.expect("all blocks were put");
                 assert_eq!(
                     output.bytes(77, 200),
                     want,
@@ -301,6 +371,84 @@ mod tests {
                 assert_eq!(output.hash(), *mode.hasher().update(&file).finalize().as_bytes());
             }
         }
+    }
+
+    /// The runs of a file, of random levels up to `level_max`, in random order.
+    fn random_runs(rng: &mut fastrand::Rng, block_count: u64, level_max: u32) -> Vec<Run> {
+        let (mut runs, mut first) = (Vec::new(), 0);
+        while first < block_count {
+            let fits = |level: &u32| {
+                first.is_multiple_of(1 << level) && (1 << level) / 2 < block_count - first
+            };
+            let level = (0..=rng.u32(0..=level_max)).rev().find(fits).unwrap_or_default();
+            let run = Run { first, level };
+            first += run.count();
+            runs.push(run);
+        }
+        rng.shuffle(&mut runs);
+        runs
+    }
+
+    /// Puts all of a file in runs of any order, and holds that what is held goes by the gaps
+    /// between them, not by the file.
+    fn put_all(tree: &mut Tree, runs: Vec<Run>, hash: &dyn Fn(Run) -> Leaf) {
+        let mut there = vec![false; tree.block_count as usize];
+        for run in runs {
+            tree.put(run, hash(run));
+            let end = there.len().min((run.first + run.count()) as usize);
+            there[run.first as usize..end].fill(true);
+            let stretches = there.chunk_by(|one, next| one == next).count();
+            let held_max = 2 * stretches * (tree.block_count.ilog2() as usize + 1);
+            assert!(tree.runs.len() <= held_max, "{} runs, {stretches}", tree.runs.len());
+        }
+    }
+
+    /// Any runs in any order, against the crate's own hash of the whole. What is kept are the
+    /// leaves that each part has alone.
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri takes minutes for a MiB")]
+    fn runs_of_any_level_in_any_order_give_the_output_of_the_whole() {
+        for seed in 0..400 {
+            println!("seed {seed}");
+            let rng = &mut fastrand::Rng::with_seed(seed);
+            let (len, block) = (rng.usize(1..300_000), 1024 << rng.u32(0..5));
+            let (mode, file) = (rng.choice(modes()).expect("one of three"), bytes(len));
+            let block_count = len.div_ceil(block) as u64;
+            let (level, level_max) = (rng.u32(0..4), rng.u32(0..6));
+            let kept = rng.bool().then_some(KeptLeaves { level, blocks: 0..block_count });
+            let level_max = if kept.is_some() { level.min(level_max) } else { level_max };
+            let hash = |run: Run| {
+                let start = run.first as usize * block;
+                let end = len.min(start + run.count() as usize * block);
+                leaf(&mode, &file[start..end], start as u64, len as u64)
+            };
+            let mut tree = Tree::new(mode.clone(), block_count, kept.clone());
+            put_all(&mut tree, random_runs(rng, block_count, level_max), &hash);
+            let (output, leaves) = tree.finish();
+            let output = output.expect("nothing is missing");
+            let mut want = [0; 100];
+            mode.hasher().update(&file).finalize_xof().fill(&mut want);
+            assert_eq!(output.bytes(0, 100), want, "seed {seed}: {len} bytes in {block}");
+            let firsts = kept.iter().flat_map(|_| (0..block_count).step_by(1 << level));
+            let wanted = firsts.map(|first| match hash(Run { first, level }) {
+                Leaf::Inner(value) => value,
+                Leaf::Whole(output) => output.hash(),
+            });
+            assert_eq!(leaves, wanted.collect::<Vec<_>>(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_tree_of_a_vast_file_holds_what_is_missing_between_blocks_and_no_more() {
+        let mut tree = Tree::new(Mode::Hash, 1 << 40, None);
+        // Of 1,000 blocks in flight the last is over first, again and again.
+        for start in (0..100_000).step_by(1000) {
+            for block in (start..start + 1000).rev() {
+                tree.put(Run::block(block), Leaf::Inner([1; 32]));
+            }
+            assert!(tree.runs.len() <= 40, "{} runs", tree.runs.len());
+        }
+        assert!(tree.finish().0.is_none(), "it is not whole");
     }
 
     #[test]

@@ -19,14 +19,14 @@ use super::engines::{Engines, IoPath};
 use super::flight::{Flight, Step};
 use super::hashers;
 use super::job::{HashBlock, Job, Next};
-use super::message::{BlockKind, Mailbox, Message};
+use super::message::{Mailbox, Message};
 use super::outcome::{Failure, Moved, same};
 use super::slab::Slab;
 use super::tag::Tag;
 use super::traffic::Traffic;
 use super::transfer::{Endpoint, Limits, Progress, Transfer};
 use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer};
-use crate::digest::{self, Leaf, Mode};
+use crate::digest::{self, Leaf, Run};
 use crate::error::{Cause, Operation};
 use crate::report::Totals;
 
@@ -64,7 +64,7 @@ pub struct Loop {
     batches: Slab<OpBatch>,
     /// Operations that found the context full.
     backlog: VecDeque<Op>,
-    /// Blocks of holes that are being hashed.
+    /// Pieces of holes that are being hashed.
     holes_out: usize,
     /// Blocks that are counted as in flight.
     blocks_out: u64,
@@ -159,7 +159,7 @@ impl Loop {
                 Message::Panicked(panic) => resume_unwind(panic),
                 // Nothing is left that these could be about.
                 Message::Context(_) | Message::Stop => {}
-                Message::Hashed { .. } | Message::Updated { .. } => {}
+                Message::Hashed { .. } | Message::HoleHashed { .. } | Message::Updated { .. } => {}
             }
         }
     }
@@ -175,14 +175,19 @@ impl Loop {
                     self.queue(op.tag(Tag::Ops { batch, index }.pack()));
                 }
             }
-            Message::Hashed { job, block, leaf, kind } => {
-                if kind == BlockKind::Hole {
-                    self.holes_out -= 1;
-                    self.progress(job, block);
-                }
+            Message::Hashed { job, block, leaf } => {
                 let active = self.jobs.get(job);
-                active.job.hashed(block, leaf);
+                active.job.hashed(Run::block(block), leaf);
                 active.job.part_back();
+                self.end_if_over(job);
+            }
+            Message::HoleHashed { job, hole, leaves } => {
+                self.holes_out -= 1;
+                let active = self.jobs.get(job);
+                leaves.into_iter().for_each(|(run, leaf)| active.job.hashed(run, leaf));
+                active.job.part_back();
+                let bytes = active.job.shape().run_bytes(hole);
+                self.progress(job, bytes);
                 self.end_if_over(job);
             }
             Message::Stop => {
@@ -239,8 +244,8 @@ impl Loop {
     }
 
     /// Gives every free buffer to the first file that has a block left to read and may have one
-    /// more. Answers with the moment from which on there is more to start, if it is time alone that
-    /// is waited for.
+    /// more. A file whose hole is being hashed lets the next one go first. Answers with the moment
+    /// from which on there is more to start, if it is time alone that is waited for.
     fn start_blocks(&mut self) -> Option<Instant> {
         let in_order_max = (self.limits.queue_depth / 4).max(2);
         let mut place = 0;
@@ -261,16 +266,20 @@ impl Loop {
                     let flight = self.flights.insert(flight);
                     self.read(flight, buffer, range);
                 }
-                Some(Next::Hole(block)) => {
+                Some(Next::HashHole(hole)) => {
                     // No buffer limits the hashing of holes, so that their number has to.
-                    if self.holes_out == self.limits.queue_depth {
-                        return None;
+                    let Limits { budget, .. } = self.limits;
+                    if self.holes_out >= hashers::idle_work_max(budget, &self.traffic.meter) {
+                        place += 1;
+                        continue;
                     }
                     active.job.start_next();
-                    match active.job.tree_mode().cloned() {
-                        Some(mode) => self.hash_hole(index, block, mode),
-                        None => self.progress(index, block),
-                    }
+                    self.hash_hole(index, hole);
+                }
+                Some(Next::PassHole(blocks)) => {
+                    let bytes = active.job.shape().unknown_bytes(blocks);
+                    active.job.start_next();
+                    self.progress(index, bytes);
                 }
                 None => {
                     self.reading.remove(place);
@@ -341,10 +350,9 @@ impl Loop {
         }
     }
 
-    /// A block is over.
-    fn progress(&mut self, job: usize, block: u64) {
+    /// So many bytes of a file are over.
+    fn progress(&mut self, job: usize, bytes: u64) {
         let active = self.jobs.get(job);
-        let bytes = active.job.shape().block_len(block);
         active.progress_bytes += bytes;
         for sum in active.progress.sums(&self.traffic.meter) {
             Totals::add(sum, bytes);
@@ -403,7 +411,7 @@ impl Loop {
                 active.job.part_out();
                 let shared = buffer.clone();
                 let hash = move || digest::leaf(&mode, &shared[..len], offset_bytes, size_bytes);
-                self.spawn_hash(job, block, BlockKind::Data, hash);
+                self.spawn_hash(job, block, hash);
             }
             None => {
                 let part = HashBlock { buffer: buffer.clone(), len_bytes: len };
@@ -440,8 +448,8 @@ impl Loop {
             return self.write(index, buffer, range);
         }
         active.job.part_back();
-        let Flight { block, .. } = self.flights.remove(index);
-        self.progress(job, block);
+        let flight = self.flights.remove(index);
+        self.progress(job, flight.len_bytes() as u64);
         self.end_if_over(job);
     }
 
@@ -470,30 +478,34 @@ impl Loop {
         });
     }
 
-    fn hash_hole(&mut self, job: usize, block: u64, mode: Mode) {
+    /// Has the zeros of a hole hashed. Their chunks count the place in the file, so that no two
+    /// have one hash.
+    fn hash_hole(&mut self, job: usize, hole: Run) {
         let active = self.jobs.get(job);
+        let Some(mode) = active.job.tree_mode().cloned() else { return };
         active.job.part_out();
         self.holes_out += 1;
         let shape = active.job.shape();
-        let (len, offset, size) =
-            (shape.block_len(block), block * shape.block_bytes, shape.size_bytes);
-        let hash = move || digest::leaf_of_zeros(&mode, len, offset, size);
-        self.spawn_hash(job, block, BlockKind::Hole, hash);
+        let (block_bytes, size_bytes) = (shape.block_bytes, shape.size_bytes);
+        let runs: Vec<(Run, u64)> =
+            shape.leaf_runs(hole).map(|run| (run, shape.run_bytes(run))).collect();
+        let mailbox = self.mailbox.clone();
+        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
+            let hash = |(run, len_bytes): (Run, u64)| {
+                let offset_bytes = run.first * block_bytes;
+                (run, digest::leaf_of_zeros(&mode, len_bytes, offset_bytes, size_bytes))
+            };
+            Message::HoleHashed { job, hole, leaves: runs.into_iter().map(hash).collect() }
+        });
     }
 
     /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is
     /// free when the loop wakes.
-    fn spawn_hash(
-        &self,
-        job: usize,
-        block: u64,
-        kind: BlockKind,
-        hash: impl FnOnce() -> Leaf + Send + 'static,
-    ) {
+    fn spawn_hash(&self, job: usize, block: u64, hash: impl FnOnce() -> Leaf + Send + 'static) {
         let mailbox = self.mailbox.clone();
         hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
             let leaf = hash();
-            Message::Hashed { job, block, leaf, kind }
+            Message::Hashed { job, block, leaf }
         });
     }
 

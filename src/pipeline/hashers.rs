@@ -17,26 +17,35 @@ pub fn spawn(
     mailbox: Mailbox,
     work: impl FnOnce() -> Message + Send + 'static,
 ) {
-    static HAS_THREADS: OnceLock<bool> = OnceLock::new();
-    // 0 is as many as there are cores.
-    let threads = || {
-        let threads = budget.hashers(meter).unwrap_or(0);
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
-    };
-    let make = || match threads() {
-        Ok(()) => true,
-        // That they are there has no further cause.
-        Err(error) => error.source().is_none(),
-    };
     let work = move || {
         mailbox.send(catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(Message::Panicked));
     };
-    if *HAS_THREADS.get_or_init(make) {
+    if threads(budget, meter) > 0 {
         rayon::spawn(work);
     } else {
         Totals::add(&meter.missing_threads, 1);
         work();
     }
+}
+
+/// How much of what nobody waits for may be in their hands, so that they always have something to
+/// do, and what is urgent waits for little.
+pub fn idle_work_max(budget: Budget, meter: &Meter) -> usize {
+    2 * threads(budget, meter).max(1)
+}
+
+/// How many threads there are; none if they cannot be made.
+fn threads(budget: Budget, meter: &Meter) -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| {
+        // 0 is as many as there are cores.
+        let wanted = budget.hashers(meter).unwrap_or(0);
+        match rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global() {
+            // That they are there has no further cause.
+            Err(error) if error.source().is_some() => 0,
+            _ => rayon::current_num_threads(),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -2,19 +2,22 @@
 //! answers with a decision, so that every order and every failure can be tested.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::outcome::{Failure, Moved};
 use super::shape::Shape;
 use crate::aio::SharedBuffer;
-use crate::digest::{Hashing, Leaf, Mode, Output, Serial, Tree};
+use crate::digest::{Hashing, Leaf, Mode, Output, Run, Serial, Tree};
 
 /// What is to be started next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Read this block.
     Read(u64),
-    /// This block is a hole: nothing to move, but its zeros to hash if the hash is wanted.
-    Hole(u64),
+    /// The zeros of this hole are to be hashed.
+    HashHole(Run),
+    /// These blocks are a hole, of which nothing is wanted.
+    PassHole(Range<u64>),
 }
 
 /// Blocks that are hashed in their order: those that came too early wait with their buffers.
@@ -68,10 +71,8 @@ impl Job {
         let assembly = match std::mem::take(&mut shape.hash) {
             Hashing::No => Assembly::None,
             Hashing::Tree(mode) => {
-                let mut tree = Tree::new(mode, range.end - range.start);
-                for (block, leaf) in shape.known.iter().skip(range.start as usize).enumerate() {
-                    leaf.iter().for_each(|leaf| tree.put(block as u64, Leaf::Inner(*leaf)));
-                }
+                let mut tree = Tree::new(mode, shape.block_count(), shape.kept_leaves());
+                shape.known_leaves().for_each(|(run, leaf)| tree.put(run, Leaf::Inner(leaf)));
                 Assembly::Tree(tree)
             }
             Hashing::Serial(hasher) => {
@@ -151,20 +152,32 @@ impl Job {
         &self.shape
     }
 
-    /// Whether [`start_next`](Self::start_next) would need a buffer, would not need one, or has
-    /// nothing left.
+    /// What [`start_next`](Self::start_next) would start: a read, which needs a buffer, or a hole.
     pub fn next(&self) -> Option<Next> {
-        let block = self.next_block;
-        if self.failure.is_some() || block == self.end_block || self.shape.size_bytes == 0 {
+        let (block, end) = (self.next_block, self.end_block);
+        if !self.has_next() {
             return None;
         }
-        Some(if self.shape.has_data(block) { Next::Read(block) } else { Next::Hole(block) })
+        Some(match &self.assembly {
+            _ if self.shape.has_data(block) => Next::Read(block),
+            Assembly::Tree(_) => Next::HashHole(self.shape.hole_run(block, end)),
+            _ => Next::PassHole(block..self.shape.hole_end(block, end)),
+        })
     }
 
-    /// The next block is under way: one read, or one hash of a hole.
+    fn has_next(&self) -> bool {
+        self.failure.is_none() && self.next_block != self.end_block && self.shape.size_bytes > 0
+    }
+
+    /// What is next is under way: one read, or one hash of a hole.
     pub fn start_next(&mut self) {
-        debug_assert!(self.next().is_some(), "a block was left to start");
-        self.next_block = self.shape.next_unknown(self.next_block + 1);
+        let behind = match self.next() {
+            None => return,
+            Some(Next::Read(block)) => block + 1,
+            Some(Next::HashHole(run)) => run.first + run.count(),
+            Some(Next::PassHole(blocks)) => blocks.end,
+        };
+        self.next_block = self.shape.next_unknown(behind);
     }
 
     /// One more read, write or hash is out.
@@ -178,11 +191,10 @@ impl Job {
             self.parts_out.checked_sub(1).expect("no more parts come back than went out");
     }
 
-    /// A block's hash is known.
-    pub fn hashed(&mut self, block: u64, leaf: Leaf) {
-        let first_block = self.shape.block_range().start;
+    /// The leaf of some blocks is known.
+    pub fn hashed(&mut self, run: Run, leaf: Leaf) {
         if let Assembly::Tree(tree) = &mut self.assembly {
-            tree.put(block - first_block, leaf);
+            tree.put(run, leaf);
         }
     }
 
@@ -208,7 +220,7 @@ impl Job {
 
     /// Whether nothing is left to start and nothing is out.
     pub fn is_over(&self) -> bool {
-        self.next().is_none() && self.parts_out == 0
+        !self.has_next() && self.parts_out == 0
     }
 
     /// The end of a job that can go no further: why it failed, `failure` if it had not before.
@@ -224,31 +236,29 @@ impl Job {
         }
         let Self { shape, end_block, assembly, written_bytes, .. } = self;
         let range = shape.block_range();
-        let whole = end_block == range.end;
         let (hash, mut leaves) = match assembly {
             Assembly::None => (None, Vec::new()),
             Assembly::Tree(tree) if shape.size_bytes == 0 => {
                 (Some(Output::of(&tree.mode().hasher())), Vec::new())
             }
-            Assembly::Tree(tree) if whole && range == (0..shape.block_count()) => {
-                let leaves = tree.leaves();
-                (Some(tree.output()), leaves)
-            }
-            Assembly::Tree(tree) => (None, tree.leaves()),
+            // Of a part of the file only leaves are known.
+            Assembly::Tree(tree) => tree.finish(),
             Assembly::InOrder(in_order) => {
                 (in_order.hasher.map(|hasher| hasher.finish()), Vec::new())
             }
         };
-        leaves.truncate((end_block - range.start) as usize);
-        let moved_blocks = (range.start..end_block).filter(|&block| !shape.is_known(block));
-        let moved_bytes: u64 = moved_blocks.map(|block| shape.block_len(block)).sum();
+        leaves.truncate(shape.whole_leaves(end_block) as usize);
+        let whole = end_block == range.end;
+        let moved_bytes = shape.unknown_bytes(range.start..end_block);
         Ok(Moved { hash, leaves, whole, written_bytes, hole_bytes: moved_bytes - written_bytes })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::data_blocks::DataBlocks;
     use super::super::route::Access;
+    use super::super::shape::Leaves;
     use super::*;
     use crate::digest;
     use crate::error::{Cause, Operation};
@@ -277,12 +287,13 @@ mod tests {
             Leaf::Whole(_) => panic!("it is a part"),
         };
         let known = vec![value(0), None, value(2), value(3), None];
-        let mut job = Job::new(Shape { known, ..shape(size_bytes) });
+        let leaves = Leaves::Kept;
+        let mut job = Job::new(Shape { known, leaves, ..shape(size_bytes) });
         for block in [1, 4] {
             assert_eq!(job.next(), Some(Next::Read(block)));
             job.start_next();
             job.part_out();
-            job.hashed(block, leaf(block as usize));
+            job.hashed(Run::block(block), leaf(block as usize));
             job.written(1 << 20);
             job.part_back();
         }
@@ -296,7 +307,8 @@ mod tests {
     #[test]
     fn a_part_of_a_file_has_its_leaves_and_a_stopped_one_those_that_it_started() {
         for stop in [false, true] {
-            let mut job = Job::new(Shape { blocks: Some(2..5), ..shape(9 << 20) });
+            let (blocks, leaves) = (Some(2..5), Leaves::Kept);
+            let mut job = Job::new(Shape { blocks, leaves, ..shape(9 << 20) });
             for block in 2..4 {
                 assert_eq!(job.next(), Some(Next::Read(block)));
                 job.start_next();
@@ -306,11 +318,11 @@ mod tests {
                 job.stop();
             } else {
                 job.start_next();
-                job.hashed(4, Leaf::Inner([4; 32]));
+                job.hashed(Run::block(4), Leaf::Inner([4; 32]));
             }
             assert!(job.next().is_none() && !job.is_over());
             for block in [3, 2] {
-                job.hashed(block, Leaf::Inner([block as u8; 32]));
+                job.hashed(Run::block(block), Leaf::Inner([block as u8; 32]));
                 job.part_back();
             }
             let moved = job.finish().unwrap();
@@ -321,6 +333,37 @@ mod tests {
                 (!stop, None, moved.leaves.len() as u64)
             );
         }
+    }
+
+    /// Block 9 holds data. Runs begin at multiples of their length, and are at most 4 MiB.
+    #[test]
+    fn a_hole_is_hashed_in_aligned_runs_and_passed_at_once_where_nothing_is_hashed() {
+        let mut data_blocks = DataBlocks::none(18);
+        data_blocks.add(9..10);
+        let sparse = || {
+            let data_blocks = Some(data_blocks.clone());
+            Shape { data_blocks, ..shape((17 << 20) + 5) }
+        };
+        let steps = |mut job: Job| {
+            std::iter::from_fn(move || {
+                let next = job.next();
+                job.start_next();
+                next
+            })
+            .collect::<Vec<_>>()
+        };
+        let hole = |first, level| Next::HashHole(Run { first, level });
+        let hashed = [hole(0, 2), hole(4, 2), hole(8, 0), Next::Read(9), hole(10, 1)];
+        let hashed = hashed.into_iter().chain([hole(12, 2), hole(16, 1)]);
+        assert_eq!(steps(Job::new(sparse())), hashed.collect::<Vec<_>>());
+        let unhashed = Shape { hash: Hashing::No, ..sparse() };
+        let passed = [Next::PassHole(0..9), Next::Read(9), Next::PassHole(10..18)];
+        assert_eq!(steps(Job::new(unhashed)), passed);
+        // What is known is no part of a run, and neither is what follows the end of a part.
+        let known = (0..18).map(|block| (block == 6).then_some([6; 32])).collect();
+        let part = Shape { known, ..sparse().part(4 << 20..11 << 20) };
+        let parts = [hole(4, 1), hole(7, 0), hole(8, 0), Next::Read(9), hole(10, 0)];
+        assert_eq!(steps(Job::new(part)), parts);
     }
 
     #[test]

@@ -10,16 +10,7 @@ use super::engines::Polled;
 use super::outcome::{Failure, Moved};
 use super::transfer::Transfer;
 use crate::aio::{Done, Op, Waker};
-use crate::digest::{Leaf, Serial};
-
-/// Whether a block was read, or is a hole whose zeros were hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockKind {
-    /// It was read.
-    Data,
-    /// It is a hole.
-    Hole,
-}
+use crate::digest::{Leaf, Run, Serial};
 
 /// One of the loop's messages.
 pub enum Message {
@@ -39,8 +30,15 @@ pub enum Message {
         block: u64,
         /// Its leaf.
         leaf: Leaf,
-        /// Whether it was read.
-        kind: BlockKind,
+    },
+    /// The zeros of a hole are hashed.
+    HoleHashed {
+        /// Index of the job in the loop's slab.
+        job: usize,
+        /// The hole.
+        hole: Run,
+        /// The leaves of its parts.
+        leaves: Vec<(Run, Leaf)>,
     },
     /// A file's hasher is back from a block.
     Updated {

@@ -6,6 +6,7 @@
 
 mod batch;
 mod budget;
+mod data_blocks;
 mod engines;
 mod event_loop;
 mod flight;
@@ -30,10 +31,11 @@ mod tests;
 
 pub use batch::{BatchFile, BatchWay};
 pub use budget::Budget;
+pub use data_blocks::DataBlocks;
 pub use engines::EngineKind;
 pub use handle::Pipeline;
 pub use outcome::{Failure, Moved, Side};
-pub use shape::Shape;
-pub use sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES};
+pub use shape::{Leaves, Shape};
+pub use sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES, leaf_bytes};
 pub use traffic::{Pace, Traffic};
 pub use transfer::{Endpoint, Limits, Progress, Started, Transfer};

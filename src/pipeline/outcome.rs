@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::digest::{self, Hash, LeafHash, Mode, Output, Tree};
+use crate::digest::{self, Hash, KeptLeaves, LeafHash, Mode, Output, Run, Tree};
 use crate::error::{Cause, Error, Operation};
 
 /// Which of its two files a transfer failed on.
@@ -70,8 +70,7 @@ pub(super) fn same(error: &io::Error) -> io::Error {
 pub struct Moved {
     /// The hash, if it was wanted and all blocks were moved.
     pub hash: Option<Output>,
-    /// The leaves of all blocks that were to be moved, if a BLAKE3 hash was wanted and the file
-    /// went through the pipeline.
+    /// The leaves of all that was to be moved, if they were to be kept.
     pub leaves: Vec<LeafHash>,
     /// Whether all blocks were moved that were to be; else the pipeline was stopped, and the leaves
     /// are those of the first ones, which were.
@@ -84,21 +83,17 @@ pub struct Moved {
 
 impl Moved {
     /// What a transfer without a target would have answered for a file that is in memory, and not
-    /// empty.
-    pub fn read(bytes: &[u8], block_bytes: u64) -> Self {
+    /// empty, with leaves that stand for `leaf_bytes`.
+    pub fn read(bytes: &[u8], leaf_bytes: u64) -> Self {
         let (mode, size_bytes) = (Mode::Hash, bytes.len() as u64);
-        let mut tree = Tree::new(mode.clone(), size_bytes.div_ceil(block_bytes));
-        for (n, block) in bytes.chunks(block_bytes as usize).enumerate() {
-            tree.put(n as u64, digest::leaf(&mode, block, n as u64 * block_bytes, size_bytes));
+        let count = size_bytes.div_ceil(leaf_bytes);
+        let kept = KeptLeaves { level: 0, blocks: 0..count };
+        let mut tree = Tree::new(mode.clone(), count, Some(kept));
+        for (n, part) in (0..).zip(bytes.chunks(leaf_bytes as usize)) {
+            tree.put(Run::block(n), digest::leaf(&mode, part, n * leaf_bytes, size_bytes));
         }
-        let leaves = tree.leaves();
-        Self {
-            hash: Some(tree.output()),
-            leaves,
-            whole: true,
-            written_bytes: 0,
-            hole_bytes: size_bytes,
-        }
+        let (hash, leaves) = tree.finish();
+        Self { hash, leaves, whole: true, written_bytes: 0, hole_bytes: size_bytes }
     }
 
     /// Bytes of the blocks that were moved or read: those of all that were not known before.

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::data_blocks::DataBlocks;
 use super::outcome::Failure;
 use super::sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES};
 use crate::error::{Cause, Operation};
@@ -153,29 +154,27 @@ pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) ->
     refused && direct == DirectMode::Auto && accesses.iter().any(|access| access.is_direct())
 }
 
-/// Which blocks of a file are to be read, a bit a block, or `None` for all. Holes are left out
-/// where the filesystem tells of them truly. Their zeros have to be hashed all the same.
-pub fn data_blocks_of(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<Vec<u64>> {
+/// Which blocks of a file are to be read, or `None` for all. Holes are left out where the
+/// filesystem tells of them truly. Their zeros have to be hashed all the same.
+pub fn data_blocks_of(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<DataBlocks> {
     let has_holes = fs::stat(file).is_ok_and(|stat| fs::allocated_bytes(&stat) < size_bytes);
     if has_holes { data_blocks(file, size_bytes, block_bytes) } else { None }
 }
 
-/// Which blocks of a file hold data, a bit a block. `None` where the file does not tell, or is not
-/// believed, or has more than [`BLOCKS_MAX`]. A terabyte in blocks of 1 MiB takes 128 KiB.
-pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<Vec<u64>> {
+/// Which blocks of a file hold data. `None` where the file does not tell, or is not believed, or
+/// has more than [`BLOCKS_MAX`].
+pub fn data_blocks(file: &OwnedFd, size_bytes: u64, block_bytes: u64) -> Option<DataBlocks> {
     let count = size_bytes.div_ceil(block_bytes);
     if count > BLOCKS_MAX || !fs::holes_are_believed(file) {
         return None;
     }
-    let mut bits = vec![0; count.div_ceil(64) as usize];
-    let mut from = 0;
+    let mut blocks = DataBlocks::none(count);
+    let (bit_bytes, mut from) = (blocks.blocks_per_bit() * block_bytes, 0);
     while from < size_bytes {
         let Some((start, end)) = fs::next_data(file, from).ok()? else { break };
-        for block in start / block_bytes..end.min(size_bytes).div_ceil(block_bytes) {
-            bits[(block / 64) as usize] |= 1u64 << (block % 64);
-        }
-        // The next data that matters is in a block that is not marked yet.
-        from = end.next_multiple_of(block_bytes);
+        blocks.add(start / block_bytes..end.min(size_bytes).div_ceil(block_bytes));
+        // The next data that matters is where none is known of yet.
+        from = end.next_multiple_of(bit_bytes);
     }
-    Some(bits)
+    Some(blocks)
 }

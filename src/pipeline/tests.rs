@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use super::batch::{BatchFile, BatchWay};
 use super::budget::Budget;
+use super::data_blocks::DataBlocks;
 use super::engines::{EngineKind, Engines};
 use super::handle::{Pipeline, Setup};
 use super::route::Access;
-use super::shape::Shape;
+use super::shape::{Leaves, Shape};
+use super::sizes::BLOCKS_MAX;
 use super::traffic::{Pace, Traffic};
 use super::transfer::{Endpoint, Limits, Progress, Transfer};
 use crate::aio::sim::{Faults, Sim};
@@ -156,7 +158,9 @@ fn a_stopped_pipeline_finishes_what_is_under_way_and_says_how_far_it_came() {
     for seed in 0..100 {
         let pipeline = pipeline(seed, Faults { delay: 0.9, ..Faults::default() });
         let target = tempfile::tempfile().unwrap();
-        let started = pipeline.start_transfer(transfer(&contents, &target));
+        let mut stopped = transfer(&contents, &target);
+        stopped.shape.leaves = Leaves::Kept;
+        let started = pipeline.start_transfer(stopped);
         pipeline.stopper()();
         let moved = started.wait_for_some().unwrap();
         for (n, leaf) in moved.leaves.iter().enumerate() {
@@ -174,6 +178,69 @@ fn a_stopped_pipeline_finishes_what_is_under_way_and_says_how_far_it_came() {
         let failure = pipeline.transfer(transfer(&contents, &target)).unwrap_err();
         assert!(matches!(failure.cause, Cause::Interrupted));
     }
+}
+
+/// A file of holes and data, as what is read of it and how it is described.
+fn sparse(rng: &mut fastrand::Rng, target: &File) -> (Vec<u8>, Transfer) {
+    let mut contents = vec![0; rng.usize(1..3000) * BLOCK_BYTES - rng.usize(0..BLOCK_BYTES)];
+    let mut data_blocks = DataBlocks::none(contents.len().div_ceil(BLOCK_BYTES) as u64);
+    for _ in 0..rng.usize(0..6) {
+        let block = rng.usize(0..contents.len()) / BLOCK_BYTES;
+        let end = contents.len().min((block + rng.usize(1..9)) * BLOCK_BYTES);
+        contents[block * BLOCK_BYTES..end].fill_with(|| rng.u8(..));
+        data_blocks.add(block as u64..end.div_ceil(BLOCK_BYTES) as u64);
+    }
+    let mut transfer = transfer(&contents, target);
+    transfer.shape.sparse = true;
+    transfer.shape.data_blocks = Some(data_blocks);
+    transfer.shape.leaves = if rng.bool() { Leaves::Kept } else { Leaves::Merged };
+    transfer.shape.leaf_bytes <<= rng.u32(0..4);
+    (contents, transfer)
+}
+
+#[test]
+fn holes_and_data_give_the_hash_of_the_whole_and_the_same_leaves_as_data_alone() {
+    let faults = Faults { shorten: 0.1, delay: 0.5, ..Faults::default() };
+    for seed in 0..60 {
+        let rng = &mut fastrand::Rng::with_seed(seed);
+        let (pipeline, target) = (pipeline(seed, faults), tempfile::tempfile().unwrap());
+        let (contents, transfer) = sparse(rng, &target);
+        let read = Shape { data_blocks: None, ..transfer.shape.part(0..contents.len() as u64) };
+        let read = Transfer { target: None, shape: read, ..self::transfer(&contents, &target) };
+        let (wants_leaves, size_bytes) = (transfer.shape.leaves, contents.len() as u64);
+        let leaf_count = size_bytes.div_ceil(transfer.shape.leaf_bytes);
+        let (moved, read) = (pipeline.transfer(transfer).unwrap(), pipeline.transfer(read));
+        let want = Some(*blake3::hash(&contents).as_bytes());
+        assert_eq!(moved.root(), want, "seed {seed}");
+        assert_eq!(moved.bytes(), size_bytes, "seed {seed}");
+        assert_eq!(moved.leaves, read.unwrap().leaves, "seed {seed}");
+        let leaf_count = if wants_leaves == Leaves::Kept { leaf_count } else { 0 };
+        assert_eq!(moved.leaves.len() as u64, leaf_count, "seed {seed}");
+    }
+}
+
+/// Hashing the hole takes hours. The file behind it is read meanwhile, and a stop ends it soon.
+#[test]
+fn a_vast_hole_keeps_no_file_waiting_and_can_be_stopped() {
+    let (traffic, target) = (Traffic::default(), tempfile::tempfile().unwrap());
+    let pipeline = metered(7, Faults::default(), traffic.clone());
+    let contents: Vec<u8> = (0..300 * BLOCK_BYTES).map(|n| (n / 5) as u8).collect();
+    let mut hole = transfer(&[], &target);
+    let access = Access { way: Way::Buffered("a test"), align_bytes: 1 };
+    let vast = Shape::read((BLOCKS_MAX - 1) << 20, 1 << 20, access);
+    let data_blocks = Some(DataBlocks::none(vast.block_count()));
+    hole.shape = Shape { data_blocks, ..vast };
+    hole.target = None;
+    let hole = pipeline.start_transfer(hole);
+    for _ in 0..3 {
+        let moved = pipeline.transfer(transfer(&contents, &target)).unwrap();
+        assert_eq!(moved.root(), Some(*blake3::hash(&contents).as_bytes()));
+    }
+    pipeline.stopper()();
+    let moved = hole.wait_for_some().unwrap();
+    assert!(!moved.whole && moved.hash.is_none() && moved.leaves.is_empty());
+    assert!(moved.hole_bytes > 0, "some of the hole was hashed");
+    assert!(Totals::get(&traffic.meter.handled_bytes) > moved.hole_bytes);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use crate::digest::Hashing;
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Target};
 use crate::pipeline::route::{self, Access};
-use crate::pipeline::{BLOCKS_MAX, Endpoint, Failure, Moved, Pipeline, Progress, Shape, Transfer};
+use crate::pipeline::{
+    BLOCKS_MAX, Endpoint, Failure, Leaves, Moved, Pipeline, Progress, Shape, Transfer,
+};
 use crate::report::Route;
 
 /// What moves big files.
@@ -125,8 +127,10 @@ impl BigFiles<'_> {
         let shape = self.shape(moving);
         match partial {
             Some(partial) if !is_cloned => {
-                let part = |blocks| moving.transfer(shape.part(blocks));
-                self.resume.move_partial(target.file(), partial, shape.block_count(), part)
+                // The journal says of each how far the file is.
+                let shape = Shape { leaves: Leaves::Kept, ..shape };
+                let part = |bytes| moving.transfer(shape.part(bytes));
+                self.resume.move_partial(target.file(), partial, shape.size_bytes, part)
             }
             _ if moving.sparse && self.is_vast(moving.source()) => {
                 self.move_stretches(moving, &shape)
@@ -150,7 +154,8 @@ impl BigFiles<'_> {
             let Some((start, end)) = data.filter(|&(start, _)| start < size_bytes) else { break };
             let blocks = start / block_bytes..end.min(size_bytes).div_ceil(block_bytes);
             from = blocks.end * block_bytes;
-            let stretch = Shape { hash: Hashing::No, ..shape.part(blocks) };
+            let stretch = shape.part(blocks.start * block_bytes..from);
+            let stretch = Shape { hash: Hashing::No, ..stretch };
             let transfer = Transfer { progress: Progress::Nothing, ..moving.transfer(stretch) };
             written_bytes += self.pipeline.transfer(transfer)?.written_bytes;
         }

@@ -14,11 +14,13 @@ use super::recovered::Half;
 use super::session::Resume;
 use crate::copy::entry::{At, Source};
 use crate::copy::events::Copying;
-use crate::digest::{Leaf, LeafHash, Mode, Output, Tree};
+use crate::digest::{Leaf, LeafHash, Mode, Output, Run, Tree};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Leftover, Stat, Target};
 use crate::pipeline::route::Access;
-use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Started, Transfer};
+use crate::pipeline::{
+    Endpoint, Failure, Leaves, Moved, Progress, Shape, Started, Transfer, leaf_bytes,
+};
 use crate::report::Totals;
 
 /// How many parts there are to a journal interval: two are in the loop, and the record of one
@@ -36,7 +38,7 @@ pub struct Partial<'a> {
     claimed: Vec<LeafHash>,
     /// The leaves of the first blocks, which are durable.
     leaves: Vec<LeafHash>,
-    part_blocks: u64,
+    part_leaves: u64,
 }
 
 impl Partial<'_> {
@@ -54,7 +56,12 @@ impl Partial<'_> {
 
     /// Bytes of the first blocks, which are durable.
     pub fn reached_bytes(&self, source: &Source) -> u64 {
-        (self.first() * self.begun.block_bytes).min(source.size_bytes())
+        self.bytes_of(self.first(), source.size_bytes())
+    }
+
+    /// Bytes that so many leaves stand for, of a file that is to have `size_bytes`.
+    fn bytes_of(&self, leaves: u64, size_bytes: u64) -> u64 {
+        (leaves * self.begun.block_bytes).min(size_bytes)
     }
 
     fn append(&self, record: Record) -> Result<()> {
@@ -65,16 +72,16 @@ impl Partial<'_> {
         Record::Reached(Reached { name: self.begun.name, first_block, leaves })
     }
 
-    /// How to read so many of the first blocks back, of a file that is to have `size_bytes`.
+    /// How to read what so many leaves stand for back, of a file with this shape.
     fn read_back(
         &self,
         file: &Arc<OwnedFd>,
         access: Access,
-        size_bytes: u64,
-        blocks: u64,
+        whole: Shape,
+        leaves: u64,
     ) -> Transfer {
-        let whole = Shape::read(size_bytes, self.begun.block_bytes, access);
-        let shape = Shape { blocks: Some(0..blocks), ..whole };
+        let whole = Shape { leaves: Leaves::Kept, ..whole };
+        let shape = whole.part(0..self.bytes_of(leaves, whole.size_bytes));
         let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         Transfer { source, target: None, shape, progress: Progress::Nothing }
     }
@@ -120,7 +127,9 @@ impl Resume<'_> {
         if source.size_bytes() <= interval_bytes.max(block_bytes) {
             return Ok(None);
         }
-        let part_blocks =
+        // What the journal calls a block is what one leaf stands for.
+        let block_bytes = leaf_bytes(source.size_bytes(), block_bytes);
+        let part_leaves =
             (interval_bytes / PARTS_PER_INTERVAL / block_bytes).clamp(1, RECORD_LEAVES_MAX as u64);
         let relative = self.relative(at);
         let name = journal.name(&relative);
@@ -129,7 +138,7 @@ impl Resume<'_> {
         let begun = Begun { name, source: look, ino: 0, block_bytes, path };
         if let Some((target, Half { begun, leaves, .. })) = self.find_half(at, journal, &begun)? {
             let (claimed, leaves) = (leaves, Vec::new());
-            return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_blocks })));
+            return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_leaves })));
         }
         let create_error = |cause| at.target_error(Operation::Create, cause);
         // A temporary that has a name could never go where a folder keeps every name.
@@ -143,7 +152,7 @@ impl Resume<'_> {
         let ino = lasting_ino(&stat, at.target_trust());
         let begun = Begun { ino, ..begun };
         let partial =
-            Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_blocks };
+            Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_leaves };
         partial.append(Record::Begun(partial.begun.clone()))?;
         target.keep_for_next_run();
         Ok(Some((target, partial)))
@@ -192,9 +201,10 @@ impl Resume<'_> {
         if claimed.is_empty() {
             return forget_behind(at, file, 0);
         }
-        let reading = partial.read_back(file, access, size_bytes, claimed.len() as u64);
+        let whole = Shape::read(size_bytes, self.options.block_bytes, access);
+        let reading = partial.read_back(file, access, whole, claimed.len() as u64);
         let meter = &self.events.totals.meter;
-        let checking_bytes = (claimed.len() as u64 * partial.begun.block_bytes).min(size_bytes);
+        let checking_bytes = partial.bytes_of(claimed.len() as u64, size_bytes);
         Totals::add(&meter.checking_bytes, checking_bytes);
         let read = self.pipeline.transfer(reading);
         Totals::take(&meter.checking_bytes, checking_bytes);
@@ -226,22 +236,25 @@ impl Resume<'_> {
         forget_behind(at, file, earlier_bytes)
     }
 
-    /// Moves the blocks that are not durable yet. `transfer` says how to move a range of blocks.
+    /// Moves the blocks that are not durable yet, of a file of `size_bytes`. `transfer` says how to
+    /// move a range of bytes.
     pub fn move_partial(
         &self,
         file: &Arc<OwnedFd>,
         partial: &mut Partial<'_>,
-        block_count: u64,
+        size_bytes: u64,
         transfer: impl Fn(Range<u64>) -> Transfer,
     ) -> std::result::Result<Moved, Failure> {
         let mut moved = Moved { whole: true, ..Moved::default() };
         let mut started: VecDeque<Started> = VecDeque::new();
-        let mut next = partial.first();
+        let mut next_bytes = partial.bytes_of(partial.first(), size_bytes);
+        let part_bytes = partial.part_leaves * partial.begun.block_bytes;
         let ended = loop {
-            while next < block_count && started.len() < 2 {
-                let end = (next + partial.part_blocks).min(block_count);
-                started.push_back(self.pipeline.start_transfer(transfer(next..end)));
-                next = end;
+            while next_bytes < size_bytes && started.len() < 2 {
+                let end_bytes = (next_bytes + part_bytes).min(size_bytes);
+                let part = transfer(next_bytes..end_bytes);
+                started.push_back(self.pipeline.start_transfer(part));
+                next_bytes = end_bytes;
             }
             let Some(part) = started.pop_front() else { break Ok(()) };
             let part = match part.wait_for_some() {
@@ -263,7 +276,7 @@ impl Resume<'_> {
             drop(part.wait_for_some());
         }
         ended?;
-        Ok(Moved { hash: Some(output(&partial.leaves)), leaves: partial.leaves.clone(), ..moved })
+        Ok(Moved { hash: output(&partial.leaves), ..moved })
     }
 
     /// Makes the next blocks durable and has the journal say so. What it said before becomes
@@ -296,10 +309,10 @@ fn forget_behind(at: At<'_>, file: &OwnedFd, proved_bytes: u64) -> Result<()> {
 }
 
 /// Merges the leaves of a file of several blocks.
-fn output(leaves: &[LeafHash]) -> Output {
-    let mut tree = Tree::new(Mode::Hash, leaves.len() as u64);
-    for (block, leaf) in leaves.iter().enumerate() {
-        tree.put(block as u64, Leaf::Inner(*leaf));
+fn output(leaves: &[LeafHash]) -> Option<Output> {
+    let mut tree = Tree::new(Mode::Hash, leaves.len() as u64, None);
+    for (block, leaf) in (0..).zip(leaves) {
+        tree.put(Run::block(block), Leaf::Inner(*leaf));
     }
-    tree.output()
+    tree.finish().0
 }

@@ -3,9 +3,11 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::iter::Peekable;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use rustix::fs::{OFlags, readlinkat};
 
@@ -37,6 +39,9 @@ struct Comparison {
     /// Other names wait for this one.
     pair: Option<Box<FilePair>>,
 }
+
+/// How many leaves a worker has in hand on each side, 2 MiB, unless one file alone has more.
+const LEAVES_IN_HAND_MAX: u64 = 1 << 16;
 
 /// What came of reading one of the two.
 type Read = std::result::Result<(Moved, Proof), Failure>;
@@ -106,7 +111,13 @@ impl Verify<'_> {
                 Err(error) => self.events.fail(error),
             }
         }
-        self.compare(dir, to_read, &mut to_copy);
+        // As their sources were made, which is how they lie on the device more often than how a
+        // directory lists them.
+        to_read.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
+        let mut to_read = to_read.into_iter().peekable();
+        while to_read.peek().is_some() {
+            self.compare(dir, take_light(&mut to_read), &mut to_copy);
+        }
         if !to_copy.entries.is_empty() {
             self.durable.begin_mending(dir);
         }
@@ -118,9 +129,6 @@ impl Verify<'_> {
 
     /// Reads both sides of all, and ends each comparison.
     fn compare(&self, dir: &OpenDir, mut all: Vec<Comparison>, to_copy: &mut ToCopy) {
-        // As their sources were made, which is how they lie on the device more often than how a
-        // directory lists them.
-        all.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
         let both = all.iter_mut().flat_map(|comparison| {
             let Comparison { source, target, .. } = comparison;
             [source, target]
@@ -163,7 +171,7 @@ impl Verify<'_> {
             [_, Err(failure)] => return [wanted, Err(failure)],
             _ => {}
         }
-        let extent = Extent::whole(common_bytes(source, target));
+        let extent = self.extent(source, target);
         let read = |pipeline, file: &Source| {
             let mut readings = Readings::default();
             let reader = self.reader(pipeline, Progress::Nothing);
@@ -252,8 +260,8 @@ impl Verify<'_> {
         measure_if_doubtful(at, &mut source, &mut target)?;
         // What one of them has more differs without being read, and what is a hole in both is the
         // same.
-        let size_bytes = common_bytes(&source, &target);
-        let known = self.common_holes(&source.file, &target.file, size_bytes);
+        let extent = self.extent(&source, &target);
+        let known = self.common_holes(&source.file, &target.file, &extent);
         let (entry, pair) = match self.claim(dir, entry, &source, &target) {
             PairTurn::Compare(entry, pair) => (entry, pair),
             PairTurn::Differs(entry, ranges) => {
@@ -264,7 +272,7 @@ impl Verify<'_> {
             PairTurn::Waits => return Ok(NextStep::Wait),
             PairTurn::Done => return Ok(NextStep::Done),
         };
-        let extent = Extent { size_bytes, known };
+        let extent = Extent { known, ..extent };
         let mut counted = self.events.found(source.size_bytes());
         // Its counterpart is read now, and counted then.
         counted.was_read_back();
@@ -272,23 +280,20 @@ impl Verify<'_> {
         Ok(NextStep::Read(Box::new(comparison)))
     }
 
-    /// Stand-ins for the leaves of the blocks that are holes in both files, so that their zeros are
-    /// not hashed.
+    /// Stand-ins for the leaves of what is hole in both files, so that its zeros are not hashed.
     fn common_holes(
         &self,
         source: &OwnedFd,
         target: &OwnedFd,
-        size_bytes: u64,
+        extent: &Extent,
     ) -> Vec<Option<LeafHash>> {
-        let block_bytes = self.options.block_bytes;
-        let data = |file| route::data_blocks_of(file, size_bytes, block_bytes);
+        let &Extent { size_bytes, leaf_bytes, .. } = extent;
+        let data = |file| route::data_blocks_of(file, size_bytes, leaf_bytes);
         let (Some(source), Some(target)) = (data(source), data(target)) else {
             return Vec::new();
         };
-        let count = size_bytes.div_ceil(block_bytes);
-        let is_data =
-            |bits: &[u64], block: u64| bits[(block / 64) as usize] >> (block % 64) & 1 == 1;
-        let hole = |block| !is_data(&source, block) && !is_data(&target, block);
+        let count = size_bytes.div_ceil(leaf_bytes);
+        let hole = |block| !source.has(block) && !target.has(block);
         (0..count).map(|block| (count > 1 && hole(block)).then_some(COMMON_HOLE)).collect()
     }
 
@@ -319,6 +324,12 @@ impl Verify<'_> {
         let _met: InHand<'_> = self.events.in_hand(others.len());
         others.into_iter().for_each(|other| self.durable.release(other.dir));
         Vec::new()
+    }
+
+    /// What two files have in common, with the leaves of the source.
+    fn extent(&self, source: &Source, target: &Source) -> Extent {
+        let leaf_bytes = self.leaf_bytes(source.size_bytes());
+        Extent { leaf_bytes, ..self.whole(common_bytes(source, target)) }
     }
 
     /// Tells what came of it, or mends it. A copy that has to be replaced comes back with what
@@ -370,7 +381,8 @@ impl Verify<'_> {
     fn differing(&self, source: &Source, target: &Source, wanted: &Moved, found: &Moved) -> Ranges {
         let common_bytes = common_bytes(source, target);
         let bad = blocks::differing(&found.leaves, &wanted.leaves);
-        let mut ranges = blocks::ranges(&bad, common_bytes, self.options.block_bytes);
+        let leaf_bytes = self.leaf_bytes(source.size_bytes());
+        let mut ranges = blocks::ranges(&bad, common_bytes, leaf_bytes);
         blocks::push(&mut ranges, common_bytes..source.size_bytes().max(target.size_bytes()));
         ranges
     }
@@ -396,8 +408,8 @@ impl Verify<'_> {
                 .map_err(|cause| at.target_error(Operation::SetSize, cause))?;
         }
         let grown = Resized { size_bytes, was_bytes: target.size_bytes() };
-        let block_bytes = self.options.block_bytes;
-        let bad = blocks::to_rewrite(&wanted.leaves, &found.leaves, grown, block_bytes);
+        let leaf_bytes = self.leaf_bytes(size_bytes);
+        let bad = blocks::to_rewrite(&wanted.leaves, &found.leaves, grown, leaf_bytes);
         let padded = |mut leaves: Vec<_>| {
             leaves.resize(bad.len(), [0; 32]);
             leaves
@@ -415,6 +427,18 @@ struct ReadSides<'a> {
     target: &'a Source,
     wanted: Moved,
     found: Moved,
+}
+
+/// The next files whose leaves may be in memory together, one at least.
+fn take_light(left: &mut Peekable<IntoIter<Comparison>>) -> Vec<Comparison> {
+    let (mut light, mut leaves) = (Vec::new(), 0);
+    while let Some(next) = left.next_if(|next| {
+        leaves += next.extent.leaf_count();
+        light.is_empty() || leaves <= LEAVES_IN_HAND_MAX
+    }) {
+        light.push(next);
+    }
+    light
 }
 
 fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {

@@ -15,7 +15,7 @@ use crate::copy::options::Options;
 use crate::digest::{Hash, LeafHash};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::Node;
-use crate::pipeline::{Endpoint, Failure, Moved, Progress, Shape, Transfer, route};
+use crate::pipeline::{Endpoint, Failure, Leaves, Moved, Progress, Shape, Transfer, route};
 use crate::report::{Proof, Totals};
 use crate::tree::{Before, Metadata};
 
@@ -24,8 +24,8 @@ const REWRITES: usize = 1;
 /// And with it.
 const REWRITES_TO_REPAIR: usize = 3;
 
-/// A copy that is to be mended in place. There is one leaf and one flag for each block of the
-/// source.
+/// A copy that is to be mended in place. There is one flag for each leaf of the source: what it
+/// stands for is called a block here.
 pub struct Broken<'a> {
     pub at: At<'a>,
     pub source: &'a Source,
@@ -52,7 +52,8 @@ impl Verify<'_> {
         for _ in 0..rewrites {
             let written = self.rewrite(&broken)?;
             self.events.differs_in(&at.target_path(), &broken.ranges, Mended::Yes);
-            let extent = Extent { size_bytes, known: blocks::known(&broken.found, &broken.bad) };
+            let known = blocks::known(&broken.found, &broken.bad);
+            let extent = Extent { known, ..self.whole(size_bytes) };
             let reading = self.uncounted().start(target, extent).and_then(Reading::finish);
             let (again, proof) =
                 reading.map_err(|failure| self.read_back_error(at, size_bytes, failure))?;
@@ -60,7 +61,8 @@ impl Verify<'_> {
                 return Ok(proof);
             }
             broken.bad = blocks::differing(&again.leaves, &written.leaves);
-            broken.ranges = blocks::ranges(&broken.bad, size_bytes, self.options.block_bytes);
+            let leaf_bytes = self.leaf_bytes(size_bytes);
+            broken.ranges = blocks::ranges(&broken.bad, size_bytes, leaf_bytes);
             (broken.found, broken.wanted) = (again.leaves, written.leaves);
         }
         self.events.differs_in(&at.target_path(), &broken.ranges, Mended::No);
@@ -72,7 +74,8 @@ impl Verify<'_> {
     fn rewrite(&self, broken: &Broken<'_>) -> Result<Moved> {
         let Broken { at, source, target, size_bytes, .. } = *broken;
         let known = blocks::known(&broken.wanted, &broken.bad);
-        let moved = self.transfer_blocks(&source.file, target, Extent { size_bytes, known });
+        let extent = Extent { known, ..self.whole(size_bytes) };
+        let moved = self.transfer_blocks(&source.file, target, extent);
         let moved = moved.map_err(|failure| at.data_error(failure))?;
         if broken.hash.is_some_and(|hash| moved.root() != Some(hash)) {
             return Err(at.source_error(Operation::Copy, Cause::SourceChanged));
@@ -104,7 +107,7 @@ impl Verify<'_> {
             from.map_err(|cause| Failure::source(Operation::Read, 0, cause))?,
             to.map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ];
-        let Extent { size_bytes, known } = extent;
+        let Extent { size_bytes, leaf_bytes, known } = extent;
         let endpoint = |file, access: route::Access| Endpoint {
             file: Arc::clone(file),
             direct: access.is_direct(),
@@ -114,7 +117,7 @@ impl Verify<'_> {
             let moved = self.readers.source.transfer(Transfer {
                 source: endpoint(source, from),
                 target: Some(endpoint(target, to)),
-                shape: Shape { known: known.clone(), ..whole },
+                shape: Shape { known: known.clone(), leaf_bytes, leaves: Leaves::Kept, ..whole },
                 progress: Progress::Nothing,
             });
             // A direct write of the tail is rounded up, also if another block failed.

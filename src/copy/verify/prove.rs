@@ -2,7 +2,7 @@
 
 use super::blocks;
 use super::mend::Broken;
-use super::readback::{Extent, Reading, Readings};
+use super::readback::{Reading, Readings};
 use super::service::Verify;
 use crate::copy::data::Filled;
 use crate::copy::entry::At;
@@ -28,7 +28,7 @@ impl Verify<'_> {
         let mut readings = Readings::default();
         for ToProve { filled, .. } in &files {
             let reader = self.reader(self.readers.source, Progress::Proved);
-            readings.push(reader, filled.target.file(), Extent::whole(filled.size_bytes));
+            readings.push(reader, filled.target.file(), self.whole(filled.size_bytes));
         }
         let read = readings.finish();
         files.into_iter().zip(read).map(|(file, read)| self.judge(file, read).map(Some)).collect()
@@ -54,7 +54,7 @@ impl Verify<'_> {
     fn write_again(&self, at: At<'_>, filled: &Filled, found: Moved) -> Result<Proof> {
         let size_bytes = filled.size_bytes;
         let source = at.open_source()?;
-        let reading = self.uncounted().start(&source.file, Extent::whole(size_bytes));
+        let reading = self.uncounted().start(&source.file, self.whole(size_bytes));
         let reading = reading.and_then(Reading::finish);
         let (wanted, _) = reading.map_err(|failure| failure.of(at.source_path()))?;
         if wanted.root() != filled.moved.root() {
@@ -69,7 +69,7 @@ impl Verify<'_> {
             hash: wanted.root(),
             wanted: wanted.leaves,
             found: found.leaves,
-            ranges: blocks::ranges(&bad, size_bytes, self.options.block_bytes),
+            ranges: blocks::ranges(&bad, size_bytes, self.leaf_bytes(size_bytes)),
             bad,
         })
     }

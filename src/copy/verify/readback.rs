@@ -10,8 +10,8 @@ use crate::error::{Cause, Operation};
 use crate::fs;
 use crate::pipeline::route::{self, Access};
 use crate::pipeline::{
-    BatchFile, BatchWay, Endpoint, Failure, Moved, Pipeline, Progress, SMALL_BYTES_MAX, Shape,
-    Started, TOGETHER_ALIGN_BYTES, Transfer,
+    BatchFile, BatchWay, DataBlocks, Endpoint, Failure, Leaves, Moved, Pipeline, Progress,
+    SMALL_BYTES_MAX, Shape, Started, TOGETHER_ALIGN_BYTES, Transfer,
 };
 use crate::report::{Proof, Way};
 
@@ -26,17 +26,20 @@ pub struct Reader<'a> {
 }
 
 /// What of a file is read.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Extent {
     /// This number of its first bytes, as if it had no more.
     pub size_bytes: u64,
-    /// The blocks that need not be read; see [`Shape::known`].
+    /// How much a leaf stands for.
+    pub leaf_bytes: u64,
+    /// The leaves of what need not be read; see [`Shape::known`].
     pub known: Vec<Option<LeafHash>>,
 }
 
 impl Extent {
-    pub fn whole(size_bytes: u64) -> Self {
-        Self { size_bytes, known: Vec::new() }
+    /// How many leaves there are.
+    pub fn leaf_count(&self) -> u64 {
+        self.size_bytes.div_ceil(self.leaf_bytes)
     }
 }
 
@@ -93,7 +96,7 @@ impl ToReadBack<'_> {
         match (way?, contents?) {
             (_, Some(bytes)) => {
                 reader.pipeline.count(&reader.progress, bytes.len() as u64);
-                Ok((Moved::read(bytes, reader.block_bytes), Proof::Direct))
+                Ok((Moved::read(bytes, extent.leaf_bytes), Proof::Direct))
             }
             (ReadBack::Started(reading), None) => reading.finish(),
             // That did not go; this will find out why.
@@ -174,10 +177,13 @@ impl<'a> Reader<'a> {
             }
         }
         let data_blocks = route::data_blocks_of(file, extent.size_bytes, self.block_bytes);
-        let all_hole = data_blocks.as_ref().is_some_and(|bits| bits.iter().all(|&bits| bits == 0));
+        let all_hole = data_blocks.as_ref().is_some_and(DataBlocks::is_blank);
         let blank = extent.size_bytes == 0 || all_hole;
         let whole = Shape::read(extent.size_bytes, self.block_bytes, access);
-        let shape = Shape { data_blocks, known: extent.known.clone(), ..whole };
+        let (known, leaf_bytes) = (extent.known.clone(), extent.leaf_bytes);
+        // If they are not the right ones, it is to be found where.
+        let leaves = Leaves::Kept;
+        let shape = Shape { data_blocks, known, leaf_bytes, leaves, ..whole };
         let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         let started = self.pipeline.start_transfer(Transfer {
             source,

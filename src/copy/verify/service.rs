@@ -1,12 +1,12 @@
 //! What reads copies back.
 
 use super::pairs::Pairs;
-use super::readback::Reader;
+use super::readback::{Extent, Reader};
 use crate::copy::durable::Durable;
 use crate::copy::events::Events;
 use crate::copy::metadata::MetadataCopier;
 use crate::copy::options::Options;
-use crate::pipeline::{Pipeline, Progress};
+use crate::pipeline::{Pipeline, Progress, leaf_bytes};
 
 /// What reads each side. In a comparison two devices are read at once.
 #[derive(Clone, Copy)]
@@ -43,6 +43,16 @@ impl<'a> Verify<'a> {
     pub(super) fn reader(&self, pipeline: &'a Pipeline<'a>, progress: Progress) -> Reader<'a> {
         let Options { direct, block_bytes, .. } = *self.options;
         Reader { pipeline, progress, direct, block_bytes }
+    }
+
+    /// How much a leaf of a source of `size_bytes` stands for, and of its copy.
+    pub(super) fn leaf_bytes(&self, size_bytes: u64) -> u64 {
+        leaf_bytes(size_bytes, self.options.block_bytes)
+    }
+
+    /// All of a copy, or of its source.
+    pub(super) fn whole(&self, size_bytes: u64) -> Extent {
+        Extent { size_bytes, leaf_bytes: self.leaf_bytes(size_bytes), known: Vec::new() }
     }
 
     /// What reads files whose bytes were counted before.

@@ -432,7 +432,7 @@ impl Dir {
     }
 
     /// The directories that it is kept open with.
-    pub fn open_dirs(&self) -> &OpenDirs {
+    pub fn open_dirs(&self) -> &Arc<OpenDirs> {
         &self.open_dirs
     }
 

@@ -28,6 +28,8 @@ pub struct Level {
     pub dir: Arc<Dir>,
     /// The length of its path below the operand.
     pub path_bytes: usize,
+    /// How many bytes of names were remembered.
+    pub remembered_bytes: usize,
     names: NamesLeft,
     batch: Vec<Entry>,
 }
@@ -53,7 +55,8 @@ impl Level {
             ),
             NamesFrom::List => NamesLeft::none(),
         };
-        Ok(Self { dir: Arc::clone(dir.dir()), path_bytes, names, batch: Vec::new() })
+        let (dir, batch) = (Arc::clone(dir.dir()), Vec::new());
+        Ok(Self { dir, path_bytes, remembered_bytes: 0, names, batch })
     }
 
     /// The next name. A listing that was broken off is opened again for it.
@@ -84,10 +87,14 @@ impl Level {
         matches!(self.names, NamesLeft::Open(_))
     }
 
-    /// Closes the listing, if it is open.
-    pub fn remember(&mut self) {
+    /// Closes the listing, if it is open, and remembers up to `bytes_max` of it.
+    pub fn remember(&mut self, bytes_max: usize) {
         self.names = match mem::replace(&mut self.names, NamesLeft::none()) {
-            NamesLeft::Open(listing) => NamesLeft::Remembered(listing.remember()),
+            NamesLeft::Open(listing) => {
+                let names = listing.remember(bytes_max);
+                self.remembered_bytes = names.len_bytes();
+                NamesLeft::Remembered(names)
+            }
             names => names,
         };
     }

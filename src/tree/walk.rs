@@ -4,7 +4,8 @@
 //! longer than PATH_MAX can lead it astray.
 //!
 //! The walker holds one batch and one listing a level, never a tree. Of a deep tree only the last
-//! listings are open; of the others it remembers a few names, and where the rest begins.
+//! listings are open; of the others it remembers a few names, and where the rest begins. Of a tree
+//! of thousands of levels, full or not, it remembers no more than of one of hundreds.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,17 +17,22 @@ use super::dir::{Dir, OpenDir};
 use super::entry::{Entry, EntryKind};
 use super::level::{Level, NamesFrom};
 use super::list::List;
-use super::listing::{ListedName, Listing};
+use super::listing::{ListedName, Listing, REMEMBERED_BYTES_MAX};
 use super::pair::{FoundDir, open_pair};
 use super::visitor::{Follow, Scope, Visitor};
 use crate::error::{Error, Operation};
 use crate::fs::{self, FileType};
+
+/// How much of all listings is remembered at most.
+const ALL_REMEMBERED_BYTES_MAX: usize = 4 << 20;
 
 /// The directories from the operand down to the one that is being listed.
 struct Walk<'a, V> {
     levels: Vec<Level>,
     /// The number of levels, from the first on, whose listings are closed.
     remembered: usize,
+    /// What is left of [`ALL_REMEMBERED_BYTES_MAX`].
+    room_bytes: usize,
     scope: &'a Scope<'a>,
     visitor: &'a V,
     /// The path from the operand to the entry, for the filter.
@@ -42,7 +48,8 @@ struct SeenKind {
 
 /// Walks the directory that `top` names in `parent`. Blocks until all of it is handed out.
 pub fn walk(parent: &Arc<Dir>, top: &Entry, scope: &Scope<'_>, visitor: &impl Visitor) {
-    let mut walk = Walk { levels: Vec::new(), remembered: 0, scope, visitor, path: Vec::new() };
+    let (levels, remembered, room_bytes) = (Vec::new(), 0, ALL_REMEMBERED_BYTES_MAX);
+    let mut walk = Walk { levels, remembered, room_bytes, scope, visitor, path: Vec::new() };
     let found = FoundDir {
         name: &top.name,
         target_name: top.target_name(),
@@ -312,7 +319,10 @@ impl<V: Visitor> Walk<'_, V> {
         }
         if self.levels.len() - self.remembered > parent.open_dirs().listings_max() {
             let level = &mut self.levels[self.remembered];
-            level.remember();
+            // It may have been remembered before, and opened again.
+            self.room_bytes += level.remembered_bytes;
+            level.remember(self.room_bytes.min(REMEMBERED_BYTES_MAX));
+            self.room_bytes = self.room_bytes.saturating_sub(level.remembered_bytes);
             // While the directory is still open.
             let batch = level.take_batch();
             self.remembered += 1;
@@ -326,6 +336,7 @@ impl<V: Visitor> Walk<'_, V> {
     fn ascend(&mut self) {
         let Some(mut level) = self.levels.pop() else { return };
         self.remembered = self.remembered.min(self.levels.len());
+        self.room_bytes += level.remembered_bytes;
         if let Some(batch) = level.take_batch() {
             self.visitor.batch(batch);
         }

@@ -368,8 +368,8 @@ impl Audit {
             };
             reach(path).is_ok_and(|file| open.iter().any(|manifest| is(&file, manifest)))
         };
-        let mut listed = self.listed.sorted().peekable();
-        for record in found.sorted() {
+        let mut listed = self.listed.sorted()?.peekable();
+        for record in found.sorted()? {
             let SortRecord { key: name, .. } = record?;
             let is_before = |listed: &io::Result<SortRecord>| {
                 listed.as_ref().is_ok_and(|listed| listed.key < name)

@@ -113,7 +113,7 @@ pub fn list(
     let SortedOutputs { sorter, kept } =
         list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
     kept?;
-    for record in sorter.sorted() {
+    for record in sorter.sorted()? {
         let SortRecord { key, value } = record?;
         let len_bytes = value.len() as u64;
         let part = OutputPart { output: &Output::Fixed(value), seek_bytes: 0, len_bytes };

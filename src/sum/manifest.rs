@@ -83,7 +83,7 @@ impl Manifest {
         }
         let mut end = ManifestEnd::default();
         let style = Style { tag: false, end: LineEnd::Newline, names: true };
-        for name in names(self.changes) {
+        for name in names(self.changes)? {
             let (path, changes) = name?;
             match standing(&changes) {
                 Some(Deed::Copied(_)) if line::is_too_long(&path) => end.too_long += 1,
@@ -108,7 +108,7 @@ impl Manifest {
     /// later.
     fn move_to_backups(self) -> io::Result<Self> {
         let mut moved = Self { count: self.count, ..Self::default() };
-        for name in names(self.changes) {
+        for name in names(self.changes)? {
             let (path, changes) = name?;
             let mut stands: Option<Hash> = None;
             for (number, Change { deed, mut backup }) in changes {
@@ -168,9 +168,9 @@ impl Change {
 type Name = (Vec<u8>, Vec<(u64, Change)>);
 
 /// The changes by name.
-fn names(changes: Sorter) -> impl Iterator<Item = io::Result<Name>> {
-    let mut records = changes.sorted().peekable();
-    std::iter::from_fn(move || {
+fn names(changes: Sorter) -> io::Result<impl Iterator<Item = io::Result<Name>>> {
+    let mut records = changes.sorted()?.peekable();
+    Ok(std::iter::from_fn(move || {
         let SortRecord { key, value } = match records.next()? {
             Ok(record) => record,
             Err(error) => return Some(Err(error)),
@@ -183,7 +183,7 @@ fn names(changes: Sorter) -> impl Iterator<Item = io::Result<Name>> {
         Some(changes.map(|changes| (key, changes)).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "a record of the manifest is torn")
         }))
-    })
+    }))
 }
 
 /// The deed that says what has a name in the end.

@@ -12,7 +12,7 @@ pub mod list;
 pub mod location;
 mod manifest;
 mod ordered;
-mod sorter;
+pub mod sorter;
 
 pub use algorithm::{Algorithm, Function};
 pub use manifest::{Manifest, ManifestEnd};

@@ -1,17 +1,21 @@
 //! What failed: named once more at the end, and written where `--files-from` reads it.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use itertools::Itertools;
 
 use super::file::OutputFile;
 use crate::cli::flags::selection::NameEnd;
 use crate::copy::Operands;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::report::{Difference, What};
+use crate::sum::sorter::Sorter;
 
 /// How many failures are repeated at the end.
 const REPEATED_MAX: usize = 100;
@@ -33,7 +37,7 @@ pub struct Failures {
 struct Noted {
     lines: Vec<String>,
     differences: Vec<String>,
-    paths: BTreeSet<PathBuf>,
+    paths: Paths,
 }
 
 impl Failures {
@@ -54,7 +58,7 @@ impl Failures {
             noted.lines.push(error.to_string());
         }
         if self.listed {
-            noted.paths.insert(error.path.clone());
+            noted.paths.add(&error.path);
         }
     }
 
@@ -74,7 +78,7 @@ impl Failures {
             false => {}
         }
         if self.listed && !difference.mended && difference.what != What::Extra {
-            noted.paths.insert(difference.path.clone());
+            noted.paths.add(&difference.path);
         }
     }
 
@@ -117,25 +121,64 @@ impl Failures {
         operands: Option<&Operands>,
         sync: bool,
     ) -> Result<()> {
-        let mut paths = BTreeSet::new();
+        let name = to.path().unwrap_or(Path::new("stdout"));
+        let cannot = |cause: io::Error| Error::new(Operation::Write, name, cause);
+        let mut paths = Paths::default();
         if operands.is_none() {
-            paths.insert(PathBuf::from("."));
+            paths.add(Path::new("."));
         }
-        for path in &self.lock().paths {
-            let below = operands.map(|operands| operands.below_source(path)).unwrap_or_default();
+        for path in mem::take(&mut self.lock().paths).sorted().map_err(cannot)? {
+            let path = path.map_err(cannot)?;
+            let below = operands.map(|operands| operands.below_source(&path)).unwrap_or_default();
             if below.is_empty() {
-                paths.insert(PathBuf::from("."));
+                paths.add(Path::new("."));
             }
-            paths.extend(below);
+            for path in &below {
+                let has_break =
+                    path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte));
+                if name_end == NameEnd::Newline && has_break {
+                    return Err(Error::new(Operation::ListAsFailed, path, Cause::LineBreak));
+                }
+                paths.add(path);
+            }
         }
-        let unwritable = paths.iter().find(|path| {
-            name_end == NameEnd::Newline
-                && path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte))
+        to.write(sync, |out| paths.sorted()?.try_for_each(|path| write_line(out, &path?, name_end)))
+    }
+}
+
+/// Any number of paths.
+#[derive(Default)]
+struct Paths {
+    sorter: Sorter,
+    /// The first failure of keeping one.
+    fault: Option<io::Error>,
+}
+
+impl Paths {
+    /// Adds a path. Its separators are the least bytes of the key, so that what is in a directory
+    /// follows it.
+    fn add(&mut self, path: &Path) {
+        let bytes = path.as_os_str().as_bytes();
+        let key = bytes.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect();
+        if self.fault.is_none() {
+            self.fault = self.sorter.push(key, Vec::new()).err();
+        }
+    }
+
+    /// All of them in order, each once.
+    fn sorted(self) -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let records = self.sorter.sorted()?.dedup_by(|one, next| match (one, next) {
+            (Ok(one), Ok(next)) => one.key == next.key,
+            _ => false,
         });
-        if let Some(path) = unwritable {
-            return Err(Error::new(Operation::ListAsFailed, path, Cause::LineBreak));
-        }
-        to.write(sync, |out| paths.iter().try_for_each(|path| write_line(out, path, name_end)))
+        Ok(records.map(|record| {
+            let mut path = record?.key;
+            path.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'/');
+            Ok(PathBuf::from(OsStr::from_bytes(&path)))
+        }))
     }
 }
 

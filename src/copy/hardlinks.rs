@@ -1,5 +1,5 @@
-//! Which source files have several names, and what became of the first that was met. Pure: it makes
-//! no link itself.
+//! Which source files have several names, and what became of the first that was met. It makes no
+//! link itself.
 //!
 //! A file that is met again while its first name is in the making waits in the table, so that no
 //! worker does: the worker that publishes the first name links the others to it. A first name that
@@ -8,31 +8,27 @@
 //! Numbers that were met before do not make a file the same: it is what its [`Identity`] shows. Of
 //! several files with one number each has a place in the table; a name that may be one of theirs,
 //! and of which no more is known, is in doubt, and the caller looks at contents.
+//!
+//! The other names of a file may lie outside of what is copied, and with followed links there may
+//! always be one more. Only the last files that were copied are kept in memory for them, the others
+//! in the [`archive`].
 
-use std::collections::HashMap;
-use std::ffi::OsString;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::archive::Archive;
+use self::original::MadeFile;
+pub use self::original::{Original, Place};
 use super::names::Admitted;
-use crate::digest::Hash;
 use crate::fs::{FileId, Identity, Sameness, Seen, Stat};
 use crate::tree::Dir;
 
-/// The first name of a copy, which stands.
-pub struct Original {
-    /// Where.
-    pub dir: Arc<Dir>,
-    /// Its name there.
-    pub name: OsString,
-    /// The copy; nothing in a dry run.
-    pub copy: Option<Identity>,
-    /// The copy's size.
-    pub size_bytes: u64,
-    /// The hash of its contents, if there is one.
-    pub hash: Option<Hash>,
-    /// Whether all of its metadata was kept.
-    pub kept: bool,
-}
+mod archive;
+mod original;
+
+/// How many files are in memory of which the copy stands: some 3 MiB.
+const RECENT_MAX: usize = 4096;
 
 /// A name whose source was looked at.
 pub struct FoundName {
@@ -47,10 +43,6 @@ pub struct FoundName {
     /// How many other names the source has.
     pub others: u64,
 }
-
-/// The place of a file in the table; later files have greater ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
 
 /// Whether a name is one of a file's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +142,13 @@ impl KnownFile {
 struct Table {
     files: HashMap<FileId, Vec<KnownFile>>,
     last: Place,
+    /// Files of which the copy stands, or did when they came here, the oldest one first.
+    recent: VecDeque<(FileId, Place)>,
+    archive: Archive,
+    /// The archive takes no more, so that all that follow stay in memory.
+    is_archive_full: bool,
+    /// Why a file did not come back from the archive.
+    fault: Option<io::Error>,
 }
 
 /// The table of files with several names.
@@ -170,6 +169,7 @@ impl HardLinks {
             return Turn::Copy(name.entry, None);
         }
         let mut table = self.lock();
+        table.recall(id);
         let files = table.files.entry(id).or_default();
         let Some((at, certainty)) = find(files, &name.identity, passed) else {
             return table.add(name, role);
@@ -226,8 +226,9 @@ impl HardLinks {
         let seen = waiting.iter().filter(|waiting| waiting.certainty == Certainty::Shown).count();
         let others_left = claim.others.saturating_sub(seen as u64);
         file.state = LinkState::Made { original: Arc::clone(original), others_left };
-        if others_left == 0 && seen == waiting.len() {
-            table.forget(&claim);
+        match others_left == 0 && seen == waiting.len() {
+            true => table.forget(&claim),
+            false => table.keep(claim.id, claim.place),
         }
         waiting
     }
@@ -268,6 +269,11 @@ impl HardLinks {
         None
     }
 
+    /// Why some names were copied that may be further ones, if that is so.
+    pub fn take_fault(&self) -> Option<io::Error> {
+        self.lock().fault.take()
+    }
+
     /// Of each source whose first name was never met, the name that is to be the first instead. The
     /// caller sees to it.
     pub fn unclaimed(&self) -> Vec<(Waiting, Claim)> {
@@ -305,6 +311,49 @@ fn find(files: &[KnownFile], name: &Identity, passed: Place) -> Option<(usize, C
 }
 
 impl Table {
+    /// Counts a file of which the copy stands to the last ones. The first of them goes to the
+    /// archive, unless all of its names came, or its copy is full and another one is being made.
+    fn keep(&mut self, id: FileId, place: Place) {
+        if self.is_archive_full {
+            return;
+        }
+        self.recent.push_back((id, place));
+        while self.recent.len() > RECENT_MAX
+            && let Some((id, place)) = self.recent.pop_front()
+        {
+            let files = self.files.get(&id).into_iter().flatten();
+            let Some((at, file)) = files.enumerate().find(|(_, file)| file.place == place) else {
+                continue;
+            };
+            if let LinkState::Made { original, others_left } = &file.state {
+                let (identity, original) = (file.identity, Arc::clone(original));
+                let made = MadeFile { place, identity, original, others_left: *others_left };
+                // Without room for a temporary file there may still be memory.
+                self.is_archive_full = self.archive.put(&made).is_err();
+                if self.is_archive_full {
+                    return;
+                }
+                self.remove(id, at);
+            }
+        }
+    }
+
+    /// Takes the files with these numbers out of the archive.
+    fn recall(&mut self, id: FileId) {
+        match self.archive.take(id) {
+            Ok(made) => {
+                for MadeFile { place, identity, original, others_left } in made {
+                    let state = LinkState::Made { original, others_left };
+                    let id = identity.id();
+                    self.files.entry(id).or_default().push(KnownFile { place, identity, state });
+                    self.keep(id, place);
+                }
+            }
+            // A name of which nothing is known is copied, and the caller asks why in the end.
+            Err(error) => self.fault = Some(error),
+        }
+    }
+
     /// Adds a file that is none of those with its number.
     fn add(&mut self, name: FoundName, role: NameRole) -> Turn {
         let FoundName { identity, others, .. } = name;

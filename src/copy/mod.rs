@@ -22,7 +22,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
-use crate::error::Result;
+use crate::error::{Error, Operation, Result};
 use crate::fs;
 use crate::pipeline::{Budget, Limits, Pace, Pipeline, Traffic};
 use crate::report::{Meter, Sink, Totals};
@@ -119,12 +119,20 @@ pub fn copy(
         };
         stop_with(options, &pipeline, other.as_ref());
         run(services, operands, &open_dirs, shares.workers)?;
+        tell_fault(&hard_links, &events);
         events.not_replaced();
         durable.sync_rest();
     }
     pipeline.close();
     other.iter().for_each(Pipeline::close);
     Ok(Ended { journal: resume.into_journal() })
+}
+
+/// Tells why names were copied that may be further ones of other files, if that is so.
+fn tell_fault(hard_links: &HardLinks, events: &Events<'_>) {
+    if let Some(cause) = hard_links.take_fault() {
+        events.fail(Error::new(Operation::ReadLinks, std::env::temp_dir(), cause));
+    }
 }
 
 /// How many pipelines the copy has, and how many files are open of each that is compared.

@@ -73,6 +73,7 @@ operations! {
     ReadDefaultAcl => "read default ACL of",
     ReadJournal => "read the journal",
     ReadLink => "read link",
+    ReadLinks => "read the temporary file of hard links in",
     RemoveJournal => "remove the journal",
     RemoveTemporary => "remove the temporary of",
     RepairFrom => "repair from",

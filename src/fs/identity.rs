@@ -195,8 +195,79 @@ impl Identity {
     }
 }
 
+/// An [`Identity`] as bytes, to be compared after it was out of memory.
+pub type IdentityBytes = [u8; 109];
+
+impl Identity {
+    /// As bytes.
+    pub fn to_bytes(self) -> IdentityBytes {
+        let Self { id, mode, owner, device, size_bytes, modified, changed, born, .. } = self;
+        let times = [modified, changed, born.unwrap_or_default(), self.seen];
+        let large = times.map(|time| time.seconds.to_le_bytes());
+        let size = size_bytes.to_le_bytes();
+        let numbers = [id.device, id.inode, device].map(u64::to_le_bytes);
+        let nanos = times.map(|time| time.nanos.to_le_bytes());
+        let small = [mode, owner.0, owner.1].map(u32::to_le_bytes);
+        let trust = match self.numbers {
+            Numbers::Own => 0,
+            Numbers::Lasting => 1,
+            Numbers::Fleeting => 2,
+        };
+        let known = trust | u8::from(born.is_some()) << 2 | u8::from(self.handle.is_some()) << 3;
+        let handle = self.handle.unwrap_or_default();
+        let parts = [large.as_flattened(), &size, numbers.as_flattened(), nanos.as_flattened()];
+        let parts = [&parts.concat()[..], small.as_flattened(), &handle, &[known]];
+        parts.concat().try_into().expect("the parts of an identity")
+    }
+
+    /// What it found as bytes, without when that was.
+    pub fn facts(self) -> IdentityBytes {
+        Self { seen: Moment::default(), ..self }.to_bytes()
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) made.
+    pub fn of_bytes(bytes: &IdentityBytes) -> Self {
+        let (large, rest) = bytes.split_at(5 * 8);
+        let (numbers, rest) = rest.split_at(3 * 8);
+        let (small, rest) = rest.split_at(7 * 4);
+        let (handle, known) = rest.split_at(16);
+        let number = |at: usize| u64::from_le_bytes(take(numbers, at));
+        let large = |at: usize| i64::from_le_bytes(take(large, at));
+        let small = |at: usize| u32::from_le_bytes(take(small, at));
+        let time = |at: usize| Moment { seconds: large(at), nanos: small(at) };
+        let known = known[0];
+        Self {
+            id: FileId { device: number(0), inode: number(1) },
+            mode: small(4),
+            owner: (small(5), small(6)),
+            device: number(2),
+            size_bytes: large(4),
+            modified: time(0),
+            changed: time(1),
+            born: (known & 4 != 0).then(|| time(2)),
+            handle: (known & 8 != 0).then(|| take(handle, 0)),
+            numbers: match known & 3 {
+                0 => Numbers::Own,
+                1 => Numbers::Lasting,
+                _ => Numbers::Fleeting,
+            },
+            seen: time(3),
+        }
+    }
+}
+
+/// The `at`th of the parts of some bytes that are as long as what is wanted.
+fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at * N..(at + 1) * N].try_into().expect("it has this length")
+}
+
 #[cfg(test)]
 impl Identity {
+    /// Another file that looks the same but for its number.
+    pub fn numbered(self, inode: u64) -> Self {
+        Self { id: FileId { inode, ..self.id }, ..self }
+    }
+
     /// As if nothing were known but what stat says.
     pub fn without_proof(self) -> Self {
         Self { handle: None, born: None, numbers: Numbers::Fleeting, ..self }
@@ -394,6 +465,18 @@ mod tests {
         let look = Identity::of(&file, &stat(&file).unwrap(), numbers);
         let (born, handle) = (Some(at(5, 6)), Some([7; 16]));
         Identity { modified: at(10, 1), changed: at(20, 2), born, handle, numbers, ..look }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
+    fn bytes_give_the_same_identity() {
+        for numbers in [Numbers::Own, Numbers::Lasting, Numbers::Fleeting] {
+            let known = look(numbers);
+            let later = Identity { device: 3, mode: 0o100_644, owner: (1, 2), ..known };
+            for look in [known, later, known.without_proof()] {
+                assert_eq!(Identity::of_bytes(&look.to_bytes()), look);
+            }
+        }
     }
 
     /// What a later look finds, and what is shown then: with numbers of its own, and without.

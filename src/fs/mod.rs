@@ -33,8 +33,8 @@ pub use facts::{
 pub use foresight::{may_make, may_replace, may_write};
 pub use hidden::Mark;
 pub use identity::{
-    FileId, Identity, Name, Numbers, Sameness, Trust, compare, compare_names, end_of_climb,
-    ino_and_birth, same_contents, trust,
+    FileId, Identity, IdentityBytes, Name, Numbers, Sameness, Trust, compare, compare_names,
+    end_of_climb, ino_and_birth, same_contents, trust,
 };
 pub use in_place::{Stands, WriteAccess};
 pub use io::{close, has_byte_at, read_at, write_all};

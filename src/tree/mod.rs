@@ -19,6 +19,8 @@ mod visitor;
 mod walk;
 
 pub use clash::NameHolder;
+#[cfg(test)]
+pub use dir::ChildPair;
 pub use dir::{Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
 pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;

@@ -55,6 +55,70 @@ fn meet(
     table.claim(FoundName { dir, entry, source, identity, others }, role, Place::default())
 }
 
+/// More files than are kept in memory, in two directories, and then their other names in another
+/// order.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no openat")]
+fn files_that_went_to_the_archive_come_back_for_their_other_names() {
+    const FILES: usize = RECENT_MAX + 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let (root, table) = (dir(folder.path()), HardLinks::default());
+    let dirs = ["one", "two"].map(|name| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        let open = || File::open(folder.path().join(name)).unwrap();
+        let stat = fs::stat(open()).unwrap();
+        let pair = crate::tree::ChildPair {
+            source: open().into(),
+            source_name: name.into(),
+            followed: false,
+            on_the_way: false,
+            stat,
+            target: Arc::new(open().into()),
+            target_name: name.into(),
+            target_stat: stat,
+            counterpart: crate::tree::Counterpart::Made,
+        };
+        Arc::clone(Dir::child(&root, pair).dir())
+    });
+    let (source, look) = file(folder.path(), 3);
+    let identity = |n: usize| look.numbered(n as u64 + 1);
+    let meet = |n: usize, name: &str| {
+        let role = (Reach::ByNames, NameRole::MayBeFirst);
+        meet(&table, &root, (source, identity(n)), role, name)
+    };
+    let named = |n: usize| Original {
+        dir: Arc::clone(&dirs[n % 2]),
+        name: format!("first{n}").into(),
+        copy: (!n.is_multiple_of(3)).then(|| identity(n + FILES)),
+        size_bytes: n as u64,
+        hash: (!n.is_multiple_of(5)).then_some([n as u8; 32]),
+        kept: !n.is_multiple_of(7),
+    };
+    for n in 0..FILES {
+        let Turn::Copy(_, Some(claim)) = meet(n, "first") else { panic!("{n} is new") };
+        assert!(table.made(claim, &Arc::new(named(n))).is_empty());
+        assert!(table.lock().files.len() <= RECENT_MAX);
+    }
+    assert_eq!(table.lock().archive.len(), FILES - RECENT_MAX);
+    // Twice, since each has two other names. After the second nothing is left of it.
+    for round in 0..2 {
+        for n in (0..FILES).map(|n| n * 7919 % FILES) {
+            let Turn::Link(name, to, Certainty::Shown) = meet(n, "other") else {
+                panic!("{n} is known")
+            };
+            let Original { name: first, copy, size_bytes, hash, kept, dir } = &*to;
+            let wanted = named(n);
+            assert_eq!((first, copy), (&wanted.name, &wanted.copy), "{n} in round {round}");
+            assert_eq!((*size_bytes, *hash, *kept), (n as u64, wanted.hash, wanted.kept));
+            let id = |dir: &Arc<Dir>| FileId::of(&fs::stat(&dir.open().unwrap().target).unwrap());
+            assert_eq!(id(dir), id(&wanted.dir), "{n} in round {round}");
+            assert_eq!(name.identity, identity(n));
+        }
+    }
+    assert!(table.lock().files.is_empty() && table.lock().archive.len() == 0);
+    assert!(table.take_fault().is_none());
+}
+
 #[test]
 fn of_the_names_that_a_full_copy_cannot_have_one_is_copied_and_the_others_linked_to_it() {
     let folder = tempfile::tempdir().unwrap();

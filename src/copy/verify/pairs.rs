@@ -3,7 +3,7 @@
 //! strangers, names in SOURCE, or those of a good copy of another file. It is copied anew, and its
 //! other names are linked to the copy. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::copy::events::Ranges;
@@ -18,6 +18,14 @@ pub struct FilePair {
 }
 
 impl FilePair {
+    /// What stands for them in memory when they were compared; nothing if no later look can show
+    /// that they are the same.
+    fn mark(&self) -> Option<PairMark> {
+        let bytes = [self.source.facts(), self.target.facts()];
+        let hash = blake3::hash(bytes.as_flattened());
+        self.is(self).then(|| *hash.as_bytes().first_chunk().expect("it has more bytes"))
+    }
+
     fn numbers(&self) -> PairNumbers {
         (self.source.id(), self.target.id())
     }
@@ -28,6 +36,9 @@ impl FilePair {
         is_one(&self.source, &later.source) && is_one(&self.target, &later.target)
     }
 }
+
+/// The first bytes of a hash of what two looks found.
+type PairMark = [u8; 16];
 
 /// Of source and counterpart.
 type PairNumbers = (FileId, FileId);
@@ -42,9 +53,15 @@ pub struct Other {
 
 enum PairState {
     Comparing(Vec<Other>),
-    /// They are the same, or it was told why that is not known.
-    Over,
     Differs(Ranges),
+}
+
+#[derive(Default)]
+struct PairTable {
+    known: HashMap<PairNumbers, Vec<(FilePair, PairState)>>,
+    /// Those that are the same, or of which it was told why that is not known. Their other names
+    /// may never come, so that no more than a mark is kept of them.
+    over: HashSet<PairMark>,
 }
 
 /// How many names a copy has when it is met.
@@ -69,7 +86,7 @@ pub enum PairTurn {
 
 /// The files of which both have several names, and what came of comparing them.
 pub struct Pairs {
-    table: Mutex<HashMap<PairNumbers, Vec<(FilePair, PairState)>>>,
+    table: Mutex<PairTable>,
     /// Whether further names wait for the comparison, since what differs is replaced.
     repairs: bool,
 }
@@ -79,7 +96,7 @@ impl Pairs {
         Self { table: Mutex::default(), repairs }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PairNumbers, Vec<(FilePair, PairState)>>> {
+    fn lock(&self) -> MutexGuard<'_, PairTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,12 +111,14 @@ impl Pairs {
         entry: Entry,
     ) -> PairTurn {
         let mut table = self.lock();
-        let known = table.get_mut(&pair.numbers());
-        let known = known.and_then(|known| known.iter_mut().find(|(known, _)| known.is(&pair)));
-        match known.map(|(_, state)| state) {
+        let PairTable { known, over } = &mut *table;
+        let found = known.get_mut(&pair.numbers());
+        let found = found.and_then(|known| known.iter_mut().find(|(known, _)| known.is(&pair)));
+        match found.map(|(_, state)| state) {
+            None if pair.mark().is_some_and(|mark| over.contains(&mark)) => PairTurn::Done,
             None if names == NameCount::One => PairTurn::Compare(entry, None),
             None => {
-                let known = table.entry(pair.numbers()).or_default();
+                let known = known.entry(pair.numbers()).or_default();
                 known.push((pair, PairState::Comparing(Vec::new())));
                 PairTurn::Compare(entry, Some(Box::new(pair)))
             }
@@ -109,19 +128,29 @@ impl Pairs {
                 others.push(Other { dir: Arc::clone(dir), entry });
                 PairTurn::Waits
             }
-            Some(PairState::Comparing(_) | PairState::Over) => PairTurn::Done,
+            Some(PairState::Comparing(_)) => PairTurn::Done,
         }
     }
 
     /// Two files were compared; the names come back that waited for it.
     pub fn end(&self, pair: FilePair, differs: Option<Ranges>) -> Vec<Other> {
         let mut table = self.lock();
-        let known = table.get_mut(&pair.numbers());
-        let known = known.and_then(|known| known.iter_mut().find(|(known, _)| *known == pair));
-        let Some((_, state)) = known else { return Vec::new() };
-        match std::mem::replace(state, differs.map_or(PairState::Over, PairState::Differs)) {
+        let PairTable { known, over } = &mut *table;
+        let Some(of_numbers) = known.get_mut(&pair.numbers()) else { return Vec::new() };
+        let Some(at) = of_numbers.iter().position(|(known, _)| *known == pair) else {
+            return Vec::new();
+        };
+        let (_, state) = of_numbers.swap_remove(at);
+        match differs {
+            Some(ranges) => of_numbers.push((pair, PairState::Differs(ranges))),
+            None => over.extend(pair.mark()),
+        }
+        if of_numbers.is_empty() {
+            known.remove(&pair.numbers());
+        }
+        match state {
             PairState::Comparing(others) => others,
-            PairState::Over | PairState::Differs(_) => Vec::new(),
+            PairState::Differs(_) => Vec::new(),
         }
     }
 }
@@ -200,6 +229,7 @@ mod tests {
         assert!(matches!(claim("1"), PairTurn::Compare(_, Some(_))));
         assert!(matches!(claim("2"), PairTurn::Done), "no name waits where nothing is mended");
         assert!(pairs.end(pair, None).is_empty());
+        assert!(pairs.lock().known.is_empty(), "a mark is kept of what is over");
         assert!(matches!(claim("3"), PairTurn::Done));
     }
 
@@ -212,6 +242,6 @@ mod tests {
             let turn = pairs.claim(pair, NameCount::One, &place.dir, entry(name));
             assert!(matches!(turn, PairTurn::Compare(_, None)));
         }
-        assert!(pairs.lock().is_empty());
+        assert!(pairs.lock().known.is_empty() && pairs.lock().over.is_empty());
     }
 }

@@ -447,13 +447,6 @@ fn directories_are_let_go_without_sync_too() {
     assert_eq!(fs::read_dir(folder.path().join("to")).unwrap().count(), 300);
 }
 
-/// The peak memory of a running process in KiB: VmHWM in proc_pid_status(5).
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[test]
 fn memory_does_not_grow_with_the_entries_of_a_directory() {
     if !is_root("mounting filesystems") {
@@ -475,19 +468,9 @@ fn memory_does_not_grow_with_the_entries_of_a_directory() {
     // remembering the rest of it.
     fs::create_dir_all(source.join("d/".repeat(40))).unwrap();
     let manifest = mounted.path.join("manifest");
-    let mut child = aiocp()
-        .args(["-a", "--manifest"])
-        .arg(&manifest)
-        .arg(&source)
-        .arg(&target)
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        peak = peak_kib(child.id()).unwrap_or(peak);
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    assert!(child.wait().unwrap().success());
+    let mut command = aiocp();
+    let peak =
+        peak_of(command.args(["-a", "--manifest"]).arg(&manifest).arg(&source).arg(&target), 0);
     assert_eq!(fs::read_dir(&target).unwrap().count(), ENTRIES + 1);
     assert!((1..64 << 10).contains(&peak), "{peak} KiB");
 }

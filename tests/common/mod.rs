@@ -116,6 +116,29 @@ pub fn run_limited(command: &mut Command) -> Output {
     output
 }
 
+/// Runs the command without its output, and says how many KiB of memory it had at most.
+pub fn peak_of(command: &mut Command, code: i32) -> u64 {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        peak = peak_kib(child.id()).unwrap_or(peak);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(status.code(), Some(code), "{command:?}");
+    assert!(peak > 0, "{command:?} was seen while it ran");
+    peak
+}
+
+/// The peak memory of a running process in KiB: VmHWM in proc_pid_status(5).
+fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }

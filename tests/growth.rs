@@ -138,6 +138,50 @@ fn the_hash_of_a_hole_is_that_of_its_zeros_and_takes_no_memory_for_its_size() {
     }
 }
 
+/// There are more blocks than leaves that are kept: each stands for two blocks. So a difference is
+/// told and mended in pieces of 8 KiB, and a half-copied file goes on behind one.
+#[test]
+fn what_differs_in_a_file_of_many_blocks_is_found_in_larger_pieces() {
+    const SIZE: u64 = (520 << 20) + 777;
+    const BAD: u64 = (100 << 20) + 5000;
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    let file = File::create(&source).unwrap();
+    file.set_len(SIZE).unwrap();
+    for at in [0, BAD - 100_000, SIZE - 300_000] {
+        file.write_all_at(&noise(200_000, at), at).unwrap();
+    }
+    let aiocp = |options: &[&str], code| {
+        let mut command = aiocp();
+        command.arg("--block-size=4K").args(options).arg("-T").arg(&source).arg(&target);
+        String::from_utf8(run(&mut command, code).stdout).unwrap()
+    };
+    let is_same = || fs::read(&source).unwrap() == fs::read(&target).unwrap();
+    let hash = blake3::hash(&fs::read(&source).unwrap()).to_hex().to_string();
+    assert!(aiocp(&["--verify", "--manifest=-"], 0).starts_with(&hash));
+    let copy = File::options().write(true).open(&target).unwrap();
+    copy.write_all_at(b"another", BAD).unwrap();
+    let piece = BAD / 8192 * 8192;
+    let told = format!("target: {piece}..{} differ", piece + 8192);
+    assert!(aiocp(&["--verify-only"], 3).contains(&told));
+    // Cut, and longer than the source.
+    for len in [SIZE, 500 << 20, 1000, 600 << 20] {
+        copy.set_len(len).unwrap();
+        let text = aiocp(&["--verify-only", "--repair"], 0);
+        assert!(text.contains("differed, written again"), "{len}: {text}");
+        assert!(is_same(), "{len}");
+    }
+    fs::remove_file(&target).unwrap();
+    // A part is durable when the next file size is refused.
+    let mut half = Command::new("sh");
+    half.args(["-c", r#"ulimit -f $((100 << 11)); exec "$0" "$@""#])
+        .arg(common::aiocp().get_program());
+    half.args(["--block-size=4K", "--resume", "--journal-interval=16M", "--sparse=never", "-T"]);
+    run(half.arg(&source).arg(&target), 1);
+    let manifest = aiocp(&["--resume", "--journal-interval=16M", "--manifest=-"], 0);
+    assert!(manifest.starts_with(&hash) && is_same());
+}
+
 /// What stands below a folder, with its size.
 fn sizes(folder: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(Result::unwrap);

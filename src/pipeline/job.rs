@@ -286,7 +286,7 @@ mod tests {
             Leaf::Inner(value) => Some(value),
             Leaf::Whole(_) => panic!("it is a part"),
         };
-        let known = vec![value(0), None, value(2), value(3), None];
+        let known = [value(0), None, value(2), value(3), None].into();
         let leaves = Leaves::Kept;
         let mut job = Job::new(Shape { known, leaves, ..shape(size_bytes) });
         for block in [1, 4] {

@@ -36,6 +36,6 @@ pub use engines::EngineKind;
 pub use handle::Pipeline;
 pub use outcome::{Failure, Moved, Side};
 pub use shape::{Leaves, Shape};
-pub use sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES, leaf_bytes};
+pub use sizes::{BLOCKS_MAX, LEAVES_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES, leaf_bytes};
 pub use traffic::{Pace, Traffic};
 pub use transfer::{Endpoint, Limits, Progress, Started, Transfer};

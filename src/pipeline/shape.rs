@@ -1,6 +1,7 @@
 //! What of a file is moved, and how: pure.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::data_blocks::DataBlocks;
 use super::route::Access;
@@ -41,7 +42,7 @@ pub struct Shape {
     pub leaf_bytes: u64,
     /// The leaves that are known already, all or none at all. Their blocks are neither read, hashed
     /// nor written. A file of one leaf has none that is known: its hash is that of a whole.
-    pub known: Vec<Option<LeafHash>>,
+    pub known: Arc<[Option<LeafHash>]>,
     /// The blocks that are moved, if not all of them; the others are left alone.
     pub blocks: Option<Range<u64>>,
 }
@@ -59,7 +60,7 @@ impl Shape {
             data_blocks: None,
             leaves: Leaves::Merged,
             leaf_bytes: leaf_bytes(size_bytes, block_bytes),
-            known: Vec::new(),
+            known: Arc::default(),
             blocks: None,
         }
     }
@@ -84,7 +85,7 @@ impl Shape {
             hash,
             blocks,
             data_blocks: self.data_blocks.clone(),
-            known: self.known.clone(),
+            known: Arc::clone(&self.known),
             ..*self
         }
     }

@@ -9,9 +9,9 @@ pub const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// would take years.
 pub const BLOCKS_MAX: u64 = 1 << 27;
 
-/// How many leaves of one file are held in memory at most: 2 MiB. In blocks of 1 MiB, one of up to
-/// 64 GiB has a leaf a block.
-const LEAVES_MAX: u64 = 1 << 16;
+/// How many leaves of one file are held in memory at most: 4 MiB. In blocks of 1 MiB, one of up to
+/// 128 GiB has a leaf a block.
+pub const LEAVES_MAX: u64 = 1 << 17;
 
 /// How many bits say where a file holds data: 32 KiB. In blocks of 1 MiB, one of up to 256 GiB has
 /// a bit a block.
@@ -59,6 +59,6 @@ mod tests {
         assert_eq!(leaf_bytes(0, MIB), MIB);
         assert_eq!(leaf_bytes(LEAVES_MAX * MIB, MIB), MIB);
         assert_eq!(leaf_bytes(LEAVES_MAX * MIB + 1, MIB), 2 * MIB);
-        assert_eq!(leaf_bytes(i64::MAX as u64, 4096), 1 << 47);
+        assert_eq!(leaf_bytes(i64::MAX as u64, 4096), 1 << 46);
     }
 }

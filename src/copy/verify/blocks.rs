@@ -1,6 +1,7 @@
 //! Which blocks of two files differ, and where they are. Pure.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::digest::LeafHash;
 
@@ -36,7 +37,7 @@ pub fn to_rewrite(
 }
 
 /// The leaves of the blocks that do not differ.
-pub fn known(leaves: &[LeafHash], bad: &[bool]) -> Vec<Option<LeafHash>> {
+pub fn known(leaves: &[LeafHash], bad: &[bool]) -> Arc<[Option<LeafHash>]> {
     leaves.iter().zip(bad).map(|(leaf, bad)| (!bad).then_some(*leaf)).collect()
 }
 
@@ -97,6 +98,6 @@ mod tests {
         let (a, b) = ([1; 32], [2; 32]);
         let bad = differing(&[a, b, a], &[a, a, a]);
         assert_eq!(bad, [false, true, false]);
-        assert_eq!(known(&[a, b, a], &bad), [Some(a), None, Some(a)]);
+        assert_eq!(*known(&[a, b, a], &bad), [Some(a), None, Some(a)]);
     }
 }

@@ -21,7 +21,7 @@ use crate::copy::events::{Counted, InHand, Mended, Ranges};
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Settled, Stat};
-use crate::pipeline::{Failure, Moved, Progress, route};
+use crate::pipeline::{Failure, LEAVES_MAX, Moved, Progress, route};
 use crate::report::{Proof, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
 
@@ -39,9 +39,6 @@ struct Comparison {
     /// Other names wait for this one.
     pair: Option<Box<FilePair>>,
 }
-
-/// How many leaves a worker has in hand on each side, 2 MiB, unless one file alone has more.
-const LEAVES_IN_HAND_MAX: u64 = 1 << 16;
 
 /// What came of reading one of the two.
 type Read = std::result::Result<(Moved, Proof), Failure>;
@@ -286,11 +283,11 @@ impl Verify<'_> {
         source: &OwnedFd,
         target: &OwnedFd,
         extent: &Extent,
-    ) -> Vec<Option<LeafHash>> {
+    ) -> Arc<[Option<LeafHash>]> {
         let &Extent { size_bytes, leaf_bytes, .. } = extent;
         let data = |file| route::data_blocks_of(file, size_bytes, leaf_bytes);
         let (Some(source), Some(target)) = (data(source), data(target)) else {
-            return Vec::new();
+            return Arc::default();
         };
         let count = size_bytes.div_ceil(leaf_bytes);
         let hole = |block| !source.has(block) && !target.has(block);
@@ -434,7 +431,7 @@ fn take_light(left: &mut Peekable<IntoIter<Comparison>>) -> Vec<Comparison> {
     let (mut light, mut leaves) = (Vec::new(), 0);
     while let Some(next) = left.next_if(|next| {
         leaves += next.extent.leaf_count();
-        light.is_empty() || leaves <= LEAVES_IN_HAND_MAX
+        light.is_empty() || leaves <= LEAVES_MAX
     }) {
         light.push(next);
     }

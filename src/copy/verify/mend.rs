@@ -117,7 +117,12 @@ impl Verify<'_> {
             let moved = self.readers.source.transfer(Transfer {
                 source: endpoint(source, from),
                 target: Some(endpoint(target, to)),
-                shape: Shape { known: known.clone(), leaf_bytes, leaves: Leaves::Kept, ..whole },
+                shape: Shape {
+                    known: Arc::clone(&known),
+                    leaf_bytes,
+                    leaves: Leaves::Kept,
+                    ..whole
+                },
                 progress: Progress::Nothing,
             });
             // A direct write of the tail is rounded up, also if another block failed.

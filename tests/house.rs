@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 mod rules;
 
 use rules::form;
-use rules::{Breach, House, arrows, circles, pointers};
+use rules::{Breach, House, arrows, circles, pointers, skips};
 
 /// Types that may be named only in these files and folders below `src`, so that nothing further
 /// down takes a bundle of all that stands above it.
@@ -78,6 +78,16 @@ fn files_stay_readable() {
 #[test]
 fn what_belongs_at_the_top_is_named_there_alone() {
     assert_none(&form::below_the_top(house(), ONLY_AT_THE_TOP));
+}
+
+#[test]
+fn tests_leave_things_out_in_one_way() {
+    assert_none(&skips::of_their_own(house()));
+}
+
+#[test]
+fn what_tests_call_is_installed_by_ci() {
+    assert_none(&skips::not_installed(house()));
 }
 
 #[test]

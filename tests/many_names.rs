@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{aiocp, folder, have, is_root, litter, must, run, stderr};
+use common::{aiocp, folder, have, is_root, litter, must, run, skip, stderr};
 
 /// A btrfs in which a directory has room for some fifteen long names of one file; unmounted on
 /// drop.
@@ -25,7 +25,7 @@ impl Narrow {
         let mut make = Command::new("mkfs.btrfs");
         make.args(["-q", "-f", "-n", "4096", "-O", "^extref"]).arg(&image);
         if !make.output().unwrap().status.success() {
-            eprintln!("SKIPPED: this mkfs.btrfs makes no filesystem without extref");
+            skip("this mkfs.btrfs makes no filesystem without extref");
             return None;
         }
         fs::create_dir(folder.path().join("mount")).unwrap();

@@ -90,3 +90,17 @@ fn mandoc_has_nothing_to_say_about_the_man_pages() {
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     }
 }
+
+/// A test that leaves something out says so even while its output is captured. In CI it fails.
+#[test]
+fn what_is_left_out_is_said_and_fails_in_ci() {
+    let lint = "mandoc_has_nothing_to_say_about_the_man_pages";
+    let without_programs = || {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["--exact", lint]).env("PATH", "").env_remove("CI");
+        tests
+    };
+    let output = common::run(&mut without_programs(), 0);
+    assert_eq!(common::stderr(&output), "SKIPPED: mandoc is missing\n");
+    common::run(without_programs().env("CI", "true"), 101);
+}

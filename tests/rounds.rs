@@ -4,7 +4,6 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -101,7 +100,7 @@ struct Failing {
 impl Failing {
     fn new(folder: &Path) -> Option<Self> {
         let Ok(number) = fs::read_to_string("/sys/class/zram-control/hot_add") else {
-            std::io::stderr().write_all(b"SKIPPED: this kernel has no zram\n").unwrap();
+            skip_for_kernel("this kernel has no zram");
             return None;
         };
         let number = number.trim().to_owned();

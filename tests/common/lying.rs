@@ -191,21 +191,6 @@ impl Filesystem for Disk {
     }
 }
 
-/// Whether filesystems can be mounted on disks of the test's own. A missing FUSE is reported; in CI
-/// it is a failure.
-pub fn can_have_disks() -> bool {
-    if !super::is_root("mounting filesystems") {
-        return false;
-    }
-    let is_there = Path::new("/dev/fuse").exists();
-    if !is_there {
-        let ci = std::env::var_os("CI");
-        assert!(ci.is_none(), "there is no FUSE, and in CI it may not be left out");
-        std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no FUSE\n").unwrap();
-    }
-    is_there
-}
-
 /// A filesystem on a lying disk, mounted until it is dropped.
 pub struct LyingDisk {
     pub path: PathBuf,
@@ -218,7 +203,7 @@ impl LyingDisk {
     /// Makes and mounts a disk of `mib` MiB that is honest until [`Lies::left`] is set. `None`
     /// without FUSE, which is an error in CI.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
-        if !can_have_disks() {
+        if !super::can_mount_fuse() {
             return None;
         }
         let folder = super::folder();

@@ -24,7 +24,13 @@ pub mod place;
 pub mod posix;
 pub mod power;
 pub mod sandbox;
+pub mod skip;
 pub mod tracer;
+
+#[allow(unused_imports, reason = "each test file uses a part of them")]
+pub use skip::{
+    can_mount_fuse, have, have_fuse, have_strace, is_root, skip, skip_for_kernel, tool,
+};
 
 /// The command under test.
 pub fn aiocp() -> Command {
@@ -42,22 +48,6 @@ pub fn cold_file(path: &Path, mib: usize) {
     let file = fs::File::open(path).unwrap();
     file.sync_all().unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-}
-
-/// Finds a tool that the tests compare with, in the path or where `.ci/run` installs what Debian
-/// lacks. A missing tool is reported; in CI it is a failure.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain([installed])
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing, and CI needs it");
-        std::io::stderr().write_all(format!("SKIPPED: {name} is missing\n").as_bytes()).unwrap();
-    }
-    found
 }
 
 /// Runs the command with `input` on standard input.
@@ -246,47 +236,6 @@ pub fn check_manifest(manifest: &str, root: &Path) {
         .filter(|e| e.as_ref().unwrap().file_type().is_file())
         .count();
     assert_eq!(names.len(), files, "every file is in the manifest");
-}
-
-/// Whether this process is root, which `what` needs. A missing right is reported; in CI it is a
-/// failure.
-pub fn is_root(what: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        assert!(std::env::var_os("CI").is_none(), "{what} needs root, and CI needs the test");
-        // eprintln! would be captured by the test harness.
-        std::io::stderr().write_all(format!("SKIPPED: {what} needs root\n").as_bytes()).unwrap();
-    }
-    root
-}
-
-/// Whether this program is installed; in CI it has to be.
-pub fn have(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
-    let have = found.status.success();
-    if !have {
-        assert!(std::env::var_os("CI").is_none(), "{program} is missing, and CI needs it");
-        std::io::stderr().write_all(format!("SKIPPED: {program} is missing\n").as_bytes()).unwrap();
-    }
-    have
-}
-
-/// Whether strace is installed; in CI it has to be.
-pub fn have_strace() -> bool {
-    have("strace")
-}
-
-/// Whether there is FUSE; in CI there has to be.
-pub fn have_fuse() -> bool {
-    let have = Path::new("/dev/fuse").exists();
-    if !have {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "there is no FUSE, and in CI it may not be left out"
-        );
-        std::io::stderr().write_all(b"SKIPPED: there is no FUSE\n").unwrap();
-    }
-    have
 }
 
 /// A filesystem of the test's own, unmounted on drop.

@@ -154,7 +154,7 @@ pub struct OddFiles {
 impl OddFiles {
     /// Mounts one. `None` without FUSE, which in CI may not be left out.
     pub fn mount(files: BTreeMap<String, Odd>) -> Option<Self> {
-        if !super::is_root("mounting filesystems") || !super::have_fuse() {
+        if !super::can_mount_fuse() {
             return None;
         }
         let folder = super::folder();

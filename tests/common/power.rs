@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
-use super::lying::{Disk, Done, Lies, Log, can_have_disks};
-use super::{must, unmount};
+use super::lying::{Disk, Done, Lies, Log};
+use super::{can_mount_fuse, must, unmount};
 
 /// A filesystem of a kind: how it is made and mounted, and what its repair is.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl PowerDisk {
         before: impl FnOnce(&Path),
         during: impl FnOnce(&Path),
     ) -> Option<(Self, Vec<Cut>)> {
-        if !can_have_disks() || !kind.is_there() {
+        if !can_mount_fuse() || !kind.is_there() {
             return None;
         }
         let folder = super::folder();

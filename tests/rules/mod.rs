@@ -14,6 +14,7 @@ pub mod figures;
 pub mod form;
 pub mod modules;
 pub mod pointers;
+pub mod skips;
 pub mod syntax;
 pub mod table;
 pub mod types;

@@ -400,7 +400,9 @@ fn what_is_set_after_a_commit_is_kept() {
                 let mut child =
                     copy.arg("-aT").args([source.join(from), at.join(to)]).spawn().unwrap();
                 while fs::symlink_metadata(at.join("copy/link")).is_err() {
-                    std::thread::yield_now();
+                    let ended = child.try_wait().unwrap();
+                    assert!(ended.is_none(), "it ended without a link: {ended:?}");
+                    std::thread::sleep(std::time::Duration::from_millis(1));
                 }
                 must(Command::new("sync").arg("-f").arg(at));
                 assert!(child.wait().unwrap().success());

@@ -1,9 +1,7 @@
 //! Copies a file with kernel AIO: 16 blocks in flight, each written as soon as it has been read.
 
-use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::os::{fd::OwnedFd, unix::fs::OpenOptionsExt};
-use std::sync::Arc;
+use std::{error::Error, os::fd::OwnedFd, os::unix::fs::OpenOptionsExt, sync::Arc};
 
 use aiocp::aio::{Context, Op, OpKind, Part, Pool};
 
@@ -37,16 +35,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         context.reap(1, None, &mut done)?;
         for done in done.drain(..) {
             let (count, offset) = (done.result?, done.op.offset_bytes);
-            if let OpKind::Read(part) = done.op.kind {
-                if (count as u64) < BLOCK_BYTES.min(size - offset) {
+            // Direct writes need whole blocks. What lies beyond the end is cut below.
+            let whole = count.next_multiple_of(ALIGN_BYTES);
+            let (part, at) = match done.op.kind {
+                OpKind::Read(_) if (count as u64) < BLOCK_BYTES.min(size - offset) => {
                     return Err("the file changed while it was being copied".into());
                 }
-                // Direct writes need whole blocks. The last one extends beyond the end, and
-                // set_len below cuts it.
-                let part = Part::new(part.buffer.freeze(), 0..count.next_multiple_of(ALIGN_BYTES));
-                let write = Op::new(Arc::clone(&target), OpKind::Write(part)).at(offset);
-                context.queue(write).map_err(|_| "full")?;
-            }
+                OpKind::Read(part) => (Part::new(part.buffer.freeze(), 0..whole), offset),
+                OpKind::Write(_) if count == 0 => return Err("nothing was written".into()),
+                // A short count leaves the rest to be written.
+                OpKind::Write(part) if part.start + count < part.end => {
+                    (Part::new(part.buffer, part.start + count..part.end), offset + count as u64)
+                }
+                _ => continue,
+            };
+            let write = Op::new(Arc::clone(&target), OpKind::Write(part)).at(at);
+            context.queue(write).map_err(|_| "full")?;
         }
     }
     let target = File::from(Arc::into_inner(target).ok_or("the target is still in use")?);

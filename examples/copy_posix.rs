@@ -45,8 +45,8 @@ fn main() -> Result<()> {
 /// Writes the rest after a short count.
 fn finish_write(mut done: Done) -> Result<()> {
     loop {
-        let (count, OpKind::Write(part)) = (done.result?, done.op.kind) else {
-            return Err("not a write".into());
+        let (count @ 1.., OpKind::Write(part)) = (done.result?, done.op.kind) else {
+            return Err("nothing was written".into());
         };
         if part.start + count == part.end {
             return Ok(());

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::folding::Foreign;
 use common::*;
 
 const MIB: usize = 1 << 20;
@@ -120,6 +121,26 @@ fn the_copies_copy() {
         assert!(
             stderr(&run(example(name).arg(&from), 1)).contains(&format!("usage: {name} FROM TO"))
         );
+    }
+}
+
+/// A filesystem may write less than it was given, and the rest has to follow.
+#[test]
+fn the_copies_write_what_a_short_count_leaves() {
+    let folder = folder();
+    let from = folder.path().join("from");
+    let len = 3 * MIB + 4097;
+    fs::write(&from, noise(len, 6)).unwrap();
+    for name in ["copy_kernel", "copy_posix"] {
+        for write_bytes_max in [4096, 3 * 4096] {
+            let Some(short) = Foreign::with_short_writes(write_bytes_max) else { return };
+            let to = short.path.join("to");
+            run(example(name).arg(&from).arg(&to), 0);
+            assert!(fs::read(&to).unwrap() == noise(len, 6), "{name}, {write_bytes_max}");
+        }
+        let Some(stuck) = Foreign::with_short_writes(0) else { return };
+        let output = run_limited(example(name).arg(&from).arg(stuck.path.join("to")));
+        assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
     }
 }
 

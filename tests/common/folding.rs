@@ -37,6 +37,8 @@ pub struct Times {
     pub repeats: bool,
 }
 
+const NANOSECONDS: Times = Times { step: Duration::from_nanos(1), repeats: false };
+
 struct Node {
     attr: FileAttr,
     data: Vec<u8>,
@@ -47,6 +49,8 @@ struct Node {
 struct Memory {
     names: Names,
     times: Times,
+    /// A longer write is answered with a short count.
+    write_bytes_max: usize,
     nodes: Mutex<BTreeMap<u64, Node>>,
 }
 
@@ -370,6 +374,7 @@ impl Filesystem for Memory {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let data = &data[..data.len().min(self.write_bytes_max)];
         let mut nodes = self.nodes();
         let Node { attr, data: stored, .. } = nodes.get_mut(&ino.0).unwrap();
         let end = offset as usize + data.len();
@@ -421,13 +426,22 @@ pub struct Foreign {
 impl Foreign {
     /// Mounts an empty one. `None` without FUSE, which is an error in CI.
     pub fn new(names: Names, times: Times) -> Option<Self> {
+        Self::mount(names, times, usize::MAX)
+    }
+
+    /// One whose writes are short, and that is like ours in everything else.
+    pub fn with_short_writes(write_bytes_max: usize) -> Option<Self> {
+        Self::mount(Names::Exact, NANOSECONDS, write_bytes_max)
+    }
+
+    fn mount(names: Names, times: Times, write_bytes_max: usize) -> Option<Self> {
         if !super::can_mount_fuse() {
             return None;
         }
         let folder = super::folder();
         let path = folder.path().join("mount");
         std::fs::create_dir(&path).unwrap();
-        let memory = Memory { names, times, nodes: Mutex::default() };
+        let memory = Memory { names, times, write_bytes_max, nodes: Mutex::default() };
         let root = attr(1, FileType::Directory, 0o755, memory.now());
         let root = Node { attr: root, data: Vec::new(), entries: BTreeMap::new() };
         memory.nodes().insert(1, root);
@@ -437,7 +451,7 @@ impl Foreign {
 
     /// One that folds names, and stores nanoseconds.
     pub fn folding(names: Names) -> Option<Self> {
-        Self::new(names, Times { step: Duration::from_nanos(1), repeats: false })
+        Self::new(names, NANOSECONDS)
     }
 }
 

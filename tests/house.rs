@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 mod rules;
 
 use rules::form;
-use rules::{Breach, House, arrows, circles, pointers, skips};
+use rules::{Breach, House, arrows, circles, evidence, pointers, skips};
 
 /// Types that may be named only in these files and folders below `src`, so that nothing further
 /// down takes a bundle of all that stands above it.
@@ -48,6 +48,11 @@ fn rooms_import_only_what_stands_below_them() {
 #[test]
 fn what_architecture_points_at_is_there() {
     assert_none(&pointers::broken(house()));
+}
+
+#[test]
+fn the_tests_that_documents_name_are_there() {
+    assert_none(&evidence::missing(house()));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 pub mod arrows;
 pub mod circles;
+pub mod evidence;
 pub mod figures;
 pub mod form;
 pub mod modules;

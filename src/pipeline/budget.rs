@@ -66,17 +66,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_had_fits_and_leaves_a_third() {
+    fn what_is_had_fits_and_leaves_a_quarter() {
         const MIB: u64 = 1 << 20;
+        const BLOCK_BYTES: u64 = 1 << 20;
         let meter = Meter::default();
-        for left in (0..1024).map(|n| n * MIB) {
+        let cores = available_parallelism().map_or(1, usize::from);
+        for left in (0..4096).map(|n| n * MIB / 4) {
             let budget = Budget(Some(left));
-            let blocks = budget.blocks(32, 1 << 20, &meter);
-            let turns = budget.turns(8, &meter);
-            let threads = budget.workers(32, &meter) + budget.io_threads(16, &meter);
-            let sum = (blocks + turns) as u64 * MIB + threads as u64 * THREAD_BYTES;
-            assert!(left < 32 * MIB || sum <= left * 3 / 4, "{left}: {sum}");
-            assert!(blocks > 0 && threads > 1, "there is always one of each");
+            let hashers = budget.hashers(&meter).unwrap_or(cores);
+            // What the work cannot do without is had whatever is left.
+            let parts = [
+                (budget.workers(500, &meter), THREAD_BYTES, 4, 1),
+                (budget.blocks(4096, BLOCK_BYTES as usize, &meter), BLOCK_BYTES, 4, 1),
+                (budget.turns(64, &meter), TOGETHER_BYTES as u64, 8, 0),
+                (budget.io_threads(500, &meter), THREAD_BYTES, 16, 1),
+                (hashers, THREAD_BYTES, 16, 1),
+            ];
+            for (count, each_bytes, divisor, least) in parts {
+                let fits = count as u64 * each_bytes <= left / divisor;
+                assert!(count == least || (count > least && fits), "{left}: {parts:?}");
+            }
+            let shares: f64 = parts.iter().map(|&(_, _, divisor, _)| 1.0 / divisor as f64).sum();
+            assert!(shares <= 0.75, "{shares}");
         }
         assert!(Totals::get(&meter.missing_memory) > 0);
     }

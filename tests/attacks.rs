@@ -7,12 +7,13 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::hard::{mknod, set_mode, set_xattr, xattr};
+use common::held::{has_listed, is_in, is_in_call, traced, wait_for};
 use common::*;
 use rustix::fs::FileType;
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 /// How long a held system call waits. The attack has to finish within it, on a busy machine too.
@@ -38,7 +39,7 @@ impl Stage {
     }
 
     /// Copies `source` to `target` with each `call` held on entry or exit ("delay_enter",
-    /// "delay_exit"). The attack begins as soon as `sign` exists.
+    /// "delay_exit"). The attack begins as soon as `sign` exists and the call is held.
     fn copy(
         &self,
         (call, delay): (&str, &str),
@@ -55,7 +56,15 @@ impl Stage {
         }
         let mut command = strace(&options, &self.at("trace"));
         command.args(args).args(["-T", "source", "target"]);
-        self.attacked(command, || self.at(sign).symlink_metadata().is_ok(), attack)
+        // What is held on exit has been done when it shows.
+        let is_held = |process: Option<Pid>| match (call, delay) {
+            ("getdents64", "delay_exit") => has_listed(process, &source),
+            (_, "delay_exit") => true,
+            ("linkat", "delay_enter") => is_in(process, &[libc::SYS_linkat]),
+            _ => panic!("a call of no attack: {call}"),
+        };
+        let is_there = || self.at(sign).symlink_metadata().is_ok();
+        self.attacked(command, |process| is_there() && is_held(process), attack)
     }
 
     /// Hashes `source` with each getdents64(2) held on exit, and attacks once the directory is
@@ -66,27 +75,19 @@ impl Stage {
         let mut command = Command::new("strace");
         command.args(["-f", "-e", "trace=openat,getdents64", "-e", &inject, "-o"]).arg(&trace);
         command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).arg("source");
-        let is_open =
-            || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("\"source\", "));
-        self.attacked(command, is_open, attack)
+        self.attacked(command, |process| has_listed(process, &self.at("source")), attack)
     }
 
-    /// Runs `command` in the folder, waits for `is_begun`, and attacks during the call after it.
+    /// Runs `command` in the folder, and attacks as soon as a call is held.
     fn attacked(
         &self,
         mut command: Command,
-        is_begun: impl Fn() -> bool,
+        is_held: impl Fn(Option<Pid>) -> bool,
         attack: impl FnOnce(),
     ) -> Output {
         command.current_dir(self.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        let begun = Instant::now();
-        while !is_begun() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the moment never came");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // The call that follows the sign is on its way.
-        std::thread::sleep(Duration::from_millis(300));
+        wait_for("a call is held", || is_held(traced(&child)));
         attack();
         child.wait_with_output().unwrap()
     }
@@ -110,26 +111,12 @@ impl Stage {
     }
 }
 
-/// Waits until a process under strace (whose process id is given) is inside ioctl_ficlone(2).
-fn wait_for_clone(strace: u32) {
+/// Waits until a process under strace is inside ioctl_ficlone(2).
+fn wait_for_clone(strace: &Child) {
     const FICLONE: &str = "0x40049409";
-    let begun = Instant::now();
-    let numbers = |path: String| fs::read_to_string(path).unwrap_or_default();
-    loop {
-        for traced in numbers(format!("/proc/{strace}/task/{strace}/children")).split_whitespace() {
-            let threads =
-                fs::read_dir(format!("/proc/{traced}/task")).into_iter().flatten().flatten();
-            // The system call's number and arguments; see proc_pid_syscall(5).
-            if threads
-                .map(|thread| numbers(thread.path().join("syscall").display().to_string()))
-                .any(|line| line.split_whitespace().nth(2) == Some(FICLONE))
-            {
-                return;
-            }
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the call was never made");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("a clone is asked for", || {
+        is_in_call(traced(strace), |call| call.get(2).is_some_and(|argument| *argument == FICLONE))
+    });
 }
 
 fn exchange(path: &Path, put: impl FnOnce(&Path)) {
@@ -296,14 +283,9 @@ fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
     fs::hard_link(stage.at("source/1"), stage.at("source/2")).unwrap();
     // Each linkat is held on exit: when one name exists, the other has not been looked up yet.
     let output = stage.copy(("linkat", "delay_exit"), &["--threads=1"], "target", || {
-        let begun = Instant::now();
-        let first = loop {
-            if let Some(first) = fs::read_dir(stage.at("target")).unwrap().next() {
-                break first.unwrap().path();
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60));
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let names = || fs::read_dir(stage.at("target")).unwrap();
+        wait_for("the first name", || names().next().is_some());
+        let first = names().next().unwrap().unwrap().path();
         fs::remove_file(&first).unwrap();
         fs::hard_link(stage.at("elsewhere/secret"), &first).unwrap();
     });
@@ -376,7 +358,7 @@ fn a_source_that_grows_while_it_is_cloned_is_an_error() {
     let inject = format!("inject=ioctl:delay_enter={}", HELD_S * 1_000_000);
     let mut command = strace(&["-e", "trace=ioctl", "-e", &inject], &trace);
     let child = command.arg(&source).arg(&target).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_clone(child.id());
+    wait_for_clone(&child);
     fs::OpenOptions::new()
         .append(true)
         .open(&source)

@@ -10,13 +10,19 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::held::{is_in, signal_until_it_ends, traced, wait_for};
 use common::interrupted::{TUNING, journals, killed_in_the_middle, resume, signal_after};
 use common::sandbox::without_unnamed_files;
 use common::*;
 use rustix::fs::{CWD, FileType, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+
+/// What makes a file durable, for strace.
+const SYNCS: &str = "fsync,fdatasync,syncfs,io_submit";
+const SYNC_CALLS: &[libc::c_long] =
+    &[libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_syncfs, libc::SYS_io_submit];
 
 const BIG_BYTES: usize = 3 << 20;
 
@@ -316,42 +322,34 @@ fn what_is_exchanged_before_it_is_renamed_is_never_published_in_silence() {
     if !have_strace() {
         return;
     }
-    let slow = "delay_enter=1000000";
-    let faults =
-        [format!("inject=renameat2:{slow}"), format!("inject=fsync,syncfs,io_submit:{slow}")];
-    for (n, fault) in faults.iter().enumerate() {
+    let held: [(&str, &[libc::c_long]); 2] =
+        [("renameat2", &[libc::SYS_renameat2]), (SYNCS, SYNC_CALLS)];
+    for (n, (names, calls)) in held.into_iter().enumerate() {
         let place = place::Place::with(&[("new", "new"), ("old", "old")]);
         let hidden = || litter(&place.at("")).pop();
-        let trace = "trace=openat,renameat2,fsync,syncfs,io_submit";
+        let trace = format!("trace=openat,renameat2,{SYNCS}");
         let no_unnamed = "inject=openat:error=EOPNOTSUPP:when=1";
-        let mut command = strace(&["-e", trace, "-e", no_unnamed, "-e", fault], &place.at("trace"));
-        command.arg(place.at("new")).arg(place.at("old"));
-        std::thread::scope(|scope| {
-            let copy = scope.spawn(|| command.output().unwrap());
-            let begun = Instant::now();
-            let name = loop {
-                assert!(begun.elapsed() < Duration::from_secs(20), "no temporary is made");
-                if let Some(name) = hidden() {
-                    break name;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            };
-            // It has been written by then, and waits.
-            std::thread::sleep(Duration::from_millis(300));
-            fs::write(place.at("precious"), "precious").unwrap();
-            fs::rename(place.at("precious"), &name).unwrap();
-            let output = copy.join().unwrap();
-            let standing = fs::read_to_string(place.at("old")).unwrap();
-            assert!(
-                output.status.code() == Some(1) || standing == "new",
-                "{n}: {standing}, and {output:?}"
-            );
-            // Looked at before the rename, it is not published at all.
-            if n == 1 {
-                assert_eq!(standing, "old");
-                assert_eq!(fs::read(&name).unwrap(), b"precious", "and not removed");
-            }
-        });
+        let hold = format!("inject={names}:delay_enter=2000000");
+        let options = ["-e", &trace, "-e", no_unnamed, "-e", &hold];
+        let mut command = strace(&options, &place.at("trace"));
+        command.arg(place.at("new")).arg(place.at("old")).stderr(Stdio::piped());
+        let copy = command.spawn().unwrap();
+        // It has been written by then.
+        wait_for("it waits", || hidden().is_some() && is_in(traced(&copy), calls));
+        let name = hidden().unwrap();
+        fs::write(place.at("precious"), "precious").unwrap();
+        fs::rename(place.at("precious"), &name).unwrap();
+        let output = copy.wait_with_output().unwrap();
+        let standing = fs::read_to_string(place.at("old")).unwrap();
+        assert!(
+            output.status.code() == Some(1) || standing == "new",
+            "{n}: {standing}, and {output:?}"
+        );
+        // Looked at before the rename, it is not published at all.
+        if n == 1 {
+            assert_eq!(standing, "old");
+            assert_eq!(fs::read(&name).unwrap(), b"precious", "and not removed");
+        }
     }
 }
 
@@ -435,24 +433,19 @@ fn a_second_signal_leaves_no_hidden_name() {
     }
     for options in [&[][..], &["--resume"]] {
         let place = place::Place::with(&[("new", "new"), ("old", "old")]);
-        let slow = "inject=fsync,fdatasync,syncfs,io_submit:delay_enter=6000000";
-        let trace = "trace=openat,fsync,fdatasync,syncfs,io_submit";
+        let slow = format!("inject={SYNCS}:delay_enter=6000000");
+        let trace = format!("trace=openat,{SYNCS}");
         let no_unnamed = "inject=openat:error=EOPNOTSUPP:when=1";
-        let mut command = strace(&["-e", trace, "-e", no_unnamed, "-e", slow], &place.at("trace"));
+        let strace_options = ["-e", &trace, "-e", no_unnamed, "-e", &slow];
+        let mut command = strace(&strace_options, &place.at("trace"));
         command.args(options).arg(place.at("new")).arg(place.at("old"));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let begun = Instant::now();
         let is_temporary = |path: &PathBuf| !path.to_string_lossy().contains("journal");
-        while !litter(&place.at("")).iter().any(is_temporary) {
-            assert!(begun.elapsed() < Duration::from_secs(40), "no temporary is made");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let copy = child_of(&child);
-        for _ in 0..2 {
-            std::thread::sleep(Duration::from_millis(300));
-            kill_process(copy, Signal::INT).unwrap();
-        }
-        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let is_there = || litter(&place.at("")).iter().any(is_temporary);
+        wait_for("it waits", || is_there() && is_in(traced(&child), SYNC_CALLS));
+        let copy = traced(&child).unwrap();
+        let status = signal_until_it_ends(&mut child, copy, Signal::INT);
+        assert_eq!(status.code(), Some(130));
         let hidden: Vec<_> = litter(&place.at("")).into_iter().filter(is_temporary).collect();
         assert!(hidden.is_empty(), "{options:?}: {hidden:?}");
         assert_eq!(place.read("old"), "old");
@@ -481,10 +474,4 @@ fn what_is_thrown_away_is_closed_before_its_name_goes() {
     assert!(first.contains(&close), "{trace}");
     assert!(lines.any(|line| line.contains("unlinkat") && line.contains(".aiocp-")), "{trace}");
     assert!(litter(&place.at("")).is_empty());
-}
-
-fn child_of(child: &std::process::Child) -> Pid {
-    let tasks = format!("/proc/{0}/task/{0}/children", child.id());
-    let children = fs::read_to_string(tasks).unwrap();
-    Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
 }

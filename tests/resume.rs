@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::held::{is_in, signal_until_it_ends, wait_for};
 use common::interrupted::*;
 use common::*;
 use rustix::process::Signal;
@@ -501,14 +502,13 @@ fn a_second_signal_ends_it_at_once() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !at("b").exists() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    for _ in 0..2 {
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(child.try_wait().unwrap().is_none());
-        send(&child, Signal::INT);
-    }
+    let copy = rustix::process::Pid::from_child(&child);
+    let is_held = || is_in(Some(copy), &[libc::SYS_openat]);
+    wait_for("it opens the manifest", || at("b").exists() && is_held());
+    rustix::process::kill_process(copy, Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    signal_until_it_ends(&mut child, copy, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(stderr(&output), "aiocp: stopped at once; what has its name is whole\n");
@@ -526,16 +526,12 @@ fn a_second_signal_waits_for_nobody_who_has_stopped_reading() {
     command.current_dir(&folder).args(["--debug", "from", "to"]).stderr(Stdio::piped());
     // The command's lines fill the pipe, which stays open and is never read.
     let mut child = command.spawn().unwrap();
-    while !catches(&child, Signal::INT) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("signals are handled", || catches(&child, Signal::INT));
     std::thread::sleep(Duration::from_millis(500));
-    for _ in 0..2 {
-        assert!(child.try_wait().unwrap().is_none());
-        send(&child, Signal::INT);
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(child.try_wait().unwrap().is_none());
+    let copy = rustix::process::Pid::from_child(&child);
+    let status = signal_until_it_ends(&mut child, copy, Signal::INT);
+    assert_eq!(status.code(), Some(130));
 }
 
 #[test]
@@ -545,12 +541,17 @@ fn an_ignored_signal_stays_ignored() {
     make_small_tree(&source);
     let mut command = Command::new("sh");
     let script = r#"trap "" INT; exec "$0" "$@""#;
-    command
-        .args(["-c", script])
-        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
-        .arg(&source)
-        .arg(&target);
-    let status = signal_after(command, &[Signal::INT; 3], Duration::from_millis(15));
+    command.args(["-c", script]).arg(aiocp().get_program()).arg(&source).arg(&target);
+    let mut child = command.spawn().unwrap();
+    wait_for("the shell's trap", || ignores(&child, Signal::INT));
+    for _ in 0..3 {
+        if child.try_wait().unwrap().is_none() {
+            let copy = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(copy, Signal::INT).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(0));
     are_identical(&source, &target);
 }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 pub mod aio;
 pub mod folding;
 pub mod hard;
+pub mod held;
 pub mod interrupted;
 pub mod lying;
 pub mod odd;
@@ -80,7 +81,8 @@ pub fn run(command: &mut Command, code: i32) -> Output {
     output
 }
 
-/// Runs it for at most 20 seconds, and then kills it with its children, which is a failure.
+/// Runs it for at most two minutes, which no command takes on a busy machine either. Then it is
+/// killed with its children, which is a failure.
 pub fn run_limited(command: &mut Command) -> Output {
     use std::os::unix::process::CommandExt;
     let child = command
@@ -97,7 +99,7 @@ pub fn run_limited(command: &mut Command) -> Output {
         send.send(()).unwrap();
         output
     });
-    let in_time = ended.recv_timeout(Duration::from_secs(20)).is_ok();
+    let in_time = ended.recv_timeout(Duration::from_secs(120)).is_ok();
     if !in_time {
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     }
@@ -367,13 +369,9 @@ pub fn catches(child: &std::process::Child, signal: rustix::process::Signal) -> 
     has_signal(child, "SigCgt:", signal)
 }
 
-/// Sends a signal, and waits until it has arrived: two that wait for a busy process are one.
-pub fn send(child: &std::process::Child, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, signal).unwrap();
-    while has_signal(child, "ShdPnd:", signal) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+/// Whether a process ignores this signal.
+pub fn ignores(child: &std::process::Child, signal: rustix::process::Signal) -> bool {
+    has_signal(child, "SigIgn:", signal)
 }
 
 /// Whether a line of the process's status has the signal, see proc_pid_status(5).

@@ -10,9 +10,9 @@
 //! strace(1) makes the calls fail. It counts each thread's calls by themselves, so that one case
 //! may be several failures. What has to hold after each of them:
 //!
-//! - The exit code is 0 or 1, within 20 seconds, and nothing panicked.
+//! - The exit code is 0 or 1, within two minutes, and nothing panicked.
 //! - It is 0 after EINTR of a call that is made again.
-//! - 0: what is there is what was to be copied, or a line says what is not.
+//! - 0: what is there is what was to be copied, whatever a line says.
 //! - 1: a line says why, and each name has its old contents or its new ones, whole.
 //! - No hidden file is left, but for `--resume`, which the next run finishes and leaves none.
 
@@ -89,6 +89,18 @@ const AGAIN: [&str; 12] = [
     "pwrite64",
     "read",
     "write",
+];
+
+/// Faults after which not all of this holds, which is known to be wrong. Each is here until it is
+/// mended: a sweep of everything fails if it no longer meets one of them.
+const KNOWN: [(&str, &str); 3] = [
+    // What cannot be asked of the copy's ACL is told as an ACL that cannot be set. The copy lacks
+    // the rights of its group then, with exit code 0.
+    ("fgetxattr", "ENOSYS"),
+    // Whether a new directory is empty is not asked again.
+    ("getdents64", "EINTR"),
+    // A folder of the destination is not synced again.
+    ("fsync", "EINTR"),
 ];
 
 /// What the process calls first of all by itself. Before it, the loader's failures are the
@@ -227,13 +239,24 @@ impl Sweep {
                     let inject = fault.inject();
                     let line = format!("{:?} {inject}: {what}", self.options);
                     eprintln!("{line}");
-                    failures.lock().unwrap().push(line);
+                    failures.lock().unwrap().push((fault, line));
                 }
             }
         };
         std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
-        let failures = failures.into_inner().unwrap();
-        assert!(failures.is_empty(), "AIOCP_SEED={}:\n{}", self.seed, failures.join("\n"));
+        self.is_as_known(&failures.into_inner().unwrap());
+    }
+
+    /// Fails if there are other failures than those that are known, or fewer.
+    fn is_as_known(&self, failures: &[(&Fault, String)]) {
+        let is = |fault: &Fault, known: &(&str, &str)| (&*fault.call, fault.error) == *known;
+        let new = failures.iter().filter(|(fault, _)| !KNOWN.iter().any(|known| is(fault, known)));
+        let lines: Vec<_> = new.map(|(_, line)| &**line).collect();
+        assert!(lines.is_empty(), "AIOCP_SEED={}:\n{}", self.seed, lines.join("\n"));
+        let is_met = |known: &&(_, _)| failures.iter().any(|(fault, _)| is(fault, known));
+        let is_all = std::env::var("AIOCP_SWEEP").is_ok_and(|wanted| wanted == "all");
+        let mended: Vec<_> = KNOWN.iter().filter(|known| is_all && !is_met(known)).collect();
+        assert!(mended.is_empty(), "these are mended, and known no more: {mended:?}");
     }
 
     /// From which occurrence on, and up to which, each call can fail in a thread.
@@ -324,10 +347,7 @@ impl Sweep {
         // A line that cannot be written is not there.
         let is_mute = matches!(&*fault.call, "write" | "close");
         match code {
-            Some(0) => match place.is_copied() {
-                Err(what) if !text.contains("aiocp: ") => return Err(what),
-                _ => place.is_old_or_new()?,
-            },
+            Some(0) => place.is_copied()?,
             Some(1) if fault.error == "EINTR" && AGAIN.contains(&&*fault.call) => {
                 return Err("the call was not made again".to_owned());
             }

@@ -169,7 +169,7 @@ fn a_small_cgroup_is_enough() {
     tree(&source);
     for mib in [32, 16] {
         let Some(cgroup) = Cgroup::new(mib << 20) else {
-            return common::skip("no cgroup with a limit of memory can be made here");
+            return common::skip_for_kernel("no cgroup with a limit of memory can be made here");
         };
         let enter = format!("echo $$ >'{}'", cgroup.0.join("cgroup.procs").display());
         for options in [&[][..], &["--verify"], &["--block-size=8M", "--queue-depth=64"]] {

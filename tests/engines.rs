@@ -190,7 +190,7 @@ impl Handles {
         let plain = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         plain.write_all_at(contents, 0).unwrap();
         let direct = mode != Mode::Buffered
-            && matches!(direct_io(&plain).unwrap(), DirectIo::Aligned(align) if align <= 4096);
+            && matches!(direct_io(&plain), DirectIo::Aligned(align) if align <= 4096);
         let open = |read, write| {
             // A separate open file description: dup(2) would share the flags.
             let path = format!("/proc/self/fd/{}", plain.as_raw_fd());

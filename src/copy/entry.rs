@@ -162,7 +162,7 @@ impl<'a> At<'a> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_stream = matches!(kind, FileType::Fifo | FileType::CharacterDevice);
         if !(kind == FileType::RegularFile || (self.entry.is_stream && is_stream))
-            || !self.is_as_listed(&file, &stat)?
+            || !self.is_as_listed(&file, &stat)
         {
             return Err(error(Operation::Open, Cause::Swapped));
         }
@@ -181,7 +181,7 @@ impl<'a> At<'a> {
             self.open_source_path().map_err(|cause| self.source_error(Operation::Open, cause))?;
         let stat = fs::stat(&file).map_err(|cause| self.source_error(Operation::Stat, cause))?;
         let kind = EntryKind::of_mode(FileType::from_raw_mode(stat.st_mode));
-        if kind != self.entry.kind || !self.is_as_listed(&file, &stat)? {
+        if kind != self.entry.kind || !self.is_as_listed(&file, &stat) {
             return Err(self.source_error(Operation::Open, Cause::Swapped));
         }
         let seen = Seen::now(stat, || self.dir.clock_of_source(&file, &stat));
@@ -195,10 +195,8 @@ impl<'a> At<'a> {
     }
 
     /// Whether an open file is the one that the listing named.
-    pub fn is_as_listed(self, file: &OwnedFd, stat: &Stat) -> Result<bool> {
-        let Some(ino) = self.entry.ino else { return Ok(true) };
-        fs::is_as_listed(&self.dir.source, file, stat, ino)
-            .map_err(|cause| self.source_error(Operation::Stat, cause))
+    pub fn is_as_listed(self, file: &OwnedFd, stat: &Stat) -> bool {
+        self.entry.ino.is_none_or(|ino| fs::is_as_listed(&self.dir.source, file, stat, ino))
     }
 }
 

@@ -202,6 +202,14 @@ impl<'a> Events<'a> {
         }
     }
 
+    /// Takes back that a file was read back: it is copied again.
+    pub fn not_proved(&self, proof: Proof) {
+        Totals::take(&self.totals.verified_files, 1);
+        if let Proof::Memory(_) = proof {
+            Totals::take(&self.totals.verified_from_memory, 1);
+        }
+    }
+
     /// Tells of a difference, and counts it unless it is mended.
     pub fn differs(&self, path: PathBuf, what: What, mended: Mended) {
         if mended == Mended::No {

@@ -3,8 +3,10 @@
 //! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one
 //! line that a person reads.
 
+mod missing;
 mod operation;
 mod special;
+mod unavailable;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,8 +15,10 @@ use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use missing::Missing;
 pub use operation::Operation;
 pub use special::SpecialKind;
+pub use unavailable::is_unavailable;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -201,6 +205,17 @@ impl Error {
         }
     }
 
+    /// What else a copy has than its source, if it is something that cannot be had here: as likely
+    /// as not, no other copy will have it either.
+    pub fn missing(&self) -> Option<Missing> {
+        let errno = match &self.cause {
+            Cause::Attribute(_, error) => error.raw_os_error(),
+            _ => self.errno(),
+        };
+        errno.filter(|&errno| unavailable::is_refusal(errno))?;
+        Missing::of(self.op)
+    }
+
     /// What the user can do about it, as a line of its own.
     pub fn hint(&self) -> Option<String> {
         match self.cause {
@@ -221,6 +236,9 @@ impl Error {
 
     /// The same in words that are the same for all files.
     pub fn remedy(&self) -> Option<&'static str> {
+        if let Some(missing) = self.missing() {
+            return Some(missing.remedy());
+        }
         match (&self.cause, self.errno()) {
             (Cause::Os(_), Some(errno)) => self.remedy_of_errno(errno),
             (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {

@@ -5,12 +5,17 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{self, OFlags};
 
+use super::open::open_flags;
+
 pub use crate::sys::file::cached_bytes;
 
-/// Turns `O_DIRECT` on or off for an open file: `open(O_CREAT | O_DIRECT)` may fail and leave the
-/// file behind.
+/// Turns `O_DIRECT` on or off for an open file, unless it is: `open(O_CREAT | O_DIRECT)` may fail
+/// and leave the file behind.
 pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
-    let mut flags = fs::fcntl_getfl(file.as_fd())?;
+    let mut flags = open_flags(file.as_fd())?;
+    if flags.contains(OFlags::DIRECT) == on {
+        return Ok(());
+    }
     flags.set(OFlags::DIRECT, on);
     Ok(fs::fcntl_setfl(file, flags)?)
 }

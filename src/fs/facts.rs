@@ -18,6 +18,9 @@ pub const DIRECT_ALIGN_DEFAULT: u64 = 4096;
 pub enum DirectIo {
     /// Direct, in multiples of so many bytes of offset, length and memory.
     Aligned(u64),
+    /// It does not say; multiples of [`DIRECT_ALIGN_DEFAULT`] may do. The reason not to try goes
+    /// into the report.
+    Unsaid(&'static str),
     /// Not for this file, or only pretended; the reason goes into the report.
     Refused(&'static str),
 }
@@ -60,28 +63,31 @@ pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     Ok(fs::fstatfs(file)?.f_type as u32 as u64)
 }
 
-/// Whether a file is one of /proc.
-pub(super) fn is_proc(file: impl AsFd) -> io::Result<bool> {
+/// Whether a file is one of /proc; nothing where its filesystem does not tell its kind.
+pub(super) fn is_proc(file: impl AsFd) -> Option<bool> {
     const PROC_MAGIC: u64 = 0x9fa0;
-    Ok(filesystem_magic(file)? == PROC_MAGIC)
+    filesystem_magic(file).ok().map(|magic| magic == PROC_MAGIC)
 }
 
 /// Whether a file's inode number is the one that its directory lists: not for the root of a btrfs
 /// subvolume, nor for the empty directory that stands in its place in a snapshot of the subvolume
-/// above it, nor where a filesystem makes numbers up as it goes.
-pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> io::Result<bool> {
+/// above it, nor where a filesystem makes numbers up as it goes, or does not tell its kind.
+pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> bool {
     const BTRFS_EMPTY_SUBVOLUME_INO: u64 = 2;
     const BTRFS_SUBVOLUME_ROOT_INO: u64 = 256;
-    let magic = filesystem_magic(file)?;
+    let Ok(magic) = filesystem_magic(file) else { return false };
     let is_subvolume = magic == BTRFS_MAGIC
         && matches!(inode, BTRFS_EMPTY_SUBVOLUME_INO | BTRFS_SUBVOLUME_ROOT_INO);
-    Ok(NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume)
+    NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume
 }
 
-/// Whether a file in this directory is known to have one number for as long as it is there.
+/// Whether a file in this directory is known to have one number for as long as it is there. Where
+/// the filesystem does not tell its kind, one on a block device of its own is believed to.
 pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
-    let magic = filesystem_magic(dir)?;
-    Ok(NUMBERING_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC)
+    match filesystem_magic(dir.as_fd()) {
+        Ok(magic) => Ok(NUMBERING_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC),
+        Err(_) => Ok(fs::major(fs::fstat(dir)?.st_dev) != 0),
+    }
 }
 
 /// Whether syncfs(2) on `file` writes everything, and tells of the errors since the descriptor was
@@ -150,27 +156,28 @@ pub fn clock_of(file: impl AsFd) -> Clock {
     }
 }
 
-/// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing.
-pub fn direct_io(file: impl AsFd) -> io::Result<DirectIo> {
-    let magic = filesystem_magic(file.as_fd())?;
+/// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing. A question
+/// that gets no answer says nothing.
+pub fn direct_io(file: impl AsFd) -> DirectIo {
+    let magic = filesystem_magic(file.as_fd()).ok();
     match magic {
         // Both accept the flag and then use the page cache (btrfs for every inode that has
         // checksums).
-        BTRFS_MAGIC => return Ok(DirectIo::Refused("btrfs buffers direct I/O")),
-        TMPFS_MAGIC => return Ok(DirectIo::Refused("tmpfs lives in the page cache")),
+        Some(BTRFS_MAGIC) => return DirectIo::Refused("btrfs buffers direct I/O"),
+        Some(TMPFS_MAGIC) => return DirectIo::Refused("tmpfs lives in the page cache"),
         _ => {}
     }
-    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
-    let known = statx.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
-    Ok(match (known, statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)) {
-        (true, 0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
-        (true, align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
+    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+    let said = statx.filter(|statx| statx.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
+    match said.map(|statx| statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)) {
+        Some(0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
+        Some(align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
         // Before Linux 6.1 nobody sets the bit; these two are known to be direct.
-        (false, _) if matches!(magic, EXT4_MAGIC | XFS_MAGIC) => {
+        None if matches!(magic, Some(EXT4_MAGIC | XFS_MAGIC)) => {
             DirectIo::Aligned(DIRECT_ALIGN_DEFAULT)
         }
-        (false, _) => DirectIo::Refused("the filesystem does not say whether it has direct I/O"),
-    })
+        None => DirectIo::Unsaid("the filesystem does not say whether it has direct I/O"),
+    }
 }
 
 /// Whether `SEEK_HOLE` is known to tell the truth of this file, also of data that is not on the
@@ -192,9 +199,9 @@ pub fn holes_are_believed(file: impl AsFd) -> bool {
 }
 
 /// Whether allocating ahead is a gain: on btrfs it turns compression off, on tmpfs it is the copy's
-/// own work.
-pub fn preallocation_helps(file: impl AsFd) -> io::Result<bool> {
-    Ok(!matches!(filesystem_magic(file)?, BTRFS_MAGIC | TMPFS_MAGIC))
+/// own work. Where the filesystem does not tell its kind, it is tried.
+pub fn preallocation_helps(file: impl AsFd) -> bool {
+    !matches!(filesystem_magic(file), Ok(BTRFS_MAGIC | TMPFS_MAGIC))
 }
 
 /// Whether the filesystem is known to have no clones. One that does not answer is not known.

@@ -2,7 +2,8 @@
 //! what a killed one left, and takes nothing else for it.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -102,15 +103,19 @@ fn run_and_salt(name: &OsStr) -> Option<(u32, u32)> {
     Some((part(0)?, part(8)?))
 }
 
-fn random() -> io::Result<u64> {
+/// A number that no one can guess: getrandom(2), or /dev/urandom without that.
+pub fn random() -> io::Result<u64> {
     let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
+    let flags = rustix::rand::GetRandomFlags::empty();
+    if rustix::rand::getrandom(&mut random[..], flags) != Ok(random.len()) {
+        File::open("/dev/urandom")?.read_exact(&mut random)?;
+    }
     Ok(u64::from_ne_bytes(random))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{File, hard_link, remove_file, rename, write};
+    use std::fs::{hard_link, remove_file, rename, write};
 
     use super::*;
 

@@ -46,7 +46,7 @@ impl Stands {
         let place = open_path(dir.as_fd(), name)?;
         let answer = stat(&place)?;
         let is_mounted = match (mount(&place), mount(dir.as_fd())) {
-            (Ok(Some(place)), Ok(Some(dir))) => place != dir,
+            (Some(place), Some(dir)) => place != dir,
             // What is mounted from another filesystem shows it all the same.
             _ => stat(dir)?.st_dev != answer.st_dev,
         };

@@ -8,6 +8,7 @@ use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::facts::is_proc;
+use super::unavailable::answers_nothing;
 
 /// The links in /dev that lead to such a link by definition.
 const STANDARD_STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
@@ -17,7 +18,11 @@ const STANDARD_STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 /// lead nowhere.
 pub fn is_magic_link(dir: impl AsFd, name: &OsStr) -> io::Result<bool> {
     let folder = || std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
-    if !is_proc(dir.as_fd())? {
+    let is_proc = match is_proc(dir.as_fd()) {
+        Some(is_proc) => is_proc,
+        None => folder()?.starts_with("/proc"),
+    };
+    if !is_proc {
         let is_stream = STANDARD_STREAMS.iter().any(|stream| name == *stream);
         return Ok(is_stream && folder()?.as_os_str() == "/dev");
     }
@@ -25,7 +30,7 @@ pub fn is_magic_link(dir: impl AsFd, name: &OsStr) -> io::Result<bool> {
     match fs::openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
         Err(Errno::LOOP) => Ok(true),
         // Without openat2 the folder's name tells the most of them.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(folder()?.file_name() == Some(OsStr::new("fd"))),
+        Err(error) if answers_nothing(error) => Ok(folder()?.file_name() == Some(OsStr::new("fd"))),
         _ => Ok(false),
     }
 }

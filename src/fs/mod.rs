@@ -9,6 +9,7 @@ mod identity;
 mod in_place;
 mod io;
 mod journal;
+mod lease;
 mod magic;
 mod names;
 mod node;
@@ -20,9 +21,11 @@ mod registry;
 mod space;
 mod stat;
 mod stdio;
+mod sync;
 mod target;
 mod temporary;
 mod times;
+mod unavailable;
 mod unlisted;
 
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
@@ -31,7 +34,7 @@ pub use facts::{
     may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
 pub use foresight::{may_make, may_replace, may_write};
-pub use hidden::Mark;
+pub use hidden::{Mark, random};
 pub use identity::{
     FileId, Identity, IdentityBytes, Name, Numbers, Sameness, Trust, compare, compare_names,
     end_of_climb, ino_and_birth, same_contents, trust,
@@ -39,8 +42,9 @@ pub use identity::{
 pub use in_place::{Stands, WriteAccess};
 pub use io::{close, has_byte_at, read_at, write_all};
 pub use journal::Journal;
+pub use lease::wait_for_lease;
 pub use magic::is_magic_link;
-pub use names::{is_append_only, keeps_names, unlink_if};
+pub use names::{is_append_only, keeps_names, rename, rename_unless_taken, unlink_if};
 pub use node::{Node, attribute_at};
 pub use open::{
     canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
@@ -53,13 +57,15 @@ pub use process::{
 };
 pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::remove_temporaries;
-pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size};
+pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size, truncate};
 pub use stat::{
     Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,
     size_is_believed, stat, stat_at, stat_behind, stat_following,
 };
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
+pub use sync::{Syncs, sync_file, sync_filesystem};
 pub use target::{Leftover, Target};
 pub use temporary::{IfTaken, Temporary, Unpublished};
 pub use times::{Age, Clock, Grain, Moment, Seen, Settled, age, settles_at};
+pub use unavailable::{is_no_answer, is_unavailable};
 pub use unlisted::{NameSync, sync_folder};

@@ -6,23 +6,62 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, linkat, statx, unlinkat};
+use rustix::fs::{AtFlags, CWD, IFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{RenameFlags, ioctl_getflags, linkat, renameat, renameat_with, statx, unlinkat};
 use rustix::io::Errno;
 
 use super::facts::numbers_are_kept;
 use super::identity::FileId;
 use super::stat::stat_at;
+use super::unavailable::refuses;
 
 /// linkat(2) of an open file. Linking by descriptor needs a right that not every process has; by
 /// the name in /proc, any may.
 pub(super) fn link_open(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix::io::Result<()> {
     match linkat(file, c"", dir.as_fd(), name, AtFlags::EMPTY_PATH) {
-        Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
+        Err(error) if error == Errno::NOENT || refuses(error) => {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
             linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
         }
         other => other,
     }
+}
+
+/// Gives what has a name in a directory another one there, whatever has that. Kernels before 3.15
+/// have no `renameat2`.
+pub fn rename(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result<()> {
+    let dir = dir.as_fd();
+    match renameat_with(dir, name, dir, other, RenameFlags::empty()) {
+        Err(error) if refuses(error) => renameat(dir, name, dir, other),
+        renamed => renamed,
+    }
+}
+
+/// Gives what has a name in a directory another one there, or answers EEXIST. Where `renameat2`
+/// knows no flags (NFS, kernels before 3.15), a second name refuses what is taken. A filesystem
+/// without second names can only be asked a moment before.
+pub fn rename_unless_taken(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result<()> {
+    let dir = dir.as_fd();
+    match renameat_with(dir, name, dir, other, RenameFlags::NOREPLACE) {
+        Err(error) if refuses(error) => {}
+        renamed => return renamed,
+    }
+    match move_by_link(dir, name, other) {
+        Err(error) if refuses(error) => {}
+        moved => return moved,
+    }
+    match stat_at(dir, other) {
+        Ok(None) => renameat(dir, name, dir, other),
+        Ok(Some(_)) => Err(Errno::EXIST),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Gives what has a name in a directory a second one that is free, and takes the first away.
+pub(super) fn move_by_link(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result<()> {
+    let dir = dir.as_fd();
+    linkat(dir, name, dir, other, AtFlags::empty())?;
+    unlinkat(dir, name, AtFlags::empty())
 }
 
 /// Whether a file has a name. Where the filesystem makes numbers up as it goes, another number says
@@ -47,7 +86,7 @@ pub fn unlink_if(dir: &OwnedFd, name: &OsStr, id: FileId) -> io::Result<()> {
 
 /// Whether a folder lets no name go that it has (`chattr +a`): nothing that is to go again may be
 /// made in it. Each thread asks once for each folder.
-pub fn keeps_names(dir: &Arc<OwnedFd>) -> io::Result<bool> {
+pub fn keeps_names(dir: &Arc<OwnedFd>) -> bool {
     thread_local! {
         static LAST: RefCell<(Weak<OwnedFd>, bool)> = const { RefCell::new((Weak::new(), false)) };
     }
@@ -56,18 +95,18 @@ pub fn keeps_names(dir: &Arc<OwnedFd>) -> io::Result<bool> {
         std::ptr::eq(last.as_ptr(), Arc::as_ptr(dir)).then_some(*keeps)
     });
     if let Some(keeps) = known {
-        return Ok(keeps);
+        return keeps;
     }
-    let keeps = is_append_only(dir)?;
+    let keeps = is_append_only(dir);
     LAST.set((Arc::downgrade(dir), keeps));
-    Ok(keeps)
+    keeps
 }
 
-/// Whether a folder is append-only. One that does not say so is not.
-pub fn is_append_only(dir: impl AsFd) -> io::Result<bool> {
-    match statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
-        Ok(answer) => Ok(answer.stx_attributes.contains(StatxAttributes::APPEND)),
-        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => Ok(false),
-        Err(error) => Err(error.into()),
+/// Whether a folder is append-only: statx(2), or ioctl_iflags(2) without that. One that does not say
+/// so is not.
+pub fn is_append_only(dir: impl AsFd) -> bool {
+    match statx(dir.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+        Ok(answer) => answer.stx_attributes.contains(StatxAttributes::APPEND),
+        Err(_) => ioctl_getflags(dir).is_ok_and(|flags| flags.contains(IFlags::APPEND)),
     }
 }

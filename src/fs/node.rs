@@ -57,21 +57,37 @@ impl<'a> Node<'a> {
     /// fchown(2); `None` leaves the owner.
     pub fn set_owner(self, user: Option<u32>, group: u32) -> io::Result<()> {
         let (user, group) = (user.map(Uid::from_raw), Some(Gid::from_raw(group)));
-        match self.path_only {
-            true => fs::chownat(self.fd, c"", user, group, AtFlags::EMPTY_PATH),
-            false => fs::fchown(self.fd, user, group),
-        }
-        .map_err(io::Error::from)
+        self.by_descriptor_or_path(
+            |file| Ok(fs::fchown(file, user, group)?),
+            |_| Ok(fs::chownat(self.fd, c"", user, group, AtFlags::EMPTY_PATH)?),
+        )
     }
 
     /// fchmod(2). A symbolic link has no mode to set.
     pub fn set_mode(self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_raw_mode(mode);
-        match self.path_only {
-            true => fs::chmodat(CWD, self.proc_path(), mode, AtFlags::empty()),
-            false => fs::fchmod(self.fd, mode),
+        self.by_descriptor_or_path(
+            |file| Ok(fs::fchmod(file, mode)?),
+            |path| Ok(fs::chmodat(CWD, path, mode, AtFlags::empty())?),
+        )
+    }
+
+    /// Makes the call for the descriptor, or the one for its name in /proc where there is no such
+    /// call for this descriptor, or none at all.
+    fn by_descriptor_or_path<T>(
+        self,
+        by_descriptor: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+        by_path: impl FnOnce(&CStr) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let done = match self.path_only {
+            true => None,
+            false => Some(by_descriptor(self.fd)),
+        };
+        let is_missing = |error: &io::Error| error.raw_os_error() == Some(libc::ENOSYS);
+        match done {
+            Some(done) if !done.as_ref().is_err_and(is_missing) => done,
+            _ => by_path(&self.proc_path()),
         }
-        .map_err(io::Error::from)
     }
 
     /// Access and modification time: futimens(3).
@@ -93,10 +109,10 @@ impl<'a> Node<'a> {
     /// The names of its extended attributes, without those that only the kernel's own tools may
     /// see; see listxattr(2). A filesystem that has no attributes has no names.
     pub fn attributes(self) -> io::Result<Vec<CString>> {
-        let list = growing(|buffer| match self.path_only {
-            true => fs::listxattr(self.proc_path(), buffer),
-            false => fs::flistxattr(self.fd, buffer),
-        })?;
+        let list = self.by_descriptor_or_path(
+            |file| growing(|buffer| fs::flistxattr(file, buffer)),
+            |path| growing(|buffer| fs::listxattr(path, buffer)),
+        )?;
         let names = list.unwrap_or_default();
         let names = names.split_inclusive(|&byte| byte == 0);
         Ok(names
@@ -108,28 +124,34 @@ impl<'a> Node<'a> {
     /// The value of an extended attribute; `None` where there is no such attribute, or none at all
     /// on this filesystem. See getxattr(2).
     pub fn attribute(self, name: &CStr) -> io::Result<Option<Vec<u8>>> {
-        growing(|buffer| match self.path_only {
-            true => fs::getxattr(self.proc_path(), name, buffer),
-            false => fs::fgetxattr(self.fd, name, buffer),
-        })
+        self.by_descriptor_or_path(
+            |file| growing(|buffer| fs::fgetxattr(file, name, buffer)),
+            |path| growing(|buffer| fs::getxattr(path, name, buffer)),
+        )
     }
 
     /// setxattr(2).
     pub fn set_attribute(self, name: &CStr, value: &[u8]) -> io::Result<()> {
-        match self.path_only {
-            true => fs::setxattr(self.proc_path(), name, value, XattrFlags::empty()),
-            false => fs::fsetxattr(self.fd, name, value, XattrFlags::empty()),
-        }
-        .map_err(io::Error::from)
+        self.by_descriptor_or_path(
+            |file| Ok(fs::fsetxattr(file, name, value, XattrFlags::empty())?),
+            |path| Ok(fs::setxattr(path, name, value, XattrFlags::empty())?),
+        )
     }
 
-    /// removexattr(2).
+    /// removexattr(2). One that is not there is removed already.
     pub fn remove_attribute(self, name: &CStr) -> io::Result<()> {
-        match self.path_only {
-            true => fs::removexattr(self.proc_path(), name),
-            false => fs::fremovexattr(self.fd, name),
+        let removed = self.by_descriptor_or_path(
+            |file| Ok(fs::fremovexattr(file, name)?),
+            |path| Ok(fs::removexattr(path, name)?),
+        );
+        match removed {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) =>
+            {
+                Ok(())
+            }
+            removed => removed,
         }
-        .map_err(io::Error::from)
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::unavailable::answers_nothing;
+
 /// Opens `name` in `dir`, never through a link and never outside of `dir`: openat2(2) with
 /// `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_MAGICLINKS`. Kernels and sandboxes
 /// without openat2 get openat(2) with `O_NOFOLLOW`, which is as safe for the single component that
@@ -37,7 +39,7 @@ pub fn open_beneath(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<O
                 }
                 // A seccomp filter answers EPERM, but so does O_NOATIME on another user's file:
                 // openat tells.
-                Err(Errno::PERM) => break,
+                Err(error) if answers_nothing(error) => break,
                 other => return Ok(other?),
             }
         }
@@ -124,7 +126,7 @@ fn open_short_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result
         match fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {
             // A rename raced with the look-up and the kernel could not be sure.
             Err(Errno::AGAIN) => {}
-            Err(Errno::NOSYS | Errno::PERM) => break,
+            Err(error) if answers_nothing(error) => break,
             other => return Ok(other?),
         }
     }
@@ -182,7 +184,23 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 
 /// Whether a file is open with `O_PATH`, so that it can neither be listed nor synced.
 pub fn is_path_only(file: impl AsFd) -> io::Result<bool> {
-    Ok(fs::fcntl_getfl(file)?.contains(OFlags::PATH))
+    Ok(open_flags(file)?.contains(OFlags::PATH))
+}
+
+/// How a file is open: fcntl(2), or what /proc says where that gives no answer.
+pub(super) fn open_flags(file: impl AsFd) -> io::Result<OFlags> {
+    match fs::fcntl_getfl(file.as_fd()) {
+        Ok(flags) => Ok(flags),
+        Err(error) => flags_in_proc(file).ok_or_else(|| error.into()),
+    }
+}
+
+/// The flags of an open file, as proc_pid_fdinfo(5) has them.
+fn flags_in_proc(file: impl AsFd) -> Option<OFlags> {
+    let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(path).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    u32::from_str_radix(flags.trim(), 8).ok().map(OFlags::from_bits_retain)
 }
 
 /// Opens a folder by a path that the user wrote, which may lead through links.

@@ -1,10 +1,13 @@
 //! Sizes, room, holes and clones.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{self, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
+
+use super::io::write_all;
+use super::unavailable::{answers_nothing, is_unavailable};
 
 /// Where the next data begins and ends at or after `from_bytes`: lseek(2) with `SEEK_DATA`, then
 /// `SEEK_HOLE`. `None` when only a hole follows. Of a file that is cut meanwhile, everything that
@@ -23,12 +26,15 @@ pub fn next_data(file: impl AsFd, from_bytes: u64) -> io::Result<Option<(u64, u6
 }
 
 /// Allocates `0..size_bytes` and sets the size, so that later writes neither extend the file nor
-/// run out of space. Where the filesystem cannot allocate ahead, only the size is set.
+/// run out of space. Where the filesystem cannot allocate ahead, only the size is set. A device that
+/// fails says so once more when it is written to.
 pub fn preallocate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     loop {
         match fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, size_bytes) {
             Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return set_size(file, size_bytes),
+            Err(error) if answers_nothing(error) => {
+                return set_size(file, size_bytes);
+            }
             other => return Ok(other?),
         }
     }
@@ -40,7 +46,7 @@ pub fn reserve(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     match rustix::io::retry_on_intr(|| {
         fs::fallocate(file.as_fd(), FallocateFlags::KEEP_SIZE, 0, size_bytes)
     }) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) if answers_nothing(error) => Ok(()),
         other => Ok(other?),
     }
 }
@@ -57,6 +63,26 @@ pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
 }
 
 /// ftruncate(2).
-pub fn set_size(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
+pub fn truncate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| fs::ftruncate(file.as_fd(), size_bytes))?)
+}
+
+/// Gives a file its size. Where that call is not available, the last byte of what is to grow is
+/// written.
+pub fn set_size(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
+    let file = file.as_fd();
+    match truncate(file, size_bytes) {
+        Err(error) if is_unavailable(&error) => grow(file, size_bytes)?.ok_or(error),
+        set => set,
+    }
+}
+
+/// Writes the last byte of a file that is to have a size; nothing if it has more.
+fn grow(file: BorrowedFd<'_>, size_bytes: u64) -> io::Result<Option<()>> {
+    let now_bytes = fs::fstat(file)?.st_size as u64;
+    if now_bytes < size_bytes {
+        let last = |bytes: &[u8], at: u64| rustix::io::pwrite(file, bytes, at);
+        write_all(&[0], size_bytes - 1, last).map_err(|(_, cause)| cause)?;
+    }
+    Ok((now_bytes <= size_bytes).then_some(()))
 }

@@ -98,13 +98,12 @@ impl Birth {
     }
 }
 
-/// The birth of an open file.
+/// The birth of an open file. Without an answer it is the inode number.
 pub fn birth(file: impl AsFd) -> io::Result<Birth> {
     let wanted = StatxFlags::INO | StatxFlags::BTIME;
     match fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, wanted) {
         Ok(answer) => Ok(Birth::of(&answer)),
-        Err(Errno::NOSYS | Errno::PERM) => Ok(Birth::new(b'i', stat(file)?.st_ino, 0)),
-        Err(error) => Err(error.into()),
+        Err(_) => Ok(Birth::new(b'i', stat(file)?.st_ino, 0)),
     }
 }
 
@@ -114,10 +113,7 @@ pub fn birth_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Birth>> {
     match fs::statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
         Ok(answer) => Ok(Some(Birth::of(&answer))),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::NOSYS | Errno::PERM) => {
-            Ok(stat_at(dir, name)?.map(|stat| Birth::new(b'i', stat.st_ino, 0)))
-        }
-        Err(error) => Err(error.into()),
+        Err(_) => Ok(stat_at(dir, name)?.map(|stat| Birth::new(b'i', stat.st_ino, 0))),
     }
 }
 
@@ -127,17 +123,17 @@ pub fn birth_at(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Birth>> {
 /// Listings do not tell what is mounted over a name, nor the inode number of a btrfs subvolume's
 /// root. Overlays and FUSE may make up numbers as they go. So a difference counts only where it
 /// proves that the name was exchanged.
-pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> io::Result<bool> {
-    if stat.st_ino == ino || !numbers_truly(file.as_fd(), stat.st_ino)? {
-        return Ok(true);
+pub fn is_as_listed(dir: impl AsFd, file: impl AsFd, stat: &Stat, ino: u64) -> bool {
+    if stat.st_ino == ino || !numbers_truly(file.as_fd(), stat.st_ino) {
+        return true;
     }
-    let (file, dir) = (mount(file)?, mount(dir)?);
-    // Kernels before 5.8 do not number mounts.
-    Ok(file.is_none() || file != dir)
+    let (file, dir) = (mount(file), mount(dir));
+    file.is_none() || file != dir
 }
 
-/// The number of the mount that a file was reached through.
-pub(super) fn mount(file: impl AsFd) -> io::Result<Option<u64>> {
-    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-    Ok((statx.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id))
+/// The number of the mount that a file was reached through; nothing where it is not told, as by
+/// kernels before 5.8.
+pub(super) fn mount(file: impl AsFd) -> Option<u64> {
+    let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (statx.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id)
 }

@@ -17,6 +17,7 @@ use super::names::link_open;
 use super::open::open_beneath;
 use super::stat::{FileType, Stat, birth_at, stat};
 use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
+use super::unavailable::is_unavailable;
 
 /// A file in the making, in the directory where it is to appear. It ends in
 /// [`publish`](Self::publish), [`discard`](Self::discard) or [`leave`](Self::leave); dropped
@@ -51,15 +52,26 @@ impl Target {
     /// so that not even SIGKILL leaves anything behind. Elsewhere it has a hidden name, made with
     /// `O_EXCL`.
     pub fn create(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
-        match create_unnamed(dir)? {
+        match create_unnamed(dir) {
             Some(file) => Ok(Self::new(dir, file, Naming::None, mark)),
             None => Self::create_excl(dir, mark),
         }
     }
 
+    /// Whether it has a name.
+    pub fn is_named(&self) -> bool {
+        !matches!(self.naming, Naming::None)
+    }
+
+    /// Whether a name was refused to a file that had none, as some sandboxes and filesystems do.
+    /// It has to be made once more: all that are made from then on have names.
+    pub fn must_be_named() -> bool {
+        UNLINKABLE.load(Ordering::Relaxed)
+    }
+
     /// Makes an empty file that only its owner may read, and that has a hidden name in any case.
     pub fn create_named(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
-        if let Some(file) = create_unnamed(dir)?
+        if let Some(file) = create_unnamed(dir)
             && let Ok(temporary) = Temporary::link(dir, mark, &file)
         {
             return Ok(Self::new(dir, file, Naming::Hidden(temporary), mark));
@@ -137,7 +149,8 @@ impl Target {
     /// what is synced without a name is deleted by fsck(8) after a power cut, whatever leads to it.
     pub fn name_ahead(&mut self, mark: Option<Mark>) -> io::Result<()> {
         if matches!(self.naming, Naming::None) {
-            self.naming = Naming::Hidden(Temporary::link(&self.dir, mark, &self.file)?);
+            let linked = Temporary::link(&self.dir, mark, &self.file);
+            self.naming = Naming::Hidden(linked.inspect_err(note_refusal)?);
         }
         Ok(())
     }
@@ -171,9 +184,10 @@ impl Target {
             // Something stands there: a second name first, since only a rename replaces in one
             // step.
             Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
-                Temporary::link(&dir, mark, &file)?.rename(name, if_taken)?;
+                let linked = Temporary::link(&dir, mark, &file).inspect_err(note_refusal);
+                linked?.rename(name, if_taken)?;
             }
-            other => other?,
+            linked => linked.map_err(io::Error::from).inspect_err(note_refusal)?,
         }
         Ok(close_last(file)?)
     }
@@ -197,16 +211,25 @@ impl Target {
     }
 }
 
-/// A file without a name; nothing where the filesystem has no such files.
-fn create_unnamed(dir: &OwnedFd) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    match openat(dir, c".", flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok(Some(file)),
-        // Without O_TMPFILE the answer is one of these, depending on kernel and filesystem; see
-        // open(2).
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Ok(None),
-        Err(error) => Err(error.into()),
+/// Whether linkat(2) has been refused to a file without a name: then no more of them are made.
+static UNLINKABLE: AtomicBool = AtomicBool::new(false);
+
+/// Takes note of why a file without a name got none. Without /proc only its descriptor can be
+/// linked, which takes a right.
+fn note_refusal(cause: &io::Error) {
+    if is_unavailable(cause) || cause.kind() == io::ErrorKind::NotFound {
+        UNLINKABLE.store(true, Ordering::Relaxed);
     }
+}
+
+/// A file without a name; nothing where none is to be had. What else is wrong shows when one with a
+/// name is made.
+fn create_unnamed(dir: &OwnedFd) -> Option<OwnedFd> {
+    if UNLINKABLE.load(Ordering::Relaxed) {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).ok()
 }
 
 /// What an earlier run left under a hidden name.

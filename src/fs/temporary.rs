@@ -5,16 +5,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat};
-use rustix::fs::{renameat_with, unlinkat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::hidden::{Mark, name_for_new};
 use super::identity::FileId;
-use super::names::{keeps_names, link_open, stands};
+use super::names::{keeps_names, link_open, move_by_link, rename, rename_unless_taken, stands};
 use super::open::open_path;
 use super::registry::{self, Standing};
-use super::stat::{Stat, birth, stat, stat_at};
+use super::stat::{Stat, birth, stat};
+use super::unavailable::refuses;
 use crate::error::Cause;
 
 /// How many hidden names are tried before a directory full of them is believed.
@@ -131,7 +131,7 @@ impl Temporary {
         make: impl Fn(&OsStr) -> rustix::io::Result<T>,
         identify: impl Fn(&T, &OsStr) -> io::Result<FileId>,
     ) -> io::Result<(T, Self)> {
-        if keeps_names(dir)? {
+        if keeps_names(dir) {
             return Err(Errno::PERM.into());
         }
         for _ in 0..NAME_TRIES {
@@ -207,7 +207,7 @@ impl Temporary {
         }
         let renamed = match if_taken {
             IfTaken::Replace => self.rename_over(name),
-            IfTaken::Refuse => self.rename_unless_taken(name),
+            IfTaken::Refuse => rename_unless_taken(&self.standing.dir, self.name(), name),
         };
         if let Err(cause) = renamed {
             return Err(self.fail(cause.into()));
@@ -238,32 +238,12 @@ impl Temporary {
         }
     }
 
-    /// Kernels before 3.15 have no `renameat2`.
+    /// Where no rename is available, what is free can be had by a second name.
     fn rename_over(&self, name: &OsStr) -> rustix::io::Result<()> {
         let dir = &self.standing.dir;
-        match renameat_with(dir, self.name(), dir, name, RenameFlags::empty()) {
-            Err(Errno::INVAL | Errno::NOSYS) => renameat(dir, self.name(), dir, name),
-            other => other,
-        }
-    }
-
-    /// Where `renameat2` knows no flags (NFS, kernels before 3.15), a second name refuses what is
-    /// taken. A filesystem without second names can only be asked a moment before.
-    fn rename_unless_taken(&self, name: &OsStr) -> rustix::io::Result<()> {
-        let dir = &self.standing.dir;
-        match renameat_with(dir, self.name(), dir, name, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {}
-            other => return other,
-        }
-        match linkat(dir, self.name(), dir, name, AtFlags::empty()) {
-            Ok(()) => return unlinkat(dir, self.name(), AtFlags::empty()),
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(error) => return Err(error),
-        }
-        match stat_at(dir, name) {
-            Ok(None) => renameat(dir, self.name(), dir, name),
-            Ok(Some(_)) => Err(Errno::EXIST),
-            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        match rename(dir, self.name(), name) {
+            Err(error) if refuses(error) => move_by_link(dir, self.name(), name).or(Err(error)),
+            renamed => renamed,
         }
     }
 

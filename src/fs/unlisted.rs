@@ -1,13 +1,14 @@
 //! Making names durable, also in folders that may be written into and not listed.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::Target;
+use super::sync::{sync_file, sync_filesystem};
+use super::target::Target;
 
 /// What makes the names in a directory durable that is open as a place alone. It is held while the
 /// rights last, which the directory's final mode may take away.
@@ -40,28 +41,20 @@ impl NameSync {
     /// Makes the names durable, and the directory's metadata.
     pub fn sync(self) -> io::Result<()> {
         match self {
-            Self::Folder(folder) => fsync(folder),
+            Self::Folder(folder) => sync_file(folder),
             Self::Filesystem(file) => {
-                let synced = rustix::fs::syncfs(file.file());
+                let synced = sync_filesystem(file.file());
                 file.discard()?;
-                Ok(synced?)
+                synced
             }
             Self::Nothing => Ok(()),
         }
     }
 }
 
-fn fsync(folder: impl AsFd) -> io::Result<()> {
-    match rustix::io::retry_on_intr(|| rustix::fs::fsync(folder.as_fd())) {
-        // A filesystem on which directories cannot be synced, see fsync(2).
-        Err(Errno::INVAL) => Ok(()),
-        other => Ok(other?),
-    }
-}
-
 /// Makes the names in a folder durable, where there is such a thing.
 pub fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
-    match fsync(folder) {
+    match sync_file(folder) {
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
             NameSync::hold(&Arc::new(folder.try_clone()?))?.sync()
         }

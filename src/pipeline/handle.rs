@@ -18,6 +18,7 @@ use super::transfer::{Limits, Progress, Started, Transfer};
 use crate::aio::{Done, Op, OpKind, Waker, perform};
 use crate::digest::Hashing;
 use crate::error::{Cause, Operation};
+use crate::fs;
 use crate::report::{Meter, Totals};
 
 /// The loop's thread, and the way to talk to it. Dropping it waits for what is in flight.
@@ -155,13 +156,18 @@ impl<'a> Pipeline<'a> {
         Started(answer)
     }
 
-    /// fsync(2) of all `files`, at once if they are many. Blocks until each has its answer, in the
-    /// order of `files`.
+    /// fsync(2) of all `files`, at once if they are many; see [`fs::sync_file`] for where that is
+    /// not available. Blocks until each has its answer, in the order of `files`.
     pub fn sync(&self, files: Vec<Arc<OwnedFd>>) -> Vec<io::Result<()>> {
         let count = files.len();
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
+        let mut syncs = fs::Syncs::default();
+        let mut synced = |Done { op, result }| match result {
+            Err(cause) if fs::is_unavailable(&cause) => syncs.sync_file(&*op.file),
+            result => result.map(drop),
+        };
         match self.carry_out(ops) {
-            Ok(done) => done.into_iter().map(|done| done.result.map(drop)).collect(),
+            Ok(done) => done.into_iter().map(&mut synced).collect(),
             Err(error) => (0..count).map(|_| Err(same(&error))).collect(),
         }
     }

@@ -103,8 +103,10 @@ fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access
     if direct == DirectMode::Never {
         return Ok(Access::buffered("--direct=never"));
     }
-    let align_bytes = match fs::direct_io(file)? {
-        DirectIo::Refused(reason) => return refused(reason),
+    let align_bytes = match fs::direct_io(file) {
+        // What was demanded is tried.
+        DirectIo::Unsaid(_) if direct == DirectMode::Always => fs::DIRECT_ALIGN_DEFAULT,
+        DirectIo::Unsaid(reason) | DirectIo::Refused(reason) => return refused(reason),
         DirectIo::Aligned(align_bytes) if align_bytes > block_bytes => {
             return refused("its alignment is larger than a block");
         }
@@ -112,10 +114,7 @@ fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access
     };
     match fs::set_direct(file, true) {
         Ok(()) => Ok(Access { way: Way::Direct, align_bytes }),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            refused("the filesystem refuses O_DIRECT")
-        }
-        Err(error) => Err(error.into()),
+        Err(_) => refused("the filesystem refuses O_DIRECT"),
     }
 }
 
@@ -138,7 +137,11 @@ pub fn or_buffered<T, const N: usize>(
                         ..failure
                     })?;
                 }
-                accesses = [Access::buffered("direct I/O was accepted, then answered EINVAL"); N];
+                accesses = [Access::buffered("direct I/O was accepted, then refused"); N];
+            }
+            Err(failure) if direct == DirectMode::Always && refuses_blocks(&accesses, &failure) => {
+                let cause = Cause::NoDirect("it was accepted, then answered EINVAL");
+                return Err(Failure { cause, ..failure });
             }
             result => return result.map(|moved| (moved, accesses)),
         }
@@ -147,11 +150,23 @@ pub fn or_buffered<T, const N: usize>(
 
 /// Whether direct I/O is to be given up because of a failure.
 pub fn is_refusal(direct: DirectMode, accesses: &[Access], failure: &Failure) -> bool {
+    // A direct copy is as large as whole blocks until it is cut.
+    let refuses_size = failure.op == Operation::SetSize
+        && matches!(&failure.cause, Cause::Os(error) if fs::is_unavailable(error));
+    direct == DirectMode::Auto
+        && (refuses_blocks(accesses, failure) || (refuses_size && any_direct(accesses)))
+}
+
+/// Whether a file that is direct answered EINVAL.
+fn refuses_blocks(accesses: &[Access], failure: &Failure) -> bool {
     let refused =
         matches!(&failure.cause, Cause::Os(error) if error.raw_os_error() == Some(libc::EINVAL));
     // Where the loop cannot wait, direct I/O is not to blame.
-    let refused = refused && failure.op != Operation::AwaitIo;
-    refused && direct == DirectMode::Auto && accesses.iter().any(|access| access.is_direct())
+    refused && failure.op != Operation::AwaitIo && any_direct(accesses)
+}
+
+fn any_direct(accesses: &[Access]) -> bool {
+    accesses.iter().any(|access| access.is_direct())
 }
 
 /// Which blocks of a file are to be read, or `None` for all. Holes are left out where the

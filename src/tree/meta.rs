@@ -32,12 +32,16 @@ pub struct Preserve {
     pub context: bool,
     /// FIFOs, sockets and devices.
     pub specials: bool,
+    /// A mode that cannot be set in the destination is a failure and not a warning.
+    pub mode_demanded: bool,
+    /// So are times.
+    pub timestamps_demanded: bool,
+    /// So are links that cannot be made.
+    pub links_demanded: bool,
     /// An ACL that the destination's filesystem cannot hold is a failure and not a warning.
     pub acls_demanded: bool,
     /// An extended attribute that the destination cannot hold is a failure and not a warning.
     pub xattr_demanded: bool,
-    /// Times that may not be given to somebody else's file are a failure and not a warning.
-    pub timestamps_demanded: bool,
 }
 
 impl Default for Preserve {
@@ -50,9 +54,11 @@ impl Default for Preserve {
             xattr: false,
             context: false,
             specials: false,
+            mode_demanded: false,
+            timestamps_demanded: false,
+            links_demanded: false,
             acls_demanded: false,
             xattr_demanded: false,
-            timestamps_demanded: false,
         }
     }
 }
@@ -85,7 +91,7 @@ pub struct Loss {
     pub cause: Cause,
     /// Reading from the source failed; otherwise writing to the copy did.
     pub at_source: bool,
-    /// The filesystem has no such thing, and the user did not demand it.
+    /// It cannot be had here, and the user did not demand it.
     pub forgivable: bool,
 }
 
@@ -96,6 +102,11 @@ impl Loss {
 
     fn at_source(op: Operation, cause: io::Error) -> Self {
         Self { op, cause: cause.into(), at_source: true, forgivable: false }
+    }
+
+    /// Forgivable where the call is not available here, unless it was demanded.
+    fn unless_demanded(op: Operation, cause: io::Error, demanded: bool) -> Self {
+        Self { forgivable: !demanded && fs::is_unavailable(&cause), ..Self::new(op, cause) }
     }
 }
 
@@ -216,7 +227,7 @@ impl Keeper {
             self.keep_mode(metadata, kind, owned, lost);
         }
         if self.preserve.timestamps {
-            keep_times(stat, target, lost);
+            self.keep_times(stat, target, lost);
         }
     }
 
@@ -335,7 +346,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                lost(Loss::at_source(Operation::ReadAcl, error));
+                lost(self.unread_acl(Operation::ReadAcl, error));
                 self.keep_acl(acl::ACCESS, None, target, lost);
                 mode &= !(0o7 << GROUP_BITS_SHIFT);
             }
@@ -343,15 +354,20 @@ impl Keeper {
         if kind == FileType::Directory {
             match source.attribute(acl::DEFAULT) {
                 Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
-                Err(error) => lost(Loss::at_source(Operation::ReadDefaultAcl, error)),
+                Err(error) => lost(self.unread_acl(Operation::ReadDefaultAcl, error)),
             }
         }
         // Only its owner may set it, which need not be done.
         let has_it = || target.stat().is_ok_and(|copy| copy.st_mode & 0o7777 == mode);
-        if !(is_written_into && has_it())
-            && let Err(error) = target.set_mode(mode)
-        {
-            lost(Loss::new(Operation::SetMode, error));
+        if !(is_written_into && has_it()) {
+            self.set_mode(target, mode, lost);
+        }
+    }
+
+    fn set_mode(&self, target: Node<'_>, mode: u32, lost: &mut dyn FnMut(Loss)) {
+        if let Err(error) = target.set_mode(mode) {
+            let demanded = self.preserve.mode_demanded;
+            lost(Loss::unless_demanded(Operation::SetMode, error, demanded));
         }
     }
 
@@ -368,9 +384,9 @@ impl Keeper {
             true => target.stat().map(|made| made.st_mode & SETGID_BIT),
             false => Ok(0),
         };
-        let done = inherited.and_then(|inherited| target.set_mode(mode | inherited));
-        if let Err(error) = done {
-            lost(Loss::new(Operation::SetMode, error));
+        match inherited {
+            Ok(inherited) => self.set_mode(target, mode | inherited, lost),
+            Err(error) => lost(Loss::new(Operation::SetMode, error)),
         }
     }
 
@@ -386,9 +402,13 @@ impl Keeper {
             let allowed = acl.as_deref().map_or(0, acl::group_bits);
             mode &= !(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT;
         }
-        if let Err(error) = target.set_mode(mode) {
-            lost(Loss::new(Operation::SetMode, error));
-        }
+        self.set_mode(target, mode, lost);
+    }
+
+    /// The source may have an ACL, and does not say.
+    fn unread_acl(&self, op: Operation, cause: io::Error) -> Loss {
+        let demanded = self.preserve.mode_demanded;
+        Loss { at_source: true, ..Loss::unless_demanded(op, cause, demanded) }
     }
 
     /// Sets an ACL, or removes the one that the copy inherited from its folder. False if the copy
@@ -403,16 +423,37 @@ impl Keeper {
         let done = match wanted {
             Some(acl) => target.set_attribute(which, acl),
             None => match target.attribute(which) {
-                Ok(Some(_)) => target.remove_attribute(which),
                 Ok(None) => Ok(()),
-                Err(error) => Err(error),
+                // One that cannot be looked at is removed as well as one that is there.
+                Ok(Some(_)) | Err(_) => target.remove_attribute(which),
             },
         };
         let Err(error) = done else { return true };
         let op = if which == acl::ACCESS { Operation::SetAcl } else { Operation::SetDefaultAcl };
-        let forgivable = !self.preserve.acls_demanded && is_unsupported(&error);
-        lost(Loss { forgivable, ..Loss::new(op, error) });
+        lost(Loss::unless_demanded(op, error, self.preserve.acls_demanded));
         false
+    }
+
+    fn keep_times(&self, stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
+        let in_every_range =
+            |seconds: i64| i32::try_from(seconds).is_ok_and(|seconds| seconds >= 0);
+        let kept = target.set_times(stat).and_then(|()| {
+            if in_every_range(stat.st_atime) && in_every_range(stat.st_mtime) {
+                return Ok(true);
+            }
+            // The kernel silently sets what the filesystem cannot hold to the nearest time that it
+            // can.
+            let copy = target.stat()?;
+            Ok((copy.st_atime, copy.st_mtime) == (stat.st_atime, stat.st_mtime))
+        });
+        match kept {
+            Ok(true) => {}
+            Ok(false) => lost(Loss::new(Operation::SetTimes, Cause::TimeOutOfRange)),
+            Err(error) => {
+                let demanded = self.preserve.timestamps_demanded;
+                lost(Loss::unless_demanded(Operation::SetTimes, error, demanded));
+            }
+        }
     }
 }
 
@@ -424,23 +465,6 @@ fn take_set_id(target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
     });
     if let Err(error) = taken {
         lost(Loss::new(Operation::SetMode, error));
-    }
-}
-
-fn keep_times(stat: &Stat, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
-    let in_every_range = |seconds: i64| i32::try_from(seconds).is_ok_and(|seconds| seconds >= 0);
-    let kept = target.set_times(stat).and_then(|()| {
-        if in_every_range(stat.st_atime) && in_every_range(stat.st_mtime) {
-            return Ok(true);
-        }
-        // The kernel silently sets what the filesystem cannot hold to the nearest time that it can.
-        let copy = target.stat()?;
-        Ok((copy.st_atime, copy.st_mtime) == (stat.st_atime, stat.st_mtime))
-    });
-    match kept {
-        Ok(true) => {}
-        Ok(false) => lost(Loss::new(Operation::SetTimes, Cause::TimeOutOfRange)),
-        Err(error) => lost(Loss::new(Operation::SetTimes, error)),
     }
 }
 

@@ -93,7 +93,6 @@ fn open_source(parent: &OpenDir, found: FoundDir<'_>) -> Result<(OwnedFd, Stat),
     let stat = fs::stat(&source).map_err(|cause| error(Operation::Stat, cause.into()))?;
     if let Some(ino) = ino
         && !fs::is_as_listed(&parent.source, &source, &stat, ino)
-            .map_err(|cause| error(Operation::Stat, cause.into()))?
     {
         return Err(error(Operation::OpenDirectory, Cause::Swapped));
     }

@@ -509,8 +509,8 @@ mod tests {
         };
         let default = Preserve::default();
         assert_eq!(read(&[]), default);
-        let p =
-            Preserve { ownership: true, acls_demanded: true, timestamps_demanded: true, ..default };
+        let demanded = Preserve { mode_demanded: true, timestamps_demanded: true, ..default };
+        let p = Preserve { ownership: true, acls_demanded: true, ..demanded };
         assert_eq!(read(&["-p"]), p);
         assert_eq!(read(&["--preserve"]), p);
         assert_eq!(read(&["--preserve=mode,ownership,timestamps"]), p);
@@ -522,7 +522,8 @@ mod tests {
             xattr: true,
             context: true,
             specials: true,
-            ..default
+            links_demanded: true,
+            ..demanded
         };
         assert_eq!(read(&["-a"]), a);
         assert_eq!(read(&["-a", "--no-preserve=ownership"]), Preserve { ownership: false, ..a });
@@ -536,7 +537,7 @@ mod tests {
         assert_eq!(read(&["--no-preserve=all"]), none);
         assert_eq!(
             read(&["-p", "--no-preserve=all", "--preserve=links"]),
-            Preserve { links: true, ..none }
+            Preserve { links: true, links_demanded: true, ..none }
         );
     }
 }

@@ -15,6 +15,7 @@ use crate::cli::output::failures::Failures;
 use crate::cli::output::file::{self, OutputFile};
 use crate::cli::output::json;
 use crate::cli::output::log::Log;
+use crate::cli::output::repeats::{Repeats, Telling};
 use crate::cli::output::slowest::Slowest;
 use crate::cli::screen::terminal::Screen;
 use crate::cli::screen::units::count;
@@ -70,6 +71,8 @@ pub struct CopyPrinter<'a> {
     name_end: NameEnd,
     /// The hints that were printed already.
     hinted: Mutex<HashSet<&'static str>>,
+    /// What is told once for many files.
+    repeats: Repeats,
     /// What the paths of the manifest are relative to.
     base: OnceLock<PathBuf>,
     /// Something that is written at the end would take the place of a file of the copy.
@@ -101,6 +104,7 @@ impl<'a> CopyPrinter<'a> {
             slowest: Slowest::default(),
             name_end,
             hinted: Mutex::default(),
+            repeats: Repeats::default(),
             base: OnceLock::new(),
             is_refused: AtomicBool::new(false),
             broken: Mutex::default(),
@@ -172,6 +176,18 @@ impl<'a> CopyPrinter<'a> {
         self.screen.err(&if is_new() { error_lines(error) } else { format!("aiocp: {error}\n") })
     }
 
+    fn warned(&self, error: &Error) -> Result<()> {
+        let remedy = error.missing().and_then(|_| error.remedy());
+        let remedy = remedy.filter(|remedy| self.hinted().insert(remedy));
+        let hint = remedy.map(|remedy| format!("aiocp: hint: {remedy}\n")).unwrap_or_default();
+        self.err(&format!("aiocp: warning: {error}\n{hint}"))
+    }
+
+    /// Says how often came again what was told once.
+    pub fn tell_repeats(&self) -> Result<()> {
+        self.repeats.lines().iter().try_for_each(|line| self.err(&format!("aiocp: {line}\n")))
+    }
+
     fn made(&self, made: &Made) -> Result<()> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
@@ -240,9 +256,9 @@ impl<'a> CopyPrinter<'a> {
     }
 
     /// Takes what is written at the end. It comes before all printing, which may fail.
-    fn collect(&self, event: &Event) -> Result<()> {
+    fn collect(&self, event: &Event, telling: Telling) -> Result<()> {
         match event {
-            Event::Failed(error) => self.failures.add(error),
+            Event::Failed(error) => self.failures.add(error, telling),
             Event::Differs(difference) => self.failures.add_difference(difference),
             _ if self.seeing.dry_run => {}
             Event::Copied(file) => {
@@ -314,14 +330,16 @@ impl<'a> CopyPrinter<'a> {
     }
 
     /// Tells of an event wherever it is to be told: what cannot be told in one place is in others.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &Event, telling: Telling) {
         if self.seeing.json {
             self.note(self.screen.out(&json::line(event)));
         }
         if let Some(log) = &self.log {
             self.note(log.event(event).map_err(Into::into));
         }
-        self.note(self.print(event));
+        if telling == Telling::First {
+            self.note(self.print(event));
+        }
     }
 
     fn print(&self, event: &Event) -> Result<()> {
@@ -330,7 +348,7 @@ impl<'a> CopyPrinter<'a> {
             Event::Made(made) => self.made(made),
             Event::Skipped(path, why) => self.skipped(path, *why),
             Event::Failed(error) => self.failed(error),
-            Event::Warning(error) => self.err(&format!("aiocp: warning: {error}\n")),
+            Event::Warning(error) => self.warned(error),
             Event::Same(path, proof) if self.seeing.debug => {
                 self.err(&format!("{}: {proof}\n", shown(path)))
             }
@@ -417,10 +435,11 @@ impl<'a> CopyPrinter<'a> {
 
 impl Sink for CopyPrinter<'_> {
     fn event(&self, event: Event) {
-        if let Err(error) = self.collect(&event) {
+        let telling = self.repeats.note(&event);
+        if let Err(error) = self.collect(&event, telling) {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
-        self.tell(&event);
+        self.tell(&event, telling);
     }
 
     fn wants_files(&self) -> bool {

@@ -290,6 +290,7 @@ impl CopyRun<'_> {
                 "aiocp: warning: {files} verified from memory; --debug says why\n"
             ))?;
         }
+        self.printer.tell_repeats()?;
         self.tell_what_stays()?;
         self.watched.warn_of_few_threads()?;
         let (failed, differences) = (Totals::get(&totals.failed), Totals::get(&totals.differences));

@@ -23,10 +23,12 @@ impl Attribute {
     /// extended attributes.
     fn set(self, on: bool, preserve: &mut Preserve) {
         match self {
-            Self::Mode => (preserve.mode, preserve.acls_demanded) = (on, on),
+            Self::Mode => {
+                (preserve.mode, preserve.mode_demanded, preserve.acls_demanded) = (on, on, on)
+            }
             Self::Ownership => preserve.ownership = on,
             Self::Timestamps => (preserve.timestamps, preserve.timestamps_demanded) = (on, on),
-            Self::Links => preserve.links = on,
+            Self::Links => (preserve.links, preserve.links_demanded) = (on, on),
             Self::Context => preserve.context = on,
             Self::Xattr => (preserve.xattr, preserve.xattr_demanded) = (on, on),
             Self::All => {
@@ -57,6 +59,9 @@ fn archive(preserve: &mut Preserve) {
         xattr: true,
         context: true,
         specials: true,
+        mode_demanded: true,
+        timestamps_demanded: true,
+        links_demanded: true,
         ..*preserve
     };
 }

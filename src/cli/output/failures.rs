@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use itertools::Itertools;
 
 use super::file::OutputFile;
+use super::repeats::Telling;
 use crate::cli::flags::selection::NameEnd;
 use crate::copy::Operands;
 use crate::error::{Cause, Error, Operation, Result};
@@ -51,10 +52,10 @@ impl Failures {
     }
 
     /// Takes note of a failure.
-    pub fn add(&self, error: &Error) {
+    pub fn add(&self, error: &Error, telling: Telling) {
         self.any.store(true, Ordering::Relaxed);
         let mut noted = self.lock();
-        if noted.lines.len() < REPEATED_MAX {
+        if telling == Telling::First && noted.lines.len() < REPEATED_MAX {
             noted.lines.push(error.to_string());
         }
         if self.listed {

@@ -1,15 +1,17 @@
 //! Files that are written when the copy is over. They appear whole, like the files that were
 //! copied.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::CWD;
 
 use crate::error::{Error, Operation, Result};
-use crate::fs::{self, FileType, IfTaken, Target, umask};
+use crate::fs::{self, FileType, IfTaken, Node, Target, umask};
 
 /// Where something goes when the copy is over.
 pub struct OutputFile {
@@ -151,26 +153,56 @@ fn write_file(
     let folder = Arc::new(fs::open_folder_to_fill(folder_of(path))?);
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;
+    let file = Arc::clone(target.file());
+    match filled(target, sync, fill)?.publish(name, IfTaken::Replace) {
+        // What cannot be linked is written once more, under a name.
+        Err(_) if Target::must_be_named() => {
+            let copy = |out: &mut dyn Write| copy_all(&file, out);
+            let named = filled(Target::create(&folder, None)?, sync, copy)?;
+            named.publish(name, IfTaken::Replace)?;
+        }
+        published => published?,
+    }
+    if sync {
+        // Without a journal the file is not kept as one that has a name before it is synced again.
+        fs::sync_file(&*file)?;
+        fs::sync_folder(&folder)?;
+    }
+    Ok(())
+}
+
+/// Fills a file that has no final name yet, or throws it away.
+fn filled(
+    target: Target,
+    sync: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<Target> {
     let fill = || {
-        let file = std::fs::File::from(target.file().try_clone()?);
+        let file = File::from(target.file().try_clone()?);
         let mut out = io::BufWriter::new(&file);
         fill(&mut out)?;
         out.flush()?;
         drop(out);
         // The mode that open(2) gives a new file. No thread is left that makes files meanwhile.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o666 & !umask()))?;
-        if sync { file.sync_all() } else { Ok(()) }
+        match Node::open(&file).set_mode(0o666 & !umask()) {
+            // It stays its owner's alone.
+            Err(cause) if fs::is_unavailable(&cause) => {}
+            set => set?,
+        }
+        if sync { fs::sync_file(&file) } else { Ok(()) }
     };
-    if let Err(error) = fill() {
-        target.discard()?;
-        return Err(error);
+    match fill() {
+        Ok(()) => Ok(target),
+        Err(error) => {
+            target.discard()?;
+            Err(error)
+        }
     }
-    let file = Arc::clone(target.file());
-    target.publish(name, IfTaken::Replace)?;
-    if sync {
-        // Without a journal the file is not kept as one that has a name before it is synced again.
-        rustix::io::retry_on_intr(|| rustix::fs::fsync(&file))?;
-        fs::sync_folder(&folder)?;
-    }
-    Ok(())
+}
+
+/// Writes what a file holds.
+fn copy_all(file: &OwnedFd, out: &mut dyn Write) -> io::Result<()> {
+    let mut file = File::from(file.try_clone()?);
+    file.rewind()?;
+    io::copy(&mut file, out).map(drop)
 }

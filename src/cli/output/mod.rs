@@ -4,5 +4,6 @@ pub mod failures;
 pub mod file;
 pub mod json;
 pub mod log;
+pub mod repeats;
 pub mod slowest;
 pub mod summary;

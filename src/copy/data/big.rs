@@ -121,8 +121,7 @@ impl BigFiles<'_> {
     ) -> std::result::Result<Moved, Failure> {
         let BigFile { target, is_cloned, .. } = moving.file;
         if !is_cloned {
-            allocate(moving)
-                .map_err(|cause| Failure::target(Operation::AllocateSpace, 0, cause))?;
+            allocate(moving)?;
         }
         let shape = self.shape(moving);
         match partial {
@@ -186,11 +185,21 @@ impl BigFiles<'_> {
 }
 
 /// Makes room. The size is rounded up to what direct writes need; it is cut in the end.
-fn allocate(moving: &Moving<'_>) -> io::Result<()> {
-    // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
+fn allocate(moving: &Moving<'_>) -> std::result::Result<(), Failure> {
     let size_bytes = moving.source().size_bytes();
+    // The largest file that there can be is no multiple of anything, see off_t in lseek(2).
     let rounded = size_bytes.next_multiple_of(moving.to.align_bytes).min(i64::MAX as u64);
-    Room { size_bytes: rounded, sparse: moving.sparse }.make(moving.file.target)
+    let target = moving.file.target;
+    // What cannot be cut is not rounded up; what else is wrong shows below.
+    if rounded != size_bytes
+        && !target.is_in_place()
+        && let Err(cause) = fs::truncate(&**target.file(), rounded)
+        && fs::is_unavailable(&cause)
+    {
+        return Err(Failure::target(Operation::SetSize, 0, cause));
+    }
+    let made = Room { size_bytes: rounded, sparse: moving.sparse }.make(target);
+    made.map_err(|cause| Failure::target(Operation::AllocateSpace, 0, cause))
 }
 
 /// Gives a file its exact size, after it was allocated in whole blocks.

@@ -68,12 +68,12 @@ impl<'a> Clones<'a> {
         match cause.raw_os_error() {
             // Answered before anything is done: no such call here, or not between these two, nor
             // between others like them.
-            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY) => {
+            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY | libc::ENOSYS) => {
                 self.unclonable().insert(dir.devices());
                 Ok(())
             }
             // Answered before anything is done, but only of these two files.
-            Some(libc::EINVAL) => Ok(()),
+            Some(libc::EINVAL | libc::EPERM) => Ok(()),
             _ => fs::set_size(target, 0),
         }
     }

@@ -43,7 +43,7 @@ impl Room {
 
     fn extend(self, target: &Target) -> io::Result<()> {
         let file = &**target.file();
-        if !self.sparse && fs::preallocation_helps(file)? {
+        if !self.sparse && fs::preallocation_helps(file) {
             return fs::preallocate(file, self.size_bytes);
         }
         fs::set_size(file, self.size_bytes)

@@ -195,13 +195,11 @@ impl<'a> Durable<'a> {
     ) {
         let Unsynced { dir, target, is_finished, trusts, .. } = unsynced;
         match synced {
-            // EINVAL: a filesystem on which directories cannot be synced, see fsync(2); there is no
-            // more to be had.
-            Err(cause) if cause.raw_os_error() != Some(libc::EINVAL) => {
+            Err(cause) => {
                 let path = dir.target_path(OsStr::new(""));
                 self.events.fail(Error::new(Operation::FsyncDirectory, path, cause));
             }
-            _ => {
+            Ok(()) => {
                 if let Some(trusts) = trusts.filter(|_| *is_finished) {
                     self.resume.record_dir(dir, target, trusts, records);
                 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::fs::{self, Journal};
 use crate::tree::OpenDir;
@@ -156,12 +156,8 @@ impl Filesystem {
             rustix::fs::sync();
             return Ok(());
         };
-        match syncfs(root) {
-            // Where it may not be called, sync(2) may, though it tells of no error.
-            Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => rustix::fs::sync(),
-            synced => synced?,
-        }
-        empty_cache(root)
+        fs::sync_filesystem(root)?;
+        empty_cache(root).map(drop)
     }
 
     fn lock(&self) -> MutexGuard<'_, RoundState> {
@@ -206,40 +202,38 @@ impl Filesystem {
     }
 }
 
-/// One round; false if others have much to write.
+/// One round; false if others have much to write, or if it proves nothing.
 fn round(root: &OwnedFd) -> io::Result<bool> {
-    if dirty_bytes()? > DIRTY_BYTES_MAX {
-        return Ok(false);
-    }
-    syncfs(root)?;
-    empty_cache(root)?;
-    Ok(true)
+    Ok(round_ahead(root)? && empty_cache(root)?)
 }
 
 /// A round that has data written and proves nothing; false if others have much to write, or if it
 /// cannot be had.
 fn round_ahead(root: &OwnedFd) -> io::Result<bool> {
-    if dirty_bytes()? > DIRTY_BYTES_MAX {
+    // Without /proc nothing is known of others.
+    if dirty_bytes().map_or(true, |bytes| bytes > DIRTY_BYTES_MAX) {
         return Ok(false);
     }
-    match syncfs(root) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => Ok(false),
-        synced => Ok(synced.map(|()| true)?),
+    match retry_on_intr(|| syncfs(root)).map_err(io::Error::from) {
+        Err(cause) if fs::is_unavailable(&cause) => Ok(false),
+        synced => synced.map(|()| true),
     }
 }
 
 /// Ends a syncfs. Without a journal ext4 empties the device's cache before it writes its inodes;
-/// this does so after it. And it says so where the journal was given up.
-fn empty_cache(root: &OwnedFd) -> io::Result<()> {
-    match fsync(root) {
-        // A filesystem on which directories cannot be synced, see fsync(2).
-        Err(Errno::INVAL) => {}
-        synced => synced?,
-    }
+/// this does so after it. And it says so where the journal was given up. False if that cannot be
+/// known.
+fn empty_cache(root: &OwnedFd) -> io::Result<bool> {
+    let is_emptied = match retry_on_intr(|| fsync(root)).map_err(io::Error::from) {
+        // EINVAL: a filesystem on which directories cannot be synced, see fsync(2).
+        Err(cause) if fs::is_unavailable(&cause) => cause.raw_os_error() == Some(libc::EINVAL),
+        synced => synced.map(|()| true)?,
+    };
     // syncfs does nothing on what was made read-only by an error.
-    match fstatvfs(root)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        true => Err(Errno::ROFS.into()),
-        false => Ok(()),
+    match fstatvfs(root) {
+        Ok(stat) if stat.f_flag.contains(StatVfsMountFlags::RDONLY) => Err(Errno::ROFS.into()),
+        Ok(_) => Ok(is_emptied),
+        Err(_) => Ok(false),
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with};
+use rustix::fs::{AtFlags, linkat};
 use rustix::io::Errno;
 
 use crate::copy::options::{Backup, BackupNames};
@@ -88,7 +88,7 @@ impl Backup {
         mark: Option<Mark>,
         is_kept: IsKept,
     ) -> io::Result<OsString> {
-        if fs::keeps_names(dir)? {
+        if fs::keeps_names(dir) {
             // Nothing could take the place of what stands there.
             return Err(Errno::PERM.into());
         }
@@ -166,8 +166,8 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
             Err(Errno::EXIST) => number += 1,
             // A filesystem or a file that has no second names: it is without its first for the
             // moment until the new one takes it.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
-                match renameat_with(dir, name, dir, &*backup, RenameFlags::NOREPLACE) {
+            Err(error) if has_no_second_names(&error.into()) => {
+                match fs::rename_unless_taken(dir, name, &backup) {
                     Err(Errno::EXIST) => number += 1,
                     other => return Ok(other.map(|()| backup)?),
                 }
@@ -189,13 +189,14 @@ fn keep_simple(
         // rename(2) does nothing where both names are one file already, and leaves both: the
         // hidden one is removed.
         Ok(((), temporary)) => Ok(temporary.rename(backup, IfTaken::Replace)?),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK) => {
-                Ok(renameat(dir, name, dir, backup)?)
-            }
-            _ => Err(error),
-        },
+        Err(error) if has_no_second_names(&error) => Ok(fs::rename(dir, name, backup)?),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether linkat(2) failed for a filesystem, a file or a sandbox that has no second names.
+fn has_no_second_names(error: &io::Error) -> bool {
+    fs::is_unavailable(error) || error.raw_os_error() == Some(libc::EMLINK)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,7 +96,7 @@ impl Journal {
         let journal = Self::new(identity, placed, chain)?;
         let written = fs::write_all(&header, 0, |bytes, at| journal.write_at(bytes, at));
         written.map_err(|(_, cause)| cause)?;
-        rustix::io::retry_on_intr(|| rustix::fs::fsync(&*journal.file))?;
+        fs::sync_file(&*journal.file)?;
         fs::sync_folder(&journal.folder)?;
         reserve(&journal.file, &mut journal.writer());
         Ok(journal)
@@ -155,7 +155,7 @@ impl Journal {
                 "it belongs to other trees or other options; everything is copied again"
             }
         };
-        fs::set_size(&placed.file, 0)?;
+        cut(&placed.file, 0)?;
         let mut journal = Self::begin(identity, placed)?;
         journal.has_predecessor = true;
         Ok((journal, Some(not_resumed(Operation::ResumeFrom, why))))
@@ -175,7 +175,7 @@ impl Journal {
         }
         let torn = writer.end_bytes < size_bytes;
         if torn {
-            file.set_len(writer.end_bytes)?;
+            cut(file, writer.end_bytes)?;
         }
         self.finished = Index::new(recovered.finished);
         self.halves = Mutex::new(recovered.halves);
@@ -408,5 +408,13 @@ fn reserve(file: &OwnedFd, writer: &mut Writer) {
         && fs::reserve(file, wanted_bytes + RESERVE_BYTES).is_ok()
     {
         writer.reserved_bytes = wanted_bytes + RESERVE_BYTES;
+    }
+}
+/// Cuts what is not believed off a journal. Where that is not available it stays, and is believed no
+/// more than before: what follows is chained to what is written now.
+fn cut(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
+    match fs::truncate(file, size_bytes) {
+        Err(cause) if fs::is_unavailable(&cause) => Ok(()),
+        cut => cut,
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::format::{Binding, JournalKey};
-use crate::fs::Birth;
+use crate::fs::{self, Birth};
 
 /// How many names the journal may have in a place.
 const NAMES_MAX: usize = 8;
@@ -61,7 +61,9 @@ impl JournalIdentity {
     /// has the contents of one, but is another file.
     pub fn new_key(&self, file: &Birth) -> io::Result<JournalKey> {
         let mut key = [0; 32];
-        rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())?;
+        for part in key[..16].chunks_mut(8) {
+            part.copy_from_slice(&fs::random()?.to_ne_bytes());
+        }
         key[16..].copy_from_slice(&self.proof(file));
         Ok(key)
     }
@@ -96,7 +98,7 @@ mod tests {
     fn a_journal_is_proved_by_the_file_that_it_was_made_in_also_where_a_byte_was_changed() {
         let birth = || {
             std::thread::sleep(std::time::Duration::from_millis(20));
-            crate::fs::birth(tempfile::tempfile().unwrap()).unwrap()
+            fs::birth(tempfile::tempfile().unwrap()).unwrap()
         };
         let (own, other) = (birth(), birth());
         let one = identity(1, Vec::new());

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use super::format::{Chain, HEADER_BYTES, Unusable, is_torn_header};
@@ -151,7 +151,7 @@ fn look(
 
 /// Gives the journal another name, unless something has that.
 fn rename(folder: &OwnedFd, name: &OsStr, other: OsString) -> io::Result<OsString> {
-    renameat_with(folder, name, folder, &*other, RenameFlags::NOREPLACE)?;
+    fs::rename_unless_taken(folder, name, &other)?;
     Ok(other)
 }
 
@@ -179,7 +179,7 @@ fn make(
 
 /// Makes and locks an empty journal: `WouldBlock` if another process was faster to lock it.
 fn create(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
-    if fs::is_append_only(folder)? {
+    if fs::is_append_only(folder) {
         // It could never be removed again.
         return Err(Errno::PERM.into());
     }
@@ -206,8 +206,11 @@ fn lock(file: &OwnedFd) -> io::Result<Lock> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock::Held),
         Err(Errno::WOULDBLOCK) => Ok(Lock::Refused),
-        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(Lock::Missing),
-        Err(error) => Err(error.into()),
+        Err(Errno::NOLCK) => Ok(Lock::Missing),
+        Err(error) => match io::Error::from(error) {
+            cause if fs::is_no_answer(&cause) => Ok(Lock::Missing),
+            cause => Err(cause),
+        },
     }
 }
 

@@ -142,7 +142,7 @@ impl Resume<'_> {
         }
         let create_error = |cause| at.target_error(Operation::Create, cause);
         // A temporary that has a name could never go where a folder keeps every name.
-        if fs::keeps_names(&at.dir.target).map_err(create_error)? {
+        if fs::keeps_names(&at.dir.target) {
             return Ok(None);
         }
         let mut target =
@@ -173,7 +173,12 @@ impl Resume<'_> {
         let stat = fs::stat(&**found.file())
             .map_err(|cause| at.target_error(Operation::StatTemporary, cause))?;
         let target = found.take_over().map_err(open_error)?;
-        match why_not(&half.begun, now, &stat) {
+        // What is behind the proved part could not be cut off.
+        let can_cut = fs::truncate(&**target.file(), stat.st_size as u64)
+            .map_or_else(|cause| !fs::is_unavailable(&cause), |()| true);
+        let no_cut = "its size cannot be set here; it is copied from the start";
+        let why = why_not(&half.begun, now, &stat);
+        match why.or_else(|| (!can_cut).then_some(no_cut)) {
             None => Ok(Some((target, half))),
             Some(why) => {
                 self.warn_not_resumed(at, why);

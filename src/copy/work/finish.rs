@@ -10,6 +10,7 @@ use crate::copy::entry::At;
 use crate::copy::events::{Counted, Outcome, Published};
 use crate::copy::hardlinks::{Claim, Original};
 use crate::copy::names::Admitted;
+use crate::copy::queue::Single;
 use crate::copy::resume::{Records, Unnamed};
 use crate::copy::verify::ToProve;
 use crate::error::{Cause, Error, Operation};
@@ -75,6 +76,13 @@ impl Services<'_> {
             if replaces(&file) {
                 let mark = self.resume.mark();
                 if let Err(cause) = file.filled.target.name_ahead(mark) {
+                    if Target::must_be_named() {
+                        let Written { entry, claim, filled, counted: _counted } = file;
+                        let at = At::new(dir, &entry);
+                        self.data.end_target(at, filled.target, Fate::Discard);
+                        self.copy_again(dir, entry, claim, None);
+                        return None;
+                    }
                     let error = At::new(dir, &file.entry).target_error(Operation::Publish, cause);
                     self.reject(dir, file, error);
                     return None;
@@ -115,7 +123,7 @@ impl Services<'_> {
                 return self.give_up(claim, at.target_error(Operation::Stat, cause));
             }
         };
-        let in_place = target.is_in_place();
+        let (in_place, is_named) = (target.is_in_place(), target.is_named());
         let published = self.publish_name(dir, &entry, Operation::Publish, |if_taken| {
             target.publish(entry.target_name(), if_taken)
         });
@@ -131,8 +139,26 @@ impl Services<'_> {
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
                 self.keep_claim(claim, || Original { dir, name, copy, size_bytes, hash, kept });
             }
+            Err(_) if !is_named && Target::must_be_named() => {
+                self.copy_again(dir, entry, claim, proof);
+            }
             Err(error) => self.give_up(claim, error),
         }
+    }
+
+    /// Has a file copied once more that was made without a name, and could get none: this time
+    /// under a name from the beginning.
+    fn copy_again(
+        &self,
+        dir: &OpenDir,
+        entry: Admitted,
+        claim: Option<Claim>,
+        proof: Option<Proof>,
+    ) {
+        proof.into_iter().for_each(|proof| self.events.not_proved(proof));
+        dir.hold();
+        let dir = Arc::clone(dir.dir());
+        self.queue.push_single(Single { dir, entry, claim, counted: None });
     }
 
     /// Throws away a file that may not get its name. One that was merely interrupted stays for the

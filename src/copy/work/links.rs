@@ -114,7 +114,13 @@ impl Services<'_> {
                 Err(error) => {
                     // The data is not lost with the link, unless the name is another's.
                     let has_name = !matches!(error.cause, Cause::NameClash(_));
-                    self.events.fail(error);
+                    let is_forgiven =
+                        error.missing().is_some() && !self.metadata.preserve().links_demanded;
+                    if is_forgiven {
+                        self.events.warn(error)
+                    } else {
+                        self.events.fail(error)
+                    }
                     return has_name.then_some((name.entry, None));
                 }
             }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::unavailable::answers_nothing;
+use super::unavailable::{answers_nothing, is_no_answer};
 
 /// Opens `name` in `dir`, never through a link and never outside of `dir`: openat2(2) with
 /// `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_MAGICLINKS`. Kernels and sandboxes
@@ -172,13 +172,13 @@ pub fn open_folder_to_fill(path: &Path) -> io::Result<OwnedFd> {
 /// may not be searched. realpath(3) looks at every folder from the root on, and what is reached
 /// from the working directory needs no right to them.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
-    path.canonicalize().or_else(|cause| match cause.kind() {
-        io::ErrorKind::PermissionDenied => {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let place = fs::openat(fs::CWD, path, flags, Mode::empty())?;
-            std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))
+    path.canonicalize().or_else(|cause| {
+        if cause.kind() != io::ErrorKind::PermissionDenied && !is_no_answer(&cause) {
+            return Err(cause);
         }
-        _ => Err(cause),
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let place = fs::openat(fs::CWD, path, flags, Mode::empty())?;
+        std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))
     })
 }
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Rlimit, setrlimit};
+
+use crate::sys::limit::{Resource, limit};
 
 /// The process's umask, which can be asked for only by setting it: no other thread should be making
 /// files meanwhile. See umask(2).
@@ -16,29 +18,31 @@ pub fn umask() -> u32 {
 /// Raises the process's limit of open files to the most that it may have; see getrlimit(2). A
 /// refusal changes nothing.
 pub fn raise_open_files_limit() {
-    let limit = getrlimit(Resource::Nofile);
+    let Some(most) = limit(Resource::Files).hard else { return };
     // Refused only where the hard limit was lowered meanwhile; then the old soft limit holds, and
     // EMFILE tells.
-    let _unchanged =
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _unchanged = setrlimit(
+        rustix::process::Resource::Nofile,
+        Rlimit { current: Some(most), maximum: Some(most) },
+    );
 }
 
 /// How many files the process may have open: the soft limit of `RLIMIT_NOFILE`, if there is one.
 pub fn open_files_limit() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
+    limit(Resource::Files).soft
 }
 
 /// How many bytes of addresses `RLIMIT_AS`, which is `ulimit -v`, leaves the process; none without
 /// a limit.
 pub fn addresses_left_bytes() -> Option<u64> {
-    let limit = getrlimit(Resource::As).current?;
+    let limit = limit(Resource::Addresses).soft?;
     Some(limit.saturating_sub(Used::read().addresses))
 }
 
 /// How much memory the process may still take: the least that `RLIMIT_AS`, `RLIMIT_DATA` and the
 /// memory limits of its cgroups leave. None where nothing limits it, or where `/proc` does not say.
 pub fn memory_left_bytes() -> Option<u64> {
-    let (addresses, data) = (getrlimit(Resource::As).current, getrlimit(Resource::Data).current);
+    let (addresses, data) = (limit(Resource::Addresses).soft, limit(Resource::Data).soft);
     let cgroup = cgroup_limit_bytes();
     if addresses.is_none() && data.is_none() && cgroup.is_none() {
         return None;

@@ -10,6 +10,7 @@ mod context;
 pub mod file;
 mod fork;
 pub mod handle;
+pub mod limit;
 pub mod memory;
 mod op;
 pub mod posix;

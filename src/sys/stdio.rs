@@ -4,6 +4,7 @@
 //! from there would pass for an empty input, and what was written for delivered. So they are looked
 //! at before the runtime is: while the loader runs the program's constructors.
 
+use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// One bit a descriptor: it was closed.
@@ -12,7 +13,9 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 extern "C" fn look() {
     for fd in 0..3 {
         // SAFETY: F_GETFD takes any number and touches no memory.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+        let is_there = unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1;
+        // A call that is refused says nothing of the stream.
+        if !is_there && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF) {
             CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
         }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
 pub mod aio;
+pub mod faults;
 pub mod folding;
 pub mod hard;
 pub mod held;

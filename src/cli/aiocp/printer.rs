@@ -185,7 +185,11 @@ impl<'a> CopyPrinter<'a> {
 
     /// Says how often came again what was told once.
     pub fn tell_repeats(&self) -> Result<()> {
-        self.repeats.lines().iter().try_for_each(|line| self.err(&format!("aiocp: {line}\n")))
+        // They bury no failure: they are a part of it.
+        self.repeats
+            .lines()
+            .iter()
+            .try_for_each(|line| self.screen.err(&format!("aiocp: {line}\n")))
     }
 
     fn made(&self, made: &Made) -> Result<()> {

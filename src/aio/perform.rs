@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::{Op, OpKind, PARTS_MAX};
+use crate::sys::call;
 
 /// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the
 /// caller's to judge. Blocks.
@@ -55,8 +56,8 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
             }
             write(file, &slices, offset, flags)
         }
-        OpKind::Fsync => rustix::io::retry_on_intr(|| rustix::fs::fsync(file)).map(|()| 0),
-        OpKind::Fdatasync => rustix::io::retry_on_intr(|| rustix::fs::fdatasync(file)).map(|()| 0),
+        OpKind::Fsync => call::fsync(file).map(|()| 0),
+        OpKind::Fdatasync => call::fdatasync(file).map(|()| 0),
         // Waiting for readiness would hold a thread for as long as nothing happens.
         OpKind::Poll(_) => Err(Errno::OPNOTSUPP),
     }

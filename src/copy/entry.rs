@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stop::Stop;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType, Identity, Moment, Name, Seen, Settled, Stat, Trust};
 use crate::pipeline::small::read_whole;
@@ -89,7 +90,7 @@ impl<'a> At<'a> {
     /// Why the copy cannot have its name. What may be written and not replaced is told as that: a
     /// mount point, or a file in a folder that may not be written, or that keeps what is others'.
     pub fn replace_error(self, op: Operation, cause: io::Error) -> Error {
-        use rustix::fs::{Access, AtFlags, accessat};
+        use crate::fs::call::{Access, AtFlags, accessat};
         let is_refused =
             matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EBUSY));
         let is_file = || {
@@ -146,17 +147,23 @@ impl<'a> At<'a> {
     }
 
     /// Opens a regular file to be read, which has to be the one that was listed.
-    pub fn open_source(self) -> Result<Source> {
+    pub fn open_source(self, stop: &Stop) -> Result<Source> {
         let error = |op, cause: Cause| self.source_error(op, cause);
         let open = if self.entry.followed { fs::open_to_read_behind } else { fs::open_to_read };
-        let opened = open(&self.dir.source, &self.entry.name);
-        let file = opened.map_err(|cause| match cause.raw_os_error() {
+        let opened = open_unleased(stop, || open(&self.dir.source, &self.entry.name));
+        let file = opened.map_err(|cause| match &cause {
             // The listing said that it is a file; a link is never followed, and a socket or a
             // device without a driver has nothing to read.
-            Some(libc::ELOOP | libc::ENXIO | libc::ENODEV) => {
+            Cause::Os(refused)
+                if matches!(
+                    refused.raw_os_error(),
+                    Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)
+                ) =>
+            {
                 error(Operation::Open, Cause::Swapped)
             }
-            _ => error(Operation::Open, cause.into()),
+            Cause::Interrupted => self.interrupted(),
+            _ => error(Operation::Open, cause),
         })?;
         let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -198,6 +205,22 @@ impl<'a> At<'a> {
     pub fn is_as_listed(self, file: &OwnedFd, stat: &Stat) -> bool {
         self.entry.ino.is_none_or(|ino| fs::is_as_listed(&self.dir.source, file, stat, ino))
     }
+}
+
+/// Opens a file without blocking, once no other process holds a lease on it that is in the way; not
+/// any more when the run is to stop.
+pub fn open_unleased<T>(
+    stop: &Stop,
+    open: impl Fn() -> io::Result<T>,
+) -> std::result::Result<T, Cause> {
+    let pause = |moment| {
+        stop.sleep_until(moment);
+        !stop.is_requested()
+    };
+    fs::wait_for_lease(open, pause).map_err(|cause| match cause.kind() {
+        io::ErrorKind::WouldBlock if stop.is_requested() => Cause::Interrupted,
+        _ => cause.into(),
+    })
 }
 
 /// A source that is reached but never opened for reading.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{self, OFlags};
+use crate::sys::call::{self as fs, OFlags};
 
 use super::open::open_flags;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use rustix::fs::{self, AtFlags, IFlags, StatxFlags};
+use crate::sys::call::{self as fs, AtFlags, IFlags, StatxFlags};
 
 use super::times::{Clock, Grain};
 use crate::sys;

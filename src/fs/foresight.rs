@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Access, AtFlags, Statx, StatxAttributes, StatxFlags, accessat, statx};
+use crate::sys::call::{Access, AtFlags, Statx, StatxAttributes, StatxFlags, accessat, statx};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 

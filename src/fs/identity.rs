@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{self, AtFlags, StatxFlags};
+use crate::sys::call::{self as fs, AtFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::facts::{
@@ -404,7 +404,7 @@ pub fn compare_names(one: Name<'_>, other: Name<'_>) -> io::Result<Sameness> {
 /// Whether two open files, or two symbolic links that are open as places, hold the same.
 pub fn same_contents(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
     if FileType::from_raw_mode(stat(one.as_fd())?.st_mode) == FileType::Symlink {
-        let read = |link: BorrowedFd<'_>| fs::readlinkat(link, c"", Vec::new());
+        let read = |link: BorrowedFd<'_>| fs::readlinkat(link, c"");
         return Ok(read(one.as_fd())? == read(other.as_fd())?);
     }
     let (mut at_bytes, mut buffers) = (0, [vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]]);

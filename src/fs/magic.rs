@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+use crate::sys::call::{self as fs, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::facts::is_proc;

@@ -28,6 +28,8 @@ mod times;
 mod unavailable;
 mod unlisted;
 
+pub(crate) use crate::sys::call;
+
 pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
 pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, clock_of, direct_io, grain_of_times, holes_are_believed,

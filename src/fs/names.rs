@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-use rustix::fs::{AtFlags, CWD, IFlags, StatxAttributes, StatxFlags};
-use rustix::fs::{RenameFlags, ioctl_getflags, linkat, renameat, renameat_with, statx, unlinkat};
+use crate::sys::call::{AtFlags, CWD, IFlags, StatxAttributes, StatxFlags};
+use crate::sys::call::{
+    RenameFlags, ioctl_getflags, linkat, renameat, renameat_with, statx, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::facts::numbers_are_kept;
@@ -21,7 +23,7 @@ pub(super) fn link_open(file: &OwnedFd, dir: impl AsFd, name: &OsStr) -> rustix:
     match linkat(file, c"", dir.as_fd(), name, AtFlags::EMPTY_PATH) {
         Err(error) if error == Errno::NOENT || refuses(error) => {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+            linkat(CWD, &*path, dir, name, AtFlags::SYMLINK_FOLLOW)
         }
         other => other,
     }

@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
-use rustix::io::Errno;
+use crate::sys::call::{
+    self as fs, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Stat, is_path_only};
 
@@ -100,7 +102,7 @@ impl<'a> Node<'a> {
             },
         };
         match self.path_only {
-            true => fs::utimensat(CWD, self.proc_path(), &times, AtFlags::empty()),
+            true => fs::utimensat(CWD, &*self.proc_path(), &times, AtFlags::empty()),
             false => fs::futimens(self.fd, &times),
         }
         .map_err(io::Error::from)
@@ -169,7 +171,8 @@ fn growing(
 ) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(ATTRIBUTE_BYTES);
     loop {
-        match call(rustix::buffer::spare_capacity(&mut bytes)) {
+        let done = retry_on_intr(|| call(rustix::buffer::spare_capacity(&mut bytes)));
+        match done {
             Ok(_) => return Ok(Some(bytes)),
             Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
             // Neither a value nor a list is larger than 64 KiB, see xattr(7).

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags, SeekFrom};
+use crate::sys::call::{self as fs, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::unavailable::{answers_nothing, is_no_answer};

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Access, AtFlags, accessat};
+use crate::sys::call::{Access, AtFlags, accessat};
 use rustix::process::geteuid;
 
 use super::{FileType, Node, Stat, Target, open_beneath, stat};
@@ -37,7 +37,7 @@ pub fn is_new_and_own(dir: &Arc<OwnedFd>, found: &Stat) -> io::Result<bool> {
 
 fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 512];
-    let mut names = rustix::fs::RawDir::new(dir, &mut buffer);
+    let mut names = crate::sys::call::RawDir::new(dir, &mut buffer);
     while let Some(name) = names.next() {
         if !matches!(name?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
@@ -50,7 +50,7 @@ fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
 /// none for others. A umask may have taken rights away. A filesystem without modes has its own way
 /// with both.
 pub fn give_owner_all(dir: OwnedFd, made: &Stat) -> io::Result<OwnedFd> {
-    use rustix::fs::OFlags;
+    use crate::sys::call::OFlags;
     let wanted = made.st_mode & !ALL_OF_OTHERS & 0o7777 | ALL_OF_OWNER;
     if made.st_mode & 0o7777 == wanted || made.st_uid != geteuid().as_raw() {
         return Ok(dir);

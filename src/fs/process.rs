@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use crate::sys::call::Mode;
 use rustix::process::{Rlimit, setrlimit};
 
 use crate::sys::limit::{Resource, limit};

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{self, FallocateFlags, SeekFrom};
+use crate::sys::call::{self as fs, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::io::write_all;
@@ -29,31 +29,24 @@ pub fn next_data(file: impl AsFd, from_bytes: u64) -> io::Result<Option<(u64, u6
 /// run out of space. Where the filesystem cannot allocate ahead, only the size is set. A device that
 /// fails says so once more when it is written to.
 pub fn preallocate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
-    loop {
-        match fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, size_bytes) {
-            Err(Errno::INTR) => {}
-            Err(error) if answers_nothing(error) => {
-                return set_size(file, size_bytes);
-            }
-            other => return Ok(other?),
-        }
+    match fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, size_bytes) {
+        Err(error) if answers_nothing(error) => set_size(file, size_bytes),
+        allocated => Ok(allocated?),
     }
 }
 
 /// Allocates `0..size_bytes` and leaves the size alone, so that what is written there finds room
 /// when the filesystem is full. Where the filesystem cannot allocate ahead, nothing is done.
 pub fn reserve(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
-    match rustix::io::retry_on_intr(|| {
-        fs::fallocate(file.as_fd(), FallocateFlags::KEEP_SIZE, 0, size_bytes)
-    }) {
+    match fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size_bytes) {
         Err(error) if answers_nothing(error) => Ok(()),
-        other => Ok(other?),
+        reserved => Ok(reserved?),
     }
 }
 
 /// Makes all of `target` share the blocks of `source`, without moving a byte: ioctl_ficlone(2).
 pub fn clone(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| fs::ioctl_ficlone(target.as_fd(), source.as_fd()))?)
+    Ok(fs::ioctl_ficlone(target, source)?)
 }
 
 /// How many bytes a file's filesystem has left for users other than root: fstatvfs(3).
@@ -64,7 +57,7 @@ pub fn free_bytes(file: impl AsFd) -> io::Result<u64> {
 
 /// ftruncate(2).
 pub fn truncate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| fs::ftruncate(file.as_fd(), size_bytes))?)
+    Ok(fs::ftruncate(file, size_bytes)?)
 }
 
 /// Gives a file its size. Where that call is not available, the last byte of what is to grow is

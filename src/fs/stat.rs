@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{self, AtFlags, StatxFlags};
+use crate::sys::call::{self as fs, AtFlags, StatxFlags};
 use rustix::io::Errno;
 
-pub use rustix::fs::{FileType, Stat, Timespec};
+pub use crate::sys::call::{FileType, Stat, Timespec};
 
 use super::facts::{numbers_are_kept, numbers_truly};
 

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs;
-use rustix::io::retry_on_intr;
+use crate::sys::call as fs;
 
 use super::stat::stat;
 use super::unavailable::is_unavailable;
@@ -18,7 +17,7 @@ pub fn sync_file(file: impl AsFd) -> io::Result<()> {
 /// syncfs(2): all that was written to the filesystem of `file` becomes durable. Where that is not
 /// available, sync(2) is, though it tells of no error.
 pub fn sync_filesystem(file: impl AsFd) -> io::Result<()> {
-    match retry_on_intr(|| fs::syncfs(file.as_fd())).map_err(io::Error::from) {
+    match fs::syncfs(file.as_fd()).map_err(io::Error::from) {
         Err(cause) if is_unavailable(&cause) => {
             fs::sync();
             Ok(())
@@ -37,7 +36,7 @@ pub struct Syncs {
 impl Syncs {
     /// [`sync_file`]: each filesystem is synced whole once at most.
     pub fn sync_file(&mut self, file: impl AsFd) -> io::Result<()> {
-        match retry_on_intr(|| fs::fsync(file.as_fd())).map_err(io::Error::from) {
+        match fs::fsync(file.as_fd()).map_err(io::Error::from) {
             Err(cause) if is_unavailable(&cause) => {
                 let device = stat(file.as_fd())?.st_dev;
                 if !self.whole.contains(&device) {

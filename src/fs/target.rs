@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Mode, OFlags, openat};
+use crate::sys::call::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::hidden::Mark;

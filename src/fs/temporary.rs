@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, openat};
+use crate::sys::call::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::hidden::{Mark, name_for_new};

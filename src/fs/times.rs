@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rustix::fs::{Stat, Timespec};
+use crate::sys::call::{Stat, Timespec};
 use rustix::time::{ClockId, clock_gettime};
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;

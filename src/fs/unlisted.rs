@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, openat};
+use crate::sys::call::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::sync::{sync_file, sync_filesystem};

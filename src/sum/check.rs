@@ -318,9 +318,10 @@ struct Audit {
 impl Audit {
     fn new(path: &Path) -> Result<Self> {
         let error = |cause: io::Error| Error::new(Operation::Audit, path, cause);
-        let flags =
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        let flags = crate::fs::call::OFlags::PATH
+            | crate::fs::call::OFlags::DIRECTORY
+            | crate::fs::call::OFlags::CLOEXEC;
+        let root = crate::fs::call::open(path, flags, crate::fs::call::Mode::empty())
             .map_err(|cause| error(cause.into()))?;
         let cwd = std::env::current_dir().map_err(error)?;
         let prefixes = [cwd.join(path), path.canonicalize().map_err(error)?];
@@ -424,6 +425,6 @@ impl Audit {
 fn reach(path: &Path) -> io::Result<OwnedFd> {
     match is_stdin(path) {
         true => fs::stdin()?.as_fd().try_clone_to_owned(),
-        false => fs::open_any_length(path, rustix::fs::OFlags::PATH),
+        false => fs::open_any_length(path, crate::fs::call::OFlags::PATH),
     }
 }

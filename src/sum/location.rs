@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use rustix::fs::OFlags;
+use crate::fs::call::OFlags;
 
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileType, Stat};
@@ -65,10 +66,17 @@ impl Location {
     /// Opens what has to be a regular file.
     pub(super) fn open(&self) -> Result<(OwnedFd, Stat)> {
         let error = |op, cause: Cause| Error::new(op, self.path(), cause);
+        let pause = |moment: Instant| {
+            std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+            true
+        };
         let opened = match self {
             // A directory that was closed meanwhile is opened again.
-            Self::In(dir, name) => fs::open_to_read(&dir.open()?.source, name),
-            location => location.open_by_path(),
+            Self::In(dir, name) => {
+                let open = dir.open()?;
+                fs::wait_for_lease(|| fs::open_to_read(&open.source, name), pause)
+            }
+            location => fs::wait_for_lease(|| location.open_by_path(), pause),
         };
         let file = opened.map_err(|cause| match (self, cause.raw_os_error()) {
             // The listing said that it is a file, and a link is never followed.

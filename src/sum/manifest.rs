@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::fs::call::OFlags;
 use itertools::Itertools;
-use rustix::fs::OFlags;
 
 use super::algorithm::Algorithm;
 use super::line::{self, LineEnd, OutputPart, Style};

@@ -5,6 +5,8 @@ use std::io;
 use std::ptr;
 use std::time::Duration;
 
+use super::call::retried;
+
 /// `struct iocb`: 64 bytes, the layout of little-endian machines (`aio_key` before `aio_rw_flags`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -62,7 +64,7 @@ fn check(result: libc::c_long) -> io::Result<usize> {
 pub fn io_setup(events: u32) -> io::Result<ContextId> {
     let mut id: ContextId = 0;
     // SAFETY: the kernel writes one `aio_context_t` to a live, zeroed variable.
-    check(unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) })?;
+    retried(|| check(unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) }))?;
     Ok(id)
 }
 

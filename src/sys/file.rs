@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
+use super::call::retried;
+
 /// How many of the first `size_bytes` of a file are in the page cache: cachestat(2), Linux 6.5.
 /// `None` where the kernel does not tell.
 pub fn cached_bytes(file: BorrowedFd<'_>, size_bytes: u64) -> Option<u64> {
@@ -24,18 +26,16 @@ pub fn cached_bytes(file: BorrowedFd<'_>, size_bytes: u64) -> Option<u64> {
     const SYS_CACHESTAT: libc::c_long = 451;
     let range = Range { off: 0, len: size_bytes };
     let mut stat = CacheStat::default();
-    // SAFETY: the kernel reads one range and writes one result, both live and of the layout in
-    // linux/mman.h.
-    let result = unsafe {
-        libc::syscall(
-            SYS_CACHESTAT,
-            file.as_raw_fd(),
-            &raw const range,
-            &raw mut stat,
-            0 as libc::c_uint,
-        )
+    let mut ask = || {
+        let (range, stat) = (&raw const range, &raw mut stat);
+        // SAFETY: the kernel reads one range and writes one result, both live and of the layout in
+        // linux/mman.h.
+        match unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range, stat, 0u32) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     };
-    (result == 0).then(|| stat.cache * rustix::param::page_size() as u64)
+    retried(&mut ask).ok().map(|()| stat.cache * rustix::param::page_size() as u64)
 }
 
 /// Closes a descriptor and looks at the answer, which `Drop` cannot: a network filesystem may say

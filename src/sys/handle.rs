@@ -1,8 +1,11 @@
 //! File handles: what a filesystem itself calls an inode, its generation included.
 
 use std::ffi::CStr;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::call::retried;
 
 /// `AT_HANDLE_FID`, Linux 6.5: a handle that identifies and need not open.
 const AT_HANDLE_FID: libc::c_int = libc::AT_REMOVEDIR;
@@ -25,19 +28,20 @@ static FID_IS_UNKNOWN: AtomicBool = AtomicBool::new(false);
 /// alone. `None` where there is no handle, or where it may not be asked for. An empty name is the
 /// open file itself.
 pub fn file_handle(dir: BorrowedFd<'_>, name: &CStr) -> Option<(i32, Vec<u8>)> {
+    let ask = |flags| retried(|| ask(dir, name, flags));
     if !FID_IS_UNKNOWN.load(Ordering::Relaxed) {
-        match ask(dir, name, AT_HANDLE_FID) {
-            Err(libc::EINVAL) => {}
+        match ask(AT_HANDLE_FID) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
             answer => return answer.ok(),
         }
     }
-    let answer = ask(dir, name, 0).ok()?;
+    let answer = ask(0).ok()?;
     // Only a kernel that has handles and refuses the flag does not know it.
     FID_IS_UNKNOWN.store(true, Ordering::Relaxed);
     Some(answer)
 }
 
-fn ask(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> Result<(i32, Vec<u8>), i32> {
+fn ask(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<(i32, Vec<u8>)> {
     let mut handle =
         RawHandle { len_bytes: HANDLE_BYTES_MAX as _, kind: 0, bytes: [0; HANDLE_BYTES_MAX] };
     let mut mount: libc::c_int = 0;
@@ -53,7 +57,7 @@ fn ask(dir: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> Result<(i32, Vec
         )
     };
     if result != 0 {
-        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
+        return Err(io::Error::last_os_error());
     }
     let len_bytes = (handle.len_bytes as usize).min(HANDLE_BYTES_MAX);
     Ok((handle.kind, handle.bytes[..len_bytes].to_vec()))

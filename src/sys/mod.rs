@@ -6,6 +6,7 @@
 
 mod abi;
 mod buffer;
+pub mod call;
 mod context;
 pub mod file;
 mod fork;

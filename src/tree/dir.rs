@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::OFlags;
+use crate::fs::call::OFlags;
 
 use super::known::Known;
 use super::taken::TakenNames;

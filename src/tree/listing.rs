@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::FileType;
+use crate::fs::call::FileType;
 
 use crate::fs;
 
@@ -27,7 +27,7 @@ pub const REMEMBERED_BYTES_MAX: usize = 16 << 10;
 
 /// The names in an open directory, and how far they have been read.
 pub struct Listing {
-    names: rustix::fs::Dir,
+    names: crate::fs::call::Dir,
     /// The place behind the last name that was read, as the filesystem numbers it; see telldir(3).
     position: i64,
 }

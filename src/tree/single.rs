@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use crate::fs::call::{CWD, Mode, OFlags};
 
 use super::dir::{Counterpart, Dir, Folder, OpenDir, OpenDirs};
 use super::entry::{Batch, Entry, EntryKind};
@@ -56,7 +56,8 @@ pub fn walk_single(
 fn open_root(root: &Path, open_dirs: &Arc<OpenDirs>) -> Result<OpenDir> {
     let error = |cause: io::Error| Error::new(Operation::OpenDirectory, root, cause);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(|e| error(e.into()))?;
+    let file =
+        crate::fs::call::openat(CWD, root, flags, Mode::empty()).map_err(|e| error(e.into()))?;
     let planned = Folder { file: file.try_clone().map_err(error)?, path: root.to_owned() };
     Dir::root(Folder { file, path: root.to_owned() }, planned, open_dirs).map_err(error)
 }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::CWD;
+use crate::fs::call::CWD;
 
 use crate::error::{Error, Operation, Result};
 use crate::fs::{self, FileType, IfTaken, Node, Target, umask};

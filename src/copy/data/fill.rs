@@ -337,7 +337,9 @@ impl<'a> Data<'a> {
     }
 
     fn create_target(&self, at: At<'_>) -> Result<Target> {
-        let created = Target::create(&at.dir.target, self.resume.mark());
+        // What can be read once has to get a name at the first attempt.
+        let create = if at.entry.is_stream { Target::create_named } else { Target::create };
+        let created = create(&at.dir.target, self.resume.mark());
         created.map_err(|cause| match self.options.existing.in_place {
             true => at.target_error(Operation::Create, cause),
             false => at.replace_error(Operation::Create, cause),

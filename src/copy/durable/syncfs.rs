@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
-use rustix::io::{Errno, retry_on_intr};
+use crate::fs::call::{StatVfsMountFlags, fstatvfs, fsync, syncfs};
+use rustix::io::Errno;
 
 use crate::fs::{self, Journal};
 use crate::tree::OpenDir;
@@ -153,7 +153,7 @@ impl Filesystem {
     /// special files, and names without a journal.
     pub fn sync_whole(&self) -> io::Result<()> {
         let Some(root) = &self.root else {
-            rustix::fs::sync();
+            crate::fs::call::sync();
             return Ok(());
         };
         fs::sync_filesystem(root)?;
@@ -214,7 +214,7 @@ fn round_ahead(root: &OwnedFd) -> io::Result<bool> {
     if dirty_bytes().map_or(true, |bytes| bytes > DIRTY_BYTES_MAX) {
         return Ok(false);
     }
-    match retry_on_intr(|| syncfs(root)).map_err(io::Error::from) {
+    match syncfs(root).map_err(io::Error::from) {
         Err(cause) if fs::is_unavailable(&cause) => Ok(false),
         synced => synced.map(|()| true),
     }
@@ -224,7 +224,7 @@ fn round_ahead(root: &OwnedFd) -> io::Result<bool> {
 /// this does so after it. And it says so where the journal was given up. False if that cannot be
 /// known.
 fn empty_cache(root: &OwnedFd) -> io::Result<bool> {
-    let is_emptied = match retry_on_intr(|| fsync(root)).map_err(io::Error::from) {
+    let is_emptied = match fsync(root).map_err(io::Error::from) {
         // EINVAL: a filesystem on which directories cannot be synced, see fsync(2).
         Err(cause) if fs::is_unavailable(&cause) => cause.raw_os_error() == Some(libc::EINVAL),
         synced => synced.map(|()| true)?,

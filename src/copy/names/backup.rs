@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, linkat};
+use crate::fs::call::{AtFlags, linkat};
 use rustix::io::Errno;
 
 use crate::copy::options::{Backup, BackupNames};

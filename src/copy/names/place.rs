@@ -273,7 +273,7 @@ impl<'a> Names<'a> {
     }
 
     fn ask(&self, at: At<'_>, stands: &Stat) -> Result<bool> {
-        use rustix::fs::{Access, AtFlags, accessat};
+        use crate::fs::call::{Access, AtFlags, accessat};
         let (target, name) = (&*at.dir.target, at.target_name());
         let is_link = FileType::from_raw_mode(stands.st_mode) == FileType::Symlink;
         let writable =
@@ -339,7 +339,7 @@ impl<'a> Names<'a> {
                 .needs_backup_now(dir, entry)
                 .map_err(|cause| at.target_error(Operation::Stat, cause))?;
         let backup = match &self.options.existing.backup {
-            Some(backup) if replaced => Some(self.back_up(at, backup)?),
+            Some(backup) if replaced => self.back_up(at, backup)?,
             _ => None,
         };
         let if_taken = if replaced { IfTaken::Replace } else { entry.spot.if_taken };
@@ -392,15 +392,17 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Gives what stands at the name its backup's name as well.
-    fn back_up(&self, at: At<'_>, backup: &Backup) -> Result<std::ffi::OsString> {
+    /// Gives what stands at the name its backup's name as well; nothing where what stood there has
+    /// only that by now. So it has where files have no second names, when the copy is tried again.
+    fn back_up(&self, at: At<'_>, backup: &Backup) -> Result<Option<std::ffi::OsString>> {
         let stands = at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?;
+        let Some(stands) = stands else { return Ok(None) };
         let is_kept = |name: &OsStr| self.is_copy(at.dir, name);
         let kept = backup.keep(&at.dir.target, at.target_name(), self.resume.mark(), &is_kept);
         let kept = kept.map_err(|cause| at.target_error(Operation::MakeBackup, cause))?;
         // Only now: a run that was killed may have given this very file its backup's name already.
-        stands.iter().for_each(|stands| self.made.back_up(at.dir, &kept, stands));
-        Ok(kept)
+        self.made.back_up(at.dir, &kept, &stands);
+        Ok(Some(kept))
     }
 
     /// True if the name, free when judged, is now taken by something that needs a backup: by the

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use crate::fs::call::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::paths::{Named, Through, ends_with_slash, exact_target, split};
@@ -104,7 +104,7 @@ impl OperandPair {
                 return Err(error(Cause::IntoItself(named.to_owned())));
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let above = match rustix::fs::openat(&folder, c"..", flags, Mode::empty()) {
+            let above = match crate::fs::call::openat(&folder, c"..", flags, Mode::empty()) {
                 // A folder that this process may not look into is not gone through on the way down
                 // either: nothing above it leads here.
                 Err(Errno::ACCESS) => return Ok(()),

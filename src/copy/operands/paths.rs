@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, OFlags};
+use crate::fs::call::{FileType, OFlags};
 
 use crate::error::{Error, Operation, Result};
 use crate::fs;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use crate::fs::call::OFlags;
 
 use super::pair::{Naming, OperandPair, resolve};
 use super::paths::{canonical, split};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
+use crate::fs::call::FileType;
 
 use super::pair::OperandPair;
 use super::resolve::Operands;

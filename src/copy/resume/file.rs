@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
+use crate::fs::call::{FlockOperation, flock};
 
 use super::format::{
     Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable, fingerprint,

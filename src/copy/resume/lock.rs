@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use crate::fs::call::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use super::format::{Chain, HEADER_BYTES, Unusable, is_torn_header};

@@ -9,15 +9,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use rustix::fs::{OFlags, readlinkat};
+use crate::fs::call::{OFlags, readlinkat};
 
 use super::blocks::{self, Resized};
 use super::mend::Broken;
 use super::pairs::{FilePair, NameCount, Other, PairTurn};
 use super::readback::{Extent, Readings};
 use super::service::Verify;
-use crate::copy::entry::{At, Source, settle};
+use crate::copy::entry::{At, Source, open_unleased, settle};
 use crate::copy::events::{Counted, InHand, Mended, Ranges};
+use crate::copy::stop::Stop;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Settled, Stat};
@@ -186,7 +187,7 @@ impl Verify<'_> {
         }
         let at = At::new(dir, &entry);
         let source = match entry.kind {
-            EntryKind::File => Some(at.open_source()?),
+            EntryKind::File => Some(at.open_source(&self.options.stop)?),
             _ => None,
         };
         // A file that the filter leaves out by its size is not missed.
@@ -245,7 +246,7 @@ impl Verify<'_> {
 
     fn find_extent(&self, dir: &OpenDir, entry: Entry, mut source: Source) -> Result<NextStep> {
         let at = At::new(dir, &entry);
-        let mut target = open_target(at, OFlags::RDONLY)?;
+        let mut target = open_target(&self.options.stop, at, OFlags::RDONLY)?;
         // Numbers alone do not say that there is nothing to compare.
         if FileId::of(&source.stat) == FileId::of(&target.stat)
             && fs::compare(&*source.file, &*target.file)
@@ -389,7 +390,7 @@ impl Verify<'_> {
         let ReadSides { source, target, wanted, found } = read;
         // What differs is told, also where it cannot be mended.
         let tell = || self.events.differs_in(&at.target_path(), &ranges, Mended::No);
-        let open = open_to_mend(at, target).inspect_err(|_| tell())?;
+        let open = open_to_mend(&self.options.stop, at, target).inspect_err(|_| tell())?;
         // Another file may have been put there meanwhile, or this one got another name.
         let sameness = fs::compare(&*open.file, &*target.file)
             .map_err(|cause| at.target_error(Operation::Stat, cause))?;
@@ -438,12 +439,12 @@ fn take_light(left: &mut Peekable<IntoIter<Comparison>>) -> Vec<Comparison> {
     light
 }
 
-fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {
+fn open_target(stop: &Stop, at: At<'_>, access: OFlags) -> Result<Source> {
     let (target, name) = (&*at.dir.target, at.target_name());
-    let opened = match access {
+    let opened = open_unleased(stop, || match access {
         OFlags::RDONLY => fs::open_to_read(target, name),
         access => fs::open_beneath(target, name, access | OFlags::NONBLOCK),
-    };
+    });
     let file = opened.map_err(|cause| at.target_error(Operation::Open, cause))?;
     let stat = fs::stat(&file).map_err(|cause| at.target_error(Operation::Stat, cause))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -455,8 +456,8 @@ fn open_target(at: At<'_>, access: OFlags) -> Result<Source> {
 
 /// Opens a copy to be written into. One that its own owner may not write gets that right for the
 /// moment of opening.
-fn open_to_mend(at: At<'_>, target: &Source) -> Result<Source> {
-    let refused = match open_target(at, OFlags::RDWR) {
+fn open_to_mend(stop: &Stop, at: At<'_>, target: &Source) -> Result<Source> {
+    let refused = match open_target(stop, at, OFlags::RDWR) {
         Err(refused) if refused.errno() == Some(libc::EACCES) => refused,
         opened => return opened,
     };
@@ -464,14 +465,14 @@ fn open_to_mend(at: At<'_>, target: &Source) -> Result<Source> {
     if node.set_mode(mode | 0o600).is_err() {
         return Err(refused);
     }
-    let opened = open_target(at, OFlags::RDWR);
+    let opened = open_target(stop, at, OFlags::RDWR);
     node.set_mode(mode).map_err(|cause| at.target_error(Operation::SetMode, cause))?;
     opened
 }
 
 fn read_link(dir: &OwnedFd, name: &OsStr) -> io::Result<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
-    let contents = readlinkat(dir, name, Vec::new())?;
+    let contents = readlinkat(dir, name)?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(contents.into_bytes())))
 }
 

@@ -53,7 +53,7 @@ impl Verify<'_> {
     /// A copy that is not what was read: finds out where, and writes that again.
     fn write_again(&self, at: At<'_>, filled: &Filled, found: Moved) -> Result<Proof> {
         let size_bytes = filled.size_bytes;
-        let source = at.open_source()?;
+        let source = at.open_source(&self.options.stop)?;
         let reading = self.uncounted().start(&source.file, self.whole(size_bytes));
         let reading = reading.and_then(Reading::finish);
         let (wanted, _) = reading.map_err(|failure| failure.of(at.source_path()))?;

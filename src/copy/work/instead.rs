@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{OFlags, symlinkat};
+use crate::fs::call::{OFlags, symlinkat};
 
 use super::services::Services;
 use crate::copy::entry::{At, Source};

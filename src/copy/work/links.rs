@@ -235,7 +235,7 @@ impl Services<'_> {
     fn look_again(&self, dir: &OpenDir, entry: Admitted) -> Result<Option<ToCopy>> {
         let at = At::new(dir, &entry);
         if entry.kind == EntryKind::File {
-            let source = at.open_source()?;
+            let source = at.open_source(&self.options.stop)?;
             return Ok(self.claim(dir, entry, &source.file, &source.seen()));
         }
         let source = at.open_unread_source()?;

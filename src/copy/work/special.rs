@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, mknodat, readlinkat, symlinkat};
+use crate::fs::call::{Mode, mknodat, readlinkat, symlinkat};
 
 use super::services::Services;
 use crate::copy::entry::{At, UnreadSource};
@@ -36,7 +36,7 @@ enum Recipe {
 impl Recipe {
     fn of(at: At<'_>, source: &UnreadSource) -> Result<Self> {
         match FileType::from_raw_mode(source.seen.stat.st_mode) {
-            FileType::Symlink => readlinkat(&source.file, c"", Vec::new())
+            FileType::Symlink => readlinkat(&source.file, c"")
                 .map(Self::Link)
                 .map_err(|cause| at.source_error(Operation::ReadLink, io::Error::from(cause))),
             kind => Ok(Self::Special(kind, source.seen.stat.st_rdev)),

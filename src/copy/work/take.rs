@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 
-use rustix::fs::Mode;
+use crate::fs::call::Mode;
 use rustix::io::Errno;
 
 use crate::error::{Error, Operation, Result};
@@ -16,7 +16,7 @@ pub(super) fn make_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
     parent.open_up()?;
     let error = |op, cause: io::Error| Error::new(op, parent.target_path(name), cause);
     // No one else may look in until it has its final mode.
-    let counterpart = match rustix::fs::mkdirat(&*parent.target, name, Mode::RWXU) {
+    let counterpart = match crate::fs::call::mkdirat(&*parent.target, name, Mode::RWXU) {
         Ok(()) => Counterpart::Made,
         Err(Errno::EXIST) => Counterpart::Found,
         Err(cause) => return Err(error(Operation::CreateDirectory, cause.into())),

@@ -149,7 +149,7 @@ impl Services<'_> {
         if entry.kind != EntryKind::File {
             return self.copy_special(dir, entry);
         }
-        let source = At::new(dir, &entry).open_source()?;
+        let source = At::new(dir, &entry).open_source(&self.options.stop)?;
         let Some(entry) = self.names.admit(dir, entry, &source.stat)? else { return Ok(()) };
         if self.keeps_data(entry.spot) {
             return self.copy_attributes(dir, &entry, &source);
@@ -217,7 +217,7 @@ impl Services<'_> {
             return self.copy_claimed_special(dir, entry, claim);
         }
         if self.options.dry_run {
-            return match At::new(dir, &entry).open_source() {
+            return match At::new(dir, &entry).open_source(&self.options.stop) {
                 Ok(source) => self.plan_file(dir, &entry, claim, &source.stat),
                 Err(error) => self.give_up(claim, error),
             };
@@ -225,7 +225,7 @@ impl Services<'_> {
         // A name that waited for another one is met as a file only now.
         let mut counted = counted.unwrap_or_else(|| self.events.found(0));
         let at = At::new(dir, &entry);
-        let filled = at.open_source().and_then(|mut source| {
+        let filled = at.open_source(&self.options.stop).and_then(|mut source| {
             self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
             settle([&mut source].into_iter(), |wait| self.options.stop.sleep(wait));
             let size_bytes = source.size_bytes();

@@ -9,30 +9,21 @@
 //! AIOCP_SWEEP=statx,linkat cargo test --test refusals     # all of these calls
 //! ```
 //!
-//! A seccomp filter refuses all uses of a call, as a sandbox does; strace(1) refuses those after the
-//! first of each thread. In refusing.rs it is a filesystem that cannot.
+//! A seccomp filter refuses all uses of a call, as a sandbox does; strace(1) refuses those after
+//! the first of each thread. In refusing.rs it is a filesystem that cannot.
 
 mod common;
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::faults::{self, Place};
-use common::{aiocp, have_strace, litter, run_limited, sandbox, stderr};
+use common::lease::Lease;
+use common::verdict::{ERRORS, MODES, Refused, Verdict, judge};
+use common::{aiocp, aiosum, folder, have_strace, noise, run, run_limited, sandbox, stderr};
 
 use Verdict::{Fails, Plain, Told, Warned};
-
-/// What a copy comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It succeeds, is the same in everything, and says nothing.
-    Plain,
-    /// It succeeds, all data is there, and a warning that begins so says once what is not.
-    Warned(&'static str),
-    /// It fails, all data is there, and a line that begins so says once what is not.
-    Told(&'static str),
-    /// It fails, a line says why, and each name has its old contents or its new ones.
-    Fails,
-}
 
 /// A call that may be refused, and what the copy comes to then.
 struct Row {
@@ -44,11 +35,6 @@ struct Row {
     /// The same under `-a`.
     archive: [Verdict; 5],
 }
-
-const ERRORS: [&str; 5] = ["ENOSYS", "EPERM", "EOPNOTSUPP", "EINVAL", "EIO"];
-
-/// How a file is copied.
-const MODES: [&[&str]; 4] = [&[], &["-a"], &["--verify"], &["--resume"]];
 
 /// From which use of a call on it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +132,7 @@ const NO_ACL: Verdict = Told("cannot read ACL of '");
 /// One copy.
 struct Case {
     calls: &'static str,
-    error: &'static str,
+    error: (&'static str, i32),
     from: From,
     options: &'static [&'static str],
     wanted: Verdict,
@@ -158,6 +144,8 @@ impl Row {
         // strace knows no call that is newer than itself, nor any by its flags.
         let froms: &[From] = match self.calls {
             "cachestat" | "O_TMPFILE" => &[From::First],
+            // What was rounded up while that could be cut stays so.
+            "ftruncate" | "ftruncate,fallocate" => &[From::First],
             _ => &[From::First, From::Second],
         };
         for options in MODES {
@@ -176,7 +164,7 @@ impl Row {
 impl Case {
     fn name(&self) -> String {
         let Self { calls, error, from, options, wanted } = self;
-        format!("{options:?} {calls} {error} from {from:?} ({wanted:?})")
+        format!("{options:?} {calls} {error:?} from {from:?} ({wanted:?})")
     }
 
     fn run(&self) -> Result<(), String> {
@@ -189,64 +177,27 @@ impl Case {
                 run_limited(&mut command)
             }
             From::Second => {
-                let fault = format!("{}:error={}:when=2+", self.calls, self.error);
+                let fault = format!("{}:error={}:when=2+", self.calls, self.error.0);
                 faults::copy_with(&place, self.options, &[fault])
             }
         };
-        let (code, text) = (output.status.code(), stderr(&output));
-        let judged = self.judge(&place, code, &text);
-        judged.map_err(|what| format!("{}: {what}; {:?}: {text}", self.name(), output.status))
+        let Self { options, wanted, from, .. } = *self;
+        // A call that each thread makes once is never refused from its second use on.
+        let may_be_plain = from == From::Second;
+        let again = || run_limited(aiocp().args(options).args(place.arguments()));
+        let refused = Refused { options, wanted, may_be_plain, again: &again };
+        let judged = judge(&place, &refused, &output);
+        let (name, status) = (self.name(), output.status);
+        judged.map_err(|what| format!("{name}: {what}; {status:?}: {}", stderr(&output)))
     }
 
     fn refuse(&self, command: &mut Command) {
-        let errno = match self.error {
-            "ENOSYS" => libc::ENOSYS,
-            "EPERM" => libc::EPERM,
-            "EOPNOTSUPP" => libc::EOPNOTSUPP,
-            "EINVAL" => libc::EINVAL,
-            _ => libc::EIO,
-        };
+        let (_, errno) = self.error;
         if self.calls == "O_TMPFILE" {
             return sandbox::without_unnamed(command, errno);
         }
         let numbers: Vec<_> = self.calls.split(',').map(number).collect();
         sandbox::refuse(command, &numbers, errno);
-    }
-
-    fn judge(&self, place: &Place, code: Option<i32>, text: &str) -> Result<(), String> {
-        if faults::has_panicked(text) {
-            return Err("it panicked".to_owned());
-        }
-        place.is_old_or_new()?;
-        // A call that each thread makes once may never be refused.
-        let may_be_plain = self.from == From::Second;
-        match (self.wanted, code) {
-            (Plain, Some(0)) => is_plain(place, text)?,
-            (Warned(_) | Told(_) | Fails, Some(0)) if may_be_plain && told(text).is_empty() => {
-                is_plain(place, text)?;
-            }
-            (Warned(words), Some(0)) => {
-                place.has_all_data()?;
-                is_told_once(text, &format!("aiocp: warning: {words}"))?;
-            }
-            (Told(words), Some(1)) => {
-                place.has_all_data()?;
-                is_told_once(text, &format!("aiocp: {words}"))?;
-            }
-            (Fails, Some(1)) if text.contains("aiocp: cannot ") => {}
-            _ => return Err("that is not what it is to come to".to_owned()),
-        }
-        if code == Some(1) && self.options == ["--resume"] {
-            let again = run_limited(aiocp().args(self.options).args(place.arguments()));
-            if !again.status.success() {
-                return Err(format!("and again: {}", stderr(&again)));
-            }
-            place.has_all_data().map_err(|what| format!("and again: {what}"))?;
-        }
-        match litter(place.root()) {
-            left if left.is_empty() => Ok(()),
-            left => Err(format!("{left:?} is left")),
-        }
     }
 }
 
@@ -287,30 +238,6 @@ fn number(name: &str) -> libc::c_long {
     }
 }
 
-/// What was said, but for what proofs are worth.
-fn told(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| !line.ends_with("verified from memory; --debug says why")).collect()
-}
-
-fn is_plain(place: &Place, text: &str) -> Result<(), String> {
-    match told(text) {
-        said if said.is_empty() => place.is_copied(),
-        said => Err(format!("it says {said:?}")),
-    }
-}
-
-/// Whether a line begins so, with a hint and at most one more line on how many others there are.
-fn is_told_once(text: &str, words: &str) -> Result<(), String> {
-    let begin = words.trim_end_matches('\'');
-    let lines: Vec<_> = text.lines().filter(|line| line.starts_with(begin)).collect();
-    let is_first = lines.first().is_some_and(|line| line.starts_with(words));
-    let is_counted = lines.get(1).is_none_or(|line| line.contains(" either: "));
-    match is_first && is_counted && lines.len() <= 2 && text.contains("aiocp: hint: ") {
-        true => Ok(()),
-        false => Err(format!("'{words}' is not told once")),
-    }
-}
-
 #[test]
 fn what_is_not_available_is_done_without() {
     if !have_strace() {
@@ -333,4 +260,178 @@ fn what_is_not_available_is_done_without() {
     println!("{} cases", cases.len());
     let failures = faults::try_all(&cases, Case::run);
     assert!(failures.is_empty(), "AIOCP_SEED={seed}:\n{}", failures.join("\n"));
+}
+
+/// Calls that may be interrupted at any of their uses.
+const INTERRUPTED: [&str; 34] = [
+    "openat",
+    "openat2",
+    "statx",
+    "newfstatat",
+    "fstat",
+    "fstatfs",
+    "linkat",
+    "unlinkat",
+    "renameat2",
+    "mkdirat",
+    "symlinkat",
+    "readlinkat",
+    "fchmod",
+    "fchown",
+    "utimensat",
+    "fgetxattr",
+    "getxattr",
+    "lgetxattr",
+    "flistxattr",
+    "fallocate",
+    "ftruncate",
+    "lseek",
+    "fcntl",
+    "ioctl",
+    "flock",
+    "fsync",
+    "syncfs",
+    "pread64",
+    "pwrite64",
+    "getdents64",
+    "io_setup",
+    "io_submit",
+    "io_getevents",
+    "name_to_handle_at",
+];
+
+#[test]
+fn a_call_that_is_interrupted_is_made_again() {
+    if !have_strace() {
+        return;
+    }
+    let seed = faults::seed();
+    let mut cases = Vec::new();
+    for call in INTERRUPTED {
+        // The loader's own are not interrupted, nor are as many of each thread.
+        for options in MODES {
+            cases.extend([(call, "19+2", options), (call, "1+3", options)]);
+        }
+    }
+    let by_loader = ["openat", "newfstatat", "pread64", "fstat"];
+    cases.retain(|(call, when, _)| *when != "1+3" || !by_loader.contains(call));
+    match faults::is_wanted("EINTR") {
+        Some(true) => {}
+        Some(false) => return,
+        None => {
+            faults::random(&seed, "EINTR").shuffle(&mut cases);
+            cases.truncate(20);
+        }
+    }
+    let failures = faults::try_all(&cases, |&(call, when, options)| {
+        let place = Place::rich();
+        let fault = format!("{call}:error=EINTR:when={when}");
+        let output = faults::copy_with(&place, options, std::slice::from_ref(&fault));
+        let again = || run_limited(aiocp().args(options).args(place.arguments()));
+        let copy = Refused { options, wanted: Plain, may_be_plain: true, again: &again };
+        judge(&place, &copy, &output)
+            .map_err(|what| format!("{options:?} {fault}: {what}: {}", stderr(&output)))
+    });
+    assert!(failures.is_empty(), "AIOCP_SEED={seed}:\n{}", failures.join("\n"));
+}
+
+/// Security modules answer EACCES, also where they forbid all links.
+#[test]
+fn what_cannot_be_linked_has_a_name_from_the_beginning() {
+    for errno in [libc::EACCES, libc::EPERM, libc::ENOSYS] {
+        for options in [&[][..], &["-b"], &["--verify"], &["--backup=numbered"]] {
+            // A backup that may not be made is none that cannot be made in another way.
+            if errno == libc::EACCES && options.iter().any(|option| option.contains('b')) {
+                continue;
+            }
+            let place = Place::rich();
+            let (manifest, mut command) = (place.root().join("manifest"), aiocp());
+            command.args(options).arg("--manifest").arg(&manifest).args(place.arguments());
+            sandbox::refuse(&mut command, &[libc::SYS_linkat], errno);
+            let said = stderr(&run(&mut command, 0));
+            place.has_all_data().unwrap_or_else(|_| {
+                let kept = ["below/replaced", "replaced-big"].map(|name| {
+                    let is_kept = |suffix| place.target().join(format!("{name}{suffix}")).exists();
+                    is_kept("~") || is_kept(".~1~")
+                });
+                assert!(options != [] as [&str; 0] && kept == [true; 2], "{options:?}: {said}");
+            });
+            let lines = fs::read_to_string(&manifest).unwrap();
+            assert!(lines.lines().any(|line| line.ends_with("  many/1")), "{lines}");
+            assert!(common::litter(place.root()).is_empty(), "{options:?}");
+            assert!(said.contains("aiocp: warning: cannot link '"), "{said}");
+        }
+    }
+}
+
+/// The folder refuses hidden names, and takes others all the same.
+#[test]
+fn a_folder_that_keeps_every_name_takes_new_files_after_one_that_it_refuses() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["source", "copy"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("source/a"), "new").unwrap();
+    fs::write(at("copy/a"), "old").unwrap();
+    for n in 0..200 {
+        fs::write(at(&format!("source/b{n}")), "new").unwrap();
+    }
+    let chattr = |flag| Command::new("chattr").arg(flag).arg(at("copy")).output().unwrap();
+    if !common::is_root("chattr") || !chattr("+a").status.success() {
+        return;
+    }
+    let args = ["--threads=1", "-T", "source", "copy"];
+    let output = aiocp().current_dir(folder.path()).args(args).output().unwrap();
+    assert!(chattr("-a").status.success());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(fs::read(at("copy/a")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(at("copy")).unwrap().count(), 201, "{output:?}");
+}
+
+#[test]
+fn a_file_under_a_lease_is_waited_for() {
+    const HELD: Duration = Duration::from_millis(400);
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("leased"), noise(70_000, 1)).unwrap();
+    fs::copy(at("leased"), at("same")).unwrap();
+    let copy = || (aiocp(), vec!["-T", "leased", "copy"]);
+    let compare = || (aiocp(), vec!["--verify-only", "-T", "same", "leased"]);
+    let sum = || (aiosum(), vec!["leased"]);
+    for (mut command, args) in [copy(), compare(), sum()] {
+        let (lease, begun) = (Lease::take(&at("leased")), Instant::now());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(HELD);
+                lease.give_back();
+            });
+            run(command.args(&args).current_dir(folder.path()), 0);
+        });
+        assert!(begun.elapsed() >= HELD, "{args:?}");
+    }
+    assert_eq!(fs::read(at("leased")).unwrap(), fs::read(at("copy")).unwrap());
+}
+
+#[test]
+fn a_wait_for_a_lease_ends_with_the_run() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("leased"), "x").unwrap();
+    let lease = Lease::take(&at("leased"));
+    let mut command = aiocp();
+    command.arg(at("leased")).arg(at("copy")).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    while !common::catches(&child, rustix::process::Signal::INT) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(!at("copy").exists());
+    lease.give_back();
 }

@@ -212,7 +212,8 @@ impl Error {
             Cause::Attribute(_, error) => error.raw_os_error(),
             _ => self.errno(),
         };
-        errno.filter(|&errno| unavailable::is_refusal(errno))?;
+        // A security module says EACCES.
+        errno.filter(|&errno| unavailable::is_refusal(errno) || errno == libc::EACCES)?;
         Missing::of(self.op)
     }
 
@@ -236,9 +237,10 @@ impl Error {
 
     /// The same in words that are the same for all files.
     pub fn remedy(&self) -> Option<&'static str> {
-        if let Some(missing) = self.missing() {
-            return Some(missing.remedy());
-        }
+        self.missing().map(Missing::remedy).or_else(|| self.remedy_of_cause())
+    }
+
+    fn remedy_of_cause(&self) -> Option<&'static str> {
         match (&self.cause, self.errno()) {
             (Cause::Os(_), Some(errno)) => self.remedy_of_errno(errno),
             (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {

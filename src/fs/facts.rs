@@ -156,8 +156,8 @@ pub fn clock_of(file: impl AsFd) -> Clock {
     }
 }
 
-/// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing. A question
-/// that gets no answer says nothing.
+/// Asks statx(2) for `STATX_DIOALIGN`, and the filesystem's kind where that says nothing. Without
+/// an answer nothing is said.
 pub fn direct_io(file: impl AsFd) -> DirectIo {
     let magic = filesystem_magic(file.as_fd()).ok();
     match magic {

@@ -104,8 +104,8 @@ pub fn keeps_names(dir: &Arc<OwnedFd>) -> bool {
     keeps
 }
 
-/// Whether a folder is append-only: statx(2), or ioctl_iflags(2) without that. One that does not say
-/// so is not.
+/// Whether a folder is append-only: statx(2), or ioctl_iflags(2) without that. One that does not
+/// say so is not.
 pub fn is_append_only(dir: impl AsFd) -> bool {
     match statx(dir.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
         Ok(answer) => answer.stx_attributes.contains(StatxAttributes::APPEND),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::sys::call::{Access, AtFlags, accessat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{FileType, Node, Stat, Target, open_beneath, stat};
@@ -39,8 +40,11 @@ fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 512];
     let mut names = crate::sys::call::RawDir::new(dir, &mut buffer);
     while let Some(name) = names.next() {
-        if !matches!(name?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
+        match name {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(name) if matches!(name.file_name().to_bytes(), b"." | b"..") => {}
+            Ok(_) => return Ok(false),
         }
     }
     Ok(true)
@@ -56,7 +60,7 @@ pub fn give_owner_all(dir: OwnedFd, made: &Stat) -> io::Result<OwnedFd> {
         return Ok(dir);
     }
     match Node::of(&dir)?.set_mode(wanted) {
-        Err(error) if error.raw_os_error() != Some(libc::EPERM) => return Err(error),
+        Err(error) if !super::is_unavailable(&error) => return Err(error),
         _ => {}
     }
     match super::is_path_only(&dir)? {

@@ -26,8 +26,8 @@ pub fn next_data(file: impl AsFd, from_bytes: u64) -> io::Result<Option<(u64, u6
 }
 
 /// Allocates `0..size_bytes` and sets the size, so that later writes neither extend the file nor
-/// run out of space. Where the filesystem cannot allocate ahead, only the size is set. A device that
-/// fails says so once more when it is written to.
+/// run out of space. Where the filesystem cannot allocate ahead, only the size is set. A device
+/// that fails says so once more when it is written to.
 pub fn preallocate(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     match fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, size_bytes) {
         Err(error) if answers_nothing(error) => set_size(file, size_bytes),

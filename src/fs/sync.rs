@@ -38,10 +38,11 @@ impl Syncs {
     pub fn sync_file(&mut self, file: impl AsFd) -> io::Result<()> {
         match fs::fsync(file.as_fd()).map_err(io::Error::from) {
             Err(cause) if is_unavailable(&cause) => {
-                let device = stat(file.as_fd())?.st_dev;
-                if !self.whole.contains(&device) {
+                // A file that does not say where it is, is synced with all that is there.
+                let device = stat(file.as_fd()).ok().map(|stat| stat.st_dev);
+                if device.is_none_or(|device| !self.whole.contains(&device)) {
                     sync_filesystem(file)?;
-                    self.whole.push(device);
+                    self.whole.extend(device);
                 }
                 Ok(())
             }

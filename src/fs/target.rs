@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::hidden::Mark;
 use super::identity::FileId;
 use super::io::close;
-use super::names::link_open;
+use super::names::{keeps_names, link_open};
 use super::open::open_beneath;
 use super::stat::{FileType, Stat, birth_at, stat};
 use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
@@ -150,7 +150,8 @@ impl Target {
     pub fn name_ahead(&mut self, mark: Option<Mark>) -> io::Result<()> {
         if matches!(self.naming, Naming::None) {
             let linked = Temporary::link(&self.dir, mark, &self.file);
-            self.naming = Naming::Hidden(linked.inspect_err(note_refusal)?);
+            self.naming =
+                Naming::Hidden(linked.inspect_err(|cause| note_refusal(&self.dir, cause))?);
         }
         Ok(())
     }
@@ -184,10 +185,13 @@ impl Target {
             // Something stands there: a second name first, since only a rename replaces in one
             // step.
             Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
-                let linked = Temporary::link(&dir, mark, &file).inspect_err(note_refusal);
+                let linked = Temporary::link(&dir, mark, &file)
+                    .inspect_err(|cause| note_refusal(&dir, cause));
                 linked?.rename(name, if_taken)?;
             }
-            linked => linked.map_err(io::Error::from).inspect_err(note_refusal)?,
+            linked => {
+                linked.map_err(io::Error::from).inspect_err(|cause| note_refusal(&dir, cause))?;
+            }
         }
         Ok(close_last(file)?)
     }
@@ -215,9 +219,13 @@ impl Target {
 static UNLINKABLE: AtomicBool = AtomicBool::new(false);
 
 /// Takes note of why a file without a name got none. Without /proc only its descriptor can be
-/// linked, which takes a right.
-fn note_refusal(cause: &io::Error) {
-    if is_unavailable(cause) || cause.kind() == io::ErrorKind::NotFound {
+/// linked, which takes a right. A folder that may not be written has no such file: EACCES is a
+/// sandbox's word as well.
+fn note_refusal(dir: &Arc<OwnedFd>, cause: &io::Error) {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    let is_refused = is_unavailable(cause) || matches!(cause.kind(), NotFound | PermissionDenied);
+    // A folder that keeps every name refuses hidden ones, and no others.
+    if is_refused && !keeps_names(dir) {
         UNLINKABLE.store(true, Ordering::Relaxed);
     }
 }

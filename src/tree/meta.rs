@@ -106,7 +106,10 @@ impl Loss {
 
     /// Forgivable where the call is not available here, unless it was demanded.
     fn unless_demanded(op: Operation, cause: io::Error, demanded: bool) -> Self {
-        Self { forgivable: !demanded && fs::is_unavailable(&cause), ..Self::new(op, cause) }
+        // A security module says EACCES.
+        let is_refused =
+            fs::is_unavailable(&cause) || cause.kind() == io::ErrorKind::PermissionDenied;
+        Self { forgivable: !demanded && is_refused, ..Self::new(op, cause) }
     }
 }
 

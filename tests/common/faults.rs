@@ -179,7 +179,9 @@ pub fn copy_with(place: &Place, options: &[&str], faults: &[String]) -> Output {
     }
     let strace: Vec<&str> = strace.iter().map(String::as_str).collect();
     let mut command = super::strace(&strace, Path::new("/dev/null"));
-    run_limited(command.args(options).args(place.arguments()).env_remove("RUST_BACKTRACE"))
+    // The loader looks for libraries wherever cargo tells it to.
+    command.env_remove("LD_LIBRARY_PATH").env_remove("RUST_BACKTRACE");
+    run_limited(command.args(options).args(place.arguments()))
 }
 
 /// Whether a command ended in a panic.

@@ -19,6 +19,7 @@ pub mod folding;
 pub mod hard;
 pub mod held;
 pub mod interrupted;
+pub mod lease;
 pub mod lying;
 pub mod odd;
 pub mod passing;
@@ -28,6 +29,7 @@ pub mod power;
 pub mod sandbox;
 pub mod skip;
 pub mod tracer;
+pub mod verdict;
 
 #[allow(unused_imports, reason = "each test file uses a part of them")]
 pub use skip::{

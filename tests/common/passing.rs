@@ -13,10 +13,10 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    AccessFlags, BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType,
+    Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use tempfile::TempDir;
@@ -68,6 +68,15 @@ struct Passing {
     nodes: Mutex<Nodes>,
     /// What is added to all numbers.
     shift: u64,
+    refusal: Option<Refusal>,
+}
+
+/// An operation that such a filesystem refuses, and how. What setattr sets has names of its own:
+/// `chmod`, `chown`, `truncate` and `utimens`.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub operation: &'static str,
+    pub errno: i32,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -87,6 +96,17 @@ fn kind_of(kind: fs::FileType) -> FileType {
 }
 
 impl Passing {
+    /// How an operation is refused, if it is.
+    fn refuses(&self, operation: &str) -> Option<Errno> {
+        let refusal = self.refusal.filter(|refusal| refusal.operation == operation)?;
+        Some(Errno::from_i32(refusal.errno))
+    }
+
+    /// How an operation is refused that the filesystem does not have.
+    fn lacks(&self, operation: &str) -> Errno {
+        self.refuses(operation).unwrap_or(Errno::ENOSYS)
+    }
+
     fn path(&self, node: INodeNo) -> PathBuf {
         self.nodes.lock().unwrap().paths[node.0 as usize - 1].clone()
     }
@@ -164,10 +184,16 @@ fn timespec(time: Option<TimeOrNow>) -> Timespec {
 
 impl Filesystem for Passing {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(errno) = self.refuses("lookup") {
+            return reply.error(errno);
+        }
         entry_or_error(self.entry(self.child(parent, name)), reply);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some(errno) = self.refuses("getattr") {
+            return reply.error(errno);
+        }
         match self.now(ino) {
             Ok(attr) => reply.attr(&NEVER, &attr),
             Err(error) => reply.error(error),
@@ -192,6 +218,16 @@ impl Filesystem for Passing {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let parts = [
+            ("chmod", mode.is_some()),
+            ("chown", uid.is_some() || gid.is_some()),
+            ("truncate", size.is_some()),
+            ("utimens", atime.is_some() || mtime.is_some()),
+        ];
+        let refused = parts.iter().find_map(|&(part, is)| self.refuses(part).filter(|_| is));
+        if let Some(errno) = refused {
+            return reply.error(errno);
+        }
         let set = || -> Answer<FileAttr> {
             let path = self.path(ino);
             if uid.is_some() || gid.is_some() {
@@ -216,6 +252,9 @@ impl Filesystem for Passing {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        if let Some(errno) = self.refuses("readlink") {
+            return reply.error(errno);
+        }
         match fs::read_link(self.path(ino)) {
             Ok(target) => reply.data(target.as_os_str().as_bytes()),
             Err(error) => reply.error(error.into()),
@@ -223,12 +262,18 @@ impl Filesystem for Passing {
     }
 
     fn mkdir(&self, _: &Request, at: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        if let Some(errno) = self.refuses("mkdir") {
+            return reply.error(errno);
+        }
         let path = self.child(at, name);
         let made = fs::create_dir(&path).map_err(Errno::from);
         entry_or_error(made.and_then(|()| self.entry(path)), reply);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(errno) = self.refuses("unlink") {
+            return reply.error(errno);
+        }
         let path = self.child(parent, name);
         let removed = fs::remove_file(&path);
         self.nodes.lock().unwrap().by_path.remove(&path);
@@ -236,6 +281,9 @@ impl Filesystem for Passing {
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(errno) = self.refuses("rmdir") {
+            return reply.error(errno);
+        }
         let path = self.child(parent, name);
         let removed = fs::remove_dir(&path);
         self.nodes.lock().unwrap().by_path.remove(&path);
@@ -243,6 +291,9 @@ impl Filesystem for Passing {
     }
 
     fn symlink(&self, _: &Request, at: INodeNo, name: &OsStr, to: &Path, reply: ReplyEntry) {
+        if let Some(errno) = self.refuses("symlink") {
+            return reply.error(errno);
+        }
         let path = self.child(at, name);
         let made = symlink(to, &path).map_err(Errno::from);
         entry_or_error(made.and_then(|()| self.entry(path)), reply);
@@ -258,6 +309,9 @@ impl Filesystem for Passing {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        if let Some(errno) = self.refuses("rename") {
+            return reply.error(errno);
+        }
         if !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
@@ -270,12 +324,18 @@ impl Filesystem for Passing {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, at: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(errno) = self.refuses("link") {
+            return reply.error(errno);
+        }
         let path = self.child(at, name);
         let made = fs::hard_link(self.path(ino), &path).map_err(Errno::from);
         entry_or_error(made.and_then(|()| self.entry(path)), reply);
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if let Some(errno) = self.refuses("open") {
+            return reply.error(errno);
+        }
         let write = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
         match OpenOptions::new().read(true).write(write).open(self.path(ino)) {
             Ok(file) => {
@@ -296,6 +356,9 @@ impl Filesystem for Passing {
         _: i32,
         reply: ReplyCreate,
     ) {
+        if let Some(errno) = self.refuses("create") {
+            return reply.error(errno);
+        }
         let path = self.child(parent, name);
         let create = || -> Answer<(FileAttr, File)> {
             let mut options = OpenOptions::new();
@@ -323,6 +386,9 @@ impl Filesystem for Passing {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if let Some(errno) = self.refuses("read") {
+            return reply.error(errno);
+        }
         let mut bytes = vec![0; size as usize];
         match self.with_file(handle, |file| file.read_at(&mut bytes, offset)) {
             Ok(count) => reply.data(&bytes[..count]),
@@ -342,6 +408,9 @@ impl Filesystem for Passing {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if let Some(errno) = self.refuses("write") {
+            return reply.error(errno);
+        }
         match self.with_file(handle, |file| file.write_all_at(data, offset)) {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(error),
@@ -349,6 +418,9 @@ impl Filesystem for Passing {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        if let Some(errno) = self.refuses("flush") {
+            return reply.error(errno);
+        }
         reply.ok();
     }
 
@@ -362,15 +434,24 @@ impl Filesystem for Passing {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        if let Some(errno) = self.refuses("release") {
+            return reply.error(errno);
+        }
         self.nodes.lock().unwrap().open.remove(&handle.0);
         reply.ok();
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        if let Some(errno) = self.refuses("fsync") {
+            return reply.error(errno);
+        }
         reply.ok();
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        if let Some(errno) = self.refuses("fsyncdir") {
+            return reply.error(errno);
+        }
         reply.ok();
     }
 
@@ -382,6 +463,9 @@ impl Filesystem for Passing {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        if let Some(errno) = self.refuses("readdir") {
+            return reply.error(errno);
+        }
         let Ok(listing) = fs::read_dir(self.path(ino)) else { return reply.error(Errno::EIO) };
         let mut names: Vec<_> = listing.map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
@@ -393,6 +477,46 @@ impl Filesystem for Passing {
             }
         }
         reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.refuses("statfs") {
+            Some(errno) => reply.error(errno),
+            None => reply.statfs(0, 0, 0, 0, 0, 512, 255, 0),
+        }
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(self.lacks("getxattr"));
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(self.lacks("listxattr"));
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(self.lacks("removexattr"));
+    }
+
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.error(self.lacks("access"));
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: i32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.lacks("fallocate"));
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(self.lacks("lseek"));
     }
 }
 
@@ -407,6 +531,11 @@ impl Passed {
     /// Shows `root` with its files' numbers, each so much greater. `None` without FUSE, which in
     /// CI may not be left out.
     pub fn new(root: &Path, shift: u64) -> Option<Self> {
+        Self::refusing(root, shift, None)
+    }
+
+    /// One that refuses an operation.
+    pub fn refusing(root: &Path, shift: u64, refusal: Option<Refusal>) -> Option<Self> {
         if !super::have_fuse() {
             return None;
         }
@@ -414,20 +543,20 @@ impl Passed {
         let path = folder.path().join("mount");
         fs::create_dir(&path).unwrap();
         let mut passed = Self { path, session: None, _folder: folder };
-        passed.mount(root, shift);
+        passed.mount(root, shift, refusal);
         Some(passed)
     }
 
     /// Takes it away, and shows the folder once more with other numbers.
     pub fn mount_again(&mut self, root: &Path, shift: u64) {
         self.end();
-        self.mount(root, shift);
+        self.mount(root, shift, None);
     }
 
-    fn mount(&mut self, root: &Path, shift: u64) {
+    fn mount(&mut self, root: &Path, shift: u64, refusal: Option<Refusal>) {
         let mut nodes = Nodes::default();
         nodes.node(root.to_owned());
-        let passing = Passing { nodes: Mutex::new(nodes), shift };
+        let passing = Passing { nodes: Mutex::new(nodes), shift, refusal };
         self.session = Some(fuser::spawn_mount(passing, &self.path, &Config::default()).unwrap());
     }
 

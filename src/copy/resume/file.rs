@@ -410,8 +410,8 @@ fn reserve(file: &OwnedFd, writer: &mut Writer) {
         writer.reserved_bytes = wanted_bytes + RESERVE_BYTES;
     }
 }
-/// Cuts what is not believed off a journal. Where that is not available it stays, and is believed no
-/// more than before: what follows is chained to what is written now.
+/// Cuts what is not believed off a journal. Where that is not available it stays, and is no more
+/// believed than before: what follows is chained to what is written now.
 fn cut(file: impl AsFd, size_bytes: u64) -> io::Result<()> {
     match fs::truncate(file, size_bytes) {
         Err(cause) if fs::is_unavailable(&cause) => Ok(()),

@@ -1,0 +1,34 @@
+//! A lease on a file, see F_SETLEASE in fcntl(2).
+#![allow(unsafe_code, reason = "no safe crate wraps leases")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// What the libc crate lacks.
+const F_SETSIG: i32 = 10;
+
+/// A lease that lets no one else open the file.
+pub struct Lease(File);
+
+impl Lease {
+    /// Takes one. Whoever opens the file has this process sent SIGURG, which does nothing.
+    pub fn take(path: &Path) -> Self {
+        let lease = Self(File::options().read(true).write(true).open(path).unwrap());
+        lease.call(F_SETSIG, libc::SIGURG);
+        lease.call(libc::F_SETLEASE, libc::F_WRLCK);
+        lease
+    }
+
+    /// Gives it back.
+    pub fn give_back(self) {
+        self.call(libc::F_SETLEASE, libc::F_UNLCK);
+    }
+
+    fn call(&self, command: i32, value: i32) {
+        // SAFETY: both commands take a number.
+        let result = unsafe { libc::fcntl(self.0.as_raw_fd(), command, value) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+}

@@ -119,7 +119,6 @@ pub fn copy(
         };
         stop_with(options, &pipeline, other.as_ref());
         run(services, operands, &open_dirs, shares.workers)?;
-        tell_fault(&hard_links, &events);
         events.not_replaced();
         durable.sync_rest();
     }
@@ -178,8 +177,10 @@ fn run(
         operands.walk(&Visit::new(services), open_dirs);
         totals.walked.store(true, Ordering::Release);
         services.release_unclaimed();
-        Ok(())
-    })
+        Ok::<_, io::Error>(())
+    })?;
+    tell_fault(services.hard_links, services.events);
+    Ok(())
 }
 
 /// How the files that the process may have open are shared out.

@@ -269,7 +269,7 @@ impl Sweep {
 
 /// Whether the error is one that says that a call cannot be had.
 fn is_refusal(fault: &Fault) -> bool {
-    matches!(fault.error, "ENOSYS" | "EPERM" | "EOPNOTSUPP" | "EINVAL")
+    matches!(fault.error, "ENOSYS" | "EPERM" | "EACCES" | "EOPNOTSUPP" | "EINVAL")
 }
 
 /// Whether what is left could not be removed.

@@ -28,7 +28,8 @@ impl Waker {
     /// Makes the eventfd, see eventfd(2). Never blocks. EMFILE or ENFILE when there are too many
     /// open files.
     pub fn new() -> io::Result<Self> {
-        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let event = Arc::new(rustix::io::retry_on_intr(|| eventfd(0, flags))?);
         Ok(Self { event, armed: AtomicBool::new(false), failure: OnceLock::new() })
     }
 

@@ -108,6 +108,67 @@ fn of_two_files_one_is_copied_and_the_other_fails() {
     }
 }
 
+/// Who answers a failure with the same command, or with another one, is told of it once more.
+#[test]
+fn the_next_run_fails_like_the_first() {
+    for first in [&[][..], &["-s"], &["--resume"]] {
+        for next in [&[][..], &["-u"], &["-n"], &["-b"], &["--resume"], &["--update=none"]] {
+            let Some(scene) = Scene::new(Names::Folded) else { return };
+            scene.write("s/name", "small letters");
+            scene.write("s/Name", "a capital");
+            scene.write("s/Dir/x", "one");
+            scene.write("s/dir/x", "two");
+            let source = scene.at("s").display().to_string();
+            for options in [first, next] {
+                let output = scene.aiocp(&[options, &["-rT", &source, "m/t"]].concat(), 1);
+                let text = stderr(&output);
+                assert_eq!(text.matches(CLASH).count(), 2, "{first:?}, {options:?}: {text}");
+            }
+            let mut found = scene.stands("t");
+            found.retain(|name| !name.contains('~'));
+            assert_eq!(found.len(), 2, "{first:?}, {next:?}: {found:?}");
+        }
+    }
+}
+
+/// NTFS as its FUSE program folds it.
+#[test]
+fn ntfs() {
+    let tools = ["mkfs.ntfs", "lowntfs-3g"];
+    if !is_root("mounting filesystems") || !have_fuse() || !tools.into_iter().all(have) {
+        return;
+    }
+    let folder = folder();
+    let (image, mount) = (folder.path().join("image"), folder.path().join("m"));
+    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let mut mkfs = Command::new("mkfs.ntfs");
+    must(mkfs.args(["-q", "-F"]).arg(&image).stderr(std::process::Stdio::null()));
+    must(Command::new("lowntfs-3g").arg(&image).arg(&mount).args(["-o", "ignore_case"]));
+    let source = folder.path().join("s");
+    for (name, contents) in [("Dir/x", "one"), ("dir/x", "two"), ("a", "small"), ("A", "capital")] {
+        fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();
+        fs::write(source.join(name), contents).unwrap();
+    }
+    let result = std::panic::catch_unwind(|| {
+        let clashes = |args: &[&str], sources: &[&str], target: &str, count: usize| {
+            let sources = sources.iter().map(|name| source.join(name));
+            let mut command = aiocp();
+            command.args(args).args(sources).arg(mount.join(target));
+            let text = stderr(&run(&mut command, 1));
+            assert_eq!(text.matches(CLASH).count(), count, "{args:?} {target}: {text}");
+        };
+        for options in [&[][..], &["-u"], &["--resume", "-n"]] {
+            clashes(&[options, &["--verify", "-T"]].concat(), &[""], "t", 2);
+        }
+        clashes(&["--verify"], &["a", "A"], "", 1);
+        clashes(&[], &["Dir", "dir"], "", 1);
+        clashes(&["-sf"], &["a", "A"], "", 1);
+    });
+    unmount(&mount);
+    result.unwrap();
+}
+
 #[test]
 fn two_directories_are_not_merged() {
     for (way, options) in [("fresh", "-r"), ("empty", "-r"), ("full", "-r"), ("fresh", "--resume")]

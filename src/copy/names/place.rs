@@ -172,6 +172,7 @@ impl<'a> Names<'a> {
         }
         match self.judge(at, source, &stands)? {
             Verdict::Skip(why) => {
+                self.take_name(at, &stands)?;
                 self.events.skip(at, why);
                 Ok(None)
             }

@@ -245,6 +245,25 @@ fn links_are_followed_as_told() {
     );
 }
 
+/// Where a link leads matters only if that is what stands in its copy's place.
+#[test]
+fn a_link_that_cannot_be_followed_is_copied_again_and_over_a_file() {
+    let long = "x".repeat(256);
+    let most = "x/".repeat(2047);
+    for to in [&long, &most, "l", "f/below", "nowhere", "/proc/self/map_files/0-1", "loop/loop"] {
+        for options in [&[][..], &["-a"], &["-b"], &["-u"], &["--resume"], &["-f"]] {
+            let place = Place::with(&[("s/f", "f"), ("t/l", "stands")]);
+            set_times(&place.at("t/l"), 1, 0);
+            symlink(to, place.at("s/l")).unwrap();
+            symlink("loop", place.at("s/loop")).unwrap();
+            for _ in 0..2 {
+                place.cp(&[options, &["-rT", "s", "t"]].concat());
+                assert_eq!(fs::read_link(place.at("t/l")).unwrap(), Path::new(to), "{options:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_followed_link_that_leads_back_is_refused_with_one_line() {
     let place = Place::with(&[("d/sub/f", "f"), ("e/x", "x")]);

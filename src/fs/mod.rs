@@ -62,7 +62,7 @@ pub use registry::remove_temporaries;
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size, truncate};
 pub use stat::{
     Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,
-    size_is_believed, stat, stat_at, stat_behind, stat_following,
+    size_is_believed, stat, stat_at, stat_behind, stat_following, stat_if_reached,
 };
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use sync::{Syncs, sync_file, sync_filesystem};

@@ -34,9 +34,17 @@ pub fn stat_following(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
 pub fn stat_behind(dir: impl AsFd, name: &OsStr) -> io::Result<Option<Stat>> {
     match fs::statat(dir, name, AtFlags::empty()) {
         Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NOTDIR) => Ok(None),
+        Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS | Errno::NOTDIR | Errno::NAMETOOLONG) => {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// fstatat(2) of what a link leads to, as far as that can be reached. A link may hold anything, and
+/// lead to a mount that is dead.
+pub fn stat_if_reached(dir: impl AsFd, name: &OsStr) -> Option<Stat> {
+    fs::statat(dir, name, AtFlags::empty()).ok()
 }
 
 /// How many bytes a file's filesystem says that it takes. Some say 0 of every file.

@@ -482,7 +482,8 @@ fn relation(at: At<'_>, source: &Stat, stands: &Stat) -> io::Result<Relation> {
     if FileType::from_raw_mode(source.st_mode) != FileType::Symlink {
         return Ok(Relation::Strangers);
     }
-    let behind = fs::stat_behind(&at.dir.source, &at.entry.name)?;
+    // What cannot be reached is not what stands there, which can.
+    let behind = fs::stat_if_reached(&at.dir.source, &at.entry.name);
     let place = Name { is_followed: true, ..at.source_place() };
     let leads_to_it = behind.map(|behind| are_one(place, &behind)).transpose()?;
     Ok(if leads_to_it == Some(true) { Relation::LeadsToIt } else { Relation::Strangers })

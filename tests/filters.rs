@@ -327,6 +327,20 @@ fn a_list_names_what_is_copied() {
 }
 
 #[test]
+fn a_list_that_names_what_is_below_a_link_is_told_that_it_is_one() {
+    let folder = folder();
+    tree(&folder.path().join("d"), &["real/a", "file"]);
+    std::os::unix::fs::symlink("real", folder.path().join("d/link")).unwrap();
+    let (copied, text) = copied_from_list(folder.path(), &[], b"link/a\nfile/a\n", 1);
+    let wanted = "cannot open directory 'd/link': it is a symbolic link, and only -L follows it\n";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("cannot open directory 'd/file': Not a directory\n"), "{text}");
+    assert!(copied.is_empty(), "{copied:?}");
+    let (copied, _) = copied_from_list(folder.path(), &["-L"], b"link/a\n", 0);
+    assert_eq!(copied, listed(&["link", "link/a"]));
+}
+
+#[test]
 fn a_hostile_list_never_leaves_the_source() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -346,8 +360,8 @@ fn a_hostile_list_never_leaves_the_source() {
             "aiocp: cannot copy 'd/../secret': '..' would lead outside",
             "aiocp: cannot copy 'd/sub/../../secret': '..' would lead outside",
             "aiocp: cannot open directory 'd/in': Not a directory",
-            "aiocp: cannot open directory 'd/root': Not a directory",
-            "aiocp: cannot open directory 'd/up': Not a directory",
+            "aiocp: cannot open directory 'd/root': it is a symbolic link, and only -L follows it",
+            "aiocp: cannot open directory 'd/up': it is a symbolic link, and only -L follows it",
             "aiocp: cannot stat 'd/none': No such file or directory",
         ]
     );

@@ -89,6 +89,9 @@ pub enum Cause {
     /// A link's own contents are read from where the link stands.
     #[error("relative symbolic links can be made in the working directory alone")]
     RelativeLink,
+    /// A list names what lies below a symbolic link.
+    #[error("it is a symbolic link, and only -L follows it")]
+    LinkOnTheWay,
     /// A path that has to be made again below the destination goes up.
     #[error("'..' would lead outside")]
     LeadsUp,

@@ -20,7 +20,7 @@ use super::list::List;
 use super::listing::{ListedName, Listing, REMEMBERED_BYTES_MAX};
 use super::pair::{FoundDir, open_pair};
 use super::visitor::{Follow, Scope, Visitor};
-use crate::error::{Error, Operation};
+use crate::error::{Cause, Error, Operation};
 use crate::fs::{self, FileType};
 
 /// How much of all listings is remembered at most.
@@ -206,7 +206,10 @@ impl<V: Visitor> Walk<'_, V> {
         let Some(SeenKind { kind, followed }) = self.look_at(&listed) else { return false };
         let Some(level) = self.levels.last() else { return false };
         if kind != FileType::Directory {
-            let cause = io::Error::from_raw_os_error(libc::ENOTDIR);
+            let cause = match kind {
+                FileType::Symlink => Cause::LinkOnTheWay,
+                _ => io::Error::from_raw_os_error(libc::ENOTDIR).into(),
+            };
             let path = level.dir.source_path(&listed.name);
             self.visitor.failed(Error::new(Operation::OpenDirectory, path, cause));
             return false;

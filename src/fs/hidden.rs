@@ -103,6 +103,11 @@ fn run_and_salt(name: &OsStr) -> Option<(u32, u32)> {
     Some((part(0)?, part(8)?))
 }
 
+/// The number that tells the hidden name of one temporary from those of all others.
+pub fn hidden_number(name: &OsStr) -> Option<u64> {
+    run_and_salt(name).map(|(run, salt)| u64::from(run) << 32 | u64::from(salt))
+}
+
 /// A number that no one can guess: getrandom(2), or /dev/urandom without that.
 pub fn random() -> io::Result<u64> {
     let mut random = [0; 8];

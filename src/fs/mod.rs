@@ -36,7 +36,7 @@ pub use facts::{
     may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
 pub use foresight::{may_make, may_replace, may_write};
-pub use hidden::{Mark, random};
+pub use hidden::{Mark, hidden_number, random};
 pub use identity::{
     FileId, Identity, IdentityBytes, Name, Numbers, Sameness, Trust, compare, compare_names,
     end_of_climb, ino_and_birth, same_contents, trust,

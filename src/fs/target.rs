@@ -114,6 +114,14 @@ impl Target {
         &self.file
     }
 
+    /// Its hidden name, if it has one.
+    pub fn hidden_name(&self) -> Option<&OsStr> {
+        match &self.naming {
+            Naming::Hidden(temporary) => Some(temporary.name()),
+            Naming::None | Naming::InPlace(_) => None,
+        }
+    }
+
     /// Whether it stood there before.
     pub fn is_in_place(&self) -> bool {
         matches!(self.naming, Naming::InPlace(_))

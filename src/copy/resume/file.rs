@@ -16,18 +16,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::fs::call::{FlockOperation, flock};
 
 use super::format::{
-    Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable, fingerprint,
+    Begun, Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable,
+    fingerprint,
 };
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
-use super::known::{self, Known, Looked, Sides};
+use super::known::{self, Known, Looked, Sides, temporary_number};
 use super::leftovers::{leftovers, unlink_leaving_times};
 use super::lock::{self, Opened, Placed, is_gone};
 use super::manner::Manner;
 use super::recovered::{Half, Manners, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Mark, Stat};
+use crate::fs::{self, FileId, FileType, Mark, Numbers, Stat, Trust};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -282,12 +283,12 @@ impl Journal {
     }
 
     /// Remembers the hidden name of what is half-copied in this directory of the destination, by
-    /// its inode number.
-    /// False if nothing half-copied is known by it.
-    pub fn keep_half(&self, dir: &Path, ino: u64, hidden: &OsStr) -> bool {
+    /// the number of the temporary. False if nothing half-copied is known by it.
+    pub fn keep_half(&self, dir: &Path, temporary: u64, hidden: &OsStr) -> bool {
         let mut halves = self.halves();
         let is_meant = |half: &&mut Half| {
-            half.begun.ino == ino && self.identity.base.join(half.path()).parent() == Some(dir)
+            half.begun.temporary == temporary
+                && self.identity.base.join(half.path()).parent() == Some(dir)
         };
         let half = halves.values_mut().find(is_meant);
         half.map(|half| half.hidden = Some(hidden.to_owned())).is_some()
@@ -330,7 +331,7 @@ impl Journal {
     pub fn remove(self) -> Result<()> {
         for half in self.halves().values() {
             let path = half.path();
-            self.remove_temporary(path, half.begun.ino).map_err(|cause| {
+            self.remove_temporary(half).map_err(|cause| {
                 Error::new(Operation::RemoveTemporary, self.identity.base.join(path), cause)
             })?;
         }
@@ -354,10 +355,10 @@ impl Journal {
     }
 
     /// Goes down from the destination by plain names alone, never through a link, to the temporary
-    /// of this path with this inode number, if one is recorded.
-    fn remove_temporary(&self, path: &Path, ino: u64) -> io::Result<()> {
+    /// of what is half-copied, if it is there.
+    fn remove_temporary(&self, half: &Half) -> io::Result<()> {
         let mut names = Vec::new();
-        for component in path.components() {
+        for component in half.path().components() {
             match component {
                 Component::Normal(name) => names.push(name),
                 _ => return Ok(()),
@@ -374,8 +375,13 @@ impl Journal {
                 Err(cause) => return Err(cause),
             };
         }
+        let trust = fs::trust(&folder);
         for (name, stat) in leftovers(&folder, self.mark)? {
-            if is_as_begun(&stat, ino) {
+            let is_its_name = || {
+                half.hidden.as_ref() == Some(&name)
+                    || temporary_number(&stat, &name, trust) == Some(half.begun.temporary)
+            };
+            if is_as_begun(&stat, &half.begun, trust) && is_its_name() {
                 unlink_leaving_times(&folder, &name, &stat)?;
             }
         }
@@ -391,11 +397,10 @@ impl Drop for Journal {
     }
 }
 
-/// Whether a temporary can be the one that was begun with an inode number, which is 0 where
-/// numbers do not last.
-pub fn is_as_begun(stat: &Stat, ino: u64) -> bool {
+/// Whether a temporary can be the one that was begun, by what it answers alone.
+pub fn is_as_begun(stat: &Stat, begun: &Begun, trust: Trust) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && (ino == 0 || stat.st_ino == ino)
+        && (trust.numbers == Numbers::Fleeting || stat.st_ino == begun.temporary)
         && stat.st_nlink == 1
         && stat.st_uid == rustix::process::geteuid().as_raw()
 }

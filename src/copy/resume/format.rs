@@ -6,7 +6,7 @@
 //! record   length of the body (u32) · body
 //! body     finished   1 · name (16) · source (53) · target (53) · standing (u8) · kept (u8)
 //!                       · hash (32, or none)
-//!          begun      2 · name (16) · source (53) · inode (u64) · block size (u64) · path
+//!          begun      2 · name (16) · source (53) · temporary (u64) · block size (u64) · path
 //!          reached    3 · name (16) · first block (u64) · leaves (32 each)
 //!          manner     4 · sparse, reflink, backups, replacing (u8 each) · suffix
 //! ```
@@ -124,10 +124,13 @@ pub enum Standing {
     Unnamed,
     /// What is missing of its metadata is tried once more in the next moment.
     Retried,
+    /// It loses a name when it is closed: some filesystems keep one that was removed until then.
+    Closing,
 }
 
 impl Standing {
-    const ALL: [Self; 4] = [Self::Settled, Self::Linked, Self::Unnamed, Self::Retried];
+    const ALL: [Self; 5] =
+        [Self::Settled, Self::Linked, Self::Unnamed, Self::Retried, Self::Closing];
 }
 
 /// The temporary of a big file.
@@ -137,8 +140,8 @@ pub struct Begun {
     pub name: Fingerprint,
     /// The source's state.
     pub source: Look,
-    /// The temporary's inode number.
-    pub ino: u64,
+    /// The number that the temporary is known by: of its inode, or of its hidden name.
+    pub temporary: u64,
     /// Bytes a block.
     pub block_bytes: u64,
     /// The path once more, in case no entry asks for the file.
@@ -318,9 +321,9 @@ impl Record {
                 let flags = [*standing as u8, u8::from(*kept)];
                 [&[1][..], name, &source, &target, &flags, hash].concat()
             }
-            Self::Begun(Begun { name, source, ino, block_bytes, path }) => {
-                let (ino, block_bytes) = (ino.to_le_bytes(), block_bytes.to_le_bytes());
-                [&[2][..], name, &source.encode(), &ino, &block_bytes, path].concat()
+            Self::Begun(Begun { name, source, temporary, block_bytes, path }) => {
+                let (number, block_bytes) = (temporary.to_le_bytes(), block_bytes.to_le_bytes());
+                [&[2][..], name, &source.encode(), &number, &block_bytes, path].concat()
             }
             Self::Reached(Reached { name, first_block, leaves }) => {
                 [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
@@ -355,9 +358,10 @@ impl Record {
             }
             2 => {
                 let source = Look::decode(&mut body)?;
-                let (ino, block_bytes) =
+                let (temporary, block_bytes) =
                     (u64::from_le_bytes(take(&mut body)?), u64::from_le_bytes(take(&mut body)?));
-                Some(Self::Begun(Begun { name, source, ino, block_bytes, path: body.to_vec() }))
+                let path = body.to_vec();
+                Some(Self::Begun(Begun { name, source, temporary, block_bytes, path }))
             }
             3 => {
                 let first_block = u64::from_le_bytes(take(&mut body)?);
@@ -400,7 +404,7 @@ mod tests {
             Record::Begun(Begun {
                 name,
                 source: Look { key: [5; STAT_KEY_BYTES], settled: Settled::LONG },
-                ino: u64::MAX,
+                temporary: u64::MAX,
                 block_bytes: 1 << 20,
                 path: b"a/\xff\n".into(),
             }),

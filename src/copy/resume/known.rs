@@ -1,8 +1,10 @@
 //! What a record of the journal is worth, now that source and destination are what they are. Pure.
 
+use std::ffi::OsStr;
+
 use super::format::{Finished, Look, STAT_KEY_BYTES, Standing, StatKey};
 use crate::digest::Hash;
-use crate::fs::{Grain, Moment, Numbers, Seen, Stat, Trust};
+use crate::fs::{self, Grain, Moment, Numbers, Seen, Stat, Trust};
 
 /// What of two keys has to be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,15 +93,23 @@ pub fn stat_key(stat: &Stat, trust: Trust) -> StatKey {
 }
 
 /// A file's inode number; 0, which is none, where the file has another one after the next mount.
-pub fn lasting_ino(stat: &Stat, trust: Trust) -> u64 {
+fn lasting_ino(stat: &Stat, trust: Trust) -> u64 {
     if trust.numbers == Numbers::Fleeting { 0 } else { stat.st_ino }
 }
 
+/// The number by which the next run knows a temporary: that of its inode, or that in its hidden name
+/// where it has another inode number after the next mount.
+pub fn temporary_number(stat: &Stat, hidden: &OsStr, trust: Trust) -> Option<u64> {
+    if trust.numbers == Numbers::Fleeting { fs::hidden_number(hidden) } else { Some(stat.st_ino) }
+}
+
 /// What of a destination's key has to stay: not its change time where it got its name after it was
-/// looked at, or where it has several names now; nor mode and owner where those were yet to be set.
+/// looked at or lost one, or where it has several names now; nor mode and owner where those were
+/// yet to be set.
 fn compared(record: &Finished, is_linked: bool) -> Compared {
     match record.standing {
         Standing::Settled => Compared::Everything,
+        Standing::Closing => Compared::AllButChange,
         Standing::Linked if !is_linked => Compared::Everything,
         Standing::Linked | Standing::Unnamed if record.kept => Compared::AllButChange,
         Standing::Linked | Standing::Unnamed | Standing::Retried => Compared::Contents,
@@ -212,6 +222,10 @@ mod tests {
             (Standing::Retried, false, &written, CHANGED),
             (Standing::Unnamed, true, &written, Known::Nothing),
             (Standing::Settled, true, &renamed, CHANGED),
+            (Standing::Closing, true, &renamed, whole()),
+            (Standing::Closing, false, &renamed, lossy()),
+            (Standing::Closing, true, &owned, CHANGED),
+            (Standing::Closing, true, &written, CHANGED),
         ] {
             let record = record(&source, &target, standing, kept);
             let found = judge(&record, &sides(&source, now), false);

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use super::file::{Journal, is_as_begun};
 use super::format::{Begun, Reached, Record};
-use super::known::{self, is_same, lasting_ino};
+use super::known::{self, is_same, temporary_number};
 use super::recovered::Half;
 use super::session::Resume;
 use crate::copy::entry::{At, Source};
 use crate::copy::events::Copying;
 use crate::digest::{Leaf, LeafHash, Mode, Output, Run, Tree};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Leftover, Stat, Target};
+use crate::fs::{self, Leftover, Stat, Target, Trust};
 use crate::pipeline::route::Access;
 use crate::pipeline::{
     Endpoint, Failure, Leaves, Moved, Progress, Shape, Started, Transfer, leaf_bytes,
@@ -86,10 +86,10 @@ impl Partial<'_> {
         Transfer { source, target: None, shape, progress: Progress::Nothing }
     }
 
-    /// Says anew how far the file has come, since what was said last is not so.
-    fn begin_again(&self) -> Result<()> {
+    /// Says anew that so many blocks are durable, since what was said last is not so.
+    fn begin_again(&self, leaves: &[LeafHash]) -> Result<()> {
         self.append(Record::Begun(self.begun.clone()))?;
-        for (n, leaves) in self.leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
+        for (n, leaves) in leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
             self.append(self.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
         }
         Ok(())
@@ -97,12 +97,12 @@ impl Partial<'_> {
 }
 
 /// Why a half-copied file is copied from the start.
-fn why_not(half: &Begun, now: &Begun, temporary: &Stat) -> Option<&'static str> {
+fn why_not(half: &Begun, now: &Begun, temporary: &Stat, trust: Trust) -> Option<&'static str> {
     match () {
         () if !is_same(&half.source, &now.source.key) => {
             Some("the source changed since it was begun; it is copied from the start")
         }
-        () if !is_as_begun(temporary, half.ino) => {
+        () if !is_as_begun(temporary, half, trust) => {
             Some("its temporary was exchanged; it is copied from the start")
         }
         () if half.block_bytes != now.block_bytes => {
@@ -135,10 +135,25 @@ impl Resume<'_> {
         let name = journal.name(&relative);
         let path = relative.into_os_string().into_encoded_bytes();
         let look = known::look(&source.seen(), at.source_trust(&source.stat));
-        let begun = Begun { name, source: look, ino: 0, block_bytes, path };
-        if let Some((target, Half { begun, leaves, .. })) = self.find_half(at, journal, &begun)? {
-            let (claimed, leaves) = (leaves, Vec::new());
-            return Ok(Some((target, Partial { journal, begun, claimed, leaves, part_leaves })));
+        let begun = Begun { name, source: look, temporary: 0, block_bytes, path };
+        let trust = at.target_trust();
+        let number = |target: &Target| {
+            let stat = fs::stat(&**target.file());
+            let stat = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?;
+            let number = target.hidden_name().and_then(|name| temporary_number(&stat, name, trust));
+            // No temporary is known by 0.
+            Ok(number.unwrap_or(0))
+        };
+        if let Some((target, half)) = self.find_half(at, journal, &begun)? {
+            let (begun, claimed, leaves) = (half.begun, half.leaves, Vec::new());
+            let mut partial = Partial { journal, begun, claimed, leaves, part_leaves };
+            let temporary = number(&target)?;
+            if partial.begun.temporary != temporary {
+                // An entry of the source has the name that it had.
+                partial.begun.temporary = temporary;
+                partial.begin_again(&partial.claimed)?;
+            }
+            return Ok(Some((target, partial)));
         }
         let create_error = |cause| at.target_error(Operation::Create, cause);
         // A temporary that has a name could never go where a folder keeps every name.
@@ -147,10 +162,7 @@ impl Resume<'_> {
         }
         let mut target =
             Target::create_named(&at.dir.target, Some(journal.mark())).map_err(create_error)?;
-        let stat = fs::stat(&**target.file());
-        let stat = stat.map_err(|cause| at.target_error(Operation::Stat, cause))?;
-        let ino = lasting_ino(&stat, at.target_trust());
-        let begun = Begun { ino, ..begun };
+        let begun = Begun { temporary: number(&target)?, ..begun };
         let partial =
             Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_leaves };
         partial.append(Record::Begun(partial.begun.clone()))?;
@@ -177,7 +189,7 @@ impl Resume<'_> {
         let can_cut = fs::truncate(&**target.file(), stat.st_size as u64)
             .map_or_else(|cause| !fs::is_unavailable(&cause), |()| true);
         let no_cut = "its size cannot be set here; it is copied from the start";
-        let why = why_not(&half.begun, now, &stat);
+        let why = why_not(&half.begun, now, &stat, at.target_trust());
         match why.or_else(|| (!can_cut).then_some(no_cut)) {
             None => Ok(Some((target, half))),
             Some(why) => {
@@ -231,7 +243,7 @@ impl Resume<'_> {
                 at,
                 "a part of it is not what the journal says; it is copied again from there on",
             );
-            partial.begin_again()?;
+            partial.begin_again(&partial.leaves)?;
         }
         let earlier_bytes = partial.reached_bytes(source);
         // In this order, so that no rate takes them for what was done just now.

@@ -62,7 +62,7 @@ impl Recovered {
                     self.halves.remove(&name);
                 }
                 match standing {
-                    Standing::Settled => {}
+                    Standing::Settled | Standing::Closing => {}
                     Standing::Linked | Standing::Retried => {
                         self.first_names.insert(source.key, name);
                     }
@@ -114,7 +114,7 @@ mod tests {
 
     fn begun(name: u8) -> Record {
         let (name, path) = ([name; 16], Vec::new());
-        Record::Begun(Begun { name, source: SOURCE, ino: 1, block_bytes: 4096, path })
+        Record::Begun(Begun { name, source: SOURCE, temporary: 1, block_bytes: 4096, path })
     }
 
     fn reached(name: u8, first_block: u64, blocks: usize) -> Record {

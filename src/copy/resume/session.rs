@@ -156,7 +156,12 @@ impl<'a> Resume<'a> {
         match at.stat_target() {
             Ok(Some(target)) => {
                 let has_others = source.stat.st_nlink > 1 || self.options.follows_links(at.dir);
-                let standing = if has_others { Standing::Linked } else { Standing::Settled };
+                let standing = match has_others {
+                    true => Standing::Linked,
+                    // A filesystem that has no O_TMPFILE keeps the hidden name of an open file.
+                    false if target.st_nlink > 1 => Standing::Closing,
+                    false => Standing::Settled,
+                };
                 let target = at.dir.see_copy(target);
                 let looked = looked(at, Looks { source, target: &target });
                 let record = journal.finished(&self.relative(at), looked, standing, kept, hash);

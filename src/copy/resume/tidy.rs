@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::file::Journal;
+use super::known::temporary_number;
 use super::leftovers::{leftovers, unlink_leaving_times};
 use super::session::Resume;
 use crate::copy::options::Action;
@@ -51,13 +52,14 @@ fn see_to(
     (name, stat): (&OsString, &Stat),
 ) -> io::Result<()> {
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !is_file || !journal.keep_half(path, stat.st_ino, name) {
+    let number = temporary_number(stat, name, dir.target_trust()).filter(|_| is_file);
+    let Some(number) = number.filter(|&number| journal.keep_half(path, number, name)) else {
         return unlink_leaving_times(&dir.target, name, stat);
-    }
+    };
     if fs::stat_at(&dir.source, name)?.is_none() {
         return Ok(());
     }
     let new = Target::hide_again(&dir.target, name, stat, journal.mark())?;
-    journal.keep_half(path, stat.st_ino, &new);
+    journal.keep_half(path, number, &new);
     Ok(())
 }

@@ -248,7 +248,7 @@ impl Loop {
     /// from which on there is more to start, if it is time alone that is waited for.
     fn start_blocks(&mut self) -> Option<Instant> {
         let in_order_max = (self.limits.queue_depth / 4).max(2);
-        let mut place = 0;
+        let (mut place, mut due) = (0, None);
         while let Some(&index) = self.reading.get(place) {
             let active = self.jobs.get(index);
             match active.job.next() {
@@ -256,8 +256,11 @@ impl Loop {
                 Some(Next::Read(block)) => {
                     let len_bytes = active.job.shape().block_len(block);
                     let buffer = self.pool.as_ref().and_then(Pool::get)?;
-                    if !is_turn(&self.traffic, &mut self.turn, len_bytes) {
-                        return self.turn;
+                    let is_paced = !matches!(active.progress, Progress::Earlier);
+                    if is_paced && !is_turn(&self.traffic, &mut self.turn, len_bytes) {
+                        due = self.turn;
+                        place += 1;
+                        continue;
                     }
                     active.job.start_next();
                     active.job.part_out();
@@ -287,7 +290,7 @@ impl Loop {
                 }
             }
         }
-        None
+        due
     }
 
     fn read(&mut self, flight: usize, buffer: Buffer, range: Range<usize>) {

@@ -70,6 +70,9 @@ pub enum Progress {
     Proved,
     /// As nothing, since they were counted before.
     Nothing,
+    /// As nothing either, and no rate is kept to: what an earlier run moved would keep this one
+    /// from moving anything.
+    Earlier,
 }
 
 impl Progress {
@@ -78,7 +81,7 @@ impl Progress {
         let (all, own) = match self {
             Self::Handled(own) => (Some(&meter.handled_bytes), Some(&**own)),
             Self::Proved => (Some(&meter.proved_bytes), None),
-            Self::Nothing => (None, None),
+            Self::Nothing | Self::Earlier => (None, None),
         };
         all.into_iter().chain(own)
     }

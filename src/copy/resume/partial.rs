@@ -83,7 +83,7 @@ impl Partial<'_> {
         let whole = Shape { leaves: Leaves::Kept, ..whole };
         let shape = whole.part(0..self.bytes_of(leaves, whole.size_bytes));
         let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
-        Transfer { source, target: None, shape, progress: Progress::Nothing }
+        Transfer { source, target: None, shape, progress: Progress::Earlier }
     }
 
     /// Says anew that so many blocks are durable, since what was said last is not so.

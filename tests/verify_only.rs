@@ -312,6 +312,46 @@ fn a_comparison_one_level_off_says_so() {
     assert_eq!(output.stdout, b"target/two: 0..1 differs\n");
 }
 
+/// A missing name of a file with several is a name of its copy, wherever both lie.
+#[test]
+fn a_missing_name_of_a_hard_link_is_linked_again() {
+    use std::os::unix::fs::MetadataExt;
+    let names = ["a", "b", "d/c", "e/f/g"];
+    for missing in
+        [&["b"][..], &["a"], &["d/c"], &["a", "b", "d/c"], &["e"], &["b", "d", "e"], &names]
+    {
+        for changed in [None, Some(0), Some(1)] {
+            let folder = folder();
+            let (source, target) = (folder.path().join("s"), folder.path().join("t"));
+            fs::create_dir_all(source.join("d")).unwrap();
+            fs::create_dir_all(source.join("e/f")).unwrap();
+            fs::write(source.join("a"), noise(3000, 1)).unwrap();
+            for name in &names[1..] {
+                fs::hard_link(source.join("a"), source.join(name)).unwrap();
+            }
+            run(aiocp().arg("-aT").args([&source, &target]), 0);
+            for name in missing {
+                must(std::process::Command::new("rm").arg("-r").arg(target.join(name)));
+            }
+            let standing = || names.iter().map(|name| target.join(name)).find(|at| at.exists());
+            if let (Some(changed), Some(standing)) = (changed, standing()) {
+                // Of the same size or of another.
+                fs::write(standing, noise(3000 + changed, 2)).unwrap();
+            }
+            let repair = ["-T", "-a", "--verify-only", "--repair"];
+            let output = run(aiocp().args(repair).args([&source, &target]), 0);
+            let inodes: std::collections::HashSet<_> =
+                names.iter().map(|name| fs::metadata(target.join(name)).unwrap().ino()).collect();
+            assert_eq!(inodes.len(), 1, "{missing:?}, {changed:?}: {output:?}");
+            assert_eq!(fs::read(target.join("e/f/g")).unwrap(), noise(3000, 1));
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(missing.iter().all(|name| text.contains(&format!("t/{name}"))), "{text}");
+            let output = run(aiocp().args(["-T", "--verify-only"]).args([&source, &target]), 0);
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+    }
+}
+
 #[test]
 fn what_differs_and_cannot_be_mended_is_told_all_the_same() {
     if !is_root("mounting a filesystem") {

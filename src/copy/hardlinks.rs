@@ -203,6 +203,29 @@ impl HardLinks {
         }
     }
 
+    /// A name was found whose copy stands, and nothing is to be done about. Others are linked to it
+    /// unless they have a copy of their own: the caller ends the claim with [`made`](Self::made).
+    pub fn stands(&self, name: FoundName) -> Option<(Admitted, Claim)> {
+        let (id, others) = (name.identity.id(), name.others);
+        let mut table = self.lock();
+        table.recall(id);
+        let files = table.files.entry(id).or_default();
+        let turn = match find(files, &name.identity, Place::default()) {
+            None => table.add(name, NameRole::Finished),
+            Some((at, Certainty::Shown)) => {
+                let file = &mut files[at];
+                let LinkState::Awaited(waiting, _) = &mut file.state else { return None };
+                file.state = LinkState::Making(std::mem::take(waiting));
+                Turn::Copy(name.entry, Some(Claim { id, place: file.place, others }))
+            }
+            Some(_) => return None,
+        };
+        match turn {
+            Turn::Copy(entry, Some(claim)) => Some((entry, claim)),
+            _ => None,
+        }
+    }
+
     /// The source of a claim was opened once more. What waits for it is in doubt if that may be
     /// another file by now.
     pub fn opened_again(&self, claim: &Claim, identity: Identity) {

@@ -1,11 +1,11 @@
 //! The first name of a copy.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use crate::digest::Hash;
-use crate::fs::Identity;
-use crate::tree::Dir;
+use crate::fs::{Identity, Stat};
+use crate::tree::{Dir, OpenDir};
 
 /// The first name of a copy, which stands.
 #[derive(Clone)]
@@ -22,6 +22,15 @@ pub struct Original {
     pub hash: Option<Hash>,
     /// Whether all of its metadata was kept.
     pub kept: bool,
+}
+
+impl Original {
+    /// A copy that stood before this run, and answered `stat` under this name.
+    pub fn standing(dir: &OpenDir, name: &OsStr, stat: &Stat) -> Self {
+        let copy = Some(Identity::at(&dir.target, name, stat, dir.target_trust().numbers));
+        let (dir, name) = (Arc::clone(dir.dir()), name.to_owned());
+        Self { dir, name, copy, size_bytes: stat.st_size as u64, hash: None, kept: true }
+    }
 }
 
 /// The place of a file in the table; later files have greater ones.

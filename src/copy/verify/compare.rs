@@ -21,7 +21,7 @@ use crate::copy::events::{Counted, InHand, Mended, Ranges};
 use crate::copy::stop::Stop;
 use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Settled, Stat};
+use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Seen, Settled, Stat};
 use crate::pipeline::{Failure, LEAVES_MAX, Moved, Progress, route};
 use crate::report::{Proof, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -56,9 +56,27 @@ enum NextStep {
     Done,
 }
 
+/// What a comparison comes to.
+enum Compared {
+    /// Both are the same, or are by now.
+    Same(Entry),
+    /// It has to be replaced, and where it differs.
+    Differs(Entry, Ranges),
+    /// It was told what they are.
+    Told,
+}
+
+/// A name that stands as it should, and of whose source there are others.
+pub struct StandingName {
+    pub entry: Entry,
+    pub source: Seen,
+}
+
 /// What is left to do of a batch.
 #[derive(Default)]
 pub struct ToCopy {
+    /// What missing names may be linked to.
+    pub standing: Vec<StandingName>,
     /// What is missing, or has to be replaced.
     pub entries: Vec<Entry>,
     /// Further names of it elsewhere.
@@ -144,14 +162,21 @@ impl Verify<'_> {
         // closed.
         let read = sources.finish().into_iter().zip(targets.finish());
         for (mut comparison, (wanted, found)) in all.into_iter().zip(read) {
-            let pair = comparison.pair.as_deref().copied();
+            let (pair, source) = (comparison.pair.as_deref().copied(), comparison.source.seen());
             let [wanted, found] = self.again_if_short(&mut comparison, wanted, found);
-            let to_replace = self.finish(dir, comparison, wanted, found);
-            let to_replace = to_replace.unwrap_or_else(|error| {
+            let compared = self.finish(dir, comparison, wanted, found);
+            let compared = compared.unwrap_or_else(|error| {
                 self.events.fail(error);
-                None
+                Compared::Told
             });
-            let (entry, ranges) = to_replace.unzip();
+            let (entry, ranges) = match compared {
+                Compared::Differs(entry, ranges) => (Some(entry), Some(ranges)),
+                Compared::Same(entry) if self.options.repair && source.stat.st_nlink > 1 => {
+                    to_copy.standing.push(StandingName { entry, source });
+                    (None, None)
+                }
+                Compared::Same(_) | Compared::Told => (None, None),
+            };
             if let Some(pair) = pair {
                 to_copy.others.extend(self.end_pair(pair, ranges));
             }
@@ -338,7 +363,7 @@ impl Verify<'_> {
         comparison: Comparison,
         wanted: Read,
         found: Read,
-    ) -> Result<Option<(Entry, Ranges)>> {
+    ) -> Result<Compared> {
         let Comparison { entry, source, target, mut counted, .. } = comparison;
         counted.count_rest();
         let at = At::new(dir, &entry);
@@ -355,15 +380,15 @@ impl Verify<'_> {
         let ranges = self.differing(&source, &target, &wanted, &found);
         if ranges.is_empty() {
             self.events.same(at.target_path(), proof);
-            return Ok(None);
+            return Ok(Compared::Same(entry));
         }
         if !self.options.repair {
             self.events.differs_in(&at.target_path(), &ranges, Mended::No);
-            return Ok(None);
+            return Ok(Compared::Told);
         }
         if target.stat.st_nlink > 1 {
             self.events.differs_until_replaced(at.target_path(), ranges.clone());
-            return Ok(Some((entry, ranges)));
+            return Ok(Compared::Differs(entry, ranges));
         }
         let read = ReadSides { source: &source, target: &target, wanted, found };
         let proof = self.repair(at, read, ranges)?;
@@ -372,7 +397,7 @@ impl Verify<'_> {
             return Err(at.source_error(Operation::RepairFrom, Cause::ChangedWhileRead));
         }
         self.events.same(at.target_path(), proof);
-        Ok(None)
+        Ok(Compared::Same(entry))
     }
 
     /// Where two files differ; what one of them has more differs unread.

@@ -8,7 +8,7 @@ mod prove;
 mod readback;
 mod service;
 
-pub use compare::{DirInTarget, ToCopy};
+pub use compare::{DirInTarget, StandingName, ToCopy};
 pub use pairs::Other;
 pub use prove::ToProve;
 pub use service::{Readers, Verify};

@@ -11,7 +11,7 @@ use crate::copy::hardlinks::{FoundName, NameRole, Original, Place, Turn};
 use crate::copy::names::Admitted;
 use crate::copy::resume::{Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
-use crate::fs::{self, FileId, Identity, Node, Stat};
+use crate::fs::{self, FileId, Node, Stat};
 use crate::report::{Route, Totals};
 use crate::tree::{Before, Entry, EntryKind, Metadata, OpenDir};
 
@@ -155,11 +155,8 @@ impl Services<'_> {
             }
             Turn::Copy(entry, claim) => {
                 self.keep_claim(claim, || {
-                    let (numbers, name) = (dir.target_trust().numbers, entry.target_name());
-                    let copy = Some(Identity::at(&dir.target, name, &target.stat, numbers));
-                    let (dir, name) = (Arc::clone(dir.dir()), name.to_owned());
-                    let size_bytes = target.stat.st_size as u64;
-                    Original { dir, name, copy, size_bytes, hash, kept }
+                    let standing = Original::standing(dir, entry.target_name(), &target.stat);
+                    Original { hash, kept, ..standing }
                 });
                 Some(entry)
             }

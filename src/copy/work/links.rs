@@ -11,8 +11,10 @@ use crate::copy::hardlinks::{
     Certainty, Claim, FoundName, NameRole, Original, Place, Reach, Turn, Waiting,
 };
 use crate::copy::names::Admitted;
+use crate::copy::options::Action;
 use crate::copy::queue::Single;
 use crate::copy::resume::Looks;
+use crate::copy::verify::StandingName;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Appearance, FileId, Identity, Sameness, Seen, Stat};
 use crate::report::{Route, Totals};
@@ -37,7 +39,12 @@ impl Services<'_> {
             return Some((entry, None));
         }
         let at = At::new(dir, &entry);
-        let role = match self.resume.is_first_name(at, stat) {
+        // What a comparison misses is linked to what stands, once that was compared.
+        let is_missing = self.options.action == Action::Compare
+            && !entry.spot.occupied
+            && stat.st_nlink > 1
+            && entry.kind == EntryKind::File;
+        let role = match self.resume.is_first_name(at, stat) && !is_missing {
             true => NameRole::MayBeFirst,
             false => NameRole::Further,
         };
@@ -231,6 +238,38 @@ impl Services<'_> {
         }
     }
 
+    /// Has missing names linked to one that a comparison found as it should be.
+    pub(super) fn link_others_to(
+        &self,
+        dir: &OpenDir,
+        StandingName { entry, source }: StandingName,
+    ) {
+        let others = self.reach(dir).others(&source.stat);
+        if !self.metadata.preserve().links || others == 0 {
+            return;
+        }
+        let at = At::new(dir, &entry);
+        let looks = at
+            .identify_source(&source.stat)
+            .map_err(|cause| at.source_error(Operation::Open, cause))
+            .and_then(|identity| {
+                let target = at.stat_target();
+                let target = target.map_err(|cause| at.target_error(Operation::Stat, cause))?;
+                Ok((identity, target))
+            });
+        let (identity, target) = match looks {
+            Ok((identity, Some(target))) => (identity, target),
+            // Missing names are copied then.
+            Ok((_, None)) => return,
+            Err(error) => return self.events.warn(error),
+        };
+        let entry = Admitted::standing(entry);
+        let name = FoundName { dir: Arc::clone(dir.dir()), entry, source, identity, others };
+        if let Some((entry, claim)) = self.hard_links.stands(name) {
+            self.keep_claim(Some(claim), || Original::standing(dir, entry.target_name(), &target));
+        }
+    }
+
     /// What is to be copied of a name that may be one of a copy's, now that this stands.
     fn look_again(&self, dir: &OpenDir, entry: Admitted) -> Result<Option<ToCopy>> {
         let at = At::new(dir, &entry);
@@ -270,7 +309,7 @@ impl Services<'_> {
     /// Sees to the names that waited for another one that an earlier run copied, and that is left
     /// out of this one. Called when everything was gone through.
     pub fn release_unclaimed(&self) {
-        if self.resume.is_on() {
+        if self.resume.is_on() || self.options.repair {
             self.queue.drain();
             for (waiting, claim) in self.hard_links.unclaimed() {
                 self.push_waiting(waiting, claim);

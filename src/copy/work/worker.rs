@@ -94,8 +94,9 @@ impl Services<'_> {
             let rest = entries.split_off(entries.len().min(self.entries_max));
             let to_copy = match self.options.action {
                 Action::Compare => self.verify.compare_batch(dir, entries),
-                _ => ToCopy { entries, others: Vec::new() },
+                _ => ToCopy { entries, ..ToCopy::default() },
             };
+            to_copy.standing.into_iter().for_each(|name| self.link_others_to(dir, name));
             self.copy_batch(dir, to_copy.entries, buffer);
             for Other { dir, entry } in to_copy.others {
                 match dir.open() {

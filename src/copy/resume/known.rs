@@ -97,8 +97,8 @@ fn lasting_ino(stat: &Stat, trust: Trust) -> u64 {
     if trust.numbers == Numbers::Fleeting { 0 } else { stat.st_ino }
 }
 
-/// The number by which the next run knows a temporary: that of its inode, or that in its hidden name
-/// where it has another inode number after the next mount.
+/// The number by which the next run knows a temporary: that of its inode, or that in its hidden
+/// name where it has another inode number after the next mount.
 pub fn temporary_number(stat: &Stat, hidden: &OsStr, trust: Trust) -> Option<u64> {
     if trust.numbers == Numbers::Fleeting { fs::hidden_number(hidden) } else { Some(stat.st_ino) }
 }

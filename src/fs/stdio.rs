@@ -3,7 +3,10 @@
 use std::io::{self, Stdin, Stdout};
 use std::path::Path;
 
-use super::stat::{Stat, stat};
+use rustix::fs::{CWD, FileType};
+
+use super::identity::FileId;
+use super::stat::{Stat, stat, stat_following};
 use crate::sys::stdio::was_closed;
 
 /// Standard input; EBADF if it was closed when the process began, see `sys::stdio`.
@@ -21,8 +24,17 @@ pub fn stdout_file() -> Option<Stat> {
     stdout().and_then(stat).ok()
 }
 
-/// Whether a path leads to standard input: `-`, or one of the names that the kernel has for it.
+/// Whether reading a path would read standard input: `-`, one of the names that the kernel has for
+/// it, or any other of a pipe.
 pub fn is_stdin(path: &Path) -> bool {
     let names = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
-    names.iter().any(|name| path.as_os_str() == *name)
+    names.iter().any(|name| path.as_os_str() == *name) || is_pipe_of_stdin(path)
+}
+
+/// A regular file has a place to read from for each that opens it; what is in a pipe is read once.
+fn is_pipe_of_stdin(path: &Path) -> bool {
+    stat_following(CWD, path.as_os_str()).is_ok_and(|found| {
+        FileType::from_raw_mode(found.st_mode) == FileType::Fifo
+            && stdin().and_then(stat).is_ok_and(|input| FileId::of(&input) == FileId::of(&found))
+    })
 }

@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::algorithm::{Algorithm, Function};
 use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item, Looked};
 use super::left_out::LeftOut;
 use super::line::{KnownBy, LINE_BYTES_MAX, Layout, Line, LineEnd, Malformed, Reader};
-use super::location::{Location, is_stdin};
+use super::location::{Location, is_dash};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use crate::digest::Mode;
@@ -104,6 +105,8 @@ struct CheckTicket {
 
 struct Check<'a, F> {
     plan: &'a CheckPlan,
+    /// Whether a line may still have standard input. What has one reader is empty for the next.
+    stdin_is_free: AtomicBool,
     listener: &'a dyn CheckListener,
     events: Ordered<CheckEvent, F>,
 }
@@ -123,7 +126,13 @@ pub fn check(
             return Ok(());
         }
     };
-    let check = Check { plan, listener, events: Ordered::new(|event| listener.event(event)) };
+    let is_manifest = plan.manifests.iter().any(|manifest| fs::is_stdin(manifest));
+    let check = Check {
+        plan,
+        stdin_is_free: AtomicBool::new(plan.stdin_is_free && !is_manifest),
+        listener,
+        events: Ordered::new(|event| listener.event(event)),
+    };
     let left_out = LeftOut { sizes: Some(&plan.filter), output: None };
     hash::run(options, left_out, totals, &check, |feeder| {
         for path in &plan.manifests {
@@ -155,7 +164,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         feeder: &mut Feeder<'_, CheckTicket>,
     ) -> Result<bool> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
-        let mut reader: Box<dyn BufRead> = match is_stdin(path) {
+        let mut reader: Box<dyn BufRead> = match fs::is_stdin(path) {
             true if !self.plan.stdin_is_free => {
                 return Err(error(Operation::Read, Cause::StdinInUse));
             }
@@ -224,13 +233,10 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
                     return Ok(());
                 }
             },
-            None if is_stdin(&path)
-                && self.plan.stdin_is_free
-                && !self.plan.manifests.iter().any(|m| is_stdin(m)) =>
-            {
+            None if is_dash(&path) && self.stdin_is_free.swap(false, Ordering::Relaxed) => {
                 Location::Stdin
             }
-            None if is_stdin(&path) => {
+            None if is_dash(&path) => {
                 self.report(feeder, refuse(Cause::StdinInUse));
                 return Ok(());
             }
@@ -423,7 +429,7 @@ impl Audit {
 
 /// A manifest, or a file that may be one, as a place to look at.
 fn reach(path: &Path) -> io::Result<OwnedFd> {
-    match is_stdin(path) {
+    match fs::is_stdin(path) {
         true => fs::stdin()?.as_fd().try_clone_to_owned(),
         false => fs::open_any_length(path, crate::fs::call::OFlags::PATH),
     }

@@ -10,12 +10,12 @@ use super::algorithm::Function;
 use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item, Looked};
 use super::left_out::{LeftOut, Reason};
 use super::line::{self, OutputPart};
-use super::location::{Location, is_stdin};
+use super::location::{Location, is_dash};
 use super::ordered::Ordered;
 use super::sorter::{SortRecord, Sorter};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
-use crate::fs::{FileId, FileType};
+use crate::fs::{self, FileId, FileType};
 use crate::report::{Totals, Way};
 use crate::tree::{self, Batch, EntryKind, Filter, Follow, Scope, WalkEvent};
 
@@ -130,19 +130,19 @@ impl<F: FnMut(Option<NamedOutput>) + Send> ListRun<'_, F> {
                 return;
             }
             let number = number as u64;
-            let location = match is_stdin(path) {
-                true if !self.plan.stdin_is_free => {
+            let location = match path {
+                _ if !self.plan.stdin_is_free && fs::is_stdin(path) => {
                     self.listener.failed(Error::new(Operation::Read, path, Cause::StdinInUse));
                     continue;
                 }
-                true => Location::Stdin,
-                false if path.is_dir() => {
+                _ if is_dash(path) => Location::Stdin,
+                _ if path.is_dir() => {
                     sorting = true;
                     self.walk(number, path, feeder);
                     continue;
                 }
-                false if self.is_left_out(path) => continue,
-                false => Location::Named(path.clone()),
+                _ if self.is_left_out(path) => continue,
+                _ => Location::Named(path.clone()),
             };
             let ticket = match sorting {
                 true => ListTicket::Sorted(number),

@@ -162,7 +162,7 @@ fn open_regular(place: OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether `path` is the name of standard input.
-pub fn is_stdin(path: &Path) -> bool {
+/// Whether `path` stands for standard input in a line, as b3sum prints it.
+pub fn is_dash(path: &Path) -> bool {
     path.as_os_str().as_bytes() == b"-"
 }

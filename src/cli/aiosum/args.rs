@@ -230,6 +230,11 @@ impl SumArgs {
         if self.zero { LineEnd::Nul } else { LineEnd::Newline }
     }
 
+    /// Whether neither a key nor a list is read from standard input.
+    pub fn stdin_is_free(&self) -> bool {
+        !self.keyed && self.filter.lists_on_stdin() == 0
+    }
+
     /// What makes no sense together, beyond what the table says.
     pub fn conflict(&self) -> Option<&'static str> {
         let is_other = self.algorithm.is_some_and(|algorithm| algorithm != AlgorithmArg::Blake3);

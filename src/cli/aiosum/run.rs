@@ -103,7 +103,7 @@ fn run_list(
         len_bytes,
         filter,
         output: fs::stdout_file().map(|stat| FileId::of(&stat)),
-        stdin_is_free: !args.keyed,
+        stdin_is_free: args.stdin_is_free(),
     };
     list(paths, &plan, &args.options(), printer, &printer.watched.totals).context("cannot hash")
 }
@@ -125,7 +125,7 @@ fn run_check(
         line_end: args.line_end(),
         audit: args.audit.clone(),
         filter,
-        stdin_is_free: !args.keyed,
+        stdin_is_free: args.stdin_is_free(),
     };
     check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
     printer.print_summary();

@@ -26,7 +26,7 @@ use std::io;
 use std::time::Duration;
 
 use super::perform::perform;
-use super::{Done, Engine, Op, OpKind, Submitted};
+use super::{Done, Engine, Op, Submitted};
 
 /// How bad the day is. Each figure is a probability from 0 to 1, an operation.
 #[derive(Clone, Copy, Debug)]
@@ -85,28 +85,13 @@ impl Sim {
         }
         let mut limit_bytes = usize::MAX;
         if self.happens(self.faults.shorten) {
-            let grains = length(&op) / self.faults.grain_bytes;
+            let grains = op.kind.len_bytes().unwrap_or(0) / self.faults.grain_bytes;
             if grains > 1 {
                 limit_bytes = self.random.usize(1..grains) * self.faults.grain_bytes;
             }
         }
         let result = perform(&mut op, limit_bytes);
-        Done { op, result }
-    }
-}
-
-/// How many bytes an operation would move.
-fn length(op: &Op) -> usize {
-    match &op.kind {
-        OpKind::Read(part) => part.bytes().map_or(0, <[u8]>::len),
-        OpKind::Write(part) => part.bytes().map_or(0, <[u8]>::len),
-        OpKind::ReadVectored(parts) => {
-            parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum()
-        }
-        OpKind::WriteVectored(parts) => {
-            parts.iter().filter_map(|part| part.bytes()).map(<[u8]>::len).sum()
-        }
-        OpKind::Fsync | OpKind::Fdatasync | OpKind::Poll(_) => 0,
+        Done::new(op, result)
     }
 }
 

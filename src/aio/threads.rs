@@ -73,7 +73,7 @@ impl Threads {
 fn serve(todo: &Receiver<Op>, finished: &Completions) {
     for mut op in todo {
         let result = perform(&mut op, usize::MAX);
-        finished.add(Done { op, result });
+        finished.add(Done::new(op, result));
     }
 }
 

@@ -14,6 +14,7 @@ use super::facts::{
     BTRFS_MAGIC, EXFAT_MAGIC, EXT4_MAGIC, F2FS_MAGIC, MSDOS_MAGIC, TMPFS_MAGIC, XFS_MAGIC,
     filesystem_magic,
 };
+use super::io::read_full_at;
 use super::open::{list, open_path, open_path_behind, open_to_read, open_to_read_behind};
 use super::stat::{FileType, Stat, stat};
 use super::times::{Moment, is_long_ago};
@@ -424,15 +425,8 @@ pub fn same_contents(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
 
 /// Reads as much as there is and fits.
 fn read_full<'b>(file: BorrowedFd<'_>, bytes: &'b mut [u8], at: u64) -> io::Result<&'b [u8]> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let read = || rustix::io::pread(file, &mut bytes[done..], at + done as u64);
-        match rustix::io::retry_on_intr(read)? {
-            0 => break,
-            count => done += count,
-        }
-    }
-    Ok(&bytes[..done])
+    let count = read_full_at(file, bytes, at)?;
+    Ok(&bytes[..count])
 }
 
 /// What tells a file from all others of its filesystem, also after the next mount: its inode

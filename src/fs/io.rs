@@ -1,8 +1,9 @@
 //! Writing whole, and closing with a look at the answer.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+pub use crate::sys::believed;
 pub use crate::sys::file::close;
 
 /// Calls `write`, which is pwrite(2) or stands for it, until all is written. The error says where.
@@ -14,10 +15,12 @@ pub fn write_all(
     let mut done = 0;
     while done < bytes.len() {
         let at = offset_bytes + done as u64;
-        match rustix::io::retry_on_intr(|| write(&bytes[done..], at)) {
+        let left = &bytes[done..];
+        let written = rustix::io::retry_on_intr(|| write(left, at)).map_err(io::Error::from);
+        match written.and_then(|count| believed(count, left.len())) {
             Ok(0) => return Err((at, io::ErrorKind::WriteZero.into())),
             Ok(count) => done += count,
-            Err(error) => return Err((at, error.into())),
+            Err(error) => return Err((at, error)),
         }
     }
     Ok(())
@@ -34,6 +37,21 @@ pub fn has_byte_at(file: &OwnedFd, offset_bytes: u64) -> io::Result<bool> {
 }
 
 /// pread(2).
-pub fn read_at(file: &OwnedFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *buffer, offset_bytes))?)
+pub fn read_at(file: impl AsFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    let asked_bytes = buffer.len();
+    let count = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *buffer, offset_bytes))?;
+    believed(count, asked_bytes)
+}
+
+/// Reads from `offset_bytes` on until the buffer is full or the file ends, and answers with how
+/// much there was.
+pub fn read_full_at(file: impl AsFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match read_at(&file, &mut buffer[done..], offset_bytes + done as u64)? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(done)
 }

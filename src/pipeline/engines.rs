@@ -122,7 +122,7 @@ impl Engines {
                 Some(other) => other.queue(op).err(),
                 None => {
                     let result = perform(&mut op, usize::MAX);
-                    self.carried_out.push(Done { op, result });
+                    self.carried_out.push(Done::new(op, result));
                     None
                 }
             },

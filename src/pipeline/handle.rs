@@ -177,7 +177,10 @@ impl<'a> Pipeline<'a> {
     /// or not at all if the loop cannot wait for them.
     pub(super) fn carry_out(&self, ops: Vec<Op>) -> io::Result<Vec<Done>> {
         if ops.len() < TOGETHER_MIN {
-            let carry_out = |mut op| Done { result: perform(&mut op, usize::MAX), op };
+            let carry_out = |mut op| {
+                let result = perform(&mut op, usize::MAX);
+                Done::new(op, result)
+            };
             return Ok(ops.into_iter().map(carry_out).collect());
         }
         if ops.iter().any(|op| is_data(&op.kind)) {

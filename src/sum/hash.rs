@@ -391,7 +391,7 @@ impl<T> Worker<'_, T> {
         let mut hasher = item.function.serial();
         let mut file = item.location.open_stream()?;
         loop {
-            match file.read(buffer) {
+            match file.read(buffer).and_then(|count| fs::believed(count, buffer.len())) {
                 Ok(0) => return Ok(hasher.finish()),
                 Ok(count) => {
                     hasher.update(&buffer[..count]);

@@ -207,6 +207,8 @@ impl Context {
             // refused, or io_destroy.
             match unsafe { self.ring.submit(&mut self.pointers) } {
                 Ok(taken) => {
+                    // No more than there are can have been taken.
+                    let taken = taken.min(self.pointers.len());
                     outcome.accepted += taken;
                     from += taken;
                 }
@@ -382,7 +384,7 @@ impl Context {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         self.polls -= usize::from(matches!(op.kind, OpKind::Poll(_)));
-        let done = Done { op, result };
+        let done = Done::new(op, result);
         match slot.callback.take() {
             Some(callback) => self.callbacks.push_back((callback, done)),
             None => self.finished.push(done),

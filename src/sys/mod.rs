@@ -21,5 +21,7 @@ pub mod stdio;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};
-pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use op::{
+    Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted, believed,
+};
 pub use signal::SignalMask;

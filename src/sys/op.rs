@@ -81,6 +81,20 @@ impl OpKind {
             Self::Fsync | Self::Fdatasync | Self::Poll(_) => 0,
         }
     }
+
+    /// How many bytes it is to move, if it moves any.
+    pub fn len_bytes(&self) -> Option<usize> {
+        fn sum<B>(parts: &[Part<B>]) -> usize {
+            parts.iter().map(|part| part.end.saturating_sub(part.start)).sum()
+        }
+        match self {
+            Self::Read(part) => Some(sum(std::slice::from_ref(part))),
+            Self::Write(part) => Some(sum(std::slice::from_ref(part))),
+            Self::ReadVectored(parts) => Some(sum(parts)),
+            Self::WriteVectored(parts) => Some(sum(parts)),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => None,
+        }
+    }
 }
 
 /// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
@@ -169,6 +183,26 @@ pub struct Done {
     /// Bytes moved (0 for a sync, the ready events for a poll), or the error: that of pread(2),
     /// pwrite(2) or fsync(2), or why it was refused. A wrong alignment with `O_DIRECT` is EINVAL.
     pub result: io::Result<usize>,
+}
+
+impl Done {
+    /// An operation with the system's answer, which is an error if it [cannot be](believed).
+    pub fn new(op: Op, result: io::Result<usize>) -> Self {
+        let result = match op.kind.len_bytes() {
+            Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
+            None => result,
+        };
+        Self { op, result }
+    }
+}
+
+/// The count that the system answers of a transfer. More than was asked for is no count: what the
+/// buffer holds is not known then, and an error.
+pub fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
+    match count <= asked_bytes {
+        true => Ok(count),
+        false => Err(io::Error::other("the system answered with more bytes than were asked for")),
+    }
 }
 
 /// What became of the operations that were queued when they were submitted: how many, and where

@@ -113,7 +113,10 @@ impl SmallFiles<'_> {
         loop {
             match retry_on_intr(|| rustix::io::read(source, &mut *buffer)) {
                 Err(Errno::AGAIN) => {}
-                read => return read.map_err(|cause| io::Error::from(cause).into()),
+                read => {
+                    let read = read.map_err(io::Error::from);
+                    return Ok(read.and_then(|count| fs::believed(count, buffer.len()))?);
+                }
             }
             if self.stop.is_requested() {
                 return Err(Cause::Interrupted);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::format::FINISHED_BYTES_MAX;
+use crate::fs;
 
 /// Where in the journal the records of names are: 17 bytes a record, one of them for the buckets.
 #[derive(Default)]
@@ -100,15 +101,8 @@ impl Window {
 
 /// `len_bytes` of a file from a place on, those behind its end zero.
 fn read_padded(file: &OwnedFd, start_bytes: u64, len_bytes: usize) -> io::Result<Vec<u8>> {
-    let (mut bytes, mut done) = (vec![0; len_bytes], 0);
-    while done < len_bytes {
-        match rustix::io::retry_on_intr(|| {
-            rustix::io::pread(file, &mut bytes[done..], start_bytes + done as u64)
-        })? {
-            0 => break,
-            count => done += count,
-        }
-    }
+    let mut bytes = vec![0; len_bytes];
+    fs::read_full_at(file, &mut bytes, start_bytes)?;
     Ok(bytes)
 }
 

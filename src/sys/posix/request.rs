@@ -309,7 +309,7 @@ impl Request {
         std::mem::forget(self);
         let result =
             result.and_then(|count| usize::try_from(count).map_err(|_| io::Error::last_os_error()));
-        Ok(Done { op: free(cell), result })
+        Ok(Done::new(free(cell), result))
     }
 
     /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and

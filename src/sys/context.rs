@@ -364,6 +364,7 @@ impl Context {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
+        assert!(count <= room, "the kernel writes no more events than there is room for");
         for index in 0..count {
             let IoEvent { data, res, .. } = self.events[index];
             let ticket = Ticket::unpack(data);

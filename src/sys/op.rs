@@ -217,3 +217,23 @@ pub struct Submitted {
     /// They are still queued: there is no room until something has been reaped.
     pub waiting: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Pool;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no madvise")]
+    fn a_count_beyond_what_was_asked_for_is_an_error() {
+        let pool = Pool::new(2, 4096).unwrap();
+        let file = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let read = || Op::new(file(), OpKind::Read(Part::new(pool.get().unwrap(), 0..100)));
+        for (count, is_believed) in [(0, true), (100, true), (101, false), (usize::MAX, false)] {
+            assert_eq!(Done::new(read(), Ok(count)).result.is_ok(), is_believed, "{count}");
+        }
+        // The answer of a poll is no count.
+        let poll = Op::new(file(), OpKind::Poll(PollFlags::IN));
+        assert_eq!(Done::new(poll, Ok(4096)).result.unwrap(), 4096);
+    }
+}

@@ -6,8 +6,10 @@ use aiocp::cli::process;
 
 /// Ends the process in good order where no memory is left.
 #[global_allocator]
-static ALLOCATOR: process::Allocator =
-    process::Allocator::new("aiocp: cannot go on: Cannot allocate memory\n");
+static ALLOCATOR: process::Allocator = process::Allocator::new(concat!(
+    "aiocp: cannot go on: Cannot allocate memory; what has its name is whole, ",
+    "and neither a manifest nor a list nor a report is written\n",
+));
 
 fn main() -> ExitCode {
     process::run("aiocp", aiocp::cli::aiocp::run)

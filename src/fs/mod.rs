@@ -47,7 +47,7 @@ pub use journal::Journal;
 pub use lease::wait_for_lease;
 pub use magic::is_magic_link;
 pub use names::{is_append_only, keeps_names, rename, rename_unless_taken, unlink_if};
-pub use node::{Node, attribute_at};
+pub use node::{ACL, Node, attribute_at};
 pub use open::{
     canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
     open_dir_behind, open_dir_to_fill, open_folder, open_folder_to_fill, open_path,
@@ -58,7 +58,7 @@ pub use process::{
     addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
 };
 pub use publish::{Appearance, publish_hard_link, publish_made};
-pub use registry::remove_temporaries;
+pub use registry::{remove_temporaries, remove_temporaries_at_once};
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size, truncate};
 pub use stat::{
     Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,

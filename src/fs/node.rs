@@ -17,6 +17,9 @@ use super::{Stat, is_path_only};
 /// second call.
 const ATTRIBUTE_BYTES: usize = 512;
 
+/// The extended attribute that holds the ACL of a file; see acl(5).
+pub const ACL: &CStr = c"system.posix_acl_access";
+
 /// An open file.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {

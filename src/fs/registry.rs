@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 
 use super::identity::FileId;
 use super::names::unlink_if;
+use crate::sys::memory;
 
 /// How many threads put names down without waiting for each other.
 const SHELVES: usize = 64;
 
 /// How long the end of the process waits for a filesystem that does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it waits for threads that may be over.
+const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 
 static ALL: [Mutex<Option<Shelf>>; SHELVES] = [const { Mutex::new(None) }; SHELVES];
 
@@ -36,6 +40,11 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// A name that is to be made.
+    pub fn new(dir: &Arc<OwnedFd>, name: OsString) -> Arc<Self> {
+        Arc::new(Self { dir: Arc::clone(dir), name, id: FileId::default() })
+    }
+
     /// Removes the name, unless another file has it.
     pub fn unlink(&self) -> io::Result<()> {
         unlink_if(&self.dir, &self.name, self.id)
@@ -80,10 +89,19 @@ pub(super) struct OpenShelf {
 }
 
 impl OpenShelf {
-    /// Registers a name.
-    pub fn put(&mut self, dir: Arc<OwnedFd>, name: OsString, id: FileId) -> Standing {
+    /// Makes room for one name more, so that a name that stands does not wait for memory; ENOMEM
+    /// without any.
+    pub fn make_room(&mut self) -> io::Result<()> {
+        let names = &mut self.shelf.get_or_insert_default().names;
+        let room = memory::may_fail(|| names.try_reserve(1));
+        room.map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))
+    }
+
+    /// Registers a name that this file has now.
+    pub fn put(&mut self, mut name: Arc<Name>, id: FileId) -> Standing {
+        Arc::get_mut(&mut name).expect("no one else knows a name that is new").id = id;
         let shelf = self.shelf.get_or_insert_default();
-        let (name, key) = (Arc::new(Name { dir, name, id }), shelf.next);
+        let key = shelf.next;
         shelf.next += 1;
         shelf.names.insert(key, Arc::clone(&name));
         Standing { name, place: Some((self.place, key)) }
@@ -121,12 +139,19 @@ pub fn remove_temporaries() {
     }
 }
 
+/// Removes all temporary names that stand, as far as that needs no memory and the threads that make
+/// names go on: to be called when the process is about to end for want of memory.
+pub fn remove_temporaries_at_once() {
+    let until = Instant::now() + SHORT_PATIENCE;
+    (0..SHELVES).for_each(|place| clear(place, until));
+}
+
 fn clear(place: usize, until: Instant) {
     let shelf = loop {
         match ALL[place].try_lock() {
             Ok(shelf) => break shelf,
             Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if Instant::now() > until => return,
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return,
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }
     };

@@ -428,20 +428,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = open(&folder);
         let kept = Mark::new(1).unwrap();
-        if std::env::var_os("AIOCP_REMOVES_TEMPORARIES").is_some() {
+        if let Some(how) = std::env::var_os("AIOCP_REMOVES_TEMPORARIES") {
             // Nothing is unwound: a name that was dropped afterwards would wait for ever.
             let made = |mark| ManuallyDrop::new(Target::create_named(&dir, mark).unwrap());
             let (_stands, mut left) = (made(None), made(Some(kept)));
             left.keep_for_next_run();
-            fs::remove_temporaries();
+            match how == "at once" {
+                true => fs::remove_temporaries_at_once(),
+                false => fs::remove_temporaries(),
+            }
             assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
             drop(folder);
             std::process::exit(0);
         }
-        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
-        let name = "fs::target::tests::what_stands_when_the_process_ends";
-        test.args(["--test-threads=1", name]).env("AIOCP_REMOVES_TEMPORARIES", "1");
-        let output = test.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        for how in ["in time", "at once"] {
+            let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+            let name = "fs::target::tests::what_stands_when_the_process_ends";
+            test.args(["--test-threads=1", name]).env("AIOCP_REMOVES_TEMPORARIES", how);
+            let output = test.output().unwrap();
+            assert!(output.status.success(), "{how}: {output:?}");
+        }
     }
 }

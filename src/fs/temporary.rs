@@ -135,15 +135,16 @@ impl Temporary {
             return Err(Errno::PERM.into());
         }
         for _ in 0..NAME_TRIES {
-            let name = name()?;
+            let name = registry::Name::new(dir, name()?);
             // Held until it is known what is to be removed, should the process end at once.
             let mut shelf = registry::shelf();
-            match make(&name) {
+            shelf.make_room()?;
+            match make(&name.name) {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
                 Ok(made) => {
-                    let id = identify(&made, &name)?;
-                    let standing = shelf.put(Arc::clone(dir), name, id);
+                    let id = identify(&made, &name.name)?;
+                    let standing = shelf.put(name, id);
                     return Ok((made, Self { standing, is_further: false, is_over: false }));
                 }
             }
@@ -153,7 +154,8 @@ impl Temporary {
 
     /// Takes charge of a name that was just made, or that an earlier run left.
     pub(super) fn at(dir: &Arc<OwnedFd>, name: OsString, id: FileId) -> Self {
-        let standing = registry::shelf().put(Arc::clone(dir), name, id);
+        let name = registry::Name::new(dir, name);
+        let standing = registry::shelf().put(name, id);
         Self { standing, is_further: false, is_over: false }
     }
 

@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The system's allocator, which ends the process with a line and exit code 1 where it has nothing
 /// left: Rust would end it with SIGABRT. `zeroed` is answered instead.
@@ -14,6 +17,35 @@ pub struct Allocator {
 thread_local! {
     /// Whether this thread can live without the memory that it asks for.
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is the one that ends the process.
+    static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is done before the process ends for want of memory.
+static AT_END: OnceLock<fn()> = OnceLock::new();
+
+/// Whether some thread is about to end the process.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Has `act` called before the process ends for want of memory, by the thread that got none. It has
+/// to do without memory, and to wait for no lock for long, which a thread may hold that ends here. The first that is given counts.
+pub fn at_end(act: fn()) {
+    AT_END.get_or_init(|| act);
+}
+
+/// Whether this thread is to end the process, and has not begun to. Another one that does already
+/// goes on alone.
+fn begins_end() -> bool {
+    // What fails in what is done at the end is not to do it again.
+    if ENDS.try_with(|ends| ends.replace(true)).unwrap_or(true) {
+        return false;
+    }
+    if IS_ENDING.swap(true, Ordering::AcqRel) {
+        loop {
+            std::thread::sleep(Duration::MAX);
+        }
+    }
+    true
 }
 
 impl Allocator {
@@ -25,9 +57,14 @@ impl Allocator {
     fn checked(&self, pointer: *mut u8) -> *mut u8 {
         // Where the thread has no variables any more, it can handle no failure either.
         if pointer.is_null() && !MAY_FAIL.try_with(Cell::get).unwrap_or(false) {
-            // SAFETY: the bytes are static; write(2) only reads them.
-            let _told =
-                unsafe { libc::write(2, self.last_words.as_ptr().cast(), self.last_words.len()) };
+            if begins_end() {
+                let words = self.last_words;
+                // SAFETY: the bytes are static; write(2) only reads them.
+                let _told = unsafe { libc::write(2, words.as_ptr().cast(), words.len()) };
+                if let Some(act) = AT_END.get() {
+                    act();
+                }
+            }
             // SAFETY: _exit(2) runs no code of this process and does not return.
             unsafe { libc::_exit(1) };
         }
@@ -59,6 +96,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// Calls what can live without the memory that it asks for, and does not panic.
+pub fn may_fail<R>(ask: impl FnOnce() -> R) -> R {
+    MAY_FAIL.set(true);
+    let answer = ask();
+    MAY_FAIL.set(false);
+    answer
+}
+
 /// `len_bytes` zeros, which cost no page before they are touched; ENOMEM where there is no memory.
 pub fn zeroed(len_bytes: usize) -> io::Result<Box<[u8]>> {
     let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
@@ -66,10 +111,8 @@ pub fn zeroed(len_bytes: usize) -> io::Result<Box<[u8]>> {
     if len_bytes == 0 {
         return Ok(Box::default());
     }
-    MAY_FAIL.set(true);
     // SAFETY: the layout is not empty.
-    let pointer = unsafe { std::alloc::alloc_zeroed(layout) };
-    MAY_FAIL.set(false);
+    let pointer = may_fail(|| unsafe { std::alloc::alloc_zeroed(layout) });
     if pointer.is_null() {
         return Err(too_large());
     }
@@ -119,5 +162,32 @@ mod tests {
         for len_bytes in [usize::MAX, isize::MAX as usize, 1 << 60] {
             assert_eq!(zeroed(len_bytes).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri starts no process")]
+    fn a_process_without_memory_says_so_once_and_gives_back_what_it_has() {
+        // In a process of its own, which ends.
+        if std::env::var_os("AIOCP_HAS_NO_MEMORY").is_some() {
+            static ALLOCATOR: Allocator = Allocator::new("no memory\n");
+            fn act() {
+                println!("given back");
+                // It has no more than the rest of the process.
+                ALLOCATOR.checked(std::ptr::null_mut());
+                println!("not said");
+            }
+            at_end(act);
+            assert!(may_fail(|| ALLOCATOR.checked(std::ptr::null_mut())).is_null());
+            ALLOCATOR.checked(std::ptr::null_mut());
+        }
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "sys::memory::tests::a_process_without_memory";
+        test.args(["--test-threads=1", "--nocapture", name]).env("AIOCP_HAS_NO_MEMORY", "1");
+        let output = test.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((out.matches("given back").count(), out.contains("not said")), (1, false));
+        assert_eq!(err.matches("no memory").count(), 1, "{err}");
     }
 }

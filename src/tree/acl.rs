@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 /// Who may use the file.
-pub const ACCESS: &CStr = c"system.posix_acl_access";
+pub use crate::fs::ACL as ACCESS;
 /// What new files in the directory get.
 pub const DEFAULT: &CStr = c"system.posix_acl_default";
 

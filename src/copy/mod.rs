@@ -42,7 +42,7 @@ use work::{Services, Visit};
 pub use crate::pipeline::EngineKind;
 pub use crate::pipeline::route::DirectMode;
 pub use crate::tree::{Filter, Follow, List, Preserve};
-pub use operands::{Destination, Operands};
+pub use operands::{Appears, Destination, Operands};
 pub use options::{Action, Backup, BackupNames, Existing, OnExisting, Options, Reflink, Sparse};
 pub use stop::Stop;
 

@@ -19,7 +19,7 @@ use crate::cli::output::repeats::{Repeats, Telling};
 use crate::cli::output::slowest::Slowest;
 use crate::cli::screen::terminal::Screen;
 use crate::cli::screen::units::count;
-use crate::copy::{Operands, Options, Stop};
+use crate::copy::{Appears, Operands, Options, Stop};
 use crate::error::{Cause, Error, Operation, shown};
 use crate::fs;
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
@@ -77,7 +77,8 @@ pub struct CopyPrinter<'a> {
     base: OnceLock<PathBuf>,
     /// Something that is written at the end would take the place of a file of the copy.
     is_refused: AtomicBool,
-    /// The first failure of collecting, with which nothing is written, and the run ends.
+    /// The first failure of collecting. With it nothing is written at the end, and the run, which
+    /// goes on to that, ends with an error.
     broken: Mutex<Option<anyhow::Error>>,
     /// The first failure of printing. It ends the run with an error when all is written.
     unprinted: Mutex<Option<anyhow::Error>>,
@@ -95,7 +96,7 @@ impl<'a> CopyPrinter<'a> {
             seeing,
             screen,
             stop,
-            log: seeing.log_file.as_deref().map(Log::open).transpose()?,
+            log: seeing.log_file.as_deref().map(Log::check).transpose()?,
             sync,
             manifest: output("the manifest", manifest)?.map(|output| (output, Mutex::default())),
             failures: Failures::new(seeing.failed_list.is_some()),
@@ -115,12 +116,21 @@ impl<'a> CopyPrinter<'a> {
     /// Takes note of what is copied. An output that would take the place of a source or of its copy
     /// is refused.
     pub fn begin(&self, operands: &Operands, options: &Options) -> Result<(), Error> {
+        let refuse = |output, path: &Path, file| {
+            self.is_refused.store(true, Ordering::Relaxed);
+            Err(Error::new(Operation::Write, path, Cause::IsCopied { output, file }))
+        };
+        if let Some(log) = &self.log {
+            if let Some(file) = operands.has(log.place(), Appears::BeforeIt, options)? {
+                log.refuse();
+                return refuse("the log", log.path(), file);
+            }
+            log.open()?;
+        }
         for output in self.outputs() {
-            let Some(path) = output.path().filter(|_| !self.seeing.dry_run) else { continue };
-            if let Some(file) = operands.has(path, options)? {
-                self.is_refused.store(true, Ordering::Relaxed);
-                let cause = Cause::IsCopied { output: output.what, file };
-                return Err(Error::new(Operation::Write, path, cause));
+            let Some(path) = output.path() else { continue };
+            if let Some(file) = operands.has(path, Appears::BehindIt, options)? {
+                return refuse(output.what, path, file);
             }
         }
         self.base.get_or_init(|| operands.base.clone());
@@ -291,7 +301,22 @@ impl<'a> CopyPrinter<'a> {
             Event::Skipped(path, _) => manifest.left_alone(self.relative(path)),
             _ => Ok(()),
         };
-        added.context("cannot write a temporary file of the manifest")
+        added.with_context(|| {
+            let folder = std::env::temp_dir();
+            format!("cannot write a temporary file of the manifest in '{}'", shown(folder))
+        })
+    }
+
+    /// Takes note of the first failure of collecting, and says it at once: what the end of the run
+    /// will lack may be a reason to end it.
+    fn lose(&self, error: anyhow::Error) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if broken.is_none() {
+            self.note(self.err(&format!(
+                "aiocp: warning: {error:#}; the copy goes on, and nothing is written at its end\n"
+            )));
+            *broken = Some(error);
+        }
     }
 
     fn differs(&self, difference: &Difference) -> Result<()> {
@@ -323,12 +348,13 @@ impl<'a> CopyPrinter<'a> {
                 }
             }
         }
-        let log =
-            self.log.as_ref().map(Log::path).filter(|log| log.file_name() == target.file_name());
+        let log = self.log.as_ref().filter(|log| log.place().file_name() == target.file_name());
         if let Some(log) = log
-            && file::is_same_place(log, target).context("cannot find the place of the log")?
+            && file::is_same_place(log.place(), target)
+                .context("cannot find the place of the log")?
         {
-            bail!("the log '{}' was replaced by a copy, and the rest of it is lost", shown(log));
+            let path = shown(log.path());
+            bail!("the log '{path}' was replaced by a copy, and the rest of it is lost");
         }
         Ok(())
     }
@@ -377,13 +403,28 @@ impl<'a> CopyPrinter<'a> {
         self.report.as_ref().filter(|_| self.may_write()).map_or(Ok(()), write)
     }
 
-    /// Ends the log, if there is one, and makes it durable if it is to be.
-    pub fn end_log(&self, line: &str) -> Result<()> {
-        self.log(line)?;
-        match &self.log {
-            Some(log) if self.sync => Ok(log.sync()?),
-            _ => Ok(()),
+    /// Writes the report once more, if it is a file, since the run has come to another end than it
+    /// says.
+    pub fn correct_report(&self, page: impl FnOnce() -> String) -> Result<()> {
+        match self.report.as_ref().is_some_and(|report| report.path().is_some()) {
+            true => Ok(self.write_report(page)?),
+            false => Ok(()),
         }
+    }
+
+    /// Ends the log, if there is one, and makes it durable if it is to be. Where nothing could be
+    /// copied, it begins here.
+    pub fn end_log(&self, line: &str) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        log.open()?;
+        log.line(line)?;
+        if self.sync { Ok(log.sync()?) } else { Ok(()) }
+    }
+
+    /// What could not be printed so far, as a line.
+    pub fn unprinted(&self) -> Option<String> {
+        let unprinted = self.unprinted.lock().unwrap_or_else(PoisonError::into_inner);
+        unprinted.as_ref().map(|error| format!("{error:#}"))
     }
 
     /// Writes what was collected, and answers with what could not be written.
@@ -441,7 +482,7 @@ impl Sink for CopyPrinter<'_> {
     fn event(&self, event: Event) {
         let telling = self.repeats.note(&event);
         if let Err(error) = self.collect(&event, telling) {
-            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            self.lose(error);
         }
         self.tell(&event, telling);
     }

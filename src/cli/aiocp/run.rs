@@ -46,6 +46,7 @@ pub fn run() -> anyhow::Result<u8> {
         .options(&matches, selection)
         .unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
     crate::fs::raise_open_files_limit();
+    crate::sys::memory::at_end(crate::fs::remove_temporaries_at_once);
     let todo = Todo { args, options, sources, destination, outside };
     let kind = RunKind::Copy {
         syncs: todo.options.sync && (!todo.args.verify_only || todo.args.repair),
@@ -142,11 +143,9 @@ fn carry_out(
     };
     // What the run was for is written before a message that could not be is told of.
     let (series, watched_to_the_end) = watcher.end();
-    let code = run.finish(copied, &series)?;
-    watched_to_the_end.and_then(|()| printer.end())?;
-    if args.verify_only && todo.is_one_level_off() {
-        write_err(&format!("aiocp: hint: -T compares with '{}' itself\n", shown(todo.place())))?;
-    }
+    printer.note(watched_to_the_end);
+    let code = run.finish(copied, &series, todo)?;
+    printer.end()?;
     Ok(code)
 }
 
@@ -206,7 +205,12 @@ impl CopyRun<'_> {
     }
 
     /// Writes what comes at the end, and answers with the exit code.
-    fn finish(&self, copied: Option<(Operands, Ended)>, series: &Series) -> anyhow::Result<u8> {
+    fn finish(
+        &self,
+        copied: Option<(Operands, Ended)>,
+        series: &Series,
+        todo: &Todo,
+    ) -> anyhow::Result<u8> {
         let interrupted = self.received.exit_code();
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
@@ -214,7 +218,8 @@ impl CopyRun<'_> {
         let unwritten = self.printer.finish(operands, end);
         unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
-        let mut code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
+        let code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
+            _ if self.printer.unprinted().is_some() => exit::FAILED,
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
             (_, 0, 0, true) if self.printer.may_write() => exit::DONE,
@@ -226,13 +231,46 @@ impl CopyRun<'_> {
                 Some((_, ended)) if code == exit::DONE => ended.finish(),
                 _ => Ok(()),
             });
+        let mut known = code;
         if let Err(error) = ended {
             self.tell(Event::Failed(error));
-            code = if code == exit::DONE { exit::FAILED } else { code };
+            known = if code == exit::DONE { exit::FAILED } else { code };
         }
-        self.printer.note(self.sum_up(code, began));
+        self.printer.note(self.sum_up(known, began));
+        self.printer.note(self.tell_level(todo));
+        if self.printer.unprinted().is_some() {
+            known = exit::FAILED;
+        }
+        if known != code {
+            self.printer.note(self.printer.correct_report(|| self.page(known, series)));
+        }
+        self.printer.note(self.end_log(known));
         self.printer.collected()?;
-        Ok(code)
+        Ok(known)
+    }
+
+    /// Adds to the log what nothing else could be told, and how the run ended.
+    fn end_log(&self, code: u8) -> anyhow::Result<()> {
+        if let Some(error) = self.printer.unprinted() {
+            self.printer.log(&format!("failed: {error}"))?;
+        }
+        let (elapsed, verify_only) = (self.watched.begun.elapsed(), self.args.verify_only);
+        let figures = summary::figures(self.totals(), elapsed, verify_only)
+            .into_iter()
+            .map(|(name, number)| format!("{name} {number}"));
+        let figures = figures.collect::<Vec<_>>().join(", ");
+        self.printer.end_log(&format!("ended with exit code {code}: {figures}"))
+    }
+
+    /// Says what helps where everything is missing one level too high.
+    fn tell_level(&self, todo: &Todo) -> anyhow::Result<()> {
+        match self.args.verify_only && todo.is_one_level_off() {
+            true => write_err(&format!(
+                "aiocp: hint: -T compares with '{}' itself\n",
+                shown(todo.place())
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The page that `--report` writes.
@@ -252,13 +290,13 @@ impl CopyRun<'_> {
             totals,
             samples: series.samples(),
             latencies: totals.meter.latencies(),
-            slowest: &self.printer.slowest.take(),
+            slowest: &self.printer.slowest.all(),
             failures: &self.printer.failures.first(),
             failed: Totals::get(&totals.failed),
         })
     }
 
-    /// Prints and logs what there is to say of the run as a whole.
+    /// Prints what there is to say of the run as a whole.
     fn sum_up(&self, code: u8, began: bool) -> anyhow::Result<()> {
         let (args, totals) = (self.args, self.totals());
         let elapsed = self.watched.begun.elapsed();
@@ -278,11 +316,6 @@ impl CopyRun<'_> {
             }
             _ => {}
         }
-        let figures = summary::figures(totals, elapsed, args.verify_only)
-            .into_iter()
-            .map(|(name, number)| format!("{name} {number}"));
-        let figures = figures.collect::<Vec<_>>().join(", ");
-        self.printer.end_log(&format!("ended with exit code {code}: {figures}"))?;
         let from_memory = Totals::get(&totals.verified_from_memory);
         if from_memory > 0 {
             let files = count(from_memory, "file was", "files were");

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::fs::call::CWD;
 
+use super::standing::{Writing, foresee, give_rights, open_over};
 use crate::error::{Error, Operation, Result};
-use crate::fs::{self, FileType, IfTaken, Node, Target, umask};
+use crate::fs::{self, FileType, IfTaken, Target};
 
 /// Where something goes when the copy is over.
 pub struct OutputFile {
@@ -25,8 +26,8 @@ pub struct OutputFile {
 enum To {
     /// Standard output.
     Stdout,
-    /// A file that appears, or takes the place of one, in one step.
-    File(PathBuf),
+    /// A file of its own.
+    File(PathBuf, Writing),
     /// A device, a FIFO or an open file of the process. It is written into: nothing may take the
     /// place of /dev/null.
     Into(PathBuf),
@@ -39,20 +40,8 @@ impl OutputFile {
         if path.as_os_str().as_bytes() == b"-" {
             return Ok(Self { what, to: To::Stdout });
         }
-        if let Some(to) =
-            existing(path).map_err(|cause| Error::new(Operation::Write, path, cause))?
-        {
-            return Ok(Self { what, to });
-        }
-        let refuse =
-            |errno| Err(Error::new(Operation::Write, path, io::Error::from_raw_os_error(errno)));
-        if path.is_dir() || path.file_name().is_none() {
-            return refuse(libc::EISDIR);
-        }
-        if !folder_of(path).is_dir() && !path.starts_with(destination) {
-            return refuse(libc::ENOENT);
-        }
-        Ok(Self { what, to: To::File(path.to_owned()) })
+        let to = find(path, destination);
+        Ok(Self { what, to: to.map_err(|cause| Error::new(Operation::Write, path, cause))? })
     }
 
     /// Whether it goes to stdout.
@@ -63,7 +52,7 @@ impl OutputFile {
     /// Where it is a file of its own, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.to {
-            To::File(path) => Some(path),
+            To::File(path, _) => Some(path),
             To::Stdout | To::Into(_) => None,
         }
     }
@@ -71,7 +60,7 @@ impl OutputFile {
     /// Whether `file`, a path of the copy, is where this would go.
     pub fn is_at(&self, file: &Path) -> io::Result<bool> {
         match &self.to {
-            To::File(path) if path.file_name() == file.file_name() => is_same_place(path, file),
+            To::File(path, _) if path.file_name() == file.file_name() => is_same_place(path, file),
             _ => Ok(false),
         }
     }
@@ -94,34 +83,39 @@ impl OutputFile {
             To::Into(path) => {
                 write_into(path, fill).map_err(|cause| Error::new(Operation::Write, path, cause))
             }
-            To::File(path) => write_file(path, sync, fill)
-                .map_err(|cause| Error::new(Operation::Write, path, cause)),
+            To::File(path, writing) => match writing {
+                Writing::Replace => write_file(path, sync, fill),
+                Writing::Over => write_over(path, sync, fill),
+            }
+            .map_err(|cause| Error::new(Operation::Write, path, cause)),
         }
     }
 }
 
-/// What stands at `path`, unless that is nothing, a regular file by its own name, or a directory.
-fn existing(path: &Path) -> io::Result<Option<To>> {
+/// Where what is written to `path` goes: a link is followed now.
+fn find(path: &Path, destination: &Path) -> io::Result<To> {
     let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     let stat = match fs::stat_following(CWD, path.as_os_str()) {
         // A link that leads nowhere is an error now and not after hours.
         Err(cause) if is_link => return Err(cause),
-        Err(_) => return Ok(None),
+        Err(_) => return Ok(To::File(path.to_owned(), foresee(path, destination)?)),
         Ok(stat) => stat,
     };
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind == FileType::Directory {
-        return Ok(None);
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
     }
     if is_link
         && fs::compare(io::stdout(), fs::open_path_behind(CWD, path.as_os_str())?)?.is_likely()
     {
-        return Ok(Some(To::Stdout));
+        return Ok(To::Stdout);
     }
     if kind != FileType::RegularFile || folder_of(path).canonicalize()?.starts_with("/proc") {
-        return Ok(Some(To::Into(path.to_owned())));
+        return Ok(To::Into(path.to_owned()));
     }
-    if is_link { Ok(Some(To::File(fs::canonical(path)?))) } else { Ok(None) }
+    let path = if is_link { fs::canonical(path)? } else { path.to_owned() };
+    let writing = foresee(&path, destination)?;
+    Ok(To::File(path, writing))
 }
 
 fn write_into(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -141,8 +135,22 @@ pub fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a path is in.
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn write_over(
+    path: &Path,
+    sync: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = open_over(path)?;
+    file.set_len(0)?;
+    let mut out = io::BufWriter::new(&file);
+    fill(&mut out)?;
+    out.flush()?;
+    if sync { file.sync_all() } else { Ok(()) }
 }
 
 fn write_file(
@@ -183,12 +191,7 @@ fn filled(
         fill(&mut out)?;
         out.flush()?;
         drop(out);
-        // The mode that open(2) gives a new file. No thread is left that makes files meanwhile.
-        match Node::open(&file).set_mode(0o666 & !umask()) {
-            // It stays its owner's alone.
-            Err(cause) if fs::is_unavailable(&cause) => {}
-            set => set?,
-        }
+        give_rights(&file, &folder, name)?;
         if sync { fs::sync_file(&file) } else { Ok(()) }
     };
     match fill() {

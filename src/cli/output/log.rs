@@ -3,24 +3,85 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use rustix::fs::CWD;
+
+use super::file::folder_of;
 use crate::cli::screen::units::count;
 use crate::error::{Error, Operation, Result, shown};
+use crate::fs;
 use crate::report::{Copied, Event, Made, Way};
 
-/// A file to which lines are added.
+/// A file to which lines are added, once it is known to be none of the copy's.
 pub struct Log {
     path: PathBuf,
-    file: File,
+    /// Where a link led to at first.
+    place: PathBuf,
+    /// It takes no lines, since it is one of the copy's.
+    is_refused: AtomicBool,
+    /// The file that stands there, until it is written to.
+    found: Mutex<Option<File>>,
+    file: OnceLock<File>,
+    /// Lines from before that.
+    held: Mutex<Vec<u8>>,
 }
 
 impl Log {
-    /// Opens the file, and makes it if there is none. What stands in it stays.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::options().append(true).create(true).open(path);
-        let file = file.map_err(|cause| Error::new(Operation::OpenLog, path, cause))?;
-        Ok(Self { path: path.to_owned(), file })
+    /// Finds the place, and refuses one that cannot be written. Nothing is made or written yet.
+    pub fn check(path: &Path) -> Result<Self> {
+        let found = match File::options().append(true).open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => may_appear(path),
+            Err(cause) => Err(cause),
+        };
+        let found = found.map_err(|cause| Error::new(Operation::OpenLog, path, cause))?;
+        Ok(Self {
+            path: path.to_owned(),
+            place: fs::canonical(path).unwrap_or_else(|_| path.to_owned()),
+            is_refused: AtomicBool::new(false),
+            found: Mutex::new(found),
+            file: OnceLock::new(),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Has it take no lines: it is one of the copy's files.
+    pub fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Where it is, behind a link that its path may be.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Makes the file if there is none, and adds the lines that were held back. What stands in it
+    /// stays.
+    pub fn open(&self) -> Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.file.get().is_some() || self.is_refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let file = match found {
+            Some(file) => Ok(file),
+            None => File::options().append(true).create(true).open(&self.path),
+        };
+        let opened = file
+            .map_err(|cause| Error::new(Operation::OpenLog, &self.path, cause))
+            .and_then(|file| self.add(&file, &std::mem::take(&mut *held)).map(|()| file));
+        match opened {
+            Ok(file) => _ = self.file.set(file),
+            Err(error) => {
+                // What could not be begun is an error once.
+                self.refuse();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Where it is, as the user would write it.
@@ -31,7 +92,14 @@ impl Log {
     /// Adds a line. It goes out in one write(2), so that lines of several runs do not mix.
     pub fn line(&self, text: &str) -> Result<()> {
         let line = format!("{} {text}\n", humantime::format_rfc3339_millis(SystemTime::now()));
-        (&self.file).write_all(line.as_bytes()).map_err(|cause| self.error(cause))
+        if self.file.get().is_none() {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.file.get().is_none() {
+                held.extend(line.into_bytes());
+                return Ok(());
+            }
+        }
+        self.file.get().map_or(Ok(()), |file| self.add(file, line.as_bytes()))
     }
 
     /// Adds a line about an event.
@@ -41,16 +109,27 @@ impl Log {
 
     /// Makes it durable.
     pub fn sync(&self) -> Result<()> {
-        match self.file.sync_all() {
+        match self.file.get().map_or(Ok(()), File::sync_all) {
             // A FIFO or a terminal, see fsync(2).
             Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             synced => synced.map_err(|cause| self.error(cause)),
         }
     }
 
+    fn add(&self, mut file: &File, lines: &[u8]) -> Result<()> {
+        file.write_all(lines).map_err(|cause| self.error(cause))
+    }
+
     fn error(&self, cause: io::Error) -> Error {
         Error::new(Operation::WriteLog, &self.path, cause)
     }
+}
+
+/// Whether a file that is missing can be made, without making it.
+fn may_appear(path: &Path) -> io::Result<Option<File>> {
+    let folder = fs::open_path_behind(CWD, folder_of(path).as_os_str())?;
+    fs::may_make(folder)?;
+    Ok(None)
 }
 
 fn sentence(event: &Event) -> String {

@@ -6,4 +6,5 @@ pub mod json;
 pub mod log;
 pub mod repeats;
 pub mod slowest;
+mod standing;
 pub mod summary;

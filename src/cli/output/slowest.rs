@@ -33,8 +33,8 @@ impl Slowest {
     }
 
     /// All that are kept.
-    pub fn take(&self) -> Vec<Slow> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn all(&self) -> Vec<Slow> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
                 elapsed: Duration::from_secs(n * 7 % 101),
             });
         }
-        let kept: Vec<_> = slowest.take().iter().map(|slow| slow.elapsed.as_secs()).collect();
+        let kept: Vec<_> = slowest.all().iter().map(|slow| slow.elapsed.as_secs()).collect();
         assert_eq!(kept, (81..=100).rev().collect::<Vec<_>>());
     }
 }

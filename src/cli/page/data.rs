@@ -48,6 +48,7 @@ pub enum Deed {
 }
 
 /// A file that took long.
+#[derive(Clone)]
 pub struct Slow {
     /// Its path in the destination.
     pub path: PathBuf,

@@ -6,4 +6,5 @@ mod paths;
 mod resolve;
 mod walk;
 
+pub use outputs::Appears;
 pub use resolve::{Destination, Operands};

@@ -12,10 +12,19 @@ use crate::error::{Error, Operation, Result};
 use crate::fs;
 use crate::tree::List;
 
+/// When a file that is written beside the copy appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appears {
+    /// Before the copy begins, so that the walk meets it.
+    BeforeIt,
+    /// When it is over.
+    BehindIt,
+}
+
 impl Operands {
     /// What a file would take the place of: a source, or the copy of one. Nothing if the file is no
     /// part of the copy as far as that is known before it.
-    pub fn has(&self, file: &Path, options: &Options) -> Result<Option<PathBuf>> {
+    pub fn has(&self, file: &Path, appears: Appears, options: &Options) -> Result<Option<PathBuf>> {
         let place = real_place(file)?;
         for pair in &self.pairs {
             let source = pair.source.path();
@@ -26,7 +35,8 @@ impl Operands {
                 };
                 let has_no_name = below.as_os_str().is_empty();
                 let at = |root: &Path| if has_no_name { root.to_owned() } else { root.join(below) };
-                let is_there = at(&source).symlink_metadata().is_ok_and(|stat| !stat.is_dir());
+                let is_met = appears == Appears::BeforeIt && *side == source && !has_no_name;
+                let is_there = at(&source).symlink_metadata().map_or(is_met, |stat| !stat.is_dir());
                 if is_there && pair.copies(below, options) {
                     return Ok(Some(at(side)));
                 }

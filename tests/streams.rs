@@ -3,8 +3,9 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use common::*;
 
@@ -90,5 +91,39 @@ fn two_readers_of_one_pipe_are_refused_by_any_name() {
     for file in ["file", "/dev/null"] {
         let input = fs::File::open(folder.path().join(file)).unwrap();
         run(aiosum().current_dir(&folder).args(["-", file]).stdin(input), 0);
+    }
+}
+
+#[test]
+fn a_line_does_not_wait_for_those_behind_it() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), "").unwrap();
+    fs::write(at("sums"), format!("{NOTHING}  file\n{NOTHING}  -\n")).unwrap();
+    common::place::fifo(&at("fifo"));
+    // The second one waits for its writer, which waits for the first line.
+    for args in [&["file", "-"][..], &["file", "file", "fifo"], &["--check", "sums"]] {
+        let mut command = aiosum();
+        command.current_dir(&folder).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let fifo = args
+            .contains(&"fifo")
+            .then(|| fs::File::options().read(true).write(true).open(at("fifo")).unwrap());
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let (send, come) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let mut first = String::new();
+            lines.read_line(&mut first).unwrap();
+            send.send(first).unwrap();
+            let mut rest = String::new();
+            lines.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        let first = come.recv_timeout(Duration::from_secs(20));
+        drop((child.stdin.take(), fifo));
+        assert!(child.wait().unwrap().success(), "{args:?}");
+        let rest = reader.join().unwrap();
+        assert!(first.is_ok_and(|first| first.contains("file")), "{args:?}");
+        assert_eq!(rest.lines().count(), args.len() - 1, "{args:?}");
     }
 }

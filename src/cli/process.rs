@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 
 use super::exit;
+use crate::error::Error;
 use crate::fs;
 use crate::sys::{memory, signal};
 
@@ -40,13 +41,20 @@ pub fn run(name: &'static str, command: fn() -> anyhow::Result<u8>) -> ExitCode 
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             // Where standard error is closed too, only the exit code says it.
-            drop(writeln!(std::io::stderr(), "{name}: {error:#}"));
+            drop(std::io::stderr().write_all(last_lines(name, &error).as_bytes()));
             exit::FAILED
         }
         // The hook has said it.
         Err(_) => exit::FAILED,
     };
     ExitCode::from(code)
+}
+
+/// What kept a run from beginning or ending, and what helps.
+fn last_lines(name: &str, error: &anyhow::Error) -> String {
+    let hint = error.downcast_ref::<Error>().and_then(Error::hint);
+    let hint = hint.map(|hint| format!("{name}: hint: {hint}\n")).unwrap_or_default();
+    format!("{name}: {error:#}\n{hint}")
 }
 
 /// Has the first panic say one line. Others follow from it. `RUST_BACKTRACE` has all of them said

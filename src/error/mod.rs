@@ -1,6 +1,6 @@
 //! What went wrong: the operation, the path, the offset and the cause, as data.
 //!
-//! The library never prints and never matches on an error's text; [`Error`]'s `Display` is the one
+//! The library never prints, and nothing depends on an error's text; [`Error`]'s `Display` is the one
 //! line that a person reads.
 
 mod missing;
@@ -278,6 +278,11 @@ impl Error {
         match errno {
             libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
             libc::ENFILE => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
+            libc::EAGAIN
+                if matches!(self.op, Operation::BeginToHash | Operation::BeginToCheck) =>
+            {
+                Some("raise the limit of processes (ulimit -u) or of memory (ulimit -v)")
+            }
             libc::ENOSPC => {
                 Some("free some space, or inodes, on the destination; df and df -i show them")
             }
@@ -317,11 +322,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
-    }
-}
+/// It has no source: its line says the cause already, and a chain would say it again.
+impl std::error::Error for Error {}
 
 fn ends_in_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")

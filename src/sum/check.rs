@@ -15,7 +15,7 @@ use super::left_out::LeftOut;
 use super::line::{KnownBy, LINE_BYTES_MAX, Layout, Line, LineEnd, Malformed, Reader};
 use super::location::{Location, is_dash};
 use super::ordered::Ordered;
-use super::sorter::{SortRecord, Sorter};
+use super::sorter::{self, SortRecord, Sorter};
 use crate::digest::Mode;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileType};
@@ -118,7 +118,7 @@ pub fn check(
     options: &HashOptions,
     listener: &dyn CheckListener,
     totals: &Totals,
-) -> io::Result<()> {
+) -> Result<()> {
     let mut audit = match plan.audit.as_deref().map(Audit::new).transpose() {
         Ok(audit) => audit,
         Err(error) => {
@@ -142,9 +142,13 @@ pub fn check(
                 Err(error) => check.report(feeder, CheckEvent::Unread(error)),
             }
         }
+    })
+    .map_err(|cause| {
+        let manifest = plan.manifests.first().cloned().unwrap_or_default();
+        Error::new(Operation::BeginToCheck, manifest, cause)
     })?;
     match audit {
-        Some(audit) => audit.finish(plan, listener),
+        Some(audit) => audit.finish(plan, listener).map_err(sorter::error),
         None => Ok(()),
     }
 }
@@ -194,8 +198,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
             match read.and_then(|line| lines.parse(&line)) {
                 Ok(line) => {
                     well_formed = true;
-                    self.feed_line(line, audit.as_deref_mut(), feeder)
-                        .map_err(|cause| error(Operation::WriteAuditTemporary, cause.into()))?;
+                    self.feed_line(line, audit.as_deref_mut(), feeder).map_err(sorter::error)?;
                 }
                 Err(reason) => {
                     let (manifest, line_number) = (path.to_owned(), number);

@@ -4,6 +4,7 @@
 //! any order.
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,11 +41,19 @@ pub struct HashOptions {
     pub block_bytes: u64,
     /// Workers.
     pub threads: usize,
+    /// Threads that hash blocks; none for as many as there are cores.
+    pub hashers: Option<NonZeroUsize>,
 }
 
 impl Default for HashOptions {
     fn default() -> Self {
-        Self { direct: DirectMode::Auto, queue_depth: 32, block_bytes: 1 << 20, threads: 32 }
+        Self {
+            direct: DirectMode::Auto,
+            queue_depth: 32,
+            block_bytes: 1 << 20,
+            threads: 32,
+            hashers: None,
+        }
     }
 }
 
@@ -142,7 +151,7 @@ pub fn run<T: Send, R>(
     feed: impl FnOnce(&mut Feeder<T>) -> R,
 ) -> io::Result<R> {
     let block_bytes = usize::try_from(options.block_bytes).unwrap_or(usize::MAX);
-    let budget = Budget::of_process();
+    let budget = Budget::of_process().with_hashers(options.hashers);
     let queue_depth = budget.blocks(options.queue_depth, block_bytes, &totals.meter);
     let limits = Limits { queue_depth, block_bytes, budget };
     let traffic = Traffic { meter: Arc::clone(&totals.meter), pace: None };

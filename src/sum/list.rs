@@ -12,7 +12,7 @@ use super::left_out::{LeftOut, Reason};
 use super::line::{self, OutputPart};
 use super::location::{Location, is_dash};
 use super::ordered::Ordered;
-use super::sorter::{SortRecord, Sorter};
+use super::sorter::{self, SortRecord, Sorter};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
 use crate::fs::{self, FileId, FileType};
@@ -87,15 +87,15 @@ struct ListRun<'a, F> {
 }
 
 /// Hashes all operands and blocks until the last result is out; `totals` says meanwhile how far it
-/// is. The error is for what kept it from beginning, or for a temporary file that cannot be written
-/// or read.
+/// is. The error is for what kept it from beginning (threads, descriptors), or for a temporary file
+/// that cannot be written or read.
 pub fn list(
     operands: &[PathBuf],
     plan: &ListPlan,
     options: &HashOptions,
     listener: &dyn ListListener,
     totals: &Totals,
-) -> io::Result<()> {
+) -> Result<()> {
     let leave = |hashed: Option<NamedOutput>| {
         if let Some(NamedOutput { name, output }) = hashed {
             let ListPlan { seek_bytes, len_bytes, .. } = *plan;
@@ -109,12 +109,16 @@ pub fn list(
         sorted: Mutex::new(SortedOutputs { sorter: Sorter::default(), kept: Ok(()) }),
     };
     let left_out = LeftOut { sizes: Some(&plan.filter), output: plan.output };
-    hash::run(options, left_out, totals, &list, |feeder| list.feed(operands, feeder))?;
+    hash::run(options, left_out, totals, &list, |feeder| list.feed(operands, feeder)).map_err(
+        |cause| {
+            Error::new(Operation::BeginToHash, operands.first().cloned().unwrap_or_default(), cause)
+        },
+    )?;
     let SortedOutputs { sorter, kept } =
         list.sorted.into_inner().unwrap_or_else(PoisonError::into_inner);
-    kept?;
-    for record in sorter.sorted()? {
-        let SortRecord { key, value } = record?;
+    kept.map_err(sorter::error)?;
+    for record in sorter.sorted().map_err(sorter::error)? {
+        let SortRecord { key, value } = record.map_err(sorter::error)?;
         let len_bytes = value.len() as u64;
         let part = OutputPart { output: &Output::Fixed(value), seek_bytes: 0, len_bytes };
         listener.hashed(&key[size_of::<u64>()..], part);

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use itertools::Itertools;
 
+use crate::error::{Error, Operation};
+
 /// Bytes of records held in memory. Beyond them a sorted run goes to an unnamed file.
 const RUN_BYTES_MAX: usize = 8 << 20;
 
@@ -22,6 +24,11 @@ pub struct SortRecord {
     pub key: Vec<u8>,
     /// What belongs to the key.
     pub value: Vec<u8>,
+}
+
+/// What is said of a failure: the folder that temporary files are in, see tempfile(3).
+pub(super) fn error(cause: io::Error) -> Error {
+    Error::new(Operation::UseTemporary, std::env::temp_dir(), cause)
 }
 
 /// Takes records in any order.

@@ -1,5 +1,6 @@
 //! The flags of `aiosum`: one table, from which help, man page and completions are made.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -211,6 +212,7 @@ impl SumArgs {
             queue_depth: self.queue_depth.into(),
             block_bytes: self.block_size,
             threads,
+            hashers: NonZeroUsize::new(self.num_threads.into()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command `aiosum`.
 
 mod args;
+mod lines;
 mod printer;
 mod run;
 

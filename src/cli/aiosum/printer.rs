@@ -1,15 +1,16 @@
 //! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
 use std::ffi::OsStr;
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::Context;
 
 use super::args::SumArgs;
+use super::lines::{Flusher, Lines};
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
 use crate::error::{Error, SpecialKind, shown};
@@ -52,11 +53,12 @@ pub struct SumPrinter {
     /// The run.
     pub watched: Arc<Watched>,
     is_terminal: bool,
-    out: Mutex<BufWriter<Stdout>>,
+    /// Lines that cannot be printed end the run. Messages that cannot be cost no line.
+    lines: Arc<Lines>,
+    /// What sees to it that no line waits for long, once there is one.
+    flusher: OnceLock<Flusher>,
     /// The first failure of printing, which ends the run with an error.
     broken: Mutex<Option<anyhow::Error>>,
-    /// Lines cannot be printed any more. Messages that cannot be cost no line.
-    is_broken: AtomicBool,
     failed: AtomicU64,
     counts: Mutex<Counts>,
 }
@@ -68,9 +70,9 @@ impl SumPrinter {
             args,
             watched,
             is_terminal: io::stdout().is_terminal(),
-            out: Mutex::new(BufWriter::new(io::stdout())),
+            lines: Lines::new(),
+            flusher: OnceLock::new(),
             broken: Mutex::default(),
-            is_broken: AtomicBool::new(false),
             failed: AtomicU64::new(0),
             counts: Mutex::default(),
         }
@@ -81,15 +83,12 @@ impl SumPrinter {
     pub fn end(self) -> anyhow::Result<bool> {
         self.warn_unprintable();
         self.keep(self.watched.warn_of_few_threads());
-        self.lock().flush().context("cannot write to stdout")?;
+        drop(self.flusher);
+        self.lines.lock().flush().context("cannot write to stdout")?;
         match self.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(self.failed.into_inner() == 0),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_counts(&self) -> MutexGuard<'_, Counts> {
@@ -104,8 +103,8 @@ impl SumPrinter {
 
     /// Prints to stdout. On a terminal each line is there at once, and a name moves no cursor.
     fn print(&self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
-        if !self.is_broken.load(Ordering::Relaxed) {
-            let mut out = self.lock();
+        if !self.lines.is_broken() {
+            let mut out = self.lines.lock();
             let printed = self.watched.screen.around_out(|| {
                 fs::stdout()?;
                 if !self.is_terminal || self.args.raw {
@@ -118,7 +117,10 @@ impl SumPrinter {
                 if self.is_terminal { out.flush() } else { Ok(()) }
             });
             drop(out);
-            self.is_broken.fetch_or(printed.is_err(), Ordering::Relaxed);
+            self.lines.note(&printed);
+            if !self.is_terminal {
+                self.flusher.get_or_init(|| Flusher::begin(&self.lines));
+            }
             self.keep(printed.context("cannot write to stdout"));
         }
     }
@@ -287,7 +289,7 @@ impl ListListener for SumPrinter {
     }
 
     fn is_gone(&self) -> bool {
-        self.is_broken.load(Ordering::Relaxed)
+        self.lines.is_broken()
     }
 }
 
@@ -346,6 +348,6 @@ impl CheckListener for SumPrinter {
     }
 
     fn is_gone(&self) -> bool {
-        self.is_broken.load(Ordering::Relaxed)
+        self.lines.is_broken()
     }
 }

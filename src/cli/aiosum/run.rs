@@ -36,10 +36,6 @@ pub fn run() -> anyhow::Result<u8> {
         usage::refuse("aiosum", what, None);
     }
     crate::fs::raise_open_files_limit();
-    if args.num_threads > 0 {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(args.num_threads.into());
-        threads.build_global().context("cannot start threads")?;
-    }
     let mode = mode(&args)?;
     let filter = match args.filter.read(&matches) {
         Ok(filter) => filter,
@@ -105,7 +101,8 @@ fn run_list(
         output: fs::stdout_file().map(|stat| FileId::of(&stat)),
         stdin_is_free: args.stdin_is_free(),
     };
-    list(paths, &plan, &args.options(), printer, &printer.watched.totals).context("cannot hash")
+    list(paths, &plan, &args.options(), printer, &printer.watched.totals)?;
+    Ok(())
 }
 
 fn run_check(
@@ -127,7 +124,7 @@ fn run_check(
         filter,
         stdin_is_free: args.stdin_is_free(),
     };
-    check(&plan, &args.options(), printer, &printer.watched.totals).context("cannot check")?;
+    check(&plan, &args.options(), printer, &printer.watched.totals)?;
     printer.print_summary();
     Ok(())
 }

@@ -8,9 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::CWD;
-
 use super::file::folder_of;
+use crate::fs::call::CWD;
 use crate::fs::{self, FileType, Node, Stat, umask};
 
 /// The rights of all but the owner that a mode gives to the group, and to others.
@@ -63,7 +62,7 @@ pub fn give_rights(file: &File, folder: &OwnedFd, name: &OsStr) -> io::Result<()
     let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     let Some(stands) = fs::stat_at(folder, name)?.filter(is_file) else {
         // No thread is left that makes files meanwhile.
-        return node.set_mode(0o666 & !umask());
+        return set_mode(node, 0o666 & !umask());
     };
     let made = node.stat()?;
     let mut mode = stands.st_mode & 0o777;
@@ -78,7 +77,15 @@ pub fn give_rights(file: &File, folder: &OwnedFd, name: &OsStr) -> io::Result<()
     if !keeps_acl(node, folder, name).unwrap_or(false) {
         mode &= !(BITS << GROUP_BITS_SHIFT);
     }
-    node.set_mode(mode)
+    set_mode(node, mode)
+}
+
+/// Sets a mode; where none can be set, the file stays its owner's alone.
+fn set_mode(node: Node<'_>, mode: u32) -> io::Result<()> {
+    match node.set_mode(mode) {
+        Err(cause) if fs::is_unavailable(&cause) => Ok(()),
+        set => set,
+    }
 }
 
 /// Gives a file the ACL of the one whose place it takes, and not what its folder passes on. False

@@ -209,8 +209,9 @@ fn a_dry_run_writes_over_no_source() {
 #[test]
 fn log_and_report_say_the_exit_code_that_the_process_has() {
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
-    let (out, err): (fn(&mut Command, fs::File), fn(&mut Command, fs::File)) =
-        (|command, file| _ = command.stdout(file), |command, file| _ = command.stderr(file));
+    type Spoil = fn(&mut Command, fs::File);
+    let out: Spoil = |command, file| _ = command.stdout(file);
+    let err: Spoil = |command, file| _ = command.stderr(file);
     for (args, spoil) in [
         (&["--verbose"][..], out),
         (&["--stats"], out),

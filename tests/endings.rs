@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::*;
 
@@ -20,9 +21,12 @@ fn with_processes(folder: &tempfile::TempDir, count: u32, args: &[&str]) -> Opti
         common::hard::set_mode(folder.path(), 0o755);
         common::hard::set_mode(&program, 0o755);
     }
-    // No one else is this user.
+    // What other tests run counts for users of their own.
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    let user = 54_387 + USERS.fetch_add(1, Ordering::Relaxed);
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=54387", "--regid=54387", "--clear-groups", "prlimit"]);
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    command.arg("prlimit");
     command.arg(format!("--nproc={count}")).arg(program).args(args).env_remove("RUST_BACKTRACE");
     Some(run_limited(command.current_dir(folder)))
 }

@@ -1,7 +1,7 @@
 //! What went wrong: the operation, the path, the offset and the cause, as data.
 //!
-//! The library never prints, and nothing depends on an error's text; [`Error`]'s `Display` is the one
-//! line that a person reads.
+//! The library never prints, and nothing depends on an error's text; [`Error`]'s `Display` is the
+//! one line that a person reads.
 
 mod missing;
 mod operation;
@@ -278,9 +278,7 @@ impl Error {
         match errno {
             libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
             libc::ENFILE => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
-            libc::EAGAIN
-                if matches!(self.op, Operation::BeginToHash | Operation::BeginToCheck) =>
-            {
+            libc::EAGAIN if matches!(self.op, Operation::BeginToHash | Operation::BeginToCheck) => {
                 Some("raise the limit of processes (ulimit -u) or of memory (ulimit -v)")
             }
             libc::ENOSPC => {

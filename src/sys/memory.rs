@@ -27,8 +27,11 @@ static AT_END: OnceLock<fn()> = OnceLock::new();
 /// Whether some thread is about to end the process.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Has `act` called before the process ends for want of memory, by the thread that got none. It has
-/// to do without memory, and to wait for no lock for long, which a thread may hold that ends here. The first that is given counts.
+/// Has `act` called before the process ends for want of memory, by the thread that got none. The
+/// first that is given counts.
+///
+/// It has to do without memory, and to wait for no lock for long: a thread that ends here may hold
+/// it.
 pub fn at_end(act: fn()) {
     AT_END.get_or_init(|| act);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::fs::call::CWD;
 
-use super::standing::{Writing, foresee, give_rights, open_over};
+use super::standing::{Writing, folder_of, foresee, give_rights, open_over};
 use crate::error::{Error, Operation, Result};
 use crate::fs::{self, FileType, IfTaken, Target};
 
@@ -133,11 +133,6 @@ pub fn is_same_place(path: &Path, file: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The folder that a path is in.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_over(

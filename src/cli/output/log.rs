@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::CWD;
 
-use super::file::folder_of;
+use super::standing::folder_of;
 use crate::cli::screen::units::count;
 use crate::error::{Error, Operation, Result, shown};
 use crate::fs;

@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::file::folder_of;
 use crate::fs::call::CWD;
 use crate::fs::{self, FileType, Node, Stat, umask};
 
@@ -48,6 +47,11 @@ pub fn foresee(path: &Path, destination: &Path) -> io::Result<Writing> {
         Err(_) if is_of_copy => Ok(Writing::Replace),
         Err(cause) => Err(cause),
     }
+}
+
+/// The folder that a path is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens a file that is written over. No link that stands there by now leads elsewhere.

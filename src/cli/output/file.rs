@@ -157,11 +157,15 @@ fn write_file(
     let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
     let target = Target::create(&folder, None)?;
     let file = Arc::clone(target.file());
-    match filled(target, sync, fill)?.publish(name, IfTaken::Replace) {
+    let complete = |file: &File| {
+        give_rights(file, &folder, name)?;
+        if sync { fs::sync_file(file) } else { Ok(()) }
+    };
+    match filled(target, fill, complete)?.publish(name, IfTaken::Replace) {
         // What cannot be linked is written once more, under a name.
         Err(_) if Target::must_be_named() => {
             let copy = |out: &mut dyn Write| copy_all(&file, out);
-            let named = filled(Target::create(&folder, None)?, sync, copy)?;
+            let named = filled(Target::create(&folder, None)?, copy, complete)?;
             named.publish(name, IfTaken::Replace)?;
         }
         published => published?,
@@ -174,11 +178,11 @@ fn write_file(
     Ok(())
 }
 
-/// Fills a file that has no final name yet, or throws it away.
+/// Fills and completes a file that has no final name yet, or throws it away.
 fn filled(
     target: Target,
-    sync: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    complete: impl Fn(&File) -> io::Result<()>,
 ) -> io::Result<Target> {
     let fill = || {
         let file = File::from(target.file().try_clone()?);
@@ -186,8 +190,7 @@ fn filled(
         fill(&mut out)?;
         out.flush()?;
         drop(out);
-        give_rights(&file, &folder, name)?;
-        if sync { fs::sync_file(&file) } else { Ok(()) }
+        complete(&file)
     };
     match fill() {
         Ok(()) => Ok(target),

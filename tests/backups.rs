@@ -246,3 +246,35 @@ fn a_copy_that_an_earlier_run_made_is_kept_too() {
     assert_eq!((place.read("to/f"), place.read("to/f~")), ("newer".into(), "kept".into()));
     assert_eq!(contents(&place, "to"), ["kept", "new", "newer", "old"]);
 }
+
+/// Where nothing can have a second name, the old file has become the backup when the new one fails
+/// to get its name.
+#[test]
+fn a_copy_that_fails_gives_the_old_file_its_name_back() {
+    if !have_strace() {
+        return;
+    }
+    for control in ["--backup=simple", "--backup=numbered"] {
+        for is_link in [false, true] {
+            let place = Place::with(&[("new", "new"), ("old", "old")]);
+            if is_link {
+                std::fs::remove_file(place.at("new")).unwrap();
+                std::os::unix::fs::symlink("somewhere", place.at("new")).unwrap();
+            }
+            // No second name for anything, and none for what is new: no link is made, and the
+            // rename after that of the old file fails.
+            let mut faults = vec!["-e", "inject=linkat,symlinkat:error=EPERM"];
+            if !is_link {
+                faults.extend(["-e", "inject=renameat2:error=EIO:when=2"]);
+            }
+            let mut copy = strace(&faults, &place.at("trace"));
+            let output =
+                run(copy.args(["-P", control]).args(["new", "old"].map(|n| place.at(n))), 1);
+            let said = stderr(&output);
+            assert!(said.contains("/old'"), "{said}");
+            assert_eq!(place.read("old"), "old", "{control}: {said}");
+            std::fs::remove_file(place.at("trace")).unwrap();
+            assert_eq!(place.list("."), ["new", "old"], "{control}");
+        }
+    }
+}

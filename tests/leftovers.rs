@@ -133,3 +133,18 @@ fn n_replaces_nothing_where_there_are_neither_unnamed_files_nor_renames_that_ref
         assert_eq!(hidden(folder.path()), [""; 0]);
     }
 }
+
+/// The working directory has a name in messages like any other.
+#[test]
+fn what_fails_in_the_working_directory_is_told_of_it() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("new"), "new").unwrap();
+    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
+    let mut copy = strace(&faults, Path::new("trace"));
+    let output = run(copy.args(["new", "copy"]).current_dir(&folder), 1);
+    let said = stderr(&output);
+    assert!(said.contains("cannot fsync directory '.'"), "{said}");
+}

@@ -416,3 +416,72 @@ fn what_is_set_after_a_commit_is_kept() {
         }
     }
 }
+
+/// Copies into a folder with `--resume`, is killed when all is done but for the sync of the whole
+/// filesystem at the end, and then runs once more to its end.
+fn killed_and_resumed(sources: [&Path; 2], to: &Path, trace: &Path) {
+    let args = ["-rd", "--preserve=mode,timestamps,links", "--resume"];
+    let kill = ["-e", "trace=syncfs", "-e", "inject=syncfs:signal=SIGKILL"];
+    let killed = strace(&kill, trace).args(args).args(sources).arg(to).output().unwrap();
+    assert!(!killed.status.success(), "it ended before it was killed");
+    let output = run(aiocp().args(args).arg("--json").args(sources).arg(to), 0);
+    let told = String::from_utf8(output.stdout).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert!(summary["finished_earlier"].as_u64().unwrap() > 30, "{summary}");
+}
+
+/// What a killed run made is told as finished by the next one, which has to make it as durable as
+/// if it had made it itself.
+#[test]
+fn what_a_killed_run_made_is_durable_when_the_next_one_ends() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for root in ["all", "files"].map(at) {
+        // More files in a batch, with the directories that wait, would be a round of syncfs.
+        for n in 0..30 {
+            let dir = root.join(format!("deep{}", n / 6));
+            fs::create_dir_all(&dir).unwrap();
+            let file = dir.join(n.to_string());
+            fs::write(&file, noise(900 + n, n as u64)).unwrap();
+            set_times(&file, 1_000_000_000, 0);
+        }
+    }
+    for n in 0..30 {
+        let dir = at("all").join(format!("deep{}", n / 6));
+        symlink(format!("{n}-{}", "to/".repeat(60)), dir.join(format!("link{n}"))).unwrap();
+        fs::hard_link(dir.join(n.to_string()), at("all").join(format!("name{n}"))).unwrap();
+    }
+    symlink("somewhere", at("link")).unwrap();
+    let past = ["-h", "-d", "2001-02-03 04:05:06"];
+    must(Command::new("touch").args(past).arg(at("link")));
+    for root in ["all", "files"].map(at) {
+        set_times(&root, 1_000_000_000, 0);
+    }
+    // A journal says nothing of what changed a moment ago.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let before = |at: &Path| fs::create_dir(at.join("copy")).unwrap();
+    for kind in [power::EXT2, power::EXT4_WITHOUT, power::EXT4, power::XFS, power::BTRFS] {
+        let during = |to: &Path| {
+            killed_and_resumed([&at("all"), &at("link")], &to.join("copy"), &at("trace"))
+        };
+        let wanted = |to: &Path| {
+            let sides =
+                |name: &str| differences(&look(&to.join("copy").join(name)), &look(&at(name)));
+            sides("all") + &sides("link")
+        };
+        power_is_cut_at_the_end(kind, [&before, &during], &wanted);
+    }
+    let contents = |root: &Path| -> BTreeMap<PathBuf, String> {
+        let files = look(root).into_iter().filter(|(_, what)| is_file(what));
+        files.map(|(path, what)| (path, kind(&what).to_owned())).collect()
+    };
+    let during = |to: &Path| {
+        killed_and_resumed([&at("files"), &at("files/deep1")], &to.join("copy"), &at("trace"))
+    };
+    let wanted =
+        |to: &Path| differences(&contents(&to.join("copy/files")), &contents(&at("files")));
+    power_is_cut_at_the_end(power::EXFAT, [&before, &during], &wanted);
+}

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::held::{is_in, signal_until_it_ends, traced, wait_for};
 use common::interrupted::{TUNING, journals, killed_in_the_middle, resume, signal_after};
@@ -351,6 +351,46 @@ fn what_is_exchanged_before_it_is_renamed_is_never_published_in_silence() {
             assert_eq!(fs::read(&name).unwrap(), b"precious", "and not removed");
         }
     }
+}
+
+/// Of most filesystems no more is known than that a number is one file's for as long as that is
+/// there. What has taken a hidden name is not taken for the copy there either.
+#[test]
+fn on_a_filesystem_of_which_little_is_known_another_number_is_another_file() {
+    if !is_root("mounting") || !have_strace() {
+        return;
+    }
+    let mounted = Mounted::new("ramfs", 64);
+    let source = folder();
+    let big = source.path().join("big");
+    fs::write(&big, noise(2 << 20, 1)).unwrap();
+    let at = |name: &str| mounted.path.join(name);
+    fs::create_dir(at("copy")).unwrap();
+    let is_journal = |path: &PathBuf| path.to_string_lossy().contains("journal");
+    let hidden = || litter(&at("copy")).into_iter().find(|path| !is_journal(path));
+    // It has a hidden name from the start, and is moved for some time.
+    let trace = mounted.path.with_file_name("trace");
+    let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=50000"];
+    let mut command = strace(&slow, &trace);
+    command.args(["--verify", "--resume", "-T"]).args(TUNING).args([&big, &at("copy/big")]);
+    std::thread::scope(|scope| {
+        let copy = scope.spawn(|| command.output().unwrap());
+        let begun = Instant::now();
+        let name = loop {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no temporary is made");
+            if let Some(name) = hidden() {
+                break name;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        fs::rename(&name, at("aside")).unwrap();
+        fs::write(&name, "precious").unwrap();
+        let output = copy.join().unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"precious", "{output:?}");
+        if output.status.success() {
+            assert!(fs::read(at("copy/big")).unwrap() == noise(2 << 20, 1), "{output:?}");
+        }
+    });
 }
 
 /// cp writes into what stands in a folder that keeps every name; nothing can take its place there.

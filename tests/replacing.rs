@@ -121,6 +121,45 @@ fn its_acl_stays_where_the_source_has_none_and_modes_are_not_demanded() {
     }
 }
 
+/// What an ACL cannot be read by, and whether the copy has it all the same.
+#[test]
+fn an_acl_that_cannot_be_read_widens_nothing() {
+    let wanted = acl([6, 6, 0, 0, 6, 0]);
+    // Without /proc, or where it does not answer, a file that may be read says it.
+    let without_proc = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc; exec \"$@\"", "-"];
+    let refused = ["strace", "-f", "-o", "trace", "-e", "inject=lgetxattr:error=EIO"];
+    let user = format!("setpriv --reuid={USER} --regid={USER} --clear-groups");
+    let user: Vec<&str> = user.split(' ').chain(refused).collect();
+    if !is_root("unshare") || !have_strace() || !have("setpriv") {
+        return;
+    }
+    for (way, old_mode, is_kept) in
+        [(&without_proc[..], 0o660, true), (&refused, 0o660, true), (&user, 0o260, false)]
+    {
+        for args in [&["--no-preserve=mode"][..], &[]] {
+            let folder = stage_own();
+            let old = folder.path().join("old");
+            set_xattr(&old, ACL, &wanted);
+            set_mode(&old, old_mode);
+            for path in [&old, &folder.path().join("new"), folder.path()] {
+                chown(path, Some(USER), Some(USER)).unwrap();
+            }
+            let mut command = Command::new(way[0]);
+            command.args(&way[1..]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(args);
+            command.args(["new", "old"]).current_dir(folder.path());
+            let output = run(&mut command, i32::from(!is_kept));
+            assert_eq!(xattr(&old, ACL).is_some(), is_kept, "{way:?} {args:?}: {output:?}");
+            let said = stderr(&output);
+            assert_eq!(said.contains("cannot read ACL of 'old'"), !is_kept, "{said}");
+            // A mode that is kept is the new file's.
+            let group = if args.is_empty() { 0o40 } else { 0o60 };
+            let lost = if args.is_empty() { 0o40 } else { 0 };
+            let mode = fs::metadata(&old).unwrap().mode() & 0o70;
+            assert_eq!(mode, if is_kept { group } else { lost }, "{way:?} {args:?}");
+        }
+    }
+}
+
 fn stage_own() -> TempDir {
     let folder = folder();
     fs::write(folder.path().join("new"), "new").unwrap();

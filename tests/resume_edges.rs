@@ -163,3 +163,39 @@ fn a_source_that_is_back_is_copied_and_the_others_are_not_copied_again() {
     assert_eq!(written_bytes(&String::from_utf8(output.stdout).unwrap()), 100_000);
     assert!(litter(folder.path()).is_empty());
 }
+
+/// Whether the copy was interrupted cannot be found out: it must not go into itself instead.
+#[test]
+fn a_journal_that_cannot_be_looked_at_is_an_error() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    kill_at_the_end(&source, &target);
+    let faults = ["-e", "trace=flock", "-e", "inject=flock:error=EIO:when=1"];
+    let mut again = strace(&faults, &folder.path().join("trace"));
+    let output = run(again.arg("--resume").args(TUNING).args([&source, &target]), 1);
+    assert!(stderr(&output).contains("Input/output error"), "{output:?}");
+    assert!(!target.join("source").exists(), "it was copied into the copy");
+    are_identical(&source, &target);
+}
+
+/// The worker's fourth sync is the journal's second one beside a part of the file.
+#[test]
+fn a_journal_that_cannot_be_synced_costs_no_big_file() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::write(&source, noise(BIG_BYTES, 3)).unwrap();
+    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=4"];
+    let mut copy = strace(&faults, &folder.path().join("trace"));
+    let output = run(copy.args(["--resume", "-T"]).args(TUNING).args([&source, &target]), 1);
+    let said = stderr(&output);
+    assert!(said.contains("cannot fsync the journal") && !said.contains("target'"), "{said}");
+    assert!(fs::read(&target).unwrap() == noise(BIG_BYTES, 3));
+    complete(&source, &target);
+}

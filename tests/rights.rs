@@ -97,6 +97,26 @@ fn a_folder_that_may_be_written_and_not_listed_takes_everything() {
     }
 }
 
+/// The name of a copy is a directory when the run goes on. By the journal beside it, nothing is to
+/// be copied into that.
+#[test]
+fn an_interrupted_copy_in_an_unlisted_folder_is_gone_on_with() {
+    let Some(home) = Home::new("acting for a user") else { return };
+    home.make_source();
+    fs::create_dir(home.at("drop")).unwrap();
+    set_mode(&home.at("drop"), 0o300);
+    home.give("drop");
+    let args = ["-r", "--resume", "source", "drop/copy"];
+    // A file that cannot be read keeps the journal.
+    set_mode(&home.at("source/sub/big"), 0);
+    home.copy(&args, 1);
+    set_mode(&home.at("source/sub/big"), 0o644);
+    assert_eq!(home.copy(&args, 0), "");
+    assert!(!home.at("drop/copy/source").exists(), "it was copied into the copy");
+    assert_eq!(fs::read(home.at("drop/copy/sub/big")).unwrap(), noise((2 << 20) + 77, 3));
+    assert_eq!(litter(&home.at("drop")), [] as [PathBuf; 0]);
+}
+
 #[test]
 fn numbered_backups_need_no_listing() {
     let Some(home) = Home::new("a folder of root's") else { return };
@@ -339,4 +359,42 @@ fn a_folder_that_is_named_is_not_made_writable() {
     home.copy(&["source/small", "folder/"], 1);
     assert_eq!(mode(&home.at("folder")), 0o555);
     assert_eq!(fs::read_dir(home.at("folder")).unwrap().count(), 0);
+}
+
+/// Where there are no unnamed files, what makes names durable has a name itself for a moment, and
+/// that changes the folder.
+#[test]
+fn an_unlisted_folder_without_unnamed_files_keeps_the_times_that_it_was_given() {
+    let Some(home) = Home::new("mounting filesystems") else { return };
+    if !have("mkfs.exfat") || !have("mount.exfat-fuse") {
+        return;
+    }
+    fs::create_dir_all(home.at("source/sub")).unwrap();
+    fs::create_dir(home.at("mount")).unwrap();
+    fs::write(home.at("source/sub/file"), "contents").unwrap();
+    set_times(&home.at("source/sub"), 1_600_000_000, 0);
+    let image = home.at("image");
+    fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    must(Command::new("mkfs.exfat").arg(&image));
+    let device = run(Command::new("losetup").args(["-f", "--show"]).arg(&image), 0);
+    let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
+    let options = format!("allow_other,uid={USER},gid={USER},dmask=0477");
+    let mount = ["-o", &options, &device];
+    must(Command::new("mount.exfat-fuse").args(mount).arg(home.at("mount")));
+    let copied = ["", "--resume"].map(|resume| {
+        let options = ["-r", "--no-preserve=mode", resume].into_iter().filter(|o| !o.is_empty());
+        let mut copy = home.command(0o022);
+        let target = format!("mount/dest{resume}");
+        fs::create_dir_all(home.at(&target).join("sub")).unwrap();
+        let output = copy.args(options).args(["-T", "source", &target]).output().unwrap();
+        let modified = fs::metadata(home.at(&target).join("sub")).map(|meta| meta.mtime());
+        let names = fs::read_dir(home.at(&target).join("sub")).map(Iterator::count);
+        (output, modified.ok(), names.ok())
+    });
+    unmount(&home.at("mount"));
+    must(Command::new("losetup").args(["-d", &device]));
+    for (output, modified, names) in copied {
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!((modified, names), (Some(1_600_000_000), Some(1)), "{output:?}");
+    }
 }

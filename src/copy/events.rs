@@ -115,6 +115,10 @@ impl<'a> Events<'a> {
     /// A path relative to the base.
     pub fn relative(&self, dir: &Dir, target_name: &OsStr) -> PathBuf {
         let target = dir.target_path(target_name);
+        // The base is empty where it is the working directory.
+        if target == Path::new(".") {
+            return PathBuf::new();
+        }
         target.strip_prefix(&self.base).map_or_else(|_| target.clone(), Path::to_owned)
     }
 

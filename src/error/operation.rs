@@ -68,6 +68,7 @@ operations! {
     OpenLog => "open the log",
     OpenTemporary => "open the temporary of",
     Publish => "move the finished copy to",
+    PutBack => "restore the original file from the backup",
     Read => "read",
     ReadAcl => "read ACL of",
     ReadAttribute => "read attribute of",

@@ -57,6 +57,23 @@ const ELSEWHERE_STAMPED: [u64; 11] = [
 const NUMBERING_FILESYSTEMS: [u64; 5] =
     [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
 
+/// Filesystems that make numbers up at each mount, or show those of others: FUSE, exFAT, FAT, SMB
+/// three times, 9p, overlayfs, vboxsf, eCryptfs, aufs, HGFS.
+const FLEETING_NUMBERS: [u64; 12] = [
+    0x6573_5546,
+    EXFAT_MAGIC,
+    MSDOS_MAGIC,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x517b,
+    0x0102_1997,
+    OVERLAY_MAGIC,
+    0x786f_4256,
+    0xf15f,
+    0x6175_6673,
+    0xbacb_acbc,
+];
+
 /// The `f_type` of the filesystem that holds `file`; see fstatfs(2).
 pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     // The magic numbers are 32 bits wide in a field whose width and sign differ between machines.
@@ -81,11 +98,17 @@ pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> bool {
     NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume
 }
 
-/// Whether a file in this directory is known to have one number for as long as it is there. Where
-/// the filesystem does not tell its kind, one on a block device of its own is believed to.
+/// Whether a filesystem makes inode numbers up at each mount, or shows those of others.
+pub(super) fn numbers_are_fleeting(magic: u64) -> bool {
+    FLEETING_NUMBERS.contains(&magic)
+}
+
+/// Whether a file in this directory has one number for as long as it is there, so that another
+/// number is another file's.
 pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
     match filesystem_magic(dir.as_fd()) {
-        Ok(magic) => Ok(NUMBERING_FILESYSTEMS.contains(&magic) || magic == OVERLAY_MAGIC),
+        Ok(magic) => Ok(!numbers_are_fleeting(magic) || magic == OVERLAY_MAGIC),
+        // One that does not tell its kind is believed to keep them on a block device of its own.
         Err(_) => Ok(fs::major(fs::fstat(dir)?.st_dev) != 0),
     }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::facts::{
     BTRFS_MAGIC, EXFAT_MAGIC, EXT4_MAGIC, F2FS_MAGIC, MSDOS_MAGIC, TMPFS_MAGIC, XFS_MAGIC,
-    filesystem_magic,
+    filesystem_magic, numbers_are_fleeting,
 };
 use super::io::read_full_at;
 use super::open::{list, open_path, open_path_behind, open_to_read, open_to_read_behind};
@@ -22,22 +22,6 @@ use crate::sys::handle::file_handle;
 
 /// Filesystems whose inodes have numbers of their own and handles with a generation.
 const OWN_NUMBERS: [u64; 5] = [BTRFS_MAGIC, TMPFS_MAGIC, EXT4_MAGIC, XFS_MAGIC, F2FS_MAGIC];
-
-/// Filesystems that make numbers up at each mount, or show those of others: FUSE, exFAT, FAT, SMB
-/// three times, 9p, overlayfs, vboxsf, eCryptfs, aufs.
-const FLEETING_NUMBERS: [u64; 11] = [
-    0x6573_5546,
-    EXFAT_MAGIC,
-    MSDOS_MAGIC,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x0102_1997,
-    0x794c_7630,
-    0x786f_4256,
-    0xf15f,
-    0x6175_6673,
-];
 
 /// Bytes read at once where contents are compared.
 const COMPARE_BYTES: usize = 1 << 18;
@@ -67,7 +51,7 @@ impl Trust {
     fn of_magic(magic: Option<u64>) -> Self {
         let numbers = match magic {
             Some(magic) if OWN_NUMBERS.contains(&magic) => Numbers::Own,
-            Some(magic) if FLEETING_NUMBERS.contains(&magic) => Numbers::Fleeting,
+            Some(magic) if numbers_are_fleeting(magic) => Numbers::Fleeting,
             _ => Numbers::Lasting,
         };
         Self { numbers, keeps_change_times: !matches!(magic, Some(EXFAT_MAGIC | MSDOS_MAGIC)) }

@@ -11,7 +11,7 @@ use crate::sys::call::{
 };
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Stat, is_path_only};
+use super::{Stat, is_path_only, open_to_read};
 
 /// What most values of extended attributes and lists of their names fit into; larger ones take a
 /// second call.
@@ -161,11 +161,12 @@ impl<'a> Node<'a> {
 }
 
 /// The value of an extended attribute of what `name` is in `dir`, a link itself if it is one, with
-/// one call; see lgetxattr(2).
+/// one call; see lgetxattr(2). Where there is no /proc a file is opened for it, if it may be read.
 pub fn attribute_at(dir: impl AsFd, name: &OsStr, which: &CStr) -> io::Result<Option<Vec<u8>>> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
     path.extend(name.as_bytes());
     growing(|buffer| fs::lgetxattr(&*path, which, buffer))
+        .or_else(|_| Node::open(&open_to_read(dir, name)?).attribute(which))
 }
 
 /// Calls with a larger buffer until the answer fits. No answer where there is nothing to be had.

@@ -15,8 +15,11 @@ use super::target::Target;
 pub enum NameSync {
     /// It may be listed after all, and so be synced.
     Folder(OwnedFd),
-    /// It may not. A file in it takes syncfs(2) to its filesystem, names and all.
+    /// It may not. A file without a name in it takes syncfs(2) to its filesystem, names and all.
     Filesystem(Target),
+    /// It may not, and a file in it has a name, which changes the directory and has to go before
+    /// the rights do: all was synced at once, but for what is done from now on.
+    Done,
     /// Nothing may be made in it, so that no name in it is this run's.
     Nothing,
 }
@@ -30,6 +33,12 @@ impl NameSync {
             other => return Ok(Self::Folder(other?)),
         }
         match Target::create(dir, None) {
+            Ok(file) if file.is_named() => {
+                let synced = rustix::fs::syncfs(file.file());
+                let discarded = file.discard();
+                synced?;
+                discarded.map(|()| Self::Done)
+            }
             Ok(file) => Ok(Self::Filesystem(file)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EACCES | libc::EPERM | libc::EROFS) => Ok(Self::Nothing),
@@ -44,10 +53,11 @@ impl NameSync {
             Self::Folder(folder) => sync_file(folder),
             Self::Filesystem(file) => {
                 let synced = sync_filesystem(file.file());
-                file.discard()?;
-                synced
+                let discarded = file.discard();
+                synced?;
+                discarded
             }
-            Self::Nothing => Ok(()),
+            Self::Done | Self::Nothing => Ok(()),
         }
     }
 }

@@ -545,3 +545,19 @@ fn more_readers_than_there_is_memory_for_take_turns() {
     });
     assert_eq!(read.into_inner(), 1000);
 }
+
+/// Who gets the answer closes the file: a hold of the loop's would have it closed later, when no
+/// one hears of an error.
+#[test]
+fn an_answer_comes_when_the_loop_has_let_go_of_the_file() {
+    let pipeline = pipeline(1, Faults { fail: 1.0, ..Faults::default() });
+    let target = tempfile::tempfile().unwrap();
+    for round in 0..3000 {
+        let transfer = transfer(b"contents", &target);
+        let files = [&transfer.source, transfer.target.as_ref().unwrap()];
+        let files = files.map(|side| Arc::downgrade(&side.file));
+        assert!(pipeline.transfer(transfer).is_err());
+        let holds = files.map(|file| file.strong_count());
+        assert_eq!(holds, [0, 0], "round {round}");
+    }
+}

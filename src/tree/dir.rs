@@ -464,7 +464,7 @@ impl Dir {
         self.parent.as_ref()
     }
 
-    /// The source's path of `name` in this directory.
+    /// The source's path of `name` in this directory; that of the directory without a name.
     pub fn source_path(&self, name: &OsStr) -> PathBuf {
         self.path(name, |origin| match origin {
             Origin::Root { source, .. } => source,
@@ -472,7 +472,7 @@ impl Dir {
         })
     }
 
-    /// The destination's path of `name` in this directory.
+    /// The destination's path of `name` in this directory; that of the directory without a name.
     pub fn target_path(&self, name: &OsStr) -> PathBuf {
         self.path(name, |origin| match origin {
             Origin::Root { target, .. } => target,
@@ -493,7 +493,8 @@ impl Dir {
         if !name.is_empty() && name != "." {
             path.push(name);
         }
-        path
+        // The working directory.
+        if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
     }
 }
 

@@ -173,7 +173,8 @@ pub struct Replaced {
     rights: Rights,
     /// Whether a new file in the same folder may have another owner or group.
     is_others: bool,
-    acl: Option<Vec<u8>>,
+    /// Its ACL, if it has one, or why that could not be read.
+    acl: io::Result<Option<Vec<u8>>>,
 }
 
 impl Replaced {
@@ -183,9 +184,8 @@ impl Replaced {
         let is_usual = rights.user == user.as_raw()
             && [rights.group, dir.target_stat.st_gid].iter().all(|&id| id == group.as_raw());
         let acl = match preserve.mode && !preserve.leaves_acls() {
-            true => None,
-            // Whoever cannot read it could not keep it either.
-            false => fs::attribute_at(&*dir.target, name, acl::ACCESS).unwrap_or_default(),
+            true => Ok(None),
+            false => fs::attribute_at(&*dir.target, name, acl::ACCESS),
         };
         Self { rights, is_others: !is_usual, acl }
     }
@@ -324,8 +324,8 @@ impl Keeper {
             return;
         }
         let is_written_into = matches!(before, Before::WrittenInto);
-        let kept_acl = match before {
-            Before::Replaced(replaced) if self.preserve.leaves_acls() => replaced.acl.as_deref(),
+        let left = match before {
+            Before::Replaced(replaced) if self.preserve.leaves_acls() => Some(replaced),
             _ => None,
         };
         let mut mode = stat.st_mode & 0o7777;
@@ -335,23 +335,21 @@ impl Keeper {
         {
             mode &= !SET_ID_BITS;
         }
-        match source.attribute(acl::ACCESS) {
-            // The mode limits it: no one gets more than the source's group.
-            Ok(None) if kept_acl.is_some() => {
-                self.keep_acl(acl::ACCESS, kept_acl, target, lost);
+        match (source.attribute(acl::ACCESS), left) {
+            (Ok(None), Some(replaced)) => {
+                // The mode limits it: no one gets more than the source's group.
+                self.keep_acl_of_replaced(replaced, target, lost);
             }
-            Ok(None) if is_written_into && self.preserve.leaves_acls() => {}
-            Ok(wanted) => {
-                let kept = self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost);
-                if !kept {
-                    let allowed = wanted.as_deref().map_or(0, acl::group_bits);
-                    mode &= !(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT;
+            (Ok(None), _) if is_written_into && self.preserve.leaves_acls() => {}
+            (Ok(wanted), _) => {
+                if !self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost) {
+                    mode = limited(mode, wanted.as_deref());
                 }
             }
-            Err(error) => {
+            (Err(error), _) => {
                 lost(self.unread_acl(Operation::ReadAcl, error));
                 self.keep_acl(acl::ACCESS, None, target, lost);
-                mode &= !(0o7 << GROUP_BITS_SHIFT);
+                mode = limited(mode, None);
             }
         }
         if kind == FileType::Directory {
@@ -400,10 +398,9 @@ impl Keeper {
         target: Node<'_>,
         lost: &mut dyn FnMut(Loss),
     ) {
-        let Replaced { rights: Rights { mut mode, .. }, ref acl, .. } = *replaced;
-        if !self.keep_acl(acl::ACCESS, acl.as_deref(), target, lost) {
-            let allowed = acl.as_deref().map_or(0, acl::group_bits);
-            mode &= !(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT;
+        let mut mode = replaced.rights.mode;
+        if !self.keep_acl_of_replaced(replaced, target, lost) {
+            mode = limited(mode, replaced.acl.as_ref().ok().and_then(Option::as_deref));
         }
         self.set_mode(target, mode, lost);
     }
@@ -412,6 +409,25 @@ impl Keeper {
     fn unread_acl(&self, op: Operation, cause: io::Error) -> Loss {
         let demanded = self.preserve.mode_demanded;
         Loss { at_source: true, ..Loss::unless_demanded(op, cause, demanded) }
+    }
+
+    /// Gives the copy the ACL of the file whose place it takes. False if it does not have that now,
+    /// or if what that was cannot be known.
+    fn keep_acl_of_replaced(
+        &self,
+        replaced: &Replaced,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) -> bool {
+        match &replaced.acl {
+            Ok(acl) => self.keep_acl(acl::ACCESS, acl.as_deref(), target, lost),
+            Err(cause) => {
+                let errno = cause.raw_os_error().unwrap_or(libc::EIO);
+                lost(Loss::new(Operation::ReadAcl, io::Error::from_raw_os_error(errno)));
+                self.keep_acl(acl::ACCESS, None, target, lost);
+                false
+            }
+        }
     }
 
     /// Sets an ACL, or removes the one that the copy inherited from its folder. False if the copy
@@ -458,6 +474,13 @@ impl Keeper {
             }
         }
     }
+}
+
+/// A mode whose group bits are no more than an ACL that is lost allowed the owning group. Where
+/// that is unknown, they are none.
+fn limited(mode: u32, acl: Option<&[u8]>) -> u32 {
+    let allowed = acl.map_or(0, acl::group_bits);
+    mode & (!(0o7 << GROUP_BITS_SHIFT) | allowed << GROUP_BITS_SHIFT)
 }
 
 /// Takes setuid and setgid from a file that has other contents now.

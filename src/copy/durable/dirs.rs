@@ -48,6 +48,9 @@ impl Durable<'_> {
             true => Some(NameSync::hold(&dir.target).map_err(error(Operation::FsyncDirectory))?),
             false => None,
         };
+        if matches!(unlisted, Some(NameSync::Done)) {
+            self.owe(dir);
+        }
         // One that was not gone through to its end is left as it is, but for the names in it.
         let mut is_finished = !self.options.stop.is_requested();
         // A comparison leaves directories as they are, unless it made them.

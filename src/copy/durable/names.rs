@@ -1,9 +1,8 @@
 //! Names on filesystems that do not keep them as a journal would: what they lead to has to be
 //! synced once more, and what they replace may not be gone before they are durable.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -16,7 +15,7 @@ use crate::tree::{Dir, OpenDir};
 
 /// A file that has its name.
 pub struct Named {
-    pub path: PathBuf,
+    pub name: OsString,
     pub file: Arc<OwnedFd>,
 }
 
@@ -49,14 +48,23 @@ impl Durable<'_> {
         is_few
     }
 
-    /// Syncs files once more, now that they have their names: by this thread, since there is only
-    /// an inode to write for each.
-    pub fn sync_named(&self, named: Vec<Named>) {
-        for Named { path, file } in named {
+    /// Syncs files of a directory once more, now that they have their names: by this thread, since
+    /// there is only an inode to write for each. The names whose sync failed come back.
+    pub fn sync_named(&self, dir: &Dir, named: Vec<Named>) -> Vec<OsString> {
+        let mut failed = Vec::new();
+        for Named { name, file } in named {
             if let Some(Err(cause)) = self.pipeline.sync(vec![file]).pop() {
-                self.events.fail(Error::new(Operation::Fsync, path, cause));
+                self.events.fail(Error::new(Operation::Fsync, dir.target_path(&name), cause));
+                failed.push(name);
             }
         }
+        failed
+    }
+
+    /// Something is done in a directory that only a sync of the whole filesystem keeps.
+    pub(super) fn owe(&self, dir: &Dir) {
+        let filesystem = self.filesystems.find(dir.devices().target);
+        filesystem.iter().for_each(|filesystem| filesystem.is_owed.store(true, Ordering::Release));
     }
 
     /// A link or a special file was made in a directory, which no fsync can be called for.
@@ -150,6 +158,8 @@ impl Durable<'_> {
         for filesystem in self.filesystems.take_owed() {
             if let Err(cause) = filesystem.sync_whole() {
                 self.events.fail(Error::new(Operation::Syncfs, &filesystem.path, cause));
+                // It is told once: the next run would hear nothing of it.
+                self.resume.doubt_all();
             }
         }
     }

@@ -89,10 +89,13 @@ impl<'a> Durable<'a> {
         }
     }
 
-    /// Takes note of a directory in which nothing was written yet.
+    /// Takes note of a directory in which this run has written nothing yet.
     pub fn begin(&self, dir: &OpenDir) {
         if self.options.sync && !self.options.dry_run {
             self.filesystems.begin(dir);
+            if self.resume.has_predecessor() {
+                self.filesystems.owe_what_was_made(dir.devices().target);
+            }
         }
     }
 

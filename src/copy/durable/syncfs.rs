@@ -103,7 +103,6 @@ impl Filesystems {
             _ => (Worth::Nothing, round),
         };
         let path = dir.target_path(OsStr::new(""));
-        let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
         let filesystem =
             Filesystem { path, root, worth, ..Filesystem::new(device, journal, round) };
         known.push(Arc::new(filesystem));
@@ -118,6 +117,14 @@ impl Filesystems {
     pub fn find(&self, device: u64) -> Option<Arc<Filesystem>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|known| known.device == device).map(Arc::clone)
+    }
+
+    /// An earlier run may have made something on a device, and was killed before it synced the
+    /// whole filesystem. Where that is needed, this run does it in its place.
+    pub fn owe_what_was_made(&self, device: u64) {
+        let found = self.find(device);
+        let unordered = found.filter(|filesystem| filesystem.journal != Journal::Ordered);
+        unordered.iter().for_each(|filesystem| filesystem.is_owed.store(true, Ordering::Release));
     }
 
     /// Those that are to be synced as a whole.

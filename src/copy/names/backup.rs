@@ -177,6 +177,19 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
     }
 }
 
+/// Gives what became a backup its name back, if nothing has that. So it is where no second name
+/// could be had, and the new file did not get the name either.
+pub fn put_back(dir: impl AsFd, backup: &OsStr, name: &OsStr) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if fs::stat_at(dir, name)?.is_some() {
+        return Ok(());
+    }
+    match fs::rename_unless_taken(dir, backup, name) {
+        Err(Errno::EXIST) => Ok(()),
+        renamed => Ok(renamed?),
+    }
+}
+
 /// The old backup stands until the new one takes its name.
 fn keep_simple(
     dir: &Arc<OwnedFd>,

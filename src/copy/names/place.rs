@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::ops::Deref;
 
+use super::backup;
 use super::grains::Grains;
 use super::in_place::InPlace;
 use super::made::MadeFiles;
@@ -345,6 +346,7 @@ impl<'a> Names<'a> {
         };
         let if_taken = if replaced { IfTaken::Replace } else { entry.spot.if_taken };
         if let Err(Unpublished { cause, left_behind }) = publish(if_taken) {
+            backup.iter().for_each(|backup| self.put_back(at, backup));
             if let Some(cause) = left_behind {
                 self.events.fail(at.target_error(Operation::RemoveTemporary, cause));
             }
@@ -404,6 +406,15 @@ impl<'a> Names<'a> {
         // Only now: a run that was killed may have given this very file its backup's name already.
         self.made.back_up(at.dir, &kept, &stands);
         Ok(Some(kept))
+    }
+
+    /// A copy did not get its name: what stood there has it once more. Where that fails, the backup
+    /// is named, since there is nothing else of it.
+    fn put_back(&self, at: At<'_>, kept: &OsStr) {
+        if let Err(cause) = backup::put_back(&at.dir.target, kept, at.target_name()) {
+            let path = at.dir.target_path(kept);
+            self.events.fail(Error::new(Operation::PutBack, path, cause));
+        }
     }
 
     /// True if the name, free when judged, is now taken by something that needs a backup: by the

@@ -49,7 +49,7 @@ impl Operands {
         if let (Destination::Either(path), true) = (destination, options.resume)
             && let Ok((operands, refused)) =
                 Self::resolve_as(sources, &Destination::Exact(path.clone()), options)
-            && has_journal(&operands.journal_identity(options)?)
+            && has_journal(&operands.journal_identity(options)?)?
         {
             return Ok((operands, refused));
         }

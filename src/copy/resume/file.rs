@@ -22,7 +22,7 @@ use super::format::{
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
 use super::known::{self, Known, Looked, Sides, temporary_number};
-use super::leftovers::{leftovers, unlink_leaving_times};
+use super::leftovers::{leaving_times, leftovers, unlink_leaving_times};
 use super::lock::{self, Opened, Placed, is_gone};
 use super::manner::Manner;
 use super::recovered::{Half, Manners, Recovered, index_of};
@@ -59,6 +59,8 @@ pub struct Journal {
     /// Where the records of what an earlier run finished are, by the first halves of the names'
     /// prints.
     finished: Index,
+    /// Up to which place what they say may not have become durable.
+    doubted_bytes: u64,
     halves: Mutex<HashMap<Fingerprint, Half>>,
     /// Under which name a source that may have several was begun or finished, by its state.
     first_names: HashMap<StatKey, Fingerprint>,
@@ -124,6 +126,7 @@ impl Journal {
             file: Arc::new(file),
             key,
             finished: Index::default(),
+            doubted_bytes: 0,
             halves: Mutex::default(),
             first_names: HashMap::new(),
             manners: Manners::default(),
@@ -179,6 +182,7 @@ impl Journal {
             cut(file, writer.end_bytes)?;
         }
         self.finished = Index::new(recovered.finished);
+        self.doubted_bytes = recovered.doubted_bytes;
         self.halves = Mutex::new(recovered.halves);
         self.first_names = recovered.first_names;
         self.manners = recovered.manners;
@@ -256,10 +260,11 @@ impl Journal {
         let name = self.name(relative);
         for at in self.finished.places(index_of(&name)) {
             let (len, body) = window.at(&self.file, at)?.split_first_chunk().expect("four bytes");
-            if let Some(Record::Finished(record)) =
+            if let Some(Record::Finished(mut record)) =
                 body.get(..u32::from_le_bytes(*len) as usize).and_then(Record::decode)
                 && record.name == name
             {
+                record.kept &= at >= self.doubted_bytes;
                 return Ok(Some((record, self.manners.at(at))));
             }
         }
@@ -286,9 +291,13 @@ impl Journal {
     /// the number of the temporary. False if nothing half-copied is known by it.
     pub fn keep_half(&self, dir: &Path, temporary: u64, hidden: &OsStr) -> bool {
         let mut halves = self.halves();
+        let is_it = |path: &Path| match path.as_os_str().is_empty() {
+            true => dir == Path::new("."),
+            false => path == dir,
+        };
         let is_meant = |half: &&mut Half| {
             half.begun.temporary == temporary
-                && self.identity.base.join(half.path()).parent() == Some(dir)
+                && self.identity.base.join(half.path()).parent().is_some_and(is_it)
         };
         let half = halves.values_mut().find(is_meant);
         half.map(|half| half.hidden = Some(hidden.to_owned())).is_some()
@@ -347,11 +356,14 @@ impl Journal {
         {
             return Ok(());
         }
+        let unlink = || {
+            fs::unlink_if(&self.folder, name, FileId::of(&own))?;
+            fs::sync_folder(&self.folder)
+        };
         match self.identity.places[self.place].is_copied {
-            true => unlink_leaving_times(&self.folder, name, &own)?,
-            false => fs::unlink_if(&self.folder, name, FileId::of(&own))?,
+            true => leaving_times(&self.folder, unlink),
+            false => unlink(),
         }
-        fs::sync_folder(&self.folder)
     }
 
     /// Goes down from the destination by plain names alone, never through a link, to the temporary

@@ -9,6 +9,7 @@
 //!          begun      2 · name (16) · source (53) · temporary (u64) · block size (u64) · path
 //!          reached    3 · name (16) · first block (u64) · leaves (32 each)
 //!          manner     4 · sparse, reflink, backups, replacing (u8 each) · suffix
+//!          doubted    5
 //! ```
 //!
 //! What is finished was made in the manner that was recorded last before it, see [`Manner`].
@@ -93,6 +94,8 @@ pub enum Record {
     Reached(Reached),
     /// How the run makes what is recorded from here on.
     Manner(Manner),
+    /// What was finished until now may not have become durable: the last sync of all failed.
+    Doubted,
 }
 
 /// Something that needs no more copying while both sides are what they were.
@@ -106,8 +109,8 @@ pub struct Finished {
     pub target: Look,
     /// What may yet become of the destination.
     pub standing: Standing,
-    /// Whether all of its metadata is the source's. Otherwise the next run tries that again, and
-    /// nothing else.
+    /// Whether all of its metadata is the source's and durable with its name. Otherwise the next
+    /// run tries that again, and nothing else.
     pub kept: bool,
     /// A regular file's hash.
     pub hash: Option<Hash>,
@@ -329,6 +332,7 @@ impl Record {
                 [&[3][..], name, &first_block.to_le_bytes(), leaves.as_flattened()].concat()
             }
             Self::Manner(manner) => [&[4][..], &manner.encode()].concat(),
+            Self::Doubted => vec![5],
         }
     }
 
@@ -338,6 +342,9 @@ impl Record {
         let [kind] = take(&mut body)?;
         if kind == 4 {
             return Manner::decode(body).map(Self::Manner);
+        }
+        if kind == 5 {
+            return body.is_empty().then_some(Self::Doubted);
         }
         let name = take(&mut body)?;
         match kind {
@@ -413,6 +420,7 @@ mod tests {
             finished(Standing::Unnamed, true, Some([6; 32])),
             Record::Manner(Manner::of(&Options::default())),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
+            Record::Doubted,
         ]
     }
 
@@ -420,7 +428,7 @@ mod tests {
     fn journal() -> Vec<u8> {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
         let records = records();
-        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..7] {
+        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..7, 7..8] {
             chain.append(&records[frame], &mut bytes);
         }
         bytes

@@ -22,9 +22,14 @@ pub fn leftovers(folder: &OwnedFd, mark: Mark) -> io::Result<Vec<(OsString, Stat
 
 /// Removes a name that this file has from a folder that has its source's times already.
 pub fn unlink_leaving_times(folder: &OwnedFd, name: &OsStr, file: &Stat) -> io::Result<()> {
+    leaving_times(folder, || fs::unlink_if(folder, name, FileId::of(file)))
+}
+
+/// Changes a folder that has its source's times already, and gives it these once more.
+pub fn leaving_times(folder: &OwnedFd, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let before = fs::stat(folder)?;
-    fs::unlink_if(folder, name, FileId::of(file))?;
-    match Node::open(folder).set_times(&before) {
+    change()?;
+    match Node::of(folder)?.set_times(&before) {
         // Who may not set the folder's times has not given it the source's either.
         Err(cause) if cause.raw_os_error() == Some(libc::EPERM) => Ok(()),
         other => other,

@@ -66,17 +66,25 @@ fn in_use(path: PathBuf) -> Error {
     Error::new(Operation::UseJournal, path, Cause::JournalInUse)
 }
 
-/// Whether a run was interrupted here.
-pub fn has_journal(identity: &JournalIdentity) -> bool {
-    let is_journal = |place: usize| {
-        let Ok(folder) = fs::open_folder(&identity.places[place].folder, OFlags::RDONLY) else {
-            return false;
+/// Whether a run was interrupted here. Where that cannot be found out, it is an error: the copy
+/// would go to another place than the one that was interrupted.
+pub fn has_journal(identity: &JournalIdentity) -> Result<bool> {
+    for JournalPlace { folder: path, .. } in &identity.places {
+        let folder = match fs::open_folder_to_fill(path) {
+            Ok(folder) => folder,
+            // The copy itself may not be there yet, or be no directory.
+            Err(cause) if is_gone(&cause) => continue,
+            Err(cause) => return Err(Error::new(Operation::OpenJournal, path, cause)),
         };
-        identity
-            .journal_names()
-            .any(|name| matches!(examine(&folder, &name, identity), Ok(Occupant::Journal(..))))
-    };
-    (0..identity.places.len()).any(is_journal)
+        for name in identity.journal_names() {
+            let examined = examine(&folder, &name, identity)
+                .map_err(|cause| Error::new(Operation::OpenJournal, path.join(&name), cause))?;
+            if matches!(examined, Occupant::Journal(..)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// What was found in a place.

@@ -64,10 +64,6 @@ impl Partial<'_> {
         (leaves * self.begun.block_bytes).min(size_bytes)
     }
 
-    fn append(&self, record: Record) -> Result<()> {
-        self.journal.append(&[record], 0)
-    }
-
     fn reached(&self, first_block: u64, leaves: Vec<LeafHash>) -> Record {
         Record::Reached(Reached { name: self.begun.name, first_block, leaves })
     }
@@ -84,15 +80,6 @@ impl Partial<'_> {
         let shape = whole.part(0..self.bytes_of(leaves, whole.size_bytes));
         let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
         Transfer { source, target: None, shape, progress: Progress::Earlier }
-    }
-
-    /// Says anew that so many blocks are durable, since what was said last is not so.
-    fn begin_again(&self, leaves: &[LeafHash]) -> Result<()> {
-        self.append(Record::Begun(self.begun.clone()))?;
-        for (n, leaves) in leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
-            self.append(self.reached((n * RECORD_LEAVES_MAX) as u64, leaves.to_vec()))?;
-        }
-        Ok(())
     }
 }
 
@@ -151,7 +138,7 @@ impl Resume<'_> {
             if partial.begun.temporary != temporary {
                 // An entry of the source has the name that it had.
                 partial.begun.temporary = temporary;
-                partial.begin_again(&partial.claimed)?;
+                self.begin_again(&partial, &partial.claimed);
             }
             return Ok(Some((target, partial)));
         }
@@ -165,7 +152,7 @@ impl Resume<'_> {
         let begun = Begun { temporary: number(&target)?, ..begun };
         let partial =
             Partial { journal, begun, claimed: Vec::new(), leaves: Vec::new(), part_leaves };
-        partial.append(Record::Begun(partial.begun.clone()))?;
+        self.append_partial(&partial, Record::Begun(partial.begun.clone()));
         target.keep_for_next_run();
         Ok(Some((target, partial)))
     }
@@ -243,7 +230,7 @@ impl Resume<'_> {
                 at,
                 "a part of it is not what the journal says; it is copied again from there on",
             );
-            partial.begin_again(&partial.leaves)?;
+            self.begin_again(partial, &partial.leaves);
         }
         let earlier_bytes = partial.reached_bytes(source);
         // In this order, so that no rate takes them for what was done just now.
@@ -308,15 +295,33 @@ impl Resume<'_> {
             return Ok(());
         }
         let files = vec![Arc::clone(file), Arc::clone(partial.journal.file())];
-        for result in self.pipeline.sync(files) {
-            result?;
+        let mut synced = self.pipeline.sync(files).into_iter();
+        synced.next().unwrap_or(Ok(()))?;
+        if let Some(Err(cause)) = synced.next() {
+            // What it said before may be lost, which costs the next run time and no data.
+            let path = partial.journal.path();
+            self.events.fail(Error::new(Operation::FsyncJournal, path, cause));
         }
         let record = partial.reached(partial.first(), leaves.clone());
         partial.leaves.extend(leaves);
-        // A journal that cannot be written costs the next run time, and this one a failure, but no
-        // data.
-        partial.append(record).unwrap_or_else(|error| self.events.fail(error));
+        self.append_partial(partial, record);
         Ok(())
+    }
+
+    /// Says anew that this part of a file is durable, since what was said last is not so.
+    fn begin_again(&self, partial: &Partial<'_>, leaves: &[LeafHash]) {
+        self.append_partial(partial, Record::Begun(partial.begun.clone()));
+        for (n, leaves) in leaves.chunks(RECORD_LEAVES_MAX).enumerate() {
+            let first_block = (n * RECORD_LEAVES_MAX) as u64;
+            self.append_partial(partial, partial.reached(first_block, leaves.to_vec()));
+        }
+    }
+
+    /// A journal that cannot be written costs the next run time, and this one a failure, but no
+    /// data.
+    fn append_partial(&self, partial: &Partial<'_>, record: Record) {
+        let appended = partial.journal.append(&[record], 0);
+        appended.unwrap_or_else(|error| self.events.fail(error));
     }
 }
 

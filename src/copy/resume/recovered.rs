@@ -32,6 +32,8 @@ impl Half {
 pub struct Recovered {
     /// The keys of finished names, as [`index_of`] makes them, with the places of their records.
     pub finished: Vec<(u64, u64)>,
+    /// Up to which place of the journal what was finished may not have become durable.
+    pub doubted_bytes: u64,
     /// Half-copied files by their names.
     pub halves: HashMap<Fingerprint, Half>,
     /// Under which name a source that may have several was begun or finished.
@@ -81,6 +83,7 @@ impl Recovered {
                 let next = half.filter(|half| half.leaves.len() as u64 == first_block);
                 next.into_iter().for_each(|half| half.leaves.extend(&leaves));
             }
+            Record::Doubted => self.doubted_bytes = at_bytes,
         }
     }
 }

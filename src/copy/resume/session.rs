@@ -1,7 +1,7 @@
 //! What a run records in its journal, and what it asks of it. Without `--resume` there is no
 //! journal: nothing is recorded, and nothing is known.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -143,6 +143,11 @@ impl<'a> Resume<'a> {
         self.journal.is_some()
     }
 
+    /// Whether an earlier run may have made something that is not durable yet.
+    pub fn has_predecessor(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_predecessor)
+    }
+
     /// Adds what stands under its name now, and whether all of its metadata was kept.
     pub fn record(
         &self,
@@ -172,6 +177,26 @@ impl<'a> Resume<'a> {
             Ok(None) => {}
             Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
         }
+    }
+
+    /// What was recorded of names in a directory may not be durable: the next run sees to that.
+    pub fn doubt(&self, dir: &Dir, names: &[OsString], records: &mut Records) {
+        let Some(journal) = &self.journal else { return };
+        for name in names {
+            let name = journal.name(&self.events.relative(dir, name));
+            for record in &mut records.records {
+                if let Record::Finished(finished) = record
+                    && finished.name == name
+                {
+                    finished.kept = false;
+                }
+            }
+        }
+    }
+
+    /// Nothing that was recorded until now may be durable: the next run sees to that.
+    pub fn doubt_all(&self) {
+        self.append(Records { records: vec![Record::Doubted], files_bytes: 0 });
     }
 
     /// Records files where it would not do to copy them once more if the run is killed before it

@@ -80,6 +80,11 @@ impl Services<'_> {
         let metadata =
             Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
         let kept = self.metadata.copy(at, &metadata);
+        if !self.metadata.preserve().timestamps {
+            // Its inode may not be on the device: only what was changed is written once more.
+            to.set_times(target_stat)
+                .map_err(|cause| at.target_error(Operation::SetTimes, cause))?;
+        }
         let stat = fs::stat(&target).map_err(|cause| at.target_error(Operation::Stat, cause))?;
         completed.target = at.dir.see_copy(stat);
         // What is no file cannot be synced itself.
@@ -104,6 +109,9 @@ impl Services<'_> {
         let entry = Admitted::standing(entry);
         let Some(entry) = self.claim_finished(dir, entry, &completed) else { return };
         Totals::add(&self.events.totals.resumed, 1);
+        if entry.kind != EntryKind::File {
+            self.durable.made_special(dir);
+        }
         if entry.kind == EntryKind::File {
             for unheeded in self.resume.unheeded(&completed) {
                 Totals::add(&self.events.totals.unheeded[unheeded as usize], 1);

@@ -54,12 +54,13 @@ impl Services<'_> {
         let owes_names = self.durable.owes_names(dir, proved.len());
         for (file, proof) in proved {
             if owes_names {
-                let path = At::new(dir, &file.entry).target_path();
-                named.push(Named { path, file: Arc::clone(file.filled.target.file()) });
+                let name = file.entry.target_name().to_owned();
+                named.push(Named { name, file: Arc::clone(file.filled.target.file()) });
             }
             self.publish(dir, file, proof, &mut records);
         }
-        self.durable.sync_named(named);
+        let failed = self.durable.sync_named(dir, named);
+        self.resume.doubt(dir, &failed, &mut records);
         self.durable.let_old_go();
         self.resume.append(records);
     }

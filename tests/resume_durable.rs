@@ -1,0 +1,103 @@
+//! `--resume` after a sync that failed: what may not be on the device is on record as that, and the
+//! next run makes it durable before it calls it finished. Here the filesystem has no journal, so
+//! that files are synced once more when they have their names, or all at once at the end.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::interrupted::journals;
+use common::*;
+
+/// A filesystem without a journal, and a source of some directories with three files each, which
+/// the worker itself syncs; 16 files at once would be a round of syncfs.
+struct Place {
+    mounted: Mounted,
+    source: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(dirs: usize) -> Option<Self> {
+        if !is_root("mounting") || !have_strace() {
+            return None;
+        }
+        let mounted = Mounted::disk("ext4", &["-O", "^has_journal"], &["-o", "loop"], 40);
+        let source = folder();
+        for n in 0..dirs * 3 {
+            let dir = source.path().join(format!("dir{}", n / 3));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("file{n}")), noise(3000 + n, n as u64)).unwrap();
+            set_times(&dir.join(format!("file{n}")), 1_000_000_000, 0);
+        }
+        // A journal says nothing of what changed a moment ago.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        Some(Self { mounted, source })
+    }
+
+    fn target(&self) -> PathBuf {
+        self.mounted.path.join("copy")
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.mounted.path.with_file_name("trace")
+    }
+
+    /// A run with `--resume` in which some calls fail. What it said, and its trace.
+    fn run(&self, options: &[&str], faults: &[&str], code: i32) -> (String, String) {
+        let mut all = vec!["-y", "-e", "trace=fsync,syncfs,utimensat"];
+        faults.iter().for_each(|fault| all.extend(["-e", fault]));
+        let mut command: Command = strace(&all, &self.trace());
+        command.args(["-r", "--resume", "-T"]).args(options);
+        let output = run(command.arg(self.source.path()).arg(self.target()), code);
+        (stderr(&output), fs::read_to_string(self.trace()).unwrap())
+    }
+}
+
+/// How often a call was made for a file with this name.
+fn calls(trace: &str, call: &str, name: &Path) -> usize {
+    let file = format!("{}>", name.display());
+    trace.lines().filter(|line| line.contains(&format!("{call}(")) && line.contains(&file)).count()
+}
+
+#[test]
+fn a_file_whose_second_sync_failed_is_written_and_synced_by_the_next_run() {
+    // Where a kill would leave a stranger or make a backup of the copy, it is on record twice.
+    let ways = [(&[][..], 5), (&["--no-preserve=timestamps"], 5), (&["--backup=simple"], 6)];
+    for (options, when) in ways {
+        let Some(place) = Place::new(1) else { return };
+        // Three files are synced without their names, the journal with backups, and then the files
+        // once more.
+        let fault = format!("inject=fsync:error=EIO:when={when}");
+        let (said, trace) = place.run(options, &[&fault], 1);
+        let failed: Vec<&str> =
+            said.lines().filter(|line| line.contains("copy/dir0/file")).collect();
+        assert_eq!(failed.len(), 1, "{said}\n{trace}");
+        let name = failed[0].split('\'').nth(1).unwrap();
+        assert_eq!(journals(&place.mounted.path).len(), 1);
+        let (_, trace) = place.run(options, &[], 0);
+        let count = |call| calls(&trace, call, Path::new(name));
+        assert!(count("utimensat") > 0 && count("fsync") > 0, "{name}: {trace}");
+        let others = (0..3).map(|n| place.target().join(format!("dir0/file{n}")));
+        let synced = others.filter(|path| calls(&trace, "fsync", path) > 0).count();
+        assert_eq!(synced, 1, "the others were finished: {trace}");
+        assert!(journals(&place.mounted.path).is_empty());
+    }
+}
+
+#[test]
+fn after_a_last_sync_that_failed_the_next_run_writes_and_syncs_everything() {
+    let Some(place) = Place::new(7) else { return };
+    let (said, _) = place.run(&[], &["inject=syncfs:error=EIO"], 1);
+    assert!(said.contains("cannot syncfs"), "{said}");
+    let (_, trace) = place.run(&[], &[], 0);
+    for n in 0..21 {
+        let path = place.target().join(format!("dir{}/file{n}", n / 3));
+        let count = |call| calls(&trace, call, &path);
+        assert!(count("utimensat") > 0 && count("fsync") > 0, "{path:?}: {trace}");
+    }
+    assert!(journals(&place.mounted.path).is_empty());
+    let count = walkdir::WalkDir::new(place.target()).into_iter().count();
+    assert_eq!(count, 1 + 7 + 21, "there are no backups of copies");
+}

@@ -233,6 +233,29 @@ fn a_backup_takes_the_place_of_no_copy_of_another_operand() {
     assert_eq!(contents(&place, "."), ["f", "f", "older", "x"]);
 }
 
+/// Neither second names nor renames that refuse, as exFAT has them behind FUSE.
+#[test]
+fn numbered_backups_need_neither_links_nor_flags_of_a_rename() {
+    if !have_strace() {
+        return;
+    }
+    let place = Place::with(&[("f", "3"), ("to/f", "2"), ("to/f.~1~", "1")]);
+    for (link, rename) in [("EPERM", "EINVAL"), ("EOPNOTSUPP", "ENOSYS")] {
+        let faults = [
+            format!("inject=linkat:error={link}"),
+            format!("inject=renameat2:error={rename}:when=1"),
+            "inject=openat:error=EOPNOTSUPP:when=1".to_owned(),
+        ];
+        let options = faults.iter().flat_map(|fault| ["-e", fault]).collect::<Vec<_>>();
+        let mut command = strace(&options, &place.at("trace"));
+        command.arg("--backup=numbered").arg(place.at("f")).arg(place.at("to"));
+        run(&mut command, 0);
+    }
+    let numbered = [1, 2, 3].map(|n| place.read(&format!("to/f.~{n}~")));
+    assert_eq!((place.read("to/f"), numbered), ("3".into(), ["1", "2", "3"].map(String::from)));
+    assert_eq!(place.list("to").len(), 4);
+}
+
 #[test]
 fn a_copy_that_an_earlier_run_made_is_kept_too() {
     let place = Place::with(&[("from/f", "new"), ("from/f~", "kept"), ("to/f", "old")]);

@@ -127,6 +127,35 @@ fn dry_runs_and_what_is_left_alone_are_told() {
     }
 }
 
+/// What a dry run tells is what the run does, and what the run did is counted.
+#[test]
+fn what_is_planned_is_what_is_done_also_where_no_data_moves() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    for name in ["a", "b"] {
+        fs::write(folder.path().join(name), name).unwrap();
+    }
+    let command = |args: &[&str]| {
+        let mut command = aiocp();
+        command.current_dir(folder.path()).args(args);
+        command
+    };
+    let planned = run(&mut command(&["--dry-run", "--attributes-only", "a", "b"]), 0);
+    let planned = String::from_utf8(planned.stdout).unwrap();
+    assert!(planned.ends_with("would give attributes to 1 file\n"), "{planned}");
+    for args in
+        [&["--dry-run", "--attributes-only", "a", "b"][..], &["--attributes-only", "a", "b"]]
+    {
+        let summary = events(&mut command(args), 0).pop().unwrap();
+        assert_eq!((&summary["given_attributes"], &summary["files"]), (&json!(1), &json!(0)));
+    }
+    // Such a link would lead nowhere.
+    for args in [&["--dry-run", "-s", "a", "d"][..], &["-s", "a", "d"]] {
+        let refused = events(&mut command(args), 1);
+        assert_eq!(refused[0]["event"], "failed", "{args:?}");
+    }
+}
+
 #[test]
 fn a_comparison_tells_every_mismatch() {
     let folder = folder();

@@ -102,6 +102,100 @@ fn whatever_fails_before_a_file_has_its_name_no_temporary_stays() {
     assert!(failed >= 10 && whole >= 10, "{failed} copies failed, {whole} did not");
 }
 
+/// What was just made under a hidden name is looked at before it is gone on with. Where that fails,
+/// the name goes all the same.
+#[test]
+fn whatever_cannot_be_looked_at_leaves_no_temporary() {
+    if !have_strace() {
+        return;
+    }
+    let mut faults = Vec::new();
+    for call in ["fstat", "newfstatat", "statx", "name_to_handle_at"] {
+        faults.extend((1..=9).map(|nth| format!("inject={call}:error=EIO:when={nth}")));
+    }
+    for call in ["openat", "openat2"] {
+        let twice = |nth| format!("inject={call}:error=EMFILE:when={nth}..{}", nth + 1);
+        faults.extend((1..=12).map(twice));
+    }
+    let mut failed = 0;
+    for fault in &faults {
+        for args in [&["-b"][..], &["--resume"], &[]] {
+            let folder = folder();
+            let at = |name: &str| folder.path().join(name);
+            fs::create_dir_all(at("tree")).unwrap();
+            fs::create_dir_all(at("copy")).unwrap();
+            fs::write(at("tree/a"), "new").unwrap();
+            fs::write(at("copy/a"), "old").unwrap();
+            std::os::unix::fs::symlink("to", at("tree/link")).unwrap();
+            std::os::unix::fs::symlink("from", at("copy/link")).unwrap();
+            let mut command = strace(&["-e", fault], &at("trace"));
+            command.args(args).args(["--threads=1", "-T"]).arg(at("tree")).arg(at("copy"));
+            let output = command.output().unwrap();
+            failed += u32::from(!output.status.success());
+            let mut hidden = hidden(&at("copy"));
+            if args == ["--resume"] && !output.status.success() {
+                hidden.retain(|name| !name.starts_with(".aiocp-journal"));
+            }
+            assert_eq!(hidden, [""; 0], "{fault}, {args:?}: {output:?}");
+        }
+    }
+    assert!(failed >= 10, "{failed} copies failed");
+}
+
+/// Nothing was copied, and nothing could be gone on with.
+#[test]
+fn a_journal_that_cannot_be_begun_does_not_stay() {
+    if !have_strace() {
+        return;
+    }
+    let faults = [
+        ("pwrite64:error=ENOSPC", 1),
+        ("fsync:error=EIO:when=1", 1),
+        ("fsync:error=EIO:when=2", 1),
+        // There is another source of numbers that no one can guess.
+        ("getrandom:error=ENOSYS", 0),
+    ];
+    for (fault, code) in faults {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("new"), "new").unwrap();
+        fs::create_dir(at("to")).unwrap();
+        let mut command = strace(&["-e", &format!("inject={fault}")], &at("trace"));
+        let output = run(command.arg("--resume").arg(at("new")).arg(at("to")), code);
+        assert_eq!(hidden(&at("to")), [""; 0], "{fault}: {output:?}");
+    }
+}
+
+/// It has its name then, and is told as copied, but for the hidden name that is left.
+#[test]
+fn what_has_its_name_is_copied_whatever_fails_afterwards() {
+    if !have_strace() {
+        return;
+    }
+    let flagless = [NO_UNNAMED_FILES, "inject=renameat2:error=EINVAL"];
+    for nth in 0..=9 {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("new"), "new").unwrap();
+        let fault = match nth {
+            0 => "inject=unlinkat:error=EIO".to_owned(),
+            nth => format!("inject=newfstatat,fstat:error=EIO:when={nth}"),
+        };
+        let mut options = vec!["-e", &fault];
+        if nth == 0 {
+            flagless.iter().for_each(|flag| options.extend(["-e", flag]));
+        }
+        let mut command = strace(&options, &at("trace"));
+        let output = command.args(["-n", "-v"]).arg(at("new")).arg(at("made")).output().unwrap();
+        let (said, told) = (stderr(&output), String::from_utf8_lossy(&output.stdout));
+        let is_made = at("made").exists();
+        assert_eq!(is_made, told.contains("made"), "{fault}: {told}{said}");
+        if nth == 0 {
+            assert!(is_made && said.contains("cannot remove the temporary"), "{said}");
+        }
+    }
+}
+
 /// A name that is taken after it was found free stays, also where a rename cannot refuse it.
 #[test]
 fn n_replaces_nothing_where_there_are_neither_unnamed_files_nor_renames_that_refuse() {

@@ -62,7 +62,7 @@ impl Stage {
 }
 
 /// What an attacker may put there: a directory of the attacker's own, or one of root's that stood
-/// beside it, with something in it.
+/// beside it, with something in it, since before the run.
 fn put_own(made: &Path) {
     fs::rename(made, made.with_extension("away")).unwrap();
     fs::create_dir(made).unwrap();
@@ -72,10 +72,7 @@ fn put_own(made: &Path) {
 
 fn put_roots(made: &Path) {
     fs::rename(made, made.with_extension("away")).unwrap();
-    fs::create_dir(made).unwrap();
-    fs::write(made.join("diary"), "root's").unwrap();
-    set_mode(&made.join("diary"), 0o644);
-    set_mode(made, 0o700);
+    fs::rename(made.with_file_name("private"), made).unwrap();
 }
 
 fn is_refused(output: &Output, path: &str) {
@@ -89,6 +86,12 @@ fn an_exchanged_directory_gets_nothing() {
     let Some(stage) = Stage::new() else { return };
     chown(stage.at("source"), Some(7), Some(7)).unwrap();
     for put in [put_own, put_roots] {
+        fs::create_dir(stage.at("shared/private")).unwrap();
+        fs::write(stage.at("shared/private/diary"), "root's").unwrap();
+        set_mode(&stage.at("shared/private/diary"), 0o644);
+        set_mode(&stage.at("shared/private"), 0o700);
+        // Kernels before 6.13 stamp what is made with the last tick.
+        std::thread::sleep(Duration::from_millis(20));
         let args = ["-a", "-T", "source", "shared/out"];
         let output = stage.copy("mkdirat", &args, "shared/out", put);
         is_refused(&output, "shared/out");
@@ -98,6 +101,28 @@ fn an_exchanged_directory_gets_nothing() {
         fs::remove_dir_all(stage.at("shared")).unwrap();
         fs::create_dir(stage.at("shared")).unwrap();
     }
+}
+
+/// Two runs come by one directory that neither found. The second one is through with it before the
+/// first has opened it.
+#[test]
+fn what_another_run_has_put_into_a_new_directory_is_no_exchange() {
+    let Some(stage) = Stage::new() else { return };
+    if fs::metadata(stage.at("shared")).unwrap().created().is_err() {
+        return skip_for_kernel("there are no birth times here");
+    }
+    let args = ["--parents", "source/sub/key", "shared"];
+    let output = stage.copy("mkdirat", &args, "shared/source", |_| {
+        let mut second = aiocp();
+        second.args(["--parents", "source/key", "shared"]).current_dir(stage.folder.path());
+        run(&mut second, 0);
+    });
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for name in ["key", "sub/key"] {
+        assert_eq!(fs::read(stage.at("shared/source").join(name)).unwrap(), b"secret");
+    }
+    let mode = |name: &str| fs::metadata(stage.at(name)).unwrap().mode();
+    assert_eq!(mode("shared/source"), mode("source"));
 }
 
 #[test]

@@ -393,6 +393,39 @@ fn on_a_filesystem_of_which_little_is_known_another_number_is_another_file() {
     });
 }
 
+/// A copy has its name, and in the next moment another process puts a file of its own there. The
+/// journal speaks of the copy, so that the next run makes it again.
+#[test]
+fn what_takes_the_name_of_a_copy_is_not_recorded_as_that_copy() {
+    if !have_strace() {
+        return;
+    }
+    // The second file is one more name of the first.
+    for (name, nth) in [("first", 1), ("second", 2)] {
+        let place = place::Place::with(&[("source/first", "source's")]);
+        fs::hard_link(place.at("source/first"), place.at("source/second")).unwrap();
+        // It is not copied without being asked for, so that the journal stays.
+        mknodat(CWD, place.at("source/pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
+        fs::write(place.at("stranger"), "another's").unwrap();
+        let held = format!("inject=linkat:delay_exit=2000000:when={nth}");
+        let mut command = strace(&["-e", "trace=linkat", "-e", &held], &place.at("trace"));
+        let resume = ["--resume", "--threads=1", "-T"];
+        command.args(resume).arg(place.at("source")).arg(place.at("copy"));
+        let copy = place.at("copy").join(name);
+        let output = std::thread::scope(|scope| {
+            let run = scope.spawn(|| run(&mut command, 1));
+            wait_for("the copy has its name", || copy.exists());
+            fs::rename(place.at("stranger"), &copy).unwrap();
+            run.join().unwrap()
+        });
+        assert_eq!(fs::read(&copy).unwrap(), b"another's", "{output:?}");
+        fs::remove_file(place.at("source/pipe")).unwrap();
+        let mut again = aiocp();
+        run(again.args(resume).arg(place.at("source")).arg(place.at("copy")), 0);
+        assert_eq!(fs::read(&copy).unwrap(), b"source's", "{name}");
+    }
+}
+
 /// cp writes into what stands in a folder that keeps every name; nothing can take its place there.
 #[test]
 fn an_append_only_folder_keeps_no_hidden_name() {

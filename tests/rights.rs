@@ -8,9 +8,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use common::hard::set_mode;
+use common::held::{signal_until_it_ends, traced, wait_for};
 use common::*;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 const USER: u32 = 12_345;
@@ -115,6 +118,52 @@ fn an_interrupted_copy_in_an_unlisted_folder_is_gone_on_with() {
     assert!(!home.at("drop/copy/source").exists(), "it was copied into the copy");
     assert_eq!(fs::read(home.at("drop/copy/sub/big")).unwrap(), noise((2 << 20) + 77, 3));
     assert_eq!(litter(&home.at("drop")), [] as [PathBuf; 0]);
+}
+
+/// What an earlier run left there has no name that could be found, and stays; all else goes well.
+#[test]
+fn an_interrupted_run_is_gone_on_with_in_a_folder_that_may_not_be_listed() {
+    let Some(home) = Home::new("acting for a user") else { return };
+    home.make_source();
+    for (source, target) in [("source/.", "drop"), ("source", "drop")] {
+        fs::create_dir(home.at("drop")).unwrap();
+        set_mode(&home.at("drop"), 0o300);
+        home.give("drop");
+        // It cannot be read, so that the journal stays.
+        set_mode(&home.at("source/sub/big"), 0);
+        let args = ["--resume", "--no-preserve=mode", source, target];
+        home.copy(&args, 1);
+        set_mode(&home.at("source/sub/big"), 0o644);
+        assert_eq!(home.copy(&args, 0), "", "{source}");
+        assert_eq!(litter(&home.at("drop")), [] as [PathBuf; 0], "{source}");
+        let copy = home.at("drop").join(if source == "source" { "source" } else { "" });
+        assert_eq!(fs::read(copy.join("sub/big")).unwrap(), noise((2 << 20) + 77, 3));
+        assert_eq!(mode(&home.at("drop")), 0o300);
+        fs::remove_dir_all(home.at("drop")).unwrap();
+    }
+}
+
+/// Half of a file is left there by a killed run, and its source is gone then.
+#[test]
+fn what_cannot_be_found_in_an_unlisted_folder_fails_no_resumed_run() {
+    let Some(home) = Home::new("acting for a user") else { return };
+    home.make_source();
+    fs::write(home.at("source/sub/huge"), noise(24 << 20, 7)).unwrap();
+    home.give("source");
+    fs::create_dir_all(home.at("drop/sub")).unwrap();
+    home.give("drop");
+    set_mode(&home.at("drop/sub"), 0o300);
+    let args = ["--resume", "--no-preserve=mode", "-T", "source", "drop"];
+    let mut first = home.command(0o022);
+    first.args(["--bwlimit=4M", "--journal-interval=1M"]).args(args);
+    let mut first = first.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(!litter(&home.at("drop/sub")).is_empty(), "it was half-copied");
+    fs::remove_file(home.at("source/sub/huge")).unwrap();
+    assert_eq!(home.copy(&args, 0), "");
+    assert_eq!(mode(&home.at("drop/sub")), 0o300);
 }
 
 #[test]
@@ -346,6 +395,58 @@ fn a_killed_run_is_made_good_by_the_next() {
     set_mode(&home.at("copy/sub"), 0o755);
     home.copy(&["--resume", "-T", "source", "copy"], 0);
     assert_eq!(describe(&home.at("source")), describe(&home.at("copy")));
+}
+
+/// What the source's mode does not decide is what it was before the first of the runs.
+#[test]
+fn a_mode_that_is_not_copied_outlives_killed_runs() {
+    let Some(home) = Home::new("acting for a user") else { return };
+    home.make_source();
+    fs::write(home.at("source/sub/huge"), noise(8 << 20, 7)).unwrap();
+    home.give("source");
+    for bits in [0o555, 0o2511, 0o055] {
+        fs::create_dir_all(home.at("copy/sub")).unwrap();
+        home.give("copy");
+        set_mode(&home.at("copy/sub"), bits);
+        let args = ["--resume", "--no-preserve=mode", "-T", "source", "copy"];
+        for _ in 0..2 {
+            let mut command = home.command(0o022);
+            let mut first = command.arg("--bwlimit=4M").args(args).spawn().unwrap();
+            wait_for("it is writable", || mode(&home.at("copy/sub")) == bits | 0o700);
+            std::thread::sleep(Duration::from_millis(500));
+            first.kill().unwrap();
+            first.wait().unwrap();
+            assert_eq!(mode(&home.at("copy/sub")), bits | 0o700, "it was killed in the middle");
+        }
+        home.copy(&args, 0);
+        assert_eq!(mode(&home.at("copy/sub")), bits, "{bits:o}");
+        fs::remove_dir_all(home.at("copy")).unwrap();
+    }
+}
+
+/// The first signal waits for a sync, and the second for nothing.
+#[test]
+fn a_second_signal_leaves_directories_their_modes() {
+    let Some(home) = Home::new("acting for a user") else { return };
+    if !have_strace() {
+        return;
+    }
+    home.make_source();
+    fs::create_dir_all(home.at("copy/sub")).unwrap();
+    home.give("copy");
+    set_mode(&home.at("copy/sub"), 0o555);
+    let mut command = Command::new("setpriv");
+    let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+    command.args(ids).args(["--clear-groups", "strace", "-f", "-o"]).arg(home.at("trace"));
+    let slow = "inject=fsync,fdatasync,syncfs,io_submit:delay_enter=6000000";
+    command.args(["-e", "trace=fsync,fdatasync,syncfs,io_submit", "-e", slow]);
+    command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).current_dir(home.folder.path());
+    let mut child = command.args(["-T", "source", "copy"]).spawn().unwrap();
+    wait_for("it is writable", || mode(&home.at("copy/sub")) == 0o755);
+    let copy = traced(&child).unwrap();
+    let status = signal_until_it_ends(&mut child, copy, Signal::INT);
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(mode(&home.at("copy/sub")), 0o555);
 }
 
 /// The folder that a file goes into is the user's own affair, as with cp.

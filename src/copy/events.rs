@@ -12,6 +12,7 @@ use super::entry::{At, Source};
 use super::options::Options;
 use crate::digest::Hash;
 use crate::error::{Cause, Error};
+use crate::fs::Stat;
 use crate::pipeline::Moved;
 use crate::report::{
     Copied, Difference, Event, Made, Meter, Proof, Route, Sink, Skip, Totals, Way, What,
@@ -36,6 +37,8 @@ pub struct Published {
     pub in_place: bool,
     /// The other name of what it replaced.
     pub backup: Option<OsString>,
+    /// What it answered then, asked of the file itself. Known where it is to be known again.
+    pub stat: Option<Stat>,
 }
 
 /// What became of a regular file.

@@ -122,8 +122,7 @@ pub fn copy(
         events.not_replaced();
         durable.sync_rest();
     }
-    pipeline.close();
-    other.iter().for_each(Pipeline::close);
+    std::iter::once(&pipeline).chain(&other).for_each(Pipeline::close);
     Ok(Ended { journal: resume.into_journal() })
 }
 

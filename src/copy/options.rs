@@ -232,7 +232,8 @@ impl Options {
         // What is missing and copied is proved like the rest.
         self.verify |= compares && self.repair;
         self.sync &= !compares || self.repair;
-        self.resume &= self.action == Action::Copy;
+        // What changes nothing leaves nothing to be gone on with.
+        self.resume &= self.action == Action::Copy && !self.dry_run;
         self.hash |= self.verify || self.resume;
         self.sync |= self.resume;
         self

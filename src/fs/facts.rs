@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use crate::sys::call::{self as fs, AtFlags, IFlags, StatxFlags};
+use rustix::io::Errno;
 
 use super::times::{Clock, Grain};
 use crate::sys;
@@ -142,6 +143,8 @@ const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 pub fn may_fold_names(dir: impl AsFd) -> bool {
     let has_flag = |dir| match fs::ioctl_getflags(dir) {
         Ok(flags) => flags.bits() & FS_CASEFOLD_FL != 0,
+        // What is open as a place alone cannot be asked.
+        Err(Errno::BADF) => true,
         // Kernels that fold names in such a filesystem have the call.
         Err(_) => false,
     };

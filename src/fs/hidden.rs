@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::stat::{Birth, FileType, Stat, birth_at, stat_at};
 
 /// What every hidden name begins with.
-const PREFIX: &str = ".aiocp-";
+pub const HIDDEN_PREFIX: &str = ".aiocp-";
 
 /// What a name was made for.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ impl Mark {
             hasher.update(birth.as_bytes());
         }
         let first = hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes");
-        format!("{PREFIX}{run:08x}{salt:08x}{:016x}", u64::from_be_bytes(first))
+        format!("{HIDDEN_PREFIX}{run:08x}{salt:08x}{:016x}", u64::from_be_bytes(first))
     }
 
     /// Whether it is this run that made a name.
@@ -85,7 +85,7 @@ impl Mark {
 pub(super) fn name_for_new(mark: Option<Mark>) -> io::Result<OsString> {
     match mark {
         Some(mark) => mark.name_for_new(),
-        None => Ok(format!("{PREFIX}{:016x}", random()?).into()),
+        None => Ok(format!("{HIDDEN_PREFIX}{:016x}", random()?).into()),
     }
 }
 
@@ -97,7 +97,7 @@ fn is_worthless(stat: &Stat) -> bool {
 
 /// Of a name as a [`Mark`] makes them.
 fn run_and_salt(name: &OsStr) -> Option<(u32, u32)> {
-    let digits = name.to_str()?.strip_prefix(PREFIX)?;
+    let digits = name.to_str()?.strip_prefix(HIDDEN_PREFIX)?;
     let part = |from: usize| u32::from_str_radix(digits.get(from..from + 8)?, 16).ok();
     (digits.len() == 32).then_some(())?;
     Some((part(0)?, part(8)?))

@@ -268,7 +268,7 @@ fn handle(dir: BorrowedFd<'_>, name: &OsStr) -> Option<HandleHash> {
 }
 
 /// When a file was made, if that is known.
-fn born(dir: impl AsFd, name: &OsStr) -> Option<Moment> {
+pub(super) fn born(dir: impl AsFd, name: &OsStr) -> Option<Moment> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
     let statx = fs::statx(dir, name, flags, StatxFlags::BTIME).ok()?;
     let is_known = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
@@ -326,8 +326,11 @@ fn have_same_entries(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<b
         }
         count += 1;
     }
-    let is_name = |entry: &fs::DirEntry| !matches!(entry.file_name().to_bytes(), b"." | b"..");
-    Ok(list(other, 0)?.filter_map(Result::ok).filter(is_name).count() == count)
+    let mut others = 0;
+    for entry in list(other, 0)? {
+        others += usize::from(!matches!(entry?.file_name().to_bytes(), b"." | b".."));
+    }
+    Ok(others == count)
 }
 
 /// All that stat says of a file but when it was last read, and its numbers.

@@ -114,7 +114,7 @@ mod tests {
             drop,
             |target| target.discard().unwrap(),
             |target| target.leave().unwrap(),
-            |target| target.publish(OsStr::new("name"), IfTaken::Refuse).unwrap(),
+            |target| target.publish(OsStr::new("name"), IfTaken::Refuse).unwrap().close().unwrap(),
         ];
         for (end, contents) in ends.into_iter().zip(["one", "two", "six", "ten"]) {
             let stands = Stands::look(&*dir, name).unwrap();

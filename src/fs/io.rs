@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 pub use crate::sys::believed;
 pub use crate::sys::file::close;
@@ -24,6 +25,12 @@ pub fn write_all(
         }
     }
     Ok(())
+}
+
+/// Closes a file whose operations have all given their holds back. Were there another hold, closing
+/// would be its to do.
+pub(super) fn close_last(file: Arc<OwnedFd>) -> io::Result<()> {
+    Arc::into_inner(file).map_or(Ok(()), close)
 }
 
 /// Whether a file has a byte at `offset_bytes`. Where reading there is refused, as direct I/O may,

@@ -36,7 +36,7 @@ pub use facts::{
     may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
 pub use foresight::{may_make, may_replace, may_write};
-pub use hidden::{Mark, hidden_number, random};
+pub use hidden::{HIDDEN_PREFIX, Mark, hidden_number, random};
 pub use identity::{
     FileId, Identity, IdentityBytes, Name, Numbers, Sameness, Trust, compare, compare_names,
     end_of_climb, ino_and_birth, same_contents, trust,
@@ -58,16 +58,16 @@ pub use process::{
     addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
 };
 pub use publish::{Appearance, publish_hard_link, publish_made};
-pub use registry::{remove_temporaries, remove_temporaries_at_once};
+pub use registry::{OpenedUp, remove_temporaries, remove_temporaries_at_once};
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size, truncate};
 pub use stat::{
-    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_unchanged,
-    size_is_believed, stat, stat_at, stat_behind, stat_following, stat_if_reached,
+    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_as_written,
+    is_unchanged, size_is_believed, stat, stat_at, stat_behind, stat_following, stat_if_reached,
 };
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use sync::{Syncs, sync_file, sync_filesystem};
 pub use target::{Leftover, Target};
-pub use temporary::{IfTaken, Temporary, Unpublished};
+pub use temporary::{Given, IfTaken, Temporary, Unpublished};
 pub use times::{Age, Clock, Grain, Moment, Seen, Settled, age, settles_at};
 pub use unavailable::{is_no_answer, is_unavailable};
 pub use unlisted::{NameSync, sync_folder};

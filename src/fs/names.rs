@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::facts::numbers_are_kept;
 use super::identity::FileId;
-use super::stat::stat_at;
+use super::stat::{Stat, stat_at};
 use super::unavailable::refuses;
 
 /// linkat(2) of an open file. Linking by descriptor needs a right that not every process has; by
@@ -39,39 +39,56 @@ pub fn rename(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result
     }
 }
 
-/// Gives what has a name in a directory another one there, or answers EEXIST. Where `renameat2`
-/// knows no flags (NFS, kernels before 3.15), a second name refuses what is taken. A filesystem
-/// without second names can only be asked a moment before.
-pub fn rename_unless_taken(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result<()> {
+/// Gives what has a name in a directory another one there, or answers EEXIST. What comes back with
+/// success is why the old name stays beside the new one.
+///
+/// Where `renameat2` knows no flags (NFS, kernels before 3.15), a second name refuses what is
+/// taken. A filesystem without second names can only be asked a moment before.
+pub fn rename_unless_taken(
+    dir: impl AsFd,
+    name: &OsStr,
+    other: &OsStr,
+) -> rustix::io::Result<Option<Errno>> {
     let dir = dir.as_fd();
     match renameat_with(dir, name, dir, other, RenameFlags::NOREPLACE) {
         Err(error) if refuses(error) => {}
-        renamed => return renamed,
+        renamed => return renamed.map(|()| None),
     }
     match move_by_link(dir, name, other) {
         Err(error) if refuses(error) => {}
         moved => return moved,
     }
     match stat_at(dir, other) {
-        Ok(None) => renameat(dir, name, dir, other),
+        Ok(None) => renameat(dir, name, dir, other).map(|()| None),
         Ok(Some(_)) => Err(Errno::EXIST),
         Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     }
 }
 
-/// Gives what has a name in a directory a second one that is free, and takes the first away.
-pub(super) fn move_by_link(dir: impl AsFd, name: &OsStr, other: &OsStr) -> rustix::io::Result<()> {
+/// Gives what has a name in a directory a second one that is free, and takes the first away. What
+/// comes back with success is why the first stays.
+pub(super) fn move_by_link(
+    dir: impl AsFd,
+    name: &OsStr,
+    other: &OsStr,
+) -> rustix::io::Result<Option<Errno>> {
     let dir = dir.as_fd();
     linkat(dir, name, dir, other, AtFlags::empty())?;
-    unlinkat(dir, name, AtFlags::empty())
+    Ok(unlinkat(dir, name, AtFlags::empty()).err())
 }
 
-/// Whether a file has a name. Where the filesystem makes numbers up as it goes, another number says
-/// nothing. What cannot be asked is asked once more, so that no name stays for it.
+/// Whether a file has a name.
 pub(super) fn stands(dir: &OwnedFd, name: &OsStr, id: FileId) -> io::Result<bool> {
+    Ok(look_at(dir, name, id)?.is_some())
+}
+
+/// What a file answers under a name, if it has it. Where the filesystem makes numbers up as it
+/// goes, another number says nothing. What cannot be asked is asked once more, so that no name
+/// stays for it.
+pub(super) fn look_at(dir: &OwnedFd, name: &OsStr, id: FileId) -> io::Result<Option<Stat>> {
     Ok(match stat_at(dir, name).or_else(|_| stat_at(dir, name))? {
-        None => false,
-        Some(stat) => FileId::of(&stat) == id || !numbers_are_kept(dir)?,
+        Some(stat) if FileId::of(&stat) == id || !numbers_are_kept(dir)? => Some(stat),
+        _ => None,
     })
 }
 

@@ -9,7 +9,11 @@ use crate::sys::call::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{FileType, Node, Stat, Target, open_beneath, stat};
+use super::identity::born;
+use super::{
+    Clock, FileType, Grain, Moment, Node, Stat, Target, clock_of, grain_of_times, open_beneath,
+    stat,
+};
 
 /// All rights of an owner.
 pub const ALL_OF_OWNER: u32 = 0o700;
@@ -29,11 +33,20 @@ pub fn is_own(dir: &Arc<OwnedFd>, found: &Stat) -> io::Result<bool> {
     Ok(owner? == found.st_uid)
 }
 
-/// Whether a directory can be the one that this process just made: its own, and empty. What an
-/// attacker puts in its place is another user's, or older and seldom empty.
-pub fn is_new_and_own(dir: &Arc<OwnedFd>, found: &Stat) -> io::Result<bool> {
+/// Whether a directory can be the one that this process just made, and not `before` that moment:
+/// its own, and empty or new. What an attacker puts in its place has another owner, or is older.
+/// Another run of this user's may have put something into it already.
+pub fn is_new_and_own(dir: &Arc<OwnedFd>, found: &Stat, before: Moment) -> io::Result<bool> {
     let is_dir = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-    Ok(is_dir && is_own(dir, found)? && is_empty(dir)?)
+    Ok(is_dir && is_own(dir, found)? && (is_empty(dir)? || is_born_since(dir, before)))
+}
+
+/// Whether a birth time shows that a directory is no older than a moment. Another machine's clock
+/// shows nothing.
+fn is_born_since(dir: &OwnedFd, moment: Moment) -> bool {
+    let grain = grain_of_times(dir).unwrap_or(Grain::Nanosecond);
+    let is_new = |born| born >= moment.cut(grain);
+    clock_of(dir) != Clock::Elsewhere && born(dir, "".as_ref()).is_some_and(is_new)
 }
 
 fn is_empty(dir: &OwnedFd) -> io::Result<bool> {

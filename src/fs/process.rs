@@ -7,9 +7,19 @@ use rustix::process::{Rlimit, setrlimit};
 
 use crate::sys::limit::{Resource, limit};
 
-/// The process's umask, which can be asked for only by setting it: no other thread should be making
-/// files meanwhile. See umask(2).
+/// The process's umask, as /proc tells it since Linux 4.7. Else it can be asked for only by setting
+/// it: no other thread should be making files meanwhile. See umask(2).
 pub fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    umask_of(&status).unwrap_or_else(umask_by_setting)
+}
+
+fn umask_of(status: &str) -> Option<u32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(mask.trim(), 8).ok()
+}
+
+fn umask_by_setting() -> u32 {
     let mask = rustix::process::umask(Mode::empty());
     rustix::process::umask(mask);
     mask.as_raw_mode()
@@ -125,6 +135,14 @@ mod tests {
                 "/sys/fs/cgroup/memory.max",
             ]
         );
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no umask")]
+    fn the_umask_is_the_one_that_is_told() {
+        assert_eq!(umask_of("Name:\tx\nUmask:\t0027\nState:\tR\n"), Some(0o027));
+        assert_eq!(umask_of("Name:\tx\n"), None);
+        assert_eq!(umask(), umask_by_setting());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::identity::{FileId, Sameness, compare};
 use super::names::link_open;
 use super::open::open_path;
 use super::stat::{Stat, stat, stat_at};
-use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
+use super::temporary::{Given, IfTaken, Temporary, Unpublished, swapped};
 
 /// Where something new is to appear.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub fn publish_made(
     make: impl Fn(&OsStr) -> rustix::io::Result<()>,
     is_made: impl Fn(&Stat) -> bool,
     prepare: impl FnOnce(&OwnedFd, &Stat) -> io::Result<()>,
-) -> Result<(), Unpublished> {
+) -> Result<Given, Unpublished> {
     let Appearance { dir, name, if_taken, mark } = at;
     let is_taken = match make(name) {
         Err(Errno::EXIST) if if_taken == IfTaken::Replace => true,
@@ -58,34 +58,40 @@ pub fn publish_made(
         return Err(swapped().into());
     };
     let temporary = temporary.unwrap_or_else(|| Temporary::at(dir, made_name, FileId::of(&found)));
-    match made.and_then(|(stat, made)| prepare(&made, &stat)) {
+    match made.and_then(|(stat, made)| prepare(&made, &stat).map(|()| Arc::new(made))) {
         Err(cause) => Err(temporary.fail(cause)),
-        Ok(()) if is_taken => temporary.rename(name, if_taken),
-        Ok(()) => {
+        Ok(made) if is_taken => Ok(temporary.rename(name, if_taken)?.of(made)),
+        Ok(made) => {
             temporary.leave();
-            Ok(())
+            Ok(Given::to(made))
         }
     }
 }
 
 /// Gives an open file one more name.
-pub fn publish_hard_link(file: &OwnedFd, at: Appearance<'_>) -> Result<(), Unpublished> {
+pub fn publish_hard_link(file: &Arc<OwnedFd>, at: Appearance<'_>) -> Result<Given, Unpublished> {
+    let given = || Given::to(Arc::clone(file));
     let Appearance { dir, name, if_taken, mark } = at;
     match link_open(file, dir, name) {
         Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
             let own = FileId::of(&stat(file)?);
             let may_be_it = stat_at(dir, name)?.is_some_and(|stands| FileId::of(&stands) == own);
             if may_be_it && compare(file, open_path(dir, name)?)? == Sameness::Same {
-                return Ok(());
+                return Ok(given());
             }
             let link = |temporary: &OsStr| link_open(file, dir, temporary);
             let ((), temporary) = Temporary::make(dir, mark, Some(own), link)?;
             match may_be_it {
-                true => temporary.rename_to_what_may_be_it(name),
-                false => temporary.rename(name, if_taken),
+                true => {
+                    let mut given = given();
+                    given.left_behind = temporary.rename_to_what_may_be_it(name)?;
+                    Ok(given)
+                }
+                false => Ok(temporary.rename(name, if_taken)?.of(Arc::clone(file))),
             }
         }
-        other => Ok(other?),
+        Ok(()) => Ok(given()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The temporary names that stand at the moment, for the case that the process ends at once.
+//! The temporary names that stand at the moment, and the directories that have more rights than
+//! they are to have, for the case that the process ends at once.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::identity::FileId;
 use super::names::unlink_if;
+use super::node::Node;
 use crate::sys::memory;
 
 /// How many threads put names down without waiting for each other.
@@ -119,6 +121,50 @@ pub(super) fn shelf() -> OpenShelf {
     OpenShelf { place, shelf: lock(place) }
 }
 
+/// How many directories are remembered at once, each of which keeps a descriptor.
+const OPENED_UP_MAX: usize = 64;
+
+/// Directories that have rights for the time of the work, with their modes before.
+static ALL_OPENED_UP: Mutex<Vec<(Arc<OwnedFd>, u32)>> = Mutex::new(Vec::new());
+
+/// A directory whose owner has all rights until its mode is set again.
+pub struct OpenedUp {
+    dir: Arc<OwnedFd>,
+}
+
+impl OpenedUp {
+    /// Gives a directory a mode. Should the process end at once, it gets `mode_before` back.
+    pub fn new(dir: &Arc<OwnedFd>, mode: u32, mode_before: u32) -> io::Result<Self> {
+        let mut all = all_opened_up();
+        if all.len() < OPENED_UP_MAX {
+            all.push((Arc::clone(dir), mode_before));
+        }
+        let opened = Self { dir: Arc::clone(dir) };
+        drop(all);
+        Node::of(dir)?.set_mode(mode)?;
+        Ok(opened)
+    }
+}
+
+impl Drop for OpenedUp {
+    fn drop(&mut self) {
+        all_opened_up().retain(|(dir, _)| !Arc::ptr_eq(dir, &self.dir));
+    }
+}
+
+fn all_opened_up() -> MutexGuard<'static, Vec<(Arc<OwnedFd>, u32)>> {
+    ALL_OPENED_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives all of them their modes back, and keeps more from being opened up.
+fn close_up() {
+    let all = all_opened_up();
+    for (dir, mode) in all.iter() {
+        let _untold = Node::of(dir).and_then(|dir| dir.set_mode(*mode));
+    }
+    std::mem::forget(all);
+}
+
 fn lock(place: usize) -> MutexGuard<'static, Option<Shelf>> {
     ALL[place].lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -131,6 +177,8 @@ pub fn remove_temporaries() {
     let until = Instant::now() + PATIENCE;
     let remover = std::thread::Builder::new().name("remover".to_owned()).spawn(move || {
         (0..SHELVES).for_each(|place| clear(place, until));
+        // What stood in them needed the rights to go.
+        close_up();
         done.send(())
     });
     if remover.is_ok() {

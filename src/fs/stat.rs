@@ -63,10 +63,14 @@ pub fn size_is_believed(stat: &Stat) -> bool {
 /// Whether size, modification time and change time are what they were. A name more or less changes
 /// the last one too.
 pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
-    let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+    is_as_written(then, now) && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
+}
+
+/// Whether size and modification time are what they were.
+pub fn is_as_written(then: &Stat, now: &Stat) -> bool {
+    let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     written(now) == written(then)
-        && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
 }
 
 /// What tells a file from all others that have or had its name: when it was born. Where the

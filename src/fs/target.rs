@@ -12,11 +12,11 @@ use rustix::io::Errno;
 
 use super::hidden::Mark;
 use super::identity::FileId;
-use super::io::close;
+use super::io::close_last;
 use super::names::{keeps_names, link_open};
 use super::open::open_beneath;
 use super::stat::{FileType, Stat, birth_at, stat};
-use super::temporary::{IfTaken, Temporary, Unpublished, swapped};
+use super::temporary::{Given, IfTaken, Temporary, Unpublished, swapped};
 use super::unavailable::is_unavailable;
 
 /// A file in the making, in the directory where it is to appear. It ends in
@@ -165,21 +165,25 @@ impl Target {
     }
 
     /// Puts the file under its final name in one step. On failure nothing of the new file is left,
-    /// and what has the name stands. An unnamed file is closed only when it has its name. An error
+    /// and what has the name stands. An unnamed file is still open when it has its name. An error
     /// of close(2) would come too late, but what was synced gives none. What stood there before has
     /// its name already.
-    pub fn publish(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
+    pub fn publish(self, name: &OsStr, if_taken: IfTaken) -> Result<Given, Unpublished> {
         let Self { file, dir, naming, mark } = self;
         match naming {
             Naming::None => {}
-            Naming::InPlace(_) => return Ok(close_last(file)?),
+            Naming::InPlace(_) => return Ok(Given::to(file)),
             Naming::Hidden(temporary) => {
                 let temporary = match temporary.stands() {
                     Ok(true) => temporary,
                     // Another file has it, or none: this one gets a new name, if it has one yet.
                     Ok(false) => {
                         temporary.leave();
-                        Temporary::link(&dir, mark, &file).map_err(|_| swapped())?
+                        let linked = Temporary::link(&dir, mark, &file);
+                        linked.map_err(|cause| match cause.kind() {
+                            io::ErrorKind::NotFound => swapped(),
+                            _ => cause,
+                        })?
                     }
                     Err(cause) => return Err(temporary.fail(cause)),
                 };
@@ -195,13 +199,13 @@ impl Target {
             Err(Errno::EXIST) if if_taken == IfTaken::Replace => {
                 let linked = Temporary::link(&dir, mark, &file)
                     .inspect_err(|cause| note_refusal(&dir, cause));
-                linked?.rename(name, if_taken)?;
+                Ok(linked?.rename(name, if_taken)?.of(file))
             }
             linked => {
                 linked.map_err(io::Error::from).inspect_err(|cause| note_refusal(&dir, cause))?;
+                Ok(Given::to(file))
             }
         }
-        Ok(close_last(file)?)
     }
 
     /// Throws the file away, unless it stood there before. It is closed first: some filesystems
@@ -291,12 +295,6 @@ impl Leftover {
         temporary.keep_for_next_run();
         Ok(Target { file, dir, naming: Naming::Hidden(temporary), mark: Some(mark) })
     }
-}
-
-/// Closes a file whose operations have all given their holds back. Were there another hold, closing
-/// would be its to do.
-fn close_last(file: Arc<OwnedFd>) -> io::Result<()> {
-    Arc::into_inner(file).map_or(Ok(()), close)
 }
 
 #[cfg(test)]

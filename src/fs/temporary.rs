@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use super::hidden::{Mark, name_for_new};
 use super::identity::FileId;
-use super::names::{keeps_names, link_open, move_by_link, rename, rename_unless_taken, stands};
-use super::open::open_path;
+use super::io::close_last;
+use super::names::{keeps_names, link_open, look_at, move_by_link, rename, rename_unless_taken};
 use super::registry::{self, Standing};
-use super::stat::{Stat, birth, stat};
+use super::stat::{Stat, birth, stat, stat_at};
 use super::unavailable::refuses;
 use crate::error::Cause;
 
@@ -33,6 +33,51 @@ pub enum IfTaken {
     Replace,
     /// What has the name stays, and the answer is EEXIST.
     Refuse,
+}
+
+/// A file that has its new name.
+#[derive(Debug)]
+pub struct Given {
+    file: GivenFile,
+    /// Why its temporary name could not be removed, if that is still there.
+    pub left_behind: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum GivenFile {
+    /// Nothing but itself was asked of it yet.
+    Open(Arc<OwnedFd>),
+    /// It was closed, and what has the name was found to be it.
+    Closed(Box<Stat>),
+}
+
+impl Given {
+    /// To a file that is still open.
+    pub(super) fn to(file: Arc<OwnedFd>) -> Self {
+        Self { file: GivenFile::Open(file), left_behind: None }
+    }
+
+    /// The same of a file that is still open.
+    pub(super) fn of(self, file: Arc<OwnedFd>) -> Self {
+        Self { file: GivenFile::Open(file), ..self }
+    }
+
+    /// What the file answers, whatever has taken the name since. What cannot be asked is asked
+    /// once more: it decides what may be replaced later.
+    pub fn stat(&self) -> io::Result<Stat> {
+        match &self.file {
+            GivenFile::Open(file) => stat(file).or_else(|_| stat(file)),
+            GivenFile::Closed(stat) => Ok(**stat),
+        }
+    }
+
+    /// Closes the file. Where others hold it too, closing is theirs to do.
+    pub fn close(self) -> io::Result<()> {
+        match self.file {
+            GivenFile::Open(file) => close_last(file),
+            GivenFile::Closed(_) => Ok(()),
+        }
+    }
 }
 
 /// A new name could not be given.
@@ -84,8 +129,15 @@ impl Temporary {
     /// Makes an empty file that only its owner may read, under a hidden name.
     pub fn open(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<(OwnedFd, Self)> {
         let open = |name: &OsStr| openat(dir, name, CREATE, Mode::RUSR | Mode::WUSR);
-        let (file, temporary) =
-            Self::make_as(dir, || name_for_new(mark), open, |file, _| stat(file).map(id_of))?;
+        let (file, temporary) = Self::make_as(
+            dir,
+            || name_for_new(mark),
+            open,
+            |file, name| match stat(file) {
+                Ok(stat) => Ok(id_of(stat)),
+                Err(_) => id_at(dir, name),
+            },
+        )?;
         match mark {
             None => Ok((file, temporary)),
             // Only now it is known which file it is, and it gets data only then.
@@ -117,7 +169,7 @@ impl Temporary {
     ) -> io::Result<(T, Self)> {
         let look = |_: &T, name: &OsStr| match id {
             Some(id) => Ok(id),
-            None => stat(open_path(dir, name).or_else(|_| open_path(dir, name))?).map(id_of),
+            None => id_at(dir, name),
         };
         let (made, mut temporary) = Self::make_as(dir, || name_for_new(mark), make, look)?;
         temporary.is_further = true;
@@ -171,11 +223,11 @@ impl Temporary {
 
     /// Whether it is still the file that the name was made for that has it.
     pub fn stands(&self) -> io::Result<bool> {
-        self.is_at(self.name())
+        Ok(self.look_at(self.name())?.is_some())
     }
 
-    fn is_at(&self, name: &OsStr) -> io::Result<bool> {
-        stands(&self.standing.dir, name, self.standing.id)
+    fn look_at(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        look_at(&self.standing.dir, name, self.standing.id)
     }
 
     /// A process that ends at once is to leave it to the next run.
@@ -194,11 +246,12 @@ impl Temporary {
         let new = Self::at(&dir, name.clone(), id);
         // Nothing has the new name, which nobody can guess. Where `renameat2` knows no flags, to
         // refuse would unlink a name of an open file, which NFS and FUSE then keep under another.
-        self.rename(&name, IfTaken::Replace).map(|()| new)
+        self.rename(&name, IfTaken::Replace).map(|_| new)
     }
 
-    /// Gives what has the name another one in the same directory. If that fails, it has neither.
-    pub fn rename(self, name: &OsStr, if_taken: IfTaken) -> Result<(), Unpublished> {
+    /// Gives what has the name another one in the same directory. If that fails, it has neither,
+    /// unless it cannot even be asked what has the new one.
+    pub fn rename(self, name: &OsStr, if_taken: IfTaken) -> Result<Given, Unpublished> {
         match self.stands() {
             Ok(true) => {}
             Ok(false) => {
@@ -211,18 +264,25 @@ impl Temporary {
             IfTaken::Replace => self.rename_over(name),
             IfTaken::Refuse => rename_unless_taken(&self.standing.dir, self.name(), name),
         };
-        if let Err(cause) = renamed {
-            return Err(self.fail(cause.into()));
-        }
+        let stays = match renamed {
+            Ok(stays) => stays,
+            Err(cause) => return Err(self.fail(cause.into())),
+        };
         // Between the look and the rename it may have been exchanged all the same.
-        match self.is_at(name) {
-            // rename(2) does nothing where both names are one file already, and leaves both.
-            Ok(true) if self.is_further => Ok(self.remove()?),
-            Ok(true) => {
-                self.leave();
-                Ok(())
+        match self.look_at(name) {
+            Ok(Some(stat)) => {
+                let file = GivenFile::Closed(Box::new(stat));
+                // rename(2) does nothing where both names are one file already, and leaves both.
+                let left_behind = match self.is_further {
+                    true => self.remove().err(),
+                    false => {
+                        self.leave();
+                        stays.map(io::Error::from)
+                    }
+                };
+                Ok(Given { file, left_behind })
             }
-            Ok(false) => {
+            Ok(None) => {
                 self.leave();
                 Err(swapped().into())
             }
@@ -233,19 +293,24 @@ impl Temporary {
     /// Gives what has the name another one in the same directory, where something stands that may
     /// be the same file. Renaming one name of a file to another of its names does nothing, and
     /// leaves both, see rename(2).
-    pub(super) fn rename_to_what_may_be_it(self, name: &OsStr) -> Result<(), Unpublished> {
+    /// The answer is why the old name stays beside the new one.
+    pub(super) fn rename_to_what_may_be_it(
+        self,
+        name: &OsStr,
+    ) -> Result<Option<io::Error>, Unpublished> {
         match self.rename_over(name) {
-            Ok(()) => Ok(self.remove()?),
+            Ok(_) => Ok(self.remove().err()),
             Err(cause) => Err(self.fail(cause.into())),
         }
     }
 
-    /// Where no rename is available, what is free can be had by a second name.
-    fn rename_over(&self, name: &OsStr) -> rustix::io::Result<()> {
+    /// Where no rename is available, what is free can be had by a second name. What comes back with
+    /// success is why the old name stays beside it.
+    fn rename_over(&self, name: &OsStr) -> rustix::io::Result<Option<Errno>> {
         let dir = &self.standing.dir;
         match rename(dir, self.name(), name) {
             Err(error) if refuses(error) => move_by_link(dir, self.name(), name).or(Err(error)),
-            renamed => renamed,
+            renamed => renamed.map(|()| None),
         }
     }
 
@@ -277,6 +342,13 @@ impl Drop for Temporary {
 
 fn id_of(stat: Stat) -> FileId {
     FileId::of(&stat)
+}
+
+/// Which file has a name that was just made. What cannot be asked is asked once more: without an
+/// answer the name would stay.
+fn id_at(dir: &OwnedFd, name: &OsStr) -> io::Result<FileId> {
+    let stat = stat_at(dir, name).or_else(|_| stat_at(dir, name))?;
+    stat.map(id_of).ok_or_else(swapped)
 }
 
 pub(super) fn swapped() -> io::Error {

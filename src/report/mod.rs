@@ -354,6 +354,8 @@ pub struct Totals {
     pub hard_links: AtomicU64,
     /// FIFOs, sockets and devices made.
     pub specials: AtomicU64,
+    /// Files that stand, and got the attributes of their sources and nothing else.
+    pub given_attributes: AtomicU64,
     /// Bytes that a dry run would copy.
     pub planned_bytes: AtomicU64,
     /// What an earlier run had finished.
@@ -400,7 +402,7 @@ pub struct Totals {
 
 impl Totals {
     /// Every sum and its name, as programs read it.
-    pub fn fields(&self) -> [(&'static str, &AtomicU64); 19] {
+    pub fn fields(&self) -> [(&'static str, &AtomicU64); 20] {
         [
             ("files", &self.files),
             ("direct_files", &self.direct_files),
@@ -421,6 +423,7 @@ impl Totals {
             ("rewritten_bytes", &self.rewritten_bytes),
             ("differences", &self.differences),
             ("failed", &self.failed),
+            ("given_attributes", &self.given_attributes),
         ]
     }
 

@@ -14,7 +14,7 @@ use crate::fs::call::OFlags;
 use super::known::Known;
 use super::taken::TakenNames;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, Moment, Node, Numbers, Settled, Stat};
+use crate::fs::{self, FileId, Moment, Numbers, OpenedUp, Settled, Stat};
 
 /// How a directory is reached when it has to be opened again.
 enum Origin {
@@ -107,7 +107,7 @@ pub struct Dir {
     descriptors: Mutex<Option<Descriptors>>,
     open_dirs: Arc<OpenDirs>,
     /// Whether the destination's owner was given rights that it had not.
-    is_opened_up: Mutex<bool>,
+    opened_up: Mutex<Option<OpenedUp>>,
     /// Holds: the walker's, one a batch, one a child directory.
     pending: AtomicUsize,
     /// Whether several operands may take names in what it holds.
@@ -150,45 +150,6 @@ impl OpenDir {
     /// The directory, open or not.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
-    }
-
-    /// Whether names could be made in the destination: the answer is the error that they would
-    /// meet.
-    pub fn foresee_names(&self) -> io::Result<()> {
-        match fs::may_make(&self.target) {
-            // That is what `open_up` is for.
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                let is_opened_up = self.dir.parent.is_some()
-                    && fs::needs_rights(&self.target, &self.dir.target_stat);
-                if is_opened_up { Ok(()) } else { Err(error) }
-            }
-            other => other,
-        }
-    }
-
-    /// Whether not even the destination's owner may look names up in it.
-    pub fn is_closed(&self) -> bool {
-        self.dir.target_stat.st_mode & 0o100 == 0
-    }
-
-    /// Gives the owner of a destination that was found all rights, if it is this process's own and
-    /// has too few for the work. The end of the directory sets its mode again.
-    pub fn open_up(&self) -> Result<()> {
-        // The folder that an operand goes into is the user's, and no part of the copy.
-        let has_rights = self.dir.target_stat.st_mode & fs::ALL_OF_OWNER == fs::ALL_OF_OWNER;
-        if has_rights || self.dir.fresh || self.dir.parent.is_none() {
-            return Ok(());
-        }
-        let mut is_opened_up = self.dir.is_opened_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*is_opened_up && fs::needs_rights(&self.target, &self.dir.target_stat) {
-            let mode = self.dir.target_stat.st_mode & 0o7777 | fs::ALL_OF_OWNER;
-            Node::of(&self.target).and_then(|target| target.set_mode(mode)).map_err(|cause| {
-                let path = self.dir.target_path(OsStr::new(""));
-                Error::new(Operation::SetMode, path, cause)
-            })?;
-            *is_opened_up = true;
-        }
-        Ok(())
     }
 }
 
@@ -260,7 +221,7 @@ impl Dir {
             parent: None,
             descriptors: Mutex::default(),
             open_dirs: Arc::clone(open_dirs),
-            is_opened_up: Mutex::new(false),
+            opened_up: Mutex::default(),
             pending: AtomicUsize::new(1),
             on_the_way: true,
             shared: true,
@@ -298,7 +259,7 @@ impl Dir {
             parent: Some(Arc::clone(parent)),
             descriptors: Mutex::default(),
             open_dirs: Arc::clone(&parent.open_dirs),
-            is_opened_up: Mutex::new(false),
+            opened_up: Mutex::default(),
             pending: AtomicUsize::new(1),
             on_the_way: on_the_way && shared,
             shared,
@@ -443,7 +404,16 @@ impl Dir {
 
     /// Whether the destination's owner was given rights for the time of the work.
     pub fn is_opened_up(&self) -> bool {
-        *self.is_opened_up.lock().unwrap_or_else(PoisonError::into_inner)
+        self.opened_up().is_some()
+    }
+
+    /// Its mode was set again.
+    pub fn close_up(&self) {
+        *self.opened_up() = None;
+    }
+
+    pub(super) fn opened_up(&self) -> MutexGuard<'_, Option<OpenedUp>> {
+        self.opened_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more thing to be done in this directory.

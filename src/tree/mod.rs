@@ -12,6 +12,7 @@ mod list;
 mod listing;
 mod meta;
 mod pair;
+mod rights;
 mod single;
 mod taken;
 mod trust;

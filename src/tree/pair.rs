@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::dir::{ChildPair, Counterpart, Dir, OpenDir};
 use super::visitor::{Follow, Scope, Visitor};
 use crate::error::{Cause, Error, Operation};
-use crate::fs::{self, FileId, Sameness, Stat};
+use crate::fs::{self, FileId, Moment, Sameness, Stat};
 
 /// A directory of the source and how it was found.
 #[derive(Clone, Copy)]
@@ -53,8 +53,9 @@ pub fn open_pair(
         let path = parent.source_path(name);
         return Err(Error::new(Operation::CopyDirectory, path, cause));
     }
+    let before = Moment::now();
     let Some(counterpart) = visitor.counterpart(parent, target_name)? else { return Ok(None) };
-    let (target, target_stat) = open_target(parent, target_name, counterpart)?;
+    let (target, target_stat) = open_target(parent, target_name, counterpart, before)?;
     let is_source = || {
         let has_its_numbers = FileId::of(&target_stat) == FileId::of(&stat);
         // In doubt it is gone into: each file is looked at before it is replaced.
@@ -132,7 +133,8 @@ fn leads_back(
     Ok(None)
 }
 
-/// Opens the counterpart. The parent stands in the place of one that is only planned.
+/// Opens the counterpart, which was not made `before` that moment if it is new. The parent stands
+/// in the place of one that is only planned.
 ///
 /// Between its making and its opening, one who may write into the parent can put another directory
 /// in its place: what was made is looked at before anything is trusted to it.
@@ -140,6 +142,7 @@ fn open_target(
     parent: &OpenDir,
     name: &OsStr,
     counterpart: Counterpart,
+    before: Moment,
 ) -> Result<(Arc<OwnedFd>, Stat), Error> {
     let error = |op, cause: Cause| Error::new(op, parent.target_path(name), cause);
     let open_error = |cause: io::Error| match cause.raw_os_error() {
@@ -158,7 +161,7 @@ fn open_target(
     }
     let target = Arc::new(target);
     if counterpart == Counterpart::Made
-        && !fs::is_new_and_own(&target, &stat).map_err(open_error)?
+        && !fs::is_new_and_own(&target, &stat, before).map_err(open_error)?
     {
         return Err(error(Operation::CreateDirectory, Cause::Exchanged));
     }

@@ -161,21 +161,22 @@ fn write_file(
         give_rights(file, &folder, name)?;
         if sync { fs::sync_file(file) } else { Ok(()) }
     };
-    match filled(target, fill, complete)?.publish(name, IfTaken::Replace) {
+    let given = match filled(target, fill, complete)?.publish(name, IfTaken::Replace) {
         // What cannot be linked is written once more, under a name.
         Err(_) if Target::must_be_named() => {
             let copy = |out: &mut dyn Write| copy_all(&file, out);
             let named = filled(Target::create(&folder, None)?, copy, complete)?;
-            named.publish(name, IfTaken::Replace)?;
+            named.publish(name, IfTaken::Replace)?
         }
         published => published?,
-    }
+    };
     if sync {
         // Without a journal the file is not kept as one that has a name before it is synced again.
         fs::sync_file(&*file)?;
         fs::sync_folder(&folder)?;
     }
-    Ok(())
+    drop(file);
+    given.close()
 }
 
 /// Fills and completes a file that has no final name yet, or throws it away.

@@ -97,10 +97,12 @@ pub fn plan(totals: &Totals) -> String {
     ];
     let made = made.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let made = Some(made).filter(|made| !made.is_empty()).map(|made| format!("make {made}"));
+    let given = of(&totals.given_attributes, "file", "files")
+        .map(|files| format!("give attributes to {files}"));
     let skipped = Some(Totals::get(&totals.skipped))
         .filter(|&skipped| skipped > 0)
         .map(|skipped| format!("skip {skipped}"));
-    let all: Vec<_> = [copied, made, skipped].into_iter().flatten().collect();
+    let all: Vec<_> = [copied, made, given, skipped].into_iter().flatten().collect();
     if all.is_empty() {
         "would do nothing\n".to_owned()
     } else {

@@ -185,8 +185,14 @@ fn tiles(page: &Page<'_>) -> String {
         Deed::Compare => ("files the same", of(&totals.verified_files)),
         _ => ("files", of(&totals.files)),
     };
-    let others =
-        of(&totals.directories) + of(&totals.links) + of(&totals.hard_links) + of(&totals.specials);
+    let others = [
+        &totals.directories,
+        &totals.links,
+        &totals.hard_links,
+        &totals.specials,
+        &totals.given_attributes,
+    ];
+    let others = others.into_iter().map(of).sum::<u64>();
     let exact_seconds = match page.elapsed.as_secs() {
         0..60 => format!("{:.3} s", page.elapsed.as_secs_f64()),
         many => format!("{} s", grouped(many)),

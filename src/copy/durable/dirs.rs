@@ -67,10 +67,12 @@ impl Durable<'_> {
         } else if is_left {
             self.leave_times(dir);
         }
-        if dir.is_opened_up() && !(is_given && self.metadata.preserve().mode) {
-            let before = dir.target_stat.st_mode & 0o7777;
+        let before = self.resume.mode_before(dir);
+        let has_more_rights = dir.is_opened_up() || before != dir.target_stat.st_mode & 0o7777;
+        if has_more_rights && !(is_given && self.metadata.preserve().mode) {
             target.set_mode(before).map_err(error(Operation::SetMode))?;
         }
+        dir.close_up();
         if self.options.sync {
             let trusts = self.resume.is_on().then(|| Trusts::of(dir));
             let (target, dir) = (Arc::clone(&dir.target), Arc::clone(dir.dir()));
@@ -109,7 +111,8 @@ impl Durable<'_> {
         let path = dir.target_path(OsStr::new(""));
         let before = self.times().get(&path).copied();
         let Some(before) = before else { return };
-        if let Err(cause) = Node::open(&dir.target).set_times(&before) {
+        let given = Node::of(&dir.target).and_then(|target| target.set_times(&before));
+        if let Err(cause) = given {
             self.events.warn(Error::new(Operation::SetTimes, path, cause));
         }
     }

@@ -169,7 +169,7 @@ fn keep_numbered(dir: impl AsFd, name: &OsStr, mut number: u64) -> io::Result<Os
             Err(error) if has_no_second_names(&error.into()) => {
                 match fs::rename_unless_taken(dir, name, &backup) {
                     Err(Errno::EXIST) => number += 1,
-                    other => return Ok(other.map(|()| backup)?),
+                    other => return Ok(other.map(|_| backup)?),
                 }
             }
             Err(error) => return Err(error.into()),
@@ -186,7 +186,9 @@ pub fn put_back(dir: impl AsFd, backup: &OsStr, name: &OsStr) -> io::Result<()> 
     }
     match fs::rename_unless_taken(dir, backup, name) {
         Err(Errno::EXIST) => Ok(()),
-        renamed => Ok(renamed?),
+        Ok(None) => Ok(()),
+        // The backup's name stays beside the old one.
+        Ok(Some(cause)) | Err(cause) => Err(cause.into()),
     }
 }
 
@@ -201,7 +203,10 @@ fn keep_simple(
     match Temporary::make(dir, mark, None, link) {
         // rename(2) does nothing where both names are one file already, and leaves both: the
         // hidden one is removed.
-        Ok(((), temporary)) => Ok(temporary.rename(backup, IfTaken::Replace)?),
+        Ok(((), temporary)) => {
+            let given = temporary.rename(backup, IfTaken::Replace)?;
+            given.left_behind.map_or(Ok(()), Err)
+        }
         Err(error) if has_no_second_names(&error) => Ok(fs::rename(dir, name, backup)?),
         Err(error) => Err(error),
     }

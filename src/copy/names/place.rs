@@ -17,7 +17,7 @@ use crate::copy::options::{Action, Backup, BackupNames, OnExisting, Options};
 use crate::copy::resume::Resume;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{
-    self, Age, FileId, FileType, IfTaken, Moment, Name, Sameness, Stat, Target, Unpublished,
+    self, Age, FileId, FileType, Given, IfTaken, Moment, Name, Sameness, Stat, Target, Unpublished,
 };
 use crate::report::Skip;
 use crate::tree::{Dir, Entry, EntryKind, NameHolder, OpenDir, Rights, TakenNames};
@@ -61,7 +61,7 @@ impl Admitted {
     /// What its publishing comes to where no backup is made.
     pub fn planned(&self) -> Published {
         let Spot { occupied: replaced, in_place, .. } = self.spot;
-        Published { replaced, in_place: in_place.is_some(), backup: None }
+        Published { replaced, in_place: in_place.is_some(), backup: None, stat: None }
     }
 }
 
@@ -114,7 +114,7 @@ impl<'a> Names<'a> {
         let Some(stood) = entry.spot.in_place else { return Ok(None) };
         let target = self.in_place.open(At::new(dir, entry), stood, source)?;
         if target.is_none() {
-            dir.open_up()?;
+            self.resume.open_up(dir)?;
         }
         Ok(target)
     }
@@ -152,7 +152,7 @@ impl<'a> Names<'a> {
             }
             self.plan_name(at, spot)?;
         } else if spot.in_place.is_none() {
-            dir.open_up()?;
+            self.resume.open_up(dir)?;
         }
         Ok(Some(Admitted { entry, spot }))
     }
@@ -322,17 +322,16 @@ impl<'a> Names<'a> {
         dir: &OpenDir,
         entry: &Admitted,
         op: Operation,
-        publish: impl FnOnce(IfTaken) -> std::result::Result<(), Unpublished>,
+        publish: impl FnOnce(IfTaken) -> std::result::Result<Given, Unpublished>,
     ) -> Result<Option<Published>> {
         let at = At::new(dir, entry);
         let _turn = self.options.existing.backup.as_ref().map(|_| self.made.turn());
-        let stat_target =
-            || at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause));
         // Without names that are refused in one step, two copies could take one at once.
         let mut turn = dir.turn();
-        let mut taken = turn.as_deref_mut().filter(|_| dir.remembers_names());
+        let taken = turn.as_deref_mut().filter(|_| dir.remembers_names());
         if let Some(taken) = &taken
-            && let Some(stands) = stat_target()?
+            && let Some(stands) =
+                at.stat_target().map_err(|cause| at.target_error(Operation::Stat, cause))?
         {
             self.refuse_clash(at, taken, &stands)?;
         }
@@ -345,34 +344,25 @@ impl<'a> Names<'a> {
             _ => None,
         };
         let if_taken = if replaced { IfTaken::Replace } else { entry.spot.if_taken };
-        if let Err(Unpublished { cause, left_behind }) = publish(if_taken) {
-            backup.iter().for_each(|backup| self.put_back(at, backup));
-            if let Some(cause) = left_behind {
-                self.events.fail(at.target_error(Operation::RemoveTemporary, cause));
+        let given = match publish(if_taken) {
+            Ok(given) => given,
+            Err(Unpublished { cause, left_behind }) => {
+                backup.iter().for_each(|backup| self.put_back(at, backup));
+                self.tell_left_behind(at, left_behind);
+                let is_taken = cause.raw_os_error() == Some(libc::EEXIST);
+                let is_stranger = !(is_taken && dir.fresh) || self.is_stranger(at)?;
+                if is_taken && is_stranger && self.options.existing.rule == OnExisting::Skip {
+                    self.events.skip(at, Skip::Exists);
+                    return Ok(None);
+                }
+                return Err(self.replace_error(at, op, cause));
             }
-            let is_taken = cause.raw_os_error() == Some(libc::EEXIST);
-            let is_stranger = !(is_taken && dir.fresh) || self.is_stranger(at)?;
-            if is_taken && is_stranger && self.options.existing.rule == OnExisting::Skip {
-                self.events.skip(at, Skip::Exists);
-                return Ok(None);
-            }
-            return Err(self.replace_error(at, op, cause));
-        }
-        let name = at.target_name();
-        let is_to_be_known = self.in_place.remembers_all() || self.could_be_overwritten(dir, name);
-        if (is_to_be_known || taken.is_some())
-            && let Some(made) = stat_target()?
-        {
-            taken.iter_mut().for_each(|taken| taken.add(name, &made));
-            if is_to_be_known {
-                self.made.add(dir, name, &made);
-                self.in_place.keep(dir, name, &made);
-            }
-        }
+        };
+        let stat = self.remember(at, op, taken, given);
         if self.options.action == Action::Compare {
             self.events.replaced_what_differed(&at.target_path());
         }
-        Ok(Some(Published { replaced, in_place: false, backup }))
+        Ok(Some(Published { replaced, in_place: false, backup, stat }))
     }
 
     /// Why something cannot be replaced. What could be written into is told as that, unless it was
@@ -381,6 +371,45 @@ impl<'a> Names<'a> {
         match self.options.existing.in_place {
             true => at.target_error(op, cause),
             false => at.replace_error(op, cause),
+        }
+    }
+
+    /// Remembers a copy that has its name, as far as it is to be known again. What it answers is
+    /// asked of the file: by now another one may have the name, which is no copy of this run. A
+    /// failure of all that is told, and takes the name from no one.
+    fn remember(
+        &self,
+        at: At<'_>,
+        op: Operation,
+        taken: Option<&mut TakenNames>,
+        mut given: Given,
+    ) -> Option<Stat> {
+        self.tell_left_behind(at, given.left_behind.take());
+        let (dir, name) = (at.dir, at.target_name());
+        let is_to_be_known = self.in_place.remembers_all() || self.could_be_overwritten(dir, name);
+        let mut stat = None;
+        if is_to_be_known || taken.is_some() || self.resume.is_on() {
+            match given.stat() {
+                Ok(made) => stat = Some(made),
+                Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
+            }
+        }
+        if let Some(made) = &stat {
+            taken.into_iter().for_each(|taken| taken.add(name, made));
+            if is_to_be_known {
+                self.made.add(dir, name, made);
+                self.in_place.keep(dir, name, made);
+            }
+        }
+        if let Err(cause) = given.close() {
+            self.events.fail(at.target_error(op, cause));
+        }
+        stat
+    }
+
+    fn tell_left_behind(&self, at: At<'_>, left_behind: Option<io::Error>) {
+        if let Some(cause) = left_behind {
+            self.events.fail(at.target_error(Operation::RemoveTemporary, cause));
         }
     }
 

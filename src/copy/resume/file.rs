@@ -28,7 +28,7 @@ use super::manner::Manner;
 use super::recovered::{Half, Manners, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileId, FileType, Mark, Numbers, Stat, Trust};
+use crate::fs::{self, FileId, FileType, Mark, Numbers, Stat, Trust, Unpublished};
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -66,6 +66,8 @@ pub struct Journal {
     first_names: HashMap<StatKey, Fingerprint>,
     /// How earlier runs made what they recorded.
     manners: Manners,
+    /// The modes of directories that were given more rights.
+    modes: HashMap<Fingerprint, u32>,
     writer: Mutex<Writer>,
 }
 
@@ -81,7 +83,7 @@ impl Journal {
             }
             Opened::Made(placed, stranger) => {
                 let path = placed.path(&identity);
-                let mut journal = Self::begin(identity, placed)
+                let mut journal = Self::begin_new(identity, placed)
                     .map_err(|cause| Error::new(Operation::WriteJournal, path, cause))?;
                 journal.has_predecessor = stranger.is_some();
                 let why = "it may be another user's, and stays; everything is copied again";
@@ -93,14 +95,22 @@ impl Journal {
         }
     }
 
-    fn begin(identity: JournalIdentity, placed: Placed) -> io::Result<Self> {
-        let key = identity.new_key(&fs::birth(&placed.file)?)?;
-        let (chain, header) = Chain::begin(key, &identity.binding);
+    /// Begins a journal that was just made. One that cannot be begun is removed: nothing is known
+    /// by it.
+    fn begin_new(identity: JournalIdentity, placed: Placed) -> io::Result<Self> {
+        match write_header(&identity, &placed) {
+            Ok(chain) => Self::begun(identity, placed, chain),
+            Err(cause) => {
+                let Placed { folder, name, file, .. } = &placed;
+                let removed =
+                    fs::stat(file).and_then(|stat| fs::unlink_if(folder, name, FileId::of(&stat)));
+                Err(Unpublished { cause, left_behind: removed.err() }.into())
+            }
+        }
+    }
+
+    fn begun(identity: JournalIdentity, placed: Placed, chain: Chain) -> io::Result<Self> {
         let journal = Self::new(identity, placed, chain)?;
-        let written = fs::write_all(&header, 0, |bytes, at| journal.write_at(bytes, at));
-        written.map_err(|(_, cause)| cause)?;
-        fs::sync_file(&*journal.file)?;
-        fs::sync_folder(&journal.folder)?;
         reserve(&journal.file, &mut journal.writer());
         Ok(journal)
     }
@@ -130,6 +140,7 @@ impl Journal {
             halves: Mutex::default(),
             first_names: HashMap::new(),
             manners: Manners::default(),
+            modes: HashMap::new(),
             writer: Mutex::new(writer),
         })
     }
@@ -160,7 +171,8 @@ impl Journal {
             }
         };
         cut(&placed.file, 0)?;
-        let mut journal = Self::begin(identity, placed)?;
+        let chain = write_header(&identity, &placed)?;
+        let mut journal = Self::begun(identity, placed, chain)?;
         journal.has_predecessor = true;
         Ok((journal, Some(not_resumed(Operation::ResumeFrom, why))))
     }
@@ -186,6 +198,7 @@ impl Journal {
         self.halves = Mutex::new(recovered.halves);
         self.first_names = recovered.first_names;
         self.manners = recovered.manners;
+        self.modes = recovered.modes;
         Ok(torn)
     }
 
@@ -280,6 +293,11 @@ impl Journal {
     /// Whether any name is known to be the first one of its source.
     pub fn has_first_names(&self) -> bool {
         !self.first_names.is_empty()
+    }
+
+    /// The mode that a directory had when an earlier run gave it more rights.
+    pub fn mode_before(&self, relative: &Path) -> Option<u32> {
+        if self.modes.is_empty() { None } else { self.modes.get(&self.name(relative)).copied() }
     }
 
     /// Takes what is known of a half-copied file.
@@ -388,7 +406,12 @@ impl Journal {
             };
         }
         let trust = fs::trust(&folder);
-        for (name, stat) in leftovers(&folder, self.mark)? {
+        let found = match leftovers(&folder, self.mark) {
+            // What may not be listed is gone without.
+            Err(cause) if cause.raw_os_error() == Some(libc::EACCES) => return Ok(()),
+            found => found?,
+        };
+        for (name, stat) in found {
             let is_its_name = || {
                 half.hidden.as_ref() == Some(&name)
                     || temporary_number(&stat, &name, trust) == Some(half.begun.temporary)
@@ -407,6 +430,18 @@ impl Drop for Journal {
     fn drop(&mut self) {
         let _closed_next = flock(&*self.file, FlockOperation::Unlock);
     }
+}
+
+/// Writes the first bytes of a journal, and makes it durable.
+fn write_header(identity: &JournalIdentity, placed: &Placed) -> io::Result<Chain> {
+    let Placed { folder, file, .. } = placed;
+    let key = identity.new_key(&fs::birth(file)?)?;
+    let (chain, header) = Chain::begin(key, &identity.binding);
+    let written = fs::write_all(&header, 0, |bytes, at| rustix::io::pwrite(file, bytes, at));
+    written.map_err(|(_, cause)| cause)?;
+    fs::sync_file(file)?;
+    fs::sync_folder(folder)?;
+    Ok(chain)
 }
 
 /// Whether a temporary can be the one that was begun, by what it answers alone.

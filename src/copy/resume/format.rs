@@ -10,6 +10,7 @@
 //!          reached    3 · name (16) · first block (u64) · leaves (32 each)
 //!          manner     4 · sparse, reflink, backups, replacing (u8 each) · suffix
 //!          doubted    5
+//!          opened     6 · name (16) · mode (u32)
 //! ```
 //!
 //! What is finished was made in the manner that was recorded last before it, see [`Manner`].
@@ -96,6 +97,8 @@ pub enum Record {
     Manner(Manner),
     /// What was finished until now may not have become durable: the last sync of all failed.
     Doubted,
+    /// A directory's owner gets more rights in the next moment.
+    Opened(DirOpened),
 }
 
 /// Something that needs no more copying while both sides are what they were.
@@ -160,6 +163,15 @@ pub struct Reached {
     pub first_block: u64,
     /// Their chaining values.
     pub leaves: Vec<LeafHash>,
+}
+
+/// A directory whose owner has more rights for the time of the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirOpened {
+    /// The path relative to the destination.
+    pub name: Fingerprint,
+    /// Its mode before.
+    pub mode: u32,
 }
 
 /// Whether a file that holds only these bytes is a header that was not written to its end.
@@ -333,6 +345,9 @@ impl Record {
             }
             Self::Manner(manner) => [&[4][..], &manner.encode()].concat(),
             Self::Doubted => vec![5],
+            Self::Opened(DirOpened { name, mode }) => {
+                [&[6][..], name, &mode.to_le_bytes()].concat()
+            }
         }
     }
 
@@ -375,6 +390,10 @@ impl Record {
                 let (leaves, rest) = body.as_chunks();
                 rest.is_empty()
                     .then(|| Self::Reached(Reached { name, first_block, leaves: leaves.to_vec() }))
+            }
+            6 => {
+                let mode = u32::from_le_bytes(take(&mut body)?);
+                body.is_empty().then_some(Self::Opened(DirOpened { name, mode }))
             }
             _ => None,
         }
@@ -421,14 +440,15 @@ mod tests {
             Record::Manner(Manner::of(&Options::default())),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
             Record::Doubted,
+            Record::Opened(DirOpened { name, mode: 0o2555 }),
         ]
     }
 
-    /// Some frames have one record, one has two, and one has none.
+    /// Some frames have one record, some have two, and one has none.
     fn journal() -> Vec<u8> {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
         let records = records();
-        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..7, 7..8] {
+        for frame in [0..1, 1..3, 3..3, 3..4, 4..5, 5..7, 7..9] {
             chain.append(&records[frame], &mut bytes);
         }
         bytes

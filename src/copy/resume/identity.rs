@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::format::{Binding, JournalKey};
-use crate::fs::{self, Birth};
+use crate::fs::{self, Birth, HIDDEN_PREFIX};
 
 /// How many names the journal may have in a place.
 const NAMES_MAX: usize = 8;
@@ -44,7 +44,7 @@ impl JournalIdentity {
     /// The names that the journal may have in one of the places, the best first. It has another
     /// where a file has one that is no journal of this copy.
     pub fn journal_names(&self) -> impl Iterator<Item = OsString> {
-        let first = format!(".aiocp-journal-{:016x}", self.id);
+        let first = format!("{HIDDEN_PREFIX}journal-{:016x}", self.id);
         (0..NAMES_MAX).map(move |n| match n {
             0 => first.clone().into(),
             n => format!("{first}-{n}").into(),

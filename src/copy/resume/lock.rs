@@ -159,8 +159,11 @@ fn look(
 
 /// Gives the journal another name, unless something has that.
 fn rename(folder: &OwnedFd, name: &OsStr, other: OsString) -> io::Result<OsString> {
-    fs::rename_unless_taken(folder, name, &other)?;
-    Ok(other)
+    match fs::rename_unless_taken(folder, name, &other)? {
+        None => Ok(other),
+        // No journal has two names.
+        Some(cause) => Err(cause.into()),
+    }
 }
 
 /// Makes a journal in the first place that takes it; nothing if something has its name now.

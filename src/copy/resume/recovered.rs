@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::format::{Begun, Fingerprint, Finished, Reached, Record, Standing, StatKey};
+use super::format::{Begun, DirOpened, Fingerprint, Finished, Reached, Record, Standing, StatKey};
 use super::manner::Manner;
 use crate::digest::LeafHash;
 
@@ -40,6 +40,8 @@ pub struct Recovered {
     pub first_names: HashMap<StatKey, Fingerprint>,
     /// How runs made what they recorded, with the places from which on that holds.
     pub manners: Manners,
+    /// The modes of directories that were given more rights, and were not finished since.
+    pub modes: HashMap<Fingerprint, u32>,
 }
 
 /// Manners, in the order of their places.
@@ -60,6 +62,7 @@ impl Recovered {
         match record {
             Record::Finished(Finished { name, source, standing, .. }) => {
                 self.finished.push((index_of(&name), at_bytes));
+                self.modes.remove(&name);
                 if standing != Standing::Unnamed {
                     self.halves.remove(&name);
                 }
@@ -84,6 +87,7 @@ impl Recovered {
                 next.into_iter().for_each(|half| half.leaves.extend(&leaves));
             }
             Record::Doubted => self.doubted_bytes = at_bytes,
+            Record::Opened(DirOpened { name, mode }) => _ = self.modes.insert(name, mode),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::Journal;
-use super::format::{Record, Standing};
+use super::format::{DirOpened, Record, Standing};
 use super::identity::JournalIdentity;
 use super::index::Window;
 use super::known::{self, Known, Looked, Sides, stat_key};
@@ -148,35 +148,30 @@ impl<'a> Resume<'a> {
         self.journal.as_ref().is_some_and(Journal::has_predecessor)
     }
 
-    /// Adds what stands under its name now, and whether all of its metadata was kept.
+    /// Adds a copy that has its name, and whether all of its metadata was kept. It answered
+    /// `copy` itself: what has the name by now may be a stranger. One that could not be asked,
+    /// which was told, is not recorded.
     pub fn record(
         &self,
         at: At<'_>,
         source: &Seen,
+        copy: Option<&Stat>,
         kept: bool,
         hash: Option<Hash>,
         records: &mut Records,
     ) {
-        let Some(journal) = &self.journal else { return };
-        match at.stat_target() {
-            Ok(Some(target)) => {
-                let has_others = source.stat.st_nlink > 1 || self.options.follows_links(at.dir);
-                let standing = match has_others {
-                    true => Standing::Linked,
-                    // A filesystem that has no O_TMPFILE keeps the hidden name of an open file.
-                    false if target.st_nlink > 1 => Standing::Closing,
-                    false => Standing::Settled,
-                };
-                let target = at.dir.see_copy(target);
-                let looked = looked(at, Looks { source, target: &target });
-                let record = journal.finished(&self.relative(at), looked, standing, kept, hash);
-                records.records.push(record);
-                records.files_bytes += FILE_BYTES + source.stat.st_size as u64;
-            }
-            // Removed already; the next run will see.
-            Ok(None) => {}
-            Err(cause) => self.events.fail(at.target_error(Operation::Stat, cause)),
-        }
+        let (Some(journal), Some(&copy)) = (&self.journal, copy) else { return };
+        let has_others = source.stat.st_nlink > 1 || self.options.follows_links(at.dir);
+        let standing = match has_others {
+            true => Standing::Linked,
+            // A filesystem that has no O_TMPFILE keeps the hidden name of an open file.
+            false if copy.st_nlink > 1 => Standing::Closing,
+            false => Standing::Settled,
+        };
+        let target = at.dir.see_copy(copy);
+        let looked = looked(at, Looks { source, target: &target });
+        records.records.push(journal.finished(&self.relative(at), looked, standing, kept, hash));
+        records.files_bytes += FILE_BYTES + source.stat.st_size as u64;
     }
 
     /// What was recorded of names in a directory may not be durable: the next run sees to that.
@@ -265,7 +260,8 @@ impl<'a> Resume<'a> {
     /// Records something finished once more, which has its metadata now if it `kept` all of it.
     pub fn record_again(&self, at: At<'_>, completed: &Completed, kept: bool) {
         let mut records = Records::default();
-        self.record(at, &completed.source, kept, completed.hash, &mut records);
+        let Completed { source, target, hash, .. } = completed;
+        self.record(at, source, Some(&target.stat), kept, *hash, &mut records);
         self.append(self.made_earlier(completed, records.records));
     }
 
@@ -285,9 +281,16 @@ impl<'a> Resume<'a> {
     }
 
     /// Records one entry by itself.
-    pub fn record_alone(&self, at: At<'_>, source: &Seen, kept: bool, hash: Option<Hash>) {
+    pub fn record_alone(
+        &self,
+        at: At<'_>,
+        source: &Seen,
+        copy: Option<&Stat>,
+        kept: bool,
+        hash: Option<Hash>,
+    ) {
         let mut records = Records::default();
-        self.record(at, source, kept, hash, &mut records);
+        self.record(at, source, copy, kept, hash, &mut records);
         self.append(records);
     }
 
@@ -312,6 +315,29 @@ impl<'a> Resume<'a> {
                 self.events.fail(Error::new(Operation::Stat, path, cause));
             }
         }
+    }
+
+    /// Gives the owner of a directory the rights that the work needs, see [`OpenDir::open_up`]. The
+    /// next run knows the mode before, should this one be killed.
+    pub fn open_up(&self, dir: &OpenDir) -> Result<()> {
+        dir.open_up(|| {
+            let mode = self.mode_before(dir);
+            if let Some(journal) = &self.journal {
+                let name = journal.name(&self.events.relative(dir, OsStr::new("")));
+                let record = Record::Opened(DirOpened { name, mode });
+                self.append(Records { records: vec![record], files_bytes: 0 });
+            }
+            mode
+        })
+    }
+
+    /// The mode that a directory of the destination had before a run gave its owner more rights.
+    pub fn mode_before(&self, dir: &Dir) -> u32 {
+        let mode = dir.target_stat.st_mode & 0o7777;
+        let journal = self.journal.as_ref().filter(|_| dir.parent().is_some());
+        let before = journal
+            .and_then(|journal| journal.mode_before(&self.events.relative(dir, OsStr::new(""))));
+        before.filter(|before| before | fs::ALL_OF_OWNER == mode).unwrap_or(mode)
     }
 
     /// Writes to the journal. Where that fails the next run has more to do, and this one has

@@ -116,7 +116,7 @@ impl Services<'_> {
             for unheeded in self.resume.unheeded(&completed) {
                 Totals::add(&self.events.totals.unheeded[unheeded as usize], 1);
             }
-            let published = Published { replaced: true, in_place: false, backup: None };
+            let published = Published { replaced: true, in_place: false, backup: None, stat: None };
             let unmoved = Outcome::unmoved(size_bytes, Route::EARLIER);
             self.events.copied(At::new(dir, &entry), published, Outcome { hash, ..unmoved });
         }
@@ -175,6 +175,5 @@ impl Services<'_> {
 /// Whether an open file is the one that answered so.
 fn is(file: &OwnedFd, stat: &Stat) -> std::io::Result<bool> {
     let now = fs::stat(file)?;
-    let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-    Ok(FileId::of(&now) == FileId::of(stat) && written(&now) == written(stat))
+    Ok(FileId::of(&now) == FileId::of(stat) && fs::is_as_written(stat, &now))
 }

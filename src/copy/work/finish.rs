@@ -132,7 +132,7 @@ impl Services<'_> {
             Ok(None) => self.pass_on(claim),
             Ok(Some(published)) => {
                 let published = Published { in_place, ..published };
-                self.resume.record(at, &source, kept, hash, records);
+                self.resume.record(at, &source, published.stat.as_ref(), kept, hash, records);
                 Totals::add(&self.events.totals.cloned_bytes, cloned_bytes);
                 let elapsed = begun.elapsed();
                 let outcome = Outcome { size_bytes, hash, route, proof, elapsed };

@@ -22,13 +22,14 @@ impl Services<'_> {
     /// Makes a link to the source.
     pub(super) fn link_instead(&self, dir: &OpenDir, entry: Entry) -> Result<()> {
         let at = At::new(dir, &entry);
-        let source =
-            at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;
+        let source = Arc::new(
+            at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?,
+        );
         let stat = fs::stat(&source).map_err(|cause| at.source_error(Operation::Stat, cause))?;
         let Some(entry) = self.names.admit(dir, entry, &stat)? else { return Ok(()) };
         let published = match self.options.action {
-            _ if self.options.dry_run => Some(entry.planned()),
             Action::SymbolicLink => self.link_to_path(dir, &entry, &stat)?,
+            _ if self.options.dry_run => Some(entry.planned()),
             _ => self.publish_name(dir, &entry, Operation::CreateHardLink, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
                 let at = Appearance { dir, name, if_taken, mark: None };
@@ -65,6 +66,9 @@ impl Services<'_> {
         if !is_found {
             return Err(at.target_error(op, Cause::RelativeLink));
         }
+        if self.options.dry_run {
+            return Ok(Some(entry.planned()));
+        }
         let make = |at: &OsStr| symlinkat(path.as_path(), &dir.target, at);
         let is_made = |own: &Stat| {
             FileType::from_raw_mode(own.st_mode) == FileType::Symlink && own.st_nlink == 1
@@ -95,7 +99,7 @@ impl Services<'_> {
     ) -> Result<()> {
         let at = At::new(dir, entry);
         if self.options.dry_run {
-            self.events.made("attributes", at, entry.planned());
+            self.gave_attributes(at, entry);
             return Ok(());
         }
         let name = entry.target_name();
@@ -115,8 +119,13 @@ impl Services<'_> {
         self.metadata.copy(at, &metadata);
         let synced = self.durable.sync_one(dir, Arc::new(file));
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;
-        self.events.made("attributes", at, entry.planned());
+        self.gave_attributes(at, entry);
         Ok(())
+    }
+
+    fn gave_attributes(&self, at: At<'_>, entry: &Admitted) {
+        Totals::add(&self.events.totals.given_attributes, 1);
+        self.events.made("attributes", at, entry.planned());
     }
 
     /// Whether the file at the name stays, and only gets attributes.

@@ -83,9 +83,7 @@ impl Services<'_> {
             let error = |cause| Error::new(Operation::Compare, &original.name, cause);
             let copy = open(&dir.target, &original.name).map_err(error)?;
             let is_equal = fs::same_contents(&copy, file).map_err(error)?;
-            let (then, now) = (*stat, fs::stat(file).map_err(error)?);
-            let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-            Ok(is_equal && written(&then) == written(&now))
+            Ok(is_equal && fs::is_as_written(stat, &fs::stat(file).map_err(error)?))
         };
         !self.options.dry_run && compare().unwrap_or(false)
     }
@@ -146,12 +144,12 @@ impl Services<'_> {
             self.linked(At::new(dir, entry), entry.planned(), original);
             return Ok(());
         }
-        dir.open_up()?;
+        self.resume.open_up(dir)?;
         let at = At::new(dir, entry);
         let error = |cause: Cause| at.target_error(Operation::Link, cause);
         let io_error = |cause: io::Error| error(cause.into());
         let first = original.dir.open()?;
-        let file = fs::open_path(&first.target, &original.name).map_err(io_error)?;
+        let file = Arc::new(fs::open_path(&first.target, &original.name).map_err(io_error)?);
         let stat = fs::stat(&file).map_err(io_error)?;
         let found = Identity::of(&file, &stat, first.target_trust().numbers);
         let is_it = |copy: Identity| copy.compare(&found) != Sameness::Different;
@@ -166,7 +164,7 @@ impl Services<'_> {
             // backup of what was replaced.
             true => {
                 self.names.add_earlier(at, &stat)?;
-                Some(Published { replaced: true, in_place: false, backup: None })
+                Some(Published { replaced: true, in_place: false, backup: None, stat: Some(stat) })
             }
             false => self.publish_name(dir, entry, Operation::Link, |if_taken| {
                 let (dir, name) = (&dir.target, entry.target_name());
@@ -177,7 +175,8 @@ impl Services<'_> {
         if let Some(published) = published {
             self.names.keep_linked(&first, &original.name, &stat);
             self.durable.made_link(dir);
-            self.resume.record_alone(at, source, original.kept, original.hash);
+            let copy = published.stat.as_ref();
+            self.resume.record_alone(at, source, copy, original.kept, original.hash);
             self.linked(at, published, original);
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::services::Services;
 use crate::copy::events::Published;
 use crate::copy::names::Admitted;
 use crate::error::{Operation, Result};
-use crate::fs::{IfTaken, Unpublished};
+use crate::fs::{Given, IfTaken, Unpublished};
 use crate::tree::OpenDir;
 
 impl Services<'_> {
@@ -16,7 +16,7 @@ impl Services<'_> {
         dir: &OpenDir,
         entry: &Admitted,
         op: Operation,
-        publish: impl FnOnce(IfTaken) -> std::result::Result<(), Unpublished>,
+        publish: impl FnOnce(IfTaken) -> std::result::Result<Given, Unpublished>,
     ) -> Result<Option<Published>> {
         let name = entry.target_name();
         let backup = self.options.existing.backup.as_ref();

@@ -149,9 +149,9 @@ impl Services<'_> {
             let appearance = Appearance { dir, name, if_taken, mark };
             fs::publish_made(appearance, |name| recipe.make(dir, name), is_made, prepare)
         })?;
-        if published.is_some() {
+        if let Some(Published { stat, .. }) = &published {
             self.durable.made_special(dir);
-            self.resume.record_alone(at, &source.seen, kept, None);
+            self.resume.record_alone(at, &source.seen, stat.as_ref(), kept, None);
         }
         Ok(published.map(|published| MadeSpecial { copy, kept, published }))
     }

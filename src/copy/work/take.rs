@@ -6,14 +6,15 @@ use std::io;
 use crate::fs::call::Mode;
 use rustix::io::Errno;
 
+use crate::copy::resume::Resume;
 use crate::error::{Error, Operation, Result};
 use crate::fs;
 use crate::tree::{Counterpart, NameHolder, OpenDir};
 
 /// Makes a directory if there is none. One that stands for another directory of the source already
 /// is not merged into.
-pub(super) fn make_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
-    parent.open_up()?;
+pub(super) fn make_dir(resume: &Resume<'_>, parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
+    resume.open_up(parent)?;
     let error = |op, cause: io::Error| Error::new(op, parent.target_path(name), cause);
     // No one else may look in until it has its final mode.
     let counterpart = match crate::fs::call::mkdirat(&*parent.target, name, Mode::RWXU) {

@@ -53,7 +53,7 @@ impl Visit<'_> {
         parent: &OpenDir,
         target_name: &OsStr,
     ) -> Result<Option<Counterpart>> {
-        let Services { options, events, durable, verify, .. } = self.services;
+        let Services { options, events, durable, verify, resume, .. } = self.services;
         match verify.find_dir(parent, target_name)? {
             DirInTarget::Directory => {
                 take_dir(parent, target_name).map(|()| Some(Counterpart::Found))
@@ -61,7 +61,7 @@ impl Visit<'_> {
             DirInTarget::InTheWay => Ok(None),
             DirInTarget::Nothing if options.repair => {
                 durable.begin_mending(parent);
-                let made = make_dir(parent, target_name)?;
+                let made = make_dir(resume, parent, target_name)?;
                 events.differs(parent.target_path(target_name), What::Missing, Mended::Yes);
                 Ok(Some(made))
             }
@@ -80,7 +80,7 @@ impl Visitor for Visit<'_> {
         }
         match self.services.options.action {
             Action::Compare => self.find_counterpart(parent, target_name),
-            _ => make_dir(parent, target_name).map(Some),
+            _ => make_dir(self.services.resume, parent, target_name).map(Some),
         }
     }
 

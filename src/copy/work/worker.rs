@@ -88,7 +88,7 @@ impl Services<'_> {
     /// All of a batch at once, unless the process may not have so many files open.
     fn work_on_batch(&self, dir: &OpenDir, mut entries: Vec<Entry>, buffer: &mut [u8]) {
         if self.options.changes_destination() && dir.is_closed() {
-            dir.open_up().unwrap_or_else(|error| self.events.fail(error));
+            self.resume.open_up(dir).unwrap_or_else(|error| self.events.fail(error));
         }
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(self.entries_max));

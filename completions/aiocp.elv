@@ -92,7 +92,7 @@ set edit:completion:arg-completer[aiocp] = {|@words|
             cand --debug 'Print for each file whether I/O was direct, and why'
             cand --stats 'Print totals at the end'
             cand --json 'Print events and a summary as JSON lines on stdout'
-            cand --dry-run 'Change nothing (-n is --no-clobber here)'
+            cand --dry-run 'Change nothing (-n is --no-clobber)'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'

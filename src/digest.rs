@@ -439,6 +439,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri takes minutes for 100,000 blocks")]
     fn a_tree_of_a_vast_file_holds_what_is_missing_between_blocks_and_no_more() {
         let mut tree = Tree::new(Mode::Hash, 1 << 40, None);
         // Of 1,000 blocks in flight the last is over first, again and again.

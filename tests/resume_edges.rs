@@ -174,7 +174,10 @@ fn a_journal_that_cannot_be_looked_at_is_an_error() {
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_small_tree(&source);
     kill_at_the_end(&source, &target);
-    let faults = ["-e", "trace=flock", "-e", "inject=flock:error=EIO:when=1"];
+    let journal = journals(folder.path()).pop().unwrap();
+    let name = journal.file_name().unwrap().to_str().unwrap();
+    let error = "inject=openat,openat2:error=EIO:when=1";
+    let faults = ["-P", name, "-e", "trace=openat,openat2", "-e", error];
     let mut again = strace(&faults, &folder.path().join("trace"));
     let output = run(again.arg("--resume").args(TUNING).args([&source, &target]), 1);
     assert!(stderr(&output).contains("Input/output error"), "{output:?}");

@@ -49,7 +49,7 @@ pub struct SeeingArgs {
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 
-    /// Change nothing (-n is --no-clobber here)
+    /// Change nothing (-n is --no-clobber)
     ///
     /// And do nothing.
     /// rsync's -n has only this long name here, since -n is what it is in cp.

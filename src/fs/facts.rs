@@ -198,7 +198,7 @@ pub fn direct_io(file: impl AsFd) -> DirectIo {
     match said.map(|statx| statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)) {
         Some(0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
         Some(align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
-        // Before Linux 6.1 nobody sets the bit; these two are known to be direct.
+        // Before Linux 6.1 nothing sets the bit; these two are known to be direct.
         None if matches!(magic, Some(EXT4_MAGIC | XFS_MAGIC)) => {
             DirectIo::Aligned(DIRECT_ALIGN_DEFAULT)
         }

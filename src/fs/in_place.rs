@@ -74,7 +74,7 @@ impl Stands {
     }
 
     /// Opens it to be written into. It is the very file that was looked at, whatever has the name
-    /// now. Since it is a regular one, it is waited for while somebody has a lease on it.
+    /// now. Since it is a regular one, it is waited for while a lease on it is held.
     pub fn open(self, dir: &Arc<OwnedFd>, name: &OsStr, access: WriteAccess) -> io::Result<Target> {
         let path = format!("/proc/self/fd/{}", self.place.as_raw_fd());
         let opened = openat(CWD, path, access.flags(), Mode::empty()).map_err(io::Error::from);

@@ -12,7 +12,7 @@ const SLACK: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens a file that is open without blocking once nobody holds a lease on it any more: the first
+/// Opens a file that is open without blocking once no lease on it is held any more: the first
 /// attempt has its holder asked to give it back. `pause` sleeps until a moment, and says whether to
 /// go on; the last answer is EAGAIN if it is not.
 pub fn wait_for_lease<T>(

@@ -244,7 +244,7 @@ impl Temporary {
         let (dir, id) = (Arc::clone(&self.standing.dir), self.standing.id);
         // It is registered before it stands.
         let new = Self::at(&dir, name.clone(), id);
-        // Nothing has the new name, which nobody can guess. Where `renameat2` knows no flags, to
+        // Nothing has the new name, which no one can guess. Where `renameat2` knows no flags, to
         // refuse would unlink a name of an open file, which NFS and FUSE then keep under another.
         self.rename(&name, IfTaken::Replace).map(|_| new)
     }

@@ -28,7 +28,7 @@ pub fn spawn(
     }
 }
 
-/// How much of what nobody waits for may be in their hands, so that they always have something to
+/// How much of what no one waits for may be in their hands, so that they always have something to
 /// do, and what is urgent waits for little.
 pub fn idle_work_max(budget: Budget, meter: &Meter) -> usize {
     2 * threads(budget, meter).max(1)

@@ -64,7 +64,7 @@ impl Default for Preserve {
 }
 
 impl Preserve {
-    /// Whether it is only a warning that somebody else's file, which was written into, could not be
+    /// Whether it is only a warning that another user's file, which was written into, could not be
     /// given something that only its owner may change.
     fn forgives_owner_s(&self, op: Operation) -> bool {
         let is_demanded = match op {

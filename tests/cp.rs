@@ -45,7 +45,8 @@ fn random_commands_do_what_cp_does() {
     }
     let mounted = Mounted::new("tmpfs", 512);
     let (count, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    random::property(1_300, case, |case| {
+    // About a quarter of the cases meets a deliberate difference and is left out.
+    random::property(1_600, case, |case| {
         let world = tempfile::tempdir_in(&mounted.path).unwrap();
         let (theirs, ours) = (world.path().join("cp"), world.path().join("aiocp"));
         for side in [&theirs, &ours] {

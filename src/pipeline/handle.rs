@@ -78,8 +78,8 @@ impl<'a> Pipeline<'a> {
     pub(super) fn run(setup: Setup, on_missing: OnMissing<'a>) -> io::Result<Self> {
         let Setup { limits, engines, has_context, waker, traffic } = setup;
         let (mailbox, inbox) = Mailbox::new(waker);
-        let (meter, memory) =
-            (Arc::clone(&traffic.meter), Memory::new(limits.budget, &traffic.meter));
+        let meter = Arc::clone(&traffic.meter);
+        let memory = Memory::new(limits.budget, Arc::clone(&meter));
         let (queue_depth, is_paced) = (limits.queue_depth, traffic.pace.is_some());
         let state = Loop::new(limits, engines, mailbox.clone(), inbox, traffic);
         let thread =

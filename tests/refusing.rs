@@ -76,7 +76,11 @@ const TABLE: [Row; 32] = [
     way(Side::Target, "fsync"),
     way(Side::Target, "fsyncdir"),
     question(Side::Target, "statfs"),
-    question(Side::Target, "getxattr"),
+    // Of what is replaced, whose ACL a plain copy takes over.
+    Row {
+        plain: [Plain, ACL_WARNED, Plain, ACL_WARNED, Fails],
+        ..question(Side::Target, "getxattr")
+    },
     question(Side::Target, "listxattr"),
     question(Side::Target, "fallocate"),
     question(Side::Target, "lseek"),

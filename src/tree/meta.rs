@@ -423,7 +423,8 @@ impl Keeper {
             Ok(acl) => self.keep_acl(acl::ACCESS, acl.as_deref(), target, lost),
             Err(cause) => {
                 let errno = cause.raw_os_error().unwrap_or(libc::EIO);
-                lost(Loss::new(Operation::ReadAcl, io::Error::from_raw_os_error(errno)));
+                let cause = io::Error::from_raw_os_error(errno);
+                lost(Loss::unless_demanded(Operation::ReadAcl, cause, false));
                 self.keep_acl(acl::ACCESS, None, target, lost);
                 false
             }

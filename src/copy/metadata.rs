@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::entry::At;
 use super::events::Events;
 use crate::error::Error;
-use crate::tree::{Keeper, Metadata, OpenDir, Preserve};
+use crate::tree::{Keeper, Kept, Metadata, OpenDir, Preserve};
 
 /// What gives copies their metadata.
 pub struct MetadataCopier<'a> {
@@ -23,13 +23,13 @@ impl<'a> MetadataCopier<'a> {
         self.keeper.preserve()
     }
 
-    /// Gives a copy its source's metadata. True if nothing of it was lost.
-    pub fn copy(&self, at: At<'_>, metadata: &Metadata<'_>) -> bool {
+    /// Gives a copy its source's metadata.
+    pub fn copy(&self, at: At<'_>, metadata: &Metadata<'_>) -> Kept {
         self.copy_between(&|| at.source_path(), &|| at.target_path(), metadata)
     }
 
-    /// Gives a directory its source's metadata. True if nothing of it was lost.
-    pub fn copy_dir(&self, dir: &OpenDir, metadata: &Metadata<'_>) -> bool {
+    /// Gives a directory its source's metadata.
+    pub fn copy_dir(&self, dir: &OpenDir, metadata: &Metadata<'_>) -> Kept {
         let nothing = OsStr::new("");
         let (source, target) = (|| dir.source_path(nothing), || dir.target_path(nothing));
         self.copy_between(&source, &target, metadata)
@@ -40,13 +40,17 @@ impl<'a> MetadataCopier<'a> {
         source: &dyn Fn() -> PathBuf,
         target: &dyn Fn() -> PathBuf,
         metadata: &Metadata<'_>,
-    ) -> bool {
-        let mut kept = true;
+    ) -> Kept {
+        let mut kept = Kept::All;
         self.keeper.keep(metadata, &mut |loss| {
             let path = if loss.at_source { source() } else { target() };
             let error = Error::new(loss.op, path, loss.cause);
-            kept &= loss.forgivable;
-            if loss.forgivable { self.events.warn(error) } else { self.events.fail(error) }
+            if loss.forgivable {
+                self.events.warn(error);
+            } else {
+                kept = Kept::Part;
+                self.events.fail(error);
+            }
         });
         kept
     }

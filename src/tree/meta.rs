@@ -82,6 +82,15 @@ impl Preserve {
     }
 }
 
+/// How much of its source's metadata a copy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All that was to be kept.
+    All,
+    /// Not all of it, which was told.
+    Part,
+}
+
 /// Something that was not kept.
 #[derive(Debug)]
 pub struct Loss {

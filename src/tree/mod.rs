@@ -26,7 +26,7 @@ pub use dir::{Counterpart, Devices, Dir, Folder, OpenDir, OpenDirs};
 pub use entry::{BATCH_ENTRIES, Batch, Entry, EntryKind};
 pub use filter::Filter;
 pub use list::List;
-pub use meta::{Before, Keeper, Metadata, Preserve, Replaced, Rights};
+pub use meta::{Before, Keeper, Kept, Metadata, Preserve, Replaced, Rights};
 pub use pair::enter;
 pub use single::{WalkEvent, walk_single};
 pub use taken::TakenNames;

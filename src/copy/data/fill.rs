@@ -19,7 +19,7 @@ use crate::fs::{self, Node, Seen, Target};
 use crate::pipeline::route::{self, Access};
 use crate::pipeline::{Moved, Pipeline, Traffic};
 use crate::report::{Route, Totals, Way};
-use crate::tree::{Before, Metadata, OpenDir, Replaced};
+use crate::tree::{Before, Kept, Metadata, OpenDir, Replaced};
 use crate::workers::BUFFER_BYTES;
 
 /// A destination whose data and metadata are written, but not durable and without its name.
@@ -32,8 +32,8 @@ pub struct Filled {
     pub begun: Instant,
     /// What the source answered when it was opened.
     pub source: Seen,
-    /// Whether all of its metadata was kept.
-    pub kept: bool,
+    /// How much of its metadata was kept.
+    pub kept: Kept,
     /// Whether it was copied part by part, into a temporary that the next run could find.
     pub is_partial: bool,
 }

@@ -11,7 +11,7 @@ use crate::copy::options::Action;
 use crate::copy::resume::Trusts;
 use crate::error::{Error, Operation, Result};
 use crate::fs::{ALL_OF_OWNER, NameSync, Node, Stat};
-use crate::tree::{Before, Dir, Metadata, OpenDir};
+use crate::tree::{Before, Dir, Kept, Metadata, OpenDir};
 
 impl Durable<'_> {
     /// Lets go of a directory; the last one to do so finishes it, and then lets go of its parent.
@@ -63,7 +63,7 @@ impl Durable<'_> {
             }
             let (source, before) = (Node::open(&dir.source), Before::of_dir(dir.fresh));
             let metadata = Metadata { source, stat: &dir.stat, target, before };
-            is_finished = self.metadata.copy_dir(dir, &metadata);
+            is_finished = self.metadata.copy_dir(dir, &metadata) == Kept::All;
         } else if is_left {
             self.leave_times(dir);
         }

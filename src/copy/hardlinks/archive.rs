@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 
 use super::original::{MadeFile, Original, Place};
 use crate::fs::{self, FileId, Identity, IdentityBytes};
-use crate::tree::{Dir, Folder};
+use crate::tree::{Dir, Folder, Kept};
 
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -199,7 +199,9 @@ impl FileRecord<'_> {
         let MadeFile { place, identity, original, others_left } = made;
         let Original { name, copy, size_bytes, hash, kept, .. } = &**original;
         let numbers = [*previous, *dir_at, place.0, *others_left, *size_bytes];
-        let known = u8::from(*kept) | u8::from(copy.is_some()) << 1 | u8::from(hash.is_some()) << 2;
+        let known = u8::from(*kept == Kept::All)
+            | u8::from(copy.is_some()) << 1
+            | u8::from(hash.is_some()) << 2;
         let mut bytes = numbers.map(u64::to_le_bytes).as_flattened().to_vec();
         bytes.push(known);
         bytes.extend(identity.to_bytes());
@@ -221,7 +223,7 @@ struct RecordedFile {
     copy: Option<Identity>,
     size_bytes: u64,
     hash: Option<[u8; 32]>,
-    kept: bool,
+    kept: Kept,
 }
 
 impl RecordedFile {
@@ -244,7 +246,8 @@ impl RecordedFile {
             let (bytes, left) = rest.split_first_chunk()?;
             (hash, rest) = (Some(*bytes), left);
         }
-        let (identity, kept) = (Identity::of_bytes(identity), known & 1 != 0);
+        let identity = Identity::of_bytes(identity);
+        let kept = if known & 1 != 0 { Kept::All } else { Kept::Part };
         let name = OsString::from_vec(rest.to_vec());
         Some(Self {
             previous,

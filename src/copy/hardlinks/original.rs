@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::digest::Hash;
 use crate::fs::{Identity, Stat};
-use crate::tree::{Dir, OpenDir};
+use crate::tree::{Dir, Kept, OpenDir};
 
 /// The first name of a copy, which stands.
 #[derive(Clone)]
@@ -20,8 +20,8 @@ pub struct Original {
     pub size_bytes: u64,
     /// The hash of its contents, if there is one.
     pub hash: Option<Hash>,
-    /// Whether all of its metadata was kept.
-    pub kept: bool,
+    /// How much of its metadata was kept.
+    pub kept: Kept,
 }
 
 impl Original {
@@ -29,7 +29,7 @@ impl Original {
     pub fn standing(dir: &OpenDir, name: &OsStr, stat: &Stat) -> Self {
         let copy = Some(Identity::at(&dir.target, name, stat, dir.target_trust().numbers));
         let (dir, name) = (Arc::clone(dir.dir()), name.to_owned());
-        Self { dir, name, copy, size_bytes: stat.st_size as u64, hash: None, kept: true }
+        Self { dir, name, copy, size_bytes: stat.st_size as u64, hash: None, kept: Kept::All }
     }
 }
 

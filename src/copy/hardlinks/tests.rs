@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fs::{self, Numbers, Settled};
-use crate::tree::{Entry, EntryKind, Folder, OpenDirs};
+use crate::tree::{Entry, EntryKind, Folder, Kept, OpenDirs};
 use std::fs::File;
 
 fn dir(folder: &std::path::Path) -> Arc<Dir> {
@@ -28,7 +28,7 @@ fn original(dir: &Arc<Dir>) -> Arc<Original> {
         copy: None,
         size_bytes: 0,
         hash: None,
-        kept: true,
+        kept: Kept::All,
     })
 }
 
@@ -92,7 +92,7 @@ fn files_that_went_to_the_archive_come_back_for_their_other_names() {
         copy: (!n.is_multiple_of(3)).then(|| identity(n + FILES)),
         size_bytes: n as u64,
         hash: (!n.is_multiple_of(5)).then_some([n as u8; 32]),
-        kept: !n.is_multiple_of(7),
+        kept: if n.is_multiple_of(7) { Kept::Part } else { Kept::All },
     };
     for n in 0..FILES {
         let Turn::Copy(_, Some(claim)) = meet(n, "first") else { panic!("{n} is new") };

@@ -29,6 +29,7 @@ use super::recovered::{Half, Manners, Recovered, index_of};
 use crate::digest::Hash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, Mark, Numbers, Stat, Trust, Unpublished};
+use crate::tree::Kept;
 
 /// Bytes that are allocated ahead of the last record: on a full disk, of all places, what was under
 /// way is to be recorded. It is room for 6,000 files.
@@ -239,13 +240,13 @@ impl Journal {
         fingerprint(&self.key, &[relative.as_os_str().as_bytes()])
     }
 
-    /// A record for something that is durable, and says whether all of its metadata was kept.
+    /// A record for something that is durable, as far as its metadata was kept.
     pub fn finished(
         &self,
         relative: &Path,
         Looked { source, target }: Looked,
         standing: Standing,
-        kept: bool,
+        kept: Kept,
         hash: Option<Hash>,
     ) -> Record {
         Record::Finished(Finished {
@@ -277,7 +278,9 @@ impl Journal {
                 body.get(..u32::from_le_bytes(*len) as usize).and_then(Record::decode)
                 && record.name == name
             {
-                record.kept &= at >= self.doubted_bytes;
+                if at < self.doubted_bytes {
+                    record.kept = Kept::Part;
+                }
                 return Ok(Some((record, self.manners.at(at))));
             }
         }

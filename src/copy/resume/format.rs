@@ -29,6 +29,7 @@ use std::io::{self, Read};
 use super::manner::Manner;
 use crate::digest::{Hash, LeafHash};
 use crate::fs::Settled;
+use crate::tree::Kept;
 
 const FAMILY: &[u8] = b"aiocp journal ";
 const MAGIC: [u8; 16] = *b"aiocp journal 3\n";
@@ -112,9 +113,9 @@ pub struct Finished {
     pub target: Look,
     /// What may yet become of the destination.
     pub standing: Standing,
-    /// Whether all of its metadata is the source's and durable with its name. Otherwise the next
-    /// run tries that again, and nothing else.
-    pub kept: bool,
+    /// How much of its metadata is the source's and durable with its name. Where that is not all,
+    /// the next run tries that again, and nothing else.
+    pub kept: Kept,
     /// A regular file's hash.
     pub hash: Option<Hash>,
 }
@@ -333,7 +334,7 @@ impl Record {
             Self::Finished(Finished { name, source, target, standing, kept, hash }) => {
                 let hash = hash.as_ref().map_or(&[][..], |hash| hash);
                 let (source, target) = (source.encode(), target.encode());
-                let flags = [*standing as u8, u8::from(*kept)];
+                let flags = [*standing as u8, u8::from(*kept == Kept::All)];
                 [&[1][..], name, &source, &target, &flags, hash].concat()
             }
             Self::Begun(Begun { name, source, temporary, block_bytes, path }) => {
@@ -367,7 +368,7 @@ impl Record {
                 let (source, target) = (Look::decode(&mut body)?, Look::decode(&mut body)?);
                 let [standing, kept] = take(&mut body)?;
                 let standing = *Standing::ALL.get(usize::from(standing))?;
-                let kept = [false, true].get(usize::from(kept)).copied()?;
+                let kept = [Kept::Part, Kept::All].get(usize::from(kept)).copied()?;
                 let hash = if body.is_empty() { None } else { Some(take(&mut body)?) };
                 body.is_empty().then_some(Self::Finished(Finished {
                     name,
@@ -426,7 +427,7 @@ mod tests {
             })
         };
         vec![
-            finished(Standing::Settled, true, Some([4; 32])),
+            finished(Standing::Settled, Kept::All, Some([4; 32])),
             Record::Begun(Begun {
                 name,
                 source: Look { key: [5; STAT_KEY_BYTES], settled: Settled::LONG },
@@ -435,8 +436,8 @@ mod tests {
                 path: b"a/\xff\n".into(),
             }),
             Record::Reached(Reached { name, first_block: 7, leaves: vec![[8; 32]; 3] }),
-            finished(Standing::Linked, false, None),
-            finished(Standing::Unnamed, true, Some([6; 32])),
+            finished(Standing::Linked, Kept::Part, None),
+            finished(Standing::Unnamed, Kept::All, Some([6; 32])),
             Record::Manner(Manner::of(&Options::default())),
             Record::Reached(Reached { name, first_block: 10, leaves: Vec::new() }),
             Record::Doubted,

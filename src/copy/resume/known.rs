@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use super::format::{Finished, Look, STAT_KEY_BYTES, Standing, StatKey};
 use crate::digest::Hash;
 use crate::fs::{self, Grain, Moment, Numbers, Seen, Stat, Trust};
+use crate::tree::Kept;
 
 /// What of two keys has to be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub fn judge(record: &Finished, sides: &Sides, is_begun: bool) -> Known {
     let same_source = is_same(&record.source, &sides.source);
     let compared = compared(record, sides.target_is_linked);
     match agrees(&record.target, &sides.target, compared) {
-        true if same_source && record.kept => Known::Finished(record.hash),
+        true if same_source && record.kept == Kept::All => Known::Finished(record.hash),
         true if same_source => Known::FinishedWithLoss(record.hash),
         // It never got its name, or was begun once more since then.
         _ if record.standing == Standing::Unnamed || is_begun => Known::Nothing,
@@ -111,7 +112,7 @@ fn compared(record: &Finished, is_linked: bool) -> Compared {
         Standing::Settled => Compared::Everything,
         Standing::Closing => Compared::AllButChange,
         Standing::Linked if !is_linked => Compared::Everything,
-        Standing::Linked | Standing::Unnamed if record.kept => Compared::AllButChange,
+        Standing::Linked | Standing::Unnamed if record.kept == Kept::All => Compared::AllButChange,
         Standing::Linked | Standing::Unnamed | Standing::Retried => Compared::Contents,
     }
 }
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    fn record(source: &Stat, target: &Stat, standing: Standing, kept: bool) -> Finished {
+    fn record(source: &Stat, target: &Stat, standing: Standing, kept: Kept) -> Finished {
         let (source, target) = (look(&seen(source), TRUST), look(&seen(target), TRUST));
         Finished { name: [1; 16], source, target, standing, kept, hash: Some([2; 32]) }
     }
@@ -211,25 +212,25 @@ mod tests {
         let whole = || Known::Finished(Some([2; 32]));
         let lossy = || Known::FinishedWithLoss(Some([2; 32]));
         for (standing, kept, now, known) in [
-            (Standing::Settled, true, &target, whole()),
-            (Standing::Settled, false, &target, lossy()),
-            (Standing::Linked, true, &linked, whole()),
-            (Standing::Linked, true, &renamed, CHANGED),
-            (Standing::Linked, true, &target, whole()),
-            (Standing::Linked, false, &owned, CHANGED),
-            (Standing::Unnamed, true, &renamed, whole()),
-            (Standing::Retried, false, &owned, lossy()),
-            (Standing::Retried, false, &written, CHANGED),
-            (Standing::Unnamed, true, &written, Known::Nothing),
-            (Standing::Settled, true, &renamed, CHANGED),
-            (Standing::Closing, true, &renamed, whole()),
-            (Standing::Closing, false, &renamed, lossy()),
-            (Standing::Closing, true, &owned, CHANGED),
-            (Standing::Closing, true, &written, CHANGED),
+            (Standing::Settled, Kept::All, &target, whole()),
+            (Standing::Settled, Kept::Part, &target, lossy()),
+            (Standing::Linked, Kept::All, &linked, whole()),
+            (Standing::Linked, Kept::All, &renamed, CHANGED),
+            (Standing::Linked, Kept::All, &target, whole()),
+            (Standing::Linked, Kept::Part, &owned, CHANGED),
+            (Standing::Unnamed, Kept::All, &renamed, whole()),
+            (Standing::Retried, Kept::Part, &owned, lossy()),
+            (Standing::Retried, Kept::Part, &written, CHANGED),
+            (Standing::Unnamed, Kept::All, &written, Known::Nothing),
+            (Standing::Settled, Kept::All, &renamed, CHANGED),
+            (Standing::Closing, Kept::All, &renamed, whole()),
+            (Standing::Closing, Kept::Part, &renamed, lossy()),
+            (Standing::Closing, Kept::All, &owned, CHANGED),
+            (Standing::Closing, Kept::All, &written, CHANGED),
         ] {
             let record = record(&source, &target, standing, kept);
             let found = judge(&record, &sides(&source, now), false);
-            assert_eq!(found, known, "{standing:?}, all metadata kept: {kept}");
+            assert_eq!(found, known, "{standing:?}, metadata kept: {kept:?}");
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
     fn a_source_that_changed_is_copied_again_and_one_begun_anew_needs_no_reason() {
         let (source, target) = (stat(), stat());
-        let record = record(&source, &target, Standing::Linked, true);
+        let record = record(&source, &target, Standing::Linked, Kept::All);
         let (mut source, mut replaced) = (source, target);
         source.st_size += 1;
         replaced.st_ino += 1;
@@ -306,7 +307,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
     fn of_a_source_that_could_change_unseen_nothing_is_known() {
         let (source, target) = (stat(), stat());
-        let mut record = record(&source, &target, Standing::Settled, true);
+        let mut record = record(&source, &target, Standing::Settled, Kept::All);
         record.source.settled = Settled::NEVER;
         assert_eq!(judge(&record, &sides(&source, &target), false), Known::Nothing);
     }

@@ -103,6 +103,7 @@ mod tests {
     use crate::copy::options::{Options, Sparse};
     use crate::copy::resume::format::{Look, STAT_KEY_BYTES};
     use crate::fs::Settled;
+    use crate::tree::Kept;
 
     const SOURCE: Look = Look { key: [7; STAT_KEY_BYTES], settled: Settled::LONG };
 
@@ -114,7 +115,7 @@ mod tests {
             source: SOURCE,
             target,
             standing,
-            kept: true,
+            kept: Kept::All,
             hash: None,
         })
     }

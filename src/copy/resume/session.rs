@@ -21,7 +21,7 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Mark, Seen, Stat, Trust};
 use crate::pipeline::Pipeline;
 use crate::report::Unheeded;
-use crate::tree::{Dir, OpenDir};
+use crate::tree::{Dir, Kept, OpenDir};
 
 /// Records of small files that a power cut may cost, by the bytes of those files.
 const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
@@ -42,8 +42,8 @@ pub struct Unnamed<'a> {
     pub file: &'a OwnedFd,
     /// What its source answered when it was opened.
     pub source: &'a Seen,
-    /// Whether all of its metadata was kept.
-    pub kept: bool,
+    /// How much of its metadata was kept.
+    pub kept: Kept,
     pub hash: Option<Hash>,
     /// Whether it was copied part by part.
     pub is_partial: bool,
@@ -148,7 +148,7 @@ impl<'a> Resume<'a> {
         self.journal.as_ref().is_some_and(Journal::has_predecessor)
     }
 
-    /// Adds a copy that has its name, and whether all of its metadata was kept. It answered
+    /// Adds a copy that has its name, and how much of its metadata was kept. It answered
     /// `copy` itself: what has the name by now may be a stranger. One that could not be asked,
     /// which was told, is not recorded.
     pub fn record(
@@ -156,7 +156,7 @@ impl<'a> Resume<'a> {
         at: At<'_>,
         source: &Seen,
         copy: Option<&Stat>,
-        kept: bool,
+        kept: Kept,
         hash: Option<Hash>,
         records: &mut Records,
     ) {
@@ -183,7 +183,7 @@ impl<'a> Resume<'a> {
                 if let Record::Finished(finished) = record
                     && finished.name == name
                 {
-                    finished.kept = false;
+                    finished.kept = Kept::Part;
                 }
             }
         }
@@ -222,7 +222,7 @@ impl<'a> Resume<'a> {
         &self,
         at: At<'_>,
         looks: Looks<'_>,
-        kept: bool,
+        kept: Kept,
         hash: Option<Hash>,
     ) {
         if let Some(journal) = &self.journal
@@ -252,13 +252,13 @@ impl<'a> Resume<'a> {
         if let Some(journal) = &self.journal {
             let Completed { source, target, hash, .. } = completed;
             let (relative, looked) = (self.relative(at), looked(at, Looks { source, target }));
-            let record = journal.finished(&relative, looked, Standing::Retried, false, *hash);
+            let record = journal.finished(&relative, looked, Standing::Retried, Kept::Part, *hash);
             self.append(self.made_earlier(completed, vec![record]));
         }
     }
 
-    /// Records something finished once more, which has its metadata now if it `kept` all of it.
-    pub fn record_again(&self, at: At<'_>, completed: &Completed, kept: bool) {
+    /// Records something finished once more, which has as much of its metadata now.
+    pub fn record_again(&self, at: At<'_>, completed: &Completed, kept: Kept) {
         let mut records = Records::default();
         let Completed { source, target, hash, .. } = completed;
         self.record(at, source, Some(&target.stat), kept, *hash, &mut records);
@@ -286,7 +286,7 @@ impl<'a> Resume<'a> {
         at: At<'_>,
         source: &Seen,
         copy: Option<&Stat>,
-        kept: bool,
+        kept: Kept,
         hash: Option<Hash>,
     ) {
         let mut records = Records::default();
@@ -306,7 +306,8 @@ impl<'a> Resume<'a> {
                     source: known::look(&source, trusts.source),
                     target: known::look(&target, trusts.target),
                 };
-                let record = journal.finished(&relative, looked, Standing::Settled, true, None);
+                let record =
+                    journal.finished(&relative, looked, Standing::Settled, Kept::All, None);
                 records.records.push(record);
                 records.files_bytes += FILE_BYTES;
             }
@@ -432,8 +433,8 @@ pub struct Completed {
     pub source: Seen,
     pub target: Seen,
     pub hash: Option<Hash>,
-    /// Whether all of its metadata was kept.
-    pub kept: bool,
+    /// How much of its metadata was kept.
+    pub kept: Kept,
     /// How it was made, if that is not how this run would.
     pub otherwise: Option<Manner>,
 }
@@ -460,8 +461,8 @@ impl Earlier<'_> {
         Ok(match known {
             Known::Nothing => Found::Nothing,
             Known::Changed(why) => Found::Changed(why),
-            Known::Finished(hash) => finished(hash, true),
-            Known::FinishedWithLoss(hash) => finished(hash, false),
+            Known::Finished(hash) => finished(hash, Kept::All),
+            Known::FinishedWithLoss(hash) => finished(hash, Kept::Part),
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::copy::resume::{Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, FileId, Node, Stat};
 use crate::report::{Route, Totals};
-use crate::tree::{Before, Entry, EntryKind, Metadata, OpenDir};
+use crate::tree::{Before, Entry, EntryKind, Kept, Metadata, OpenDir};
 
 impl Services<'_> {
     /// Gives an entry back unless an earlier run finished it: then it is told of and counted.
@@ -41,10 +41,10 @@ impl Services<'_> {
                 return Some(entry);
             }
         };
-        if !completed.kept {
+        if completed.kept == Kept::Part {
             completed.kept = self.keep_again(at, &mut completed).unwrap_or_else(|error| {
                 self.events.fail(error);
-                false
+                Kept::Part
             });
         }
         self.pass_finished(dir, entry, *completed);
@@ -58,9 +58,9 @@ impl Services<'_> {
     }
 
     /// Gives a finished copy its source's metadata once more, of which an earlier run could not
-    /// keep all; what cannot be kept now either is told again. True if nothing is missing now. What
-    /// the copy answers to stat is what it answers then.
-    fn keep_again(&self, at: At<'_>, completed: &mut Completed) -> Result<bool> {
+    /// keep all; what cannot be kept now either is told again. What the copy answers to stat is
+    /// what it answers then.
+    fn keep_again(&self, at: At<'_>, completed: &mut Completed) -> Result<Kept> {
         let (source_stat, target_stat) = (&completed.source.stat, &completed.target.stat);
         let source =
             at.open_source_path().map_err(|cause| at.source_error(Operation::Open, cause))?;

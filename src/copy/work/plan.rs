@@ -14,7 +14,7 @@ use crate::copy::options::Action;
 use crate::error::{Error, Operation, Result};
 use crate::fs::{self, Stat};
 use crate::report::{Route, Totals};
-use crate::tree::{Counterpart, OpenDir};
+use crate::tree::{Counterpart, Kept, OpenDir};
 
 /// Whether a directory is there or would be made.
 pub(super) fn plan_dir(parent: &OpenDir, name: &OsStr) -> Result<Counterpart> {
@@ -50,7 +50,8 @@ impl Services<'_> {
         let outcome = Outcome::unmoved(size_bytes, Route::PLANNED);
         self.events.copied(At::new(dir, entry), entry.planned(), outcome);
         let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
-        let original = || Original { dir, name, copy: None, size_bytes, hash: None, kept: true };
+        let original =
+            || Original { dir, name, copy: None, size_bytes, hash: None, kept: Kept::All };
         self.keep_claim(claim, original);
     }
 }

@@ -16,14 +16,14 @@ use crate::copy::resume::Looks;
 use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Appearance, FileType, Identity, Node, Stat};
 use crate::report::Totals;
-use crate::tree::{Before, Entry, EntryKind, Metadata, OpenDir};
+use crate::tree::{Before, Entry, EntryKind, Kept, Metadata, OpenDir};
 
 /// A copy that has its name.
 struct MadeSpecial {
     /// The copy, if it may get further names; nothing in a dry run.
     copy: Option<Identity>,
-    /// Whether all of its metadata was kept.
-    kept: bool,
+    /// How much of its metadata was kept.
+    kept: Kept,
     published: Published,
 }
 
@@ -91,7 +91,9 @@ impl Services<'_> {
         claim: Option<Claim>,
     ) {
         let made = match self.options.dry_run {
-            true => Ok(Some(MadeSpecial { copy: None, kept: true, published: entry.planned() })),
+            true => {
+                Ok(Some(MadeSpecial { copy: None, kept: Kept::All, published: entry.planned() }))
+            }
             false => self.make_special(dir, &entry, source),
         };
         match made {
@@ -127,7 +129,7 @@ impl Services<'_> {
     ) -> Result<Option<MadeSpecial>> {
         let at = At::new(dir, entry);
         let recipe = Recipe::of(at, source)?;
-        let (mut copy, mut kept) = (None, false);
+        let (mut copy, mut kept) = (None, Kept::Part);
         // An attacker who exchanges names here must not get another file's owner and mode changed.
         let is_made = |made: &Stat| is_ours(made, &source.seen.stat);
         let prepare = |made: &OwnedFd, _: &Stat| {
@@ -156,13 +158,13 @@ impl Services<'_> {
         Ok(published.map(|published| MadeSpecial { copy, kept, published }))
     }
 
-    /// Gives what was made its metadata. Whether all of it was kept.
+    /// Gives what was made its metadata.
     fn prepare_special(
         &self,
         at: At<'_>,
         source: &UnreadSource,
         made: &OwnedFd,
-    ) -> io::Result<(Stat, bool)> {
+    ) -> io::Result<(Stat, Kept)> {
         let UnreadSource { file, seen } = source;
         if !fs::is_own(&at.dir.target, &fs::stat(made)?)? {
             return Err(io::Error::other(Cause::Swapped));

@@ -61,3 +61,8 @@ pub mod sum;
 pub(crate) mod sys;
 pub(crate) mod tree;
 pub(crate) mod workers;
+
+/// The examples of the book's page about the library, for `cargo test --doc`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+pub struct LibraryPage;

@@ -76,6 +76,58 @@ fn the_package_has_the_version_of_the_program() {
     );
 }
 
+/// `make` with a target, for a prefix of its own and the commands under test.
+fn make(target: &str, prefix: &Path) -> Command {
+    let binaries = Path::new(assert_cmd::cargo::cargo_bin!("aiocp")).parent().unwrap();
+    let mut make = Command::new("make");
+    make.args(["-C", env!("CARGO_MANIFEST_DIR"), target])
+        .env_remove("DESTDIR")
+        .arg(format!("PREFIX={}", prefix.display()))
+        .arg(format!("BIN={}", binaries.display()));
+    make
+}
+
+#[test]
+fn make_uninstall_removes_the_folders_that_install_made_and_no_others() {
+    if !common::have("make") {
+        return;
+    }
+    let top = common::folder();
+    let prefix = top.path().join("made/a prefix");
+    // Installing twice makes no folder the second time, and forgets none of the first.
+    common::run(&mut make("install", &prefix), 0);
+    common::run(&mut make("install", &prefix), 0);
+    assert!(prefix.join("share/zsh/site-functions/_aiocp").exists());
+    common::run(&mut make("uninstall", &prefix), 0);
+    assert_eq!(fs::read_dir(&top).unwrap().count(), 0, "all of its folders are gone");
+
+    fs::create_dir_all(prefix.join("share/man")).unwrap();
+    common::run(&mut make("install", &prefix), 0);
+    fs::write(prefix.join("share/elvish/other"), "").unwrap();
+    common::run(&mut make("uninstall", &prefix), 0);
+    let left = walkdir::WalkDir::new(&prefix).min_depth(1).sort_by_file_name().into_iter();
+    let left = left.map(|entry| entry.unwrap().path().strip_prefix(&prefix).unwrap().to_owned());
+    let wanted = ["share", "share/elvish", "share/elvish/other", "share/man"];
+    assert_eq!(left.collect::<Vec<_>>(), wanted.map(std::path::PathBuf::from));
+}
+
+#[test]
+fn a_first_make_builds_and_make_install_installs_only_what_was_built() {
+    if !common::have("make") {
+        return;
+    }
+    let folder = common::folder();
+    let mut plan = Command::new("make");
+    let output = common::run(plan.args(["-n", "-C", env!("CARGO_MANIFEST_DIR")]), 0);
+    let planned = String::from_utf8(output.stdout).unwrap();
+    let commands: Vec<_> = planned.lines().filter(|line| !line.starts_with("make")).collect();
+    assert_eq!(commands, ["cargo build --locked --release"]);
+    let mut install = make("install", &folder.path().join("prefix"));
+    let output = common::run(install.arg(format!("BIN={}", folder.path().display())), 2);
+    assert!(common::stderr(&output).contains("aiocp is missing: run 'make' first"), "{output:?}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing was installed");
+}
+
 #[test]
 fn mandoc_has_nothing_to_say_about_the_man_pages() {
     if !common::have("mandoc") {

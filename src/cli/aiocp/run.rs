@@ -454,7 +454,13 @@ fn quoted(word: &str) -> String {
 
 /// Prints why nothing was copied at all, and what can be done.
 fn tell_no_start(cause: &io::Error, engine: EngineKind) -> anyhow::Result<()> {
-    let hint = match (engine, cause.kind()) {
+    let hint = remedy_of_a_copy_that_cannot_start(cause.kind(), engine);
+    write_err(&format!("aiocp: cannot start the copy: {}\naiocp: hint: {hint}\n", reason(cause)))
+}
+
+/// What helps where nothing could be copied at all.
+fn remedy_of_a_copy_that_cannot_start(kind: io::ErrorKind, engine: EngineKind) -> &'static str {
+    match (engine, kind) {
         (EngineKind::Kernel, io::ErrorKind::WouldBlock) => {
             "raise it with sysctl fs.aio-max-nr, or leave out --engine=kernel"
         }
@@ -464,6 +470,5 @@ fn tell_no_start(cause: &io::Error, engine: EngineKind) -> anyhow::Result<()> {
         }
         (_, io::ErrorKind::OutOfMemory) => "use a smaller --queue-depth or --block-size",
         _ => "--debug may say more",
-    };
-    write_err(&format!("aiocp: cannot start the copy: {}\naiocp: hint: {hint}\n", reason(cause)))
+    }
 }

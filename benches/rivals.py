@@ -93,7 +93,7 @@ def machine(folder):
         "processor": first("/proc/cpuinfo", "model name"),
         "cores": os.cpu_count(),
         "memory_gib": round(memory_kib / (1 << 20), 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "filesystem": dict(zip(["kind", "device", "options"], found)),
     }
 

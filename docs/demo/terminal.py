@@ -15,7 +15,7 @@ class Terminal:
         self.cells = [self._empty() for _ in range(rows)]
         self.row = self.column = 0
         self.style = ()
-        self.cursor = True
+        self.cursor = self.wraps = True
         self.pending = ""
 
     def _empty(self):
@@ -49,7 +49,9 @@ class Terminal:
         elif char == "\b":
             self.column = max(self.column - 1, 0)
         elif char >= " ":
-            if self.column == self.columns:
+            if self.column == self.columns and not self.wraps:
+                self.column -= 1
+            elif self.column == self.columns:
                 self.column = 0
                 self._down()
             self.cells[self.row][self.column] = (char, self.style)
@@ -65,6 +67,8 @@ class Terminal:
         if numbers.startswith("?"):
             if numbers == "?25":
                 self.cursor = letter == "h"
+            elif numbers == "?7":
+                self.wraps = letter == "h"
             return
         values = [int(number or 0) for number in numbers.split(";")]
         count = max(values[0], 1)

@@ -93,17 +93,16 @@ def main():
             aiocp = str(rivals.REPO / "target/release/aiocp")
             command = [aiocp, *WAYS[way], str(source), str(target)]
             times[way].append(rivals.run(command, target))
-            print(
-                f"  {way}: {times[way][-1][0]:.2f} s, CPU {times[way][-1][1]:.2f} s",
-                file=sys.stderr,
-            )
+            last = times[way][-1]
+            print(f"  {way}: {last['wall_s']:.2f} s, CPU {last['cpu_s']:.2f} s", file=sys.stderr)
     for old in args.dir.glob("copy-*"):
         rivals.remove(old)
     print(f"30,000 small files, medians of {args.rounds}")
     print("| kept | wall s, durable | CPU s | wall vs default |\n| --- | --- | --- | --- |")
     for way, runs in times.items():
-        wall, cpu = (statistics.median(run[n] for run in runs) for n in (0, 1))
-        ratio = statistics.median(run[0] / other[0] for run, other in zip(runs, times["default"]))
+        wall, cpu = (statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s"))
+        ratios = [run["wall_s"] / d["wall_s"] for run, d in zip(runs, times["default"])]
+        ratio = statistics.median(ratios)
         print(f"| {way} | {wall:.2f} | {cpu:.2f} | {ratio:.2f} × |")
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import rivals
 
-IMAGE_BYTES = 11 << 30
 LOOPS = 300
 
 
@@ -35,28 +34,6 @@ def run(command, codes=(0,)):
         sys.exit(f"{command}: {process}")
     user = after.children_user - before.children_user
     return seconds, user + after.children_system - before.children_system
-
-
-class Filesystem:
-    """An ext4 with a journal, so that deleted inodes do not slow the next copy down."""
-
-    def __init__(self, folder):
-        self.image, self.mount = folder / "versions.img", folder / "versions"
-
-    def __enter__(self):
-        self.mount.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["fallocate", "-l", str(IMAGE_BYTES), self.image], check=True)
-        loop = ["losetup", "--find", "--show", "--direct-io=on", self.image]
-        made = subprocess.run(loop, check=True, stdout=subprocess.PIPE, text=True)
-        self.loop = made.stdout.strip()
-        subprocess.run(["mkfs.ext4", "-q", "-F", self.loop], check=True)
-        subprocess.run(["mount", self.loop, self.mount], check=True)
-        return self.mount
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", self.mount], check=True)
-        subprocess.run(["losetup", "-d", self.loop], check=True)
-        self.image.unlink()
 
 
 def cases(tree, big, one, target):
@@ -135,7 +112,7 @@ def main():
     filler = args.dir / "filler"
     filler.touch()
     results = []
-    with Filesystem(args.dir.resolve()) as mount:
+    with rivals.Filesystem(args.dir.resolve()) as mount:
         tree, big, one = mount / "tree", mount / "big", mount / "one"
         rivals.make_tree(tree)
         os.mkfifo(tree / "fifo")

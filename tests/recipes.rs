@@ -137,9 +137,9 @@ const RECIPES: [Case; 15] = [
 const README: [Case; 3] = [
     Case {
         heading: "Two commands",
-        before: "mkdir -p SOURCE/a; seq 9 > SOURCE/a/b",
-        after: "diff -r SOURCE DEST; [ -s $ROOT/tmp/sums.b3 ]; \
-                [ $(tail -n 1 $ROOT/all-said) = tested ]",
+        before: "mkdir examples; seq 9 > examples/a",
+        after: "diff -r examples $ROOT/tmp/examples; [ -s $ROOT/tmp/sums.b3 ]; \
+                grep -x tested $ROOT/all-said",
     },
     Case {
         heading: "Install",
@@ -147,23 +147,25 @@ const README: [Case; 3] = [
         after: "[ -x $ROOT/usr/bin/aiosum ]; $ROOT/usr/bin/aiocp --version",
     },
     Case {
-        heading: "Use",
-        before: "mkdir -p photos dataset/sub data/cache scratch run1 run2 run3 new site; \
-                 seq 9 > dataset/sub/a; seq 400000 > vm.img; cp vm.img big; cp vm.img photos/1; \
-                 touch data/cache/x data/a.tmp data/b; echo new > new/page; git init -q .; \
-                 git add dataset; \
+        heading: "Every day",
+        before: "mkdir -p dataset/sub data/cache $ROOT/mnt/backup; \
+                 seq 9 > dataset/sub/a; seq 400000 > vm.img; \
+                 touch data/cache/x data/a.tmp data/b; git init -q .; git add dataset; \
                  sha256sum vm.img > SHA256SUMS; echo set > $ROOT/srv/file",
         after: "cmp vm.img $ROOT/backup/vm.img; diff -r dataset $ROOT/archive/data1; \
-                [ -d $ROOT/archive/run3 ]; [ $(cat site/page) = new ]; \
+                diff -r dataset $ROOT/archive/data2; diff -r dataset $ROOT/archive/data3; \
+                [ -e $ROOT/mnt/backup/srv/file ]; [ -s run.html ]; \
                 [ \"$(find $ROOT/archive/data | wc -l)\" = 2 ]; \
                 [ -e $ROOT/tmp/clean/dataset/sub/a ]; [ ! -e $ROOT/tmp/clean/vm.img ]; \
-                [ -s sums0 ]; cmp vm.img b.img",
+                grep ' dataset/sub/a$' sums.b3",
     },
 ];
 
 /// The shell blocks below each heading of the second level, in order.
 fn examples(markdown: &str) -> Vec<(&str, Vec<&str>)> {
-    let sections = markdown.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap());
+    let sections = markdown.split("\n## ").skip(1);
+    // The text keeps its line break, before which a block may begin.
+    let sections = sections.map(|section| section.split_at(section.find('\n').unwrap()));
     sections
         .map(|(heading, text)| (heading, blocks(text)))
         .filter(|(_, blocks)| !blocks.is_empty())
@@ -195,6 +197,7 @@ fn shell(root: &Path, text: &str) {
         .current_dir(root.join("work"))
         .env("PATH", path)
         .env("ROOT", root)
+        .env("HOME", root.join("home"))
         .env("TMPDIR", root.join("scratch"))
         .env("SLURM_JOB_ID", "7")
         .stderr(output.try_clone().unwrap())
@@ -211,7 +214,7 @@ fn shell(root: &Path, text: &str) {
 /// A folder with the commands, and a cargo that answers without building.
 fn sandbox(b3sum: &Path) -> tempfile::TempDir {
     let root = folder();
-    for place in ["bin", "work"].into_iter().chain(PLACES.map(|place| &place[1..])) {
+    for place in ["bin", "home", "work"].into_iter().chain(PLACES.map(|place| &place[1..])) {
         fs::create_dir(root.path().join(place)).unwrap();
     }
     let bin = root.path().join("bin");
@@ -230,6 +233,8 @@ fn sandbox(b3sum: &Path) -> tempfile::TempDir {
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     };
     executable("cargo", cargo);
+    // What it would fetch installs cargo.
+    executable("curl", "#!/bin/sh\necho 'mkdir -p \"$HOME/.cargo\"; : > \"$HOME/.cargo/env\"'\n");
     // It installs this very tree, but below the sandbox.
     let make = format!(
         "#!/bin/sh\nexec make -s -C '{}' BIN=\"$ROOT/bin\" DESTDIR=\"$ROOT\" PREFIX=/usr \"$2\"\n",
@@ -269,4 +274,39 @@ fn every_recipe_does_what_it_promises() {
 #[test]
 fn every_command_of_the_readme_works() {
     run_all("README.md", &README);
+}
+
+/// The commands of the README's example with output, each with the lines that it prints.
+fn transcript(markdown: &str) -> Vec<(&str, Vec<&str>)> {
+    let (_, rest) = markdown.split_once("\n```console\n").expect("there is an example with output");
+    let (block, _) = rest.split_once("\n```").expect("it ends");
+    let mut steps: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push((command, Vec::new())),
+            (None, Some((_, output))) => output.push(line),
+            (None, None) => panic!("{line} comes before a command"),
+        }
+    }
+    steps
+}
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(repository.join("README.md")).unwrap();
+    let Some(b3sum) = tool("b3sum") else { return };
+    let root = sandbox(&b3sum);
+    shell(root.path(), &format!("cp -r '{}' .", repository.join("examples").display()));
+    // The example goes on from the first two commands.
+    let (_, setting_up) = examples(&text).remove(0);
+    setting_up.iter().for_each(|block| shell(root.path(), &moved(block)));
+    let steps = transcript(&text);
+    assert!(steps.len() >= 3, "{steps:?}");
+    for (command, wanted) in steps {
+        shell(root.path(), &moved(command));
+        let said = fs::read_to_string(root.path().join("said")).unwrap();
+        let said = said.replace(root.path().to_str().unwrap(), "");
+        assert_eq!(said.lines().collect::<Vec<_>>(), wanted, "{command}");
+    }
 }

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Draws the chart and the tables of a run of benches/rivals.py.
+
+    benches/chart.py [JSON]
+
+JSON is what benches/rivals.py wrote with --json (default: benches/results/rivals.json). The script
+writes docs/speed.svg, and the tables between the comments `<!-- speed -->` and `<!-- /speed -->` in
+README.md and docs/performance.md. So all three show one run on one machine.
+"""
+
+import json
+import sys
+from html import escape
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+RESULTS = REPO / "benches" / "results" / "rivals.json"
+CHART = REPO / "docs" / "speed.svg"
+DOCUMENTS = ["README.md", "docs/performance.md"]
+OPENING, CLOSING = "<!-- speed -->", "<!-- /speed -->"
+
+WIDTH, MARGIN = 760, 24
+NAME_WIDTH, FIGURE_WIDTH = 150, 140
+BAR_HEIGHT, BAR_STEP, PANEL_GAP = 20, 30, 30
+
+# The chart has a background of its own, so that it can be read on any page.
+STYLE = """
+  .page { fill: #ffffff; stroke: #d0d7de; }
+  .title { fill: #1f2328; font-weight: 600; font-size: 16px; }
+  .name, .figure { fill: #1f2328; font-size: 14px; }
+  .note { fill: #59636e; font-size: 12px; }
+  .other { fill: #afb8c1; }
+  .ours { fill: #1a7f37; }
+  .bold { font-weight: 600; }
+  text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117; stroke: #3d444d; }
+    .title, .name, .figure { fill: #f0f6fc; }
+    .note { fill: #9198a1; }
+    .other { fill: #656c76; }
+    .ours { fill: #3fb950; }
+  }
+"""
+
+
+def ranked(case):
+    """The tools of a case, the fastest first."""
+    return sorted(case["tools"].items(), key=lambda item: item[1]["wall_s"])
+
+
+def label(tool, versions):
+    """A tool's name as the reader sees it."""
+    return "aiocp, hashing" if tool == "aiocp" else f"{tool} {versions[tool]}"
+
+
+def where(results):
+    """The machine, in one line."""
+    machine = results["machine"]
+    filesystem = machine["filesystem"]["kind"]
+    return (
+        f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, {filesystem},"
+        f" Linux {machine['kernel']}, {machine['date']};"
+        f" medians of {results['rounds']} alternating rounds"
+    )
+
+
+def panel(case, versions, top):
+    """The bars of one case, from this height on, and the height at which they end."""
+    rows = ranked(case)
+    room = WIDTH - 2 * MARGIN - NAME_WIDTH - FIGURE_WIDTH
+    longest = max(row["wall_s"] for _, row in rows)
+    size = f"{case['bytes'] / 1e9:.2f} GB"
+    parts = [f'<text class="title" x="{MARGIN}" y="{top}">{escape(case["name"])}, {size}</text>']
+    y = top + 14
+    left = MARGIN + NAME_WIDTH
+    for tool, row in rows:
+        ours = tool == "aiocp"
+        bar = room * row["wall_s"] / longest
+        ratio = "" if ours else f", {row['ratio']:.2f} ×"
+        bold = " bold" if ours else ""
+        middle = y + BAR_HEIGHT * 0.75
+        name = escape(label(tool, versions))
+        parts += [
+            f'<text class="name{bold}" x="{left - 10}" y="{middle}" text-anchor="end">'
+            f"{name}</text>",
+            f'<rect class="{"ours" if ours else "other"}" x="{left}" y="{y}" rx="3"'
+            f' width="{bar:.1f}" height="{BAR_HEIGHT}"/>',
+            f'<text class="figure{bold}" x="{left + bar + 8:.1f}" y="{middle}">'
+            f"{row['wall_s']:.2f} s{ratio}</text>",
+        ]
+        y += BAR_STEP
+    return parts, y
+
+
+def chart(results):
+    """The whole picture."""
+    parts, y = [], MARGIN + 14
+    for case in results["cases"].values():
+        drawn, y = panel(case, results["versions"], y)
+        parts += drawn
+        y += PANEL_GAP
+    notes = [
+        "Seconds until the copy is durable, from a cold source: shorter is better. ×: the time"
+        " against aiocp's, round by round.",
+        where(results),
+    ]
+    for note in notes:
+        parts.append(f'<text class="note" x="{MARGIN}" y="{y}">{escape(note)}</text>')
+        y += 18
+    height = y + 2
+    alternative = "; ".join(
+        f"{case['name']}: "
+        + ", ".join(f"{label(t, results['versions'])} {r['wall_s']:.2f} s" for t, r in ranked(case))
+        for case in results["cases"].values()
+    )
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+            f' width="{WIDTH}" height="{height}" role="img">',
+            f"<title>{escape(alternative)}</title>",
+            f"<style>{STYLE}</style>",
+            f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}"'
+            ' rx="8"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def table(results):
+    """One table of all cases, in the order of the first one."""
+    cases = list(results["cases"].values())
+    head = ["until durable"]
+    for case in cases:
+        head += [f"{case['name']}: s", "CPU s/GB", "against aiocp"]
+    lines = [head, ["---"] * len(head)]
+    for tool, _ in ranked(cases[0]):
+        line = [label(tool, results["versions"])]
+        for case in cases:
+            row = case["tools"][tool]
+            line += [
+                f"{row['wall_s']:.2f}",
+                f"{row['cpu_s_per_gb']:.2f}",
+                f"{row['ratio']:.2f} ×",
+            ]
+        lines.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def rewrite(document, text):
+    """Puts a text between the two comments of a document."""
+    path = REPO / document
+    before, rest = path.read_text().split(f"{OPENING}\n", 1)
+    after = rest.split(CLOSING, 1)[1]
+    path.write_text(f"{before}{OPENING}\n{text}\n{CLOSING}{after}")
+
+
+def main():
+    if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
+        sys.exit(__doc__)
+    results = json.loads(Path(*sys.argv[1:] or [RESULTS]).read_text())
+    CHART.write_text(chart(results))
+    for document in DOCUMENTS:
+        rewrite(document, table(results))
+
+
+if __name__ == "__main__":
+    main()

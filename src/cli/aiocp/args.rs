@@ -11,6 +11,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use clap_complete::Shell;
 
 use super::values::{EngineArg, ReflinkArg, SparseArg};
+use crate::cli::flags::abbreviations::abbreviated;
 use crate::cli::flags::existing::ExistingArgs;
 use crate::cli::flags::order::last_of;
 use crate::cli::flags::preserve::{self, Attribute};
@@ -31,6 +32,7 @@ use crate::error::shown;
     name = "aiocp",
     version = usage::VERSION,
     args_override_self = true,
+    infer_long_args = true,
     next_help_heading = "Copying",
     override_usage = "aiocp [OPTION]... SOURCE DEST\n       \
                       aiocp [OPTION]... SOURCE... DIRECTORY\n       \
@@ -84,6 +86,7 @@ pub struct Args {
         long,
         value_name = "LIST",
         value_enum,
+        value_parser = abbreviated::<Attribute>(),
         hide_possible_values = true,
         value_delimiter = ',',
         num_args = 0..=1,
@@ -97,6 +100,7 @@ pub struct Args {
         long,
         value_name = "LIST",
         value_enum,
+        value_parser = abbreviated::<Attribute>(),
         value_delimiter = ',',
         hide_possible_values = true
     )]
@@ -153,6 +157,7 @@ pub struct Args {
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<SparseArg>(),
         hide_possible_values = true,
         hide_default_value = true,
         default_value_t = SparseArg::Auto
@@ -167,6 +172,7 @@ pub struct Args {
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<ReflinkArg>(),
         hide_possible_values = true,
         hide_default_value = true,
         num_args = 0..=1,
@@ -248,6 +254,7 @@ pub struct Args {
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<DirectArg>(),
         hide_possible_values = true,
         hide_default_value = true,
         default_value_t = DirectArg::Auto
@@ -255,7 +262,13 @@ pub struct Args {
     pub direct: DirectArg,
 
     /// I/O engine for big files [default: kernel, else threads]
-    #[arg(help_heading = "Tuning", long, value_name = "ENGINE", value_enum)]
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        value_parser = abbreviated::<EngineArg>()
+    )]
     pub engine: Option<EngineArg>,
 
     /// Blocks in flight, 1 to 4096
@@ -319,6 +332,7 @@ pub struct Args {
         long,
         value_name = "SHELL",
         value_enum,
+        value_parser = abbreviated::<Shell>(),
         exclusive = true,
         hide_possible_values = true,
         help_heading = "Output"

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::flags::abbreviations::abbreviated;
 use crate::cli::flags::seeing::ProgressArgs;
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
@@ -24,6 +25,7 @@ use crate::sum::line::LineEnd;
 #[command(
     name = "aiosum",
     version = usage::VERSION,
+    infer_long_args = true,
     override_usage = "aiosum [OPTION]... [FILE|DIRECTORY]...\n       \
                       aiosum --check [OPTION]... [MANIFEST]..."
 )]
@@ -35,7 +37,13 @@ pub struct SumArgs {
     /// Use algorithm NAME instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
-    #[arg(short, long, value_name = "NAME", value_enum)]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        value_enum,
+        value_parser = abbreviated::<AlgorithmArg>()
+    )]
     pub algorithm: Option<AlgorithmArg>,
 
     /// Read hashes from the FILEs and check them
@@ -125,7 +133,13 @@ pub struct SumArgs {
     pub no_mmap: bool,
 
     /// Bypass the page cache with O_DIRECT: auto, always, never
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = DirectArg::Auto)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        value_parser = abbreviated::<DirectArg>(),
+        default_value_t = DirectArg::Auto
+    )]
     pub direct: DirectArg,
 
     /// Blocks in flight, 1 to 4096
@@ -154,7 +168,14 @@ pub struct SumArgs {
     pub debug: bool,
 
     /// Print a completion script for SHELL
-    #[arg(long, value_name = "SHELL", value_enum, exclusive = true, help_heading = None)]
+    #[arg(
+        long,
+        value_name = "SHELL",
+        value_enum,
+        value_parser = abbreviated::<Shell>(),
+        exclusive = true,
+        help_heading = None
+    )]
     pub completions: Option<Shell>,
 }
 

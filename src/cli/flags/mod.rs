@@ -1,6 +1,7 @@
 //! Flags that both commands share or that are a subject of their own, and how a command line is
 //! read, explained and completed.
 
+pub mod abbreviations;
 mod completions;
 pub mod existing;
 pub mod help;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::abbreviations::abbreviated;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct SeeingArgs {
@@ -68,6 +70,7 @@ pub struct ProgressArgs {
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<ShowProgress>(),
         hide_possible_values = true,
         hide_default_value = true,
         num_args = 0..=1,

@@ -8,6 +8,7 @@ use std::process::exit;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
+use super::abbreviations::options_like;
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 use crate::fs;
@@ -17,14 +18,15 @@ pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, pos
 
 /// The process's command line. The process ends here if it makes no sense, or asks for `--help` or
 /// `--version`.
-pub fn matches(command: Command) -> ArgMatches {
-    let name = command.get_name().to_owned();
-    command.try_get_matches().unwrap_or_else(|error| end(&name, &error))
+pub fn matches(mut command: Command) -> ArgMatches {
+    let matched = command.try_get_matches_from_mut(std::env::args_os());
+    matched.unwrap_or_else(|error| end(&command, &error))
 }
 
-fn end(name: &str, error: &Error) -> ! {
+fn end(command: &Command, error: &Error) -> ! {
+    let name = command.get_name();
     if error.use_stderr() {
-        let (what, hint) = explain(error);
+        let (what, hint) = ambiguous(command, error).unwrap_or_else(|| explain(error));
         refuse(name, &what, hint.as_deref())
     }
     match fs::stdout().and_then(|_| error.print()) {
@@ -55,13 +57,35 @@ fn bare(option: &str) -> String {
     option.split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned()
 }
 
-/// Options in a row. Where one of a group was given, clap names all of them.
-fn alternatives(options: Option<&ContextValue>) -> String {
-    let options = match options {
-        Some(ContextValue::String(option)) => std::slice::from_ref(option),
-        Some(ContextValue::Strings(options)) => options,
+/// The words that clap gives as one of an error's parts.
+fn words(error: &Error, kind: ContextKind) -> &[String] {
+    match error.get(kind) {
+        Some(ContextValue::String(word)) => std::slice::from_ref(word),
+        Some(ContextValue::Strings(words)) => words,
         _ => &[],
+    }
+}
+
+/// What is wrong with the beginning of several options, or of several values.
+fn ambiguous(command: &Command, error: &Error) -> Option<(String, Option<String>)> {
+    let [option] = words(error, ContextKind::InvalidArg) else { return None };
+    let option = shown(bare(option));
+    let (what, meant) = match (error.kind(), words(error, ContextKind::InvalidValue)) {
+        (ErrorKind::UnknownArgument, _) => {
+            (format!("ambiguous option '{option}'"), options_like(command, &option))
+        }
+        (ErrorKind::InvalidValue, [value]) if !value.is_empty() => {
+            let meant = words(error, ContextKind::ValidValue).iter();
+            let meant = meant.filter(|name| name.starts_with(value)).cloned().collect();
+            (format!("ambiguous value '{}' for '{option}'", shown(value)), meant)
+        }
+        _ => return None,
     };
+    (meant.len() > 1).then(|| (what, Some(format!("could be {}", alternatives(&meant)))))
+}
+
+/// Options in a row. Where one of a group was given, clap names all of them.
+fn alternatives(options: &[String]) -> String {
     let quoted: Vec<_> = options.iter().map(|option| format!("'{}'", bare(option))).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
@@ -72,11 +96,7 @@ fn alternatives(options: Option<&ContextValue>) -> String {
 
 /// What is wrong, and what was probably meant.
 fn explain(error: &Error) -> (String, Option<String>) {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => shown(text),
-        Some(ContextValue::Strings(texts)) => shown(texts.join(", ")),
-        _ => String::new(),
-    };
+    let text = |kind| shown(words(error, kind).join(", "));
     let name = |kind| bare(&text(kind));
     let (option, value) = (name(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
     let what = match error.kind() {
@@ -92,7 +112,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
             _ => {
-                let others = alternatives(error.get(ContextKind::PriorArg));
+                let others = alternatives(words(error, ContextKind::PriorArg));
                 format!("'{option}' does not go with {others}")
             }
         },

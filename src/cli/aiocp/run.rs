@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::args::{Args, command};
+use super::command_line::CommandLine;
 use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
 use crate::cli::exit;
 use crate::cli::flags::seeing::SeeingArgs;
@@ -25,7 +26,7 @@ use crate::report::{Event, Series, Sink, Totals, Unheeded};
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
 /// kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
-    let (args, matches) = Args::read();
+    let CommandLine { args, matches } = CommandLine::read();
     if let Some(shell) = args.completions {
         write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);

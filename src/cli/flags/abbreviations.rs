@@ -1,6 +1,7 @@
 //! Unambiguous beginnings of long options and of their values, as GNU's programs take them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
@@ -84,6 +85,18 @@ pub fn options_like(command: &Command, typed: &str) -> Vec<String> {
         names.find(|name| name.starts_with(beginning))
     });
     longs.map(|long| format!("--{long}")).collect()
+}
+
+/// A word that is a whole option of rsync's, as `--no-t` for `--no-times`, and only the beginning
+/// of one here.
+pub fn rsync_negation(words: &[OsString]) -> Option<&OsStr> {
+    let is_negation = |word: &OsStr| {
+        let rest = word.as_bytes().strip_prefix(b"--no-");
+        matches!(rest, Some([letter]) if letter.is_ascii_alphabetic())
+    };
+    let options = words.iter().map(OsString::as_os_str).take_while(|&word| word != "--");
+    let mut negations = options.filter(|word| is_negation(word));
+    negations.next()
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 pub mod abbreviations;
 mod completions;
 pub mod existing;
+pub mod general;
 pub mod help;
 pub mod order;
+mod pager;
 pub mod preserve;
 pub mod seeing;
 pub mod selection;

@@ -2,13 +2,15 @@
 //! second one that helps.
 
 use std::error::Error as _;
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::process::exit;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
-use super::abbreviations::options_like;
+use super::abbreviations::{options_like, rsync_negation};
+use super::{help, pager};
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 use crate::fs;
@@ -16,26 +18,74 @@ use crate::fs;
 /// Which version, of which commit, with which engines.
 pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, posix, threads");
 
-/// The process's command line. The process ends here if it makes no sense, or asks for `--help` or
-/// `--version`.
-pub fn matches(mut command: Command) -> ArgMatches {
-    let matched = command.try_get_matches_from_mut(std::env::args_os());
-    matched.unwrap_or_else(|error| end(&command, &error))
+/// The command line that these words are, with the name of the process as the first. The process
+/// ends here if it makes no sense, or asks for `--help` or `--version`.
+pub fn matches(command: &mut Command, words: &[OsString]) -> ArgMatches {
+    let matched = command.try_get_matches_from_mut(words);
+    matched.unwrap_or_else(|error| end(command, words, &error))
 }
 
-fn end(command: &Command, error: &Error) -> ! {
+/// Ends the process if a word has another meaning for rsync.
+pub fn refuse_rsync_negation(command: &Command, words: &[OsString]) {
+    if let Some(word) = rsync_negation(words) {
+        let word = shown(word);
+        let meant = alternatives(&options_like(command, &word));
+        let what = format!("'{word}' is an option of rsync's, and the beginning of {meant} here");
+        refuse(command.get_name(), &what, Some("write the option in full"))
+    }
+}
+
+/// Ends the process with how the command is called, as what was typed is less.
+pub fn show(command: &Command) -> ! {
+    let name = command.get_name();
+    say(&format!(
+        "{}{name}: hint: '{name} -h' lists the common options, '{name} --help' all of them\n",
+        help::usage(command)
+    ));
+    exit(USAGE.into())
+}
+
+fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
     let name = command.get_name();
     if error.use_stderr() {
         let (what, hint) = ambiguous(command, error).unwrap_or_else(|| explain(error));
         refuse(name, &what, hint.as_deref())
     }
-    match fs::stdout().and_then(|_| error.print()) {
+    let asking = asking_word(command, words).to_string_lossy();
+    let letter = if error.kind() == ErrorKind::DisplayVersion { 'V' } else { 'h' };
+    let is_long = asking.starts_with("--");
+    if !is_long && asking.chars().count() > 2 {
+        let what = format!("'{}' has -{letter} in it, which goes alone", shown(&*asking));
+        let hint = "leave out the h: sizes are human-readable without it";
+        refuse(name, &what, (letter == 'h').then_some(hint))
+    }
+    let text = error.render().to_string();
+    let printed = if is_long { pager::print(&text) } else { write(&text) };
+    match printed {
+        // The reader has seen enough, as head(1).
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => exit(DONE.into()),
         Ok(()) => exit(DONE.into()),
         Err(cause) => {
             say(&format!("{name}: cannot write to stdout: {cause}\n"));
             exit(FAILED.into())
         }
     }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = fs::stdout()?;
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The word that asks for help or the version: all words up to it ask, and no fewer do.
+fn asking_word<'a>(command: &Command, words: &'a [OsString]) -> &'a OsStr {
+    let asks = |count: usize| {
+        let matched = command.clone().try_get_matches_from(&words[..count]);
+        matched.is_err_and(|error| !error.use_stderr())
+    };
+    let counts: Vec<usize> = (1..words.len()).collect();
+    &words[counts.partition_point(|&count| !asks(count))]
 }
 
 /// Ends the process with the exit code for a command line that makes no sense.

@@ -96,6 +96,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiocp' -ScriptBlock {
             [CompletionResult]::new('--stats', '--stats', [CompletionResultType]::ParameterName, 'Print totals at the end')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print events and a summary as JSON lines on stdout')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Show what it would do (-n is --no-clobber)')
+            [CompletionResult]::new('--no-config', '--no-config', [CompletionResultType]::ParameterName, 'Ignore the file of options that AIOCP_CONFIG_PATH names')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help; --help lists all options')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help; --help lists all options')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version, and the I/O engines')

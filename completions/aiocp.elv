@@ -93,6 +93,7 @@ set edit:completion:arg-completer[aiocp] = {|@words|
             cand --stats 'Print totals at the end'
             cand --json 'Print events and a summary as JSON lines on stdout'
             cand --dry-run 'Show what it would do (-n is --no-clobber)'
+            cand --no-config 'Ignore the file of options that AIOCP_CONFIG_PATH names'
             cand -h 'Print help; --help lists all options'
             cand --help 'Print help; --help lists all options'
             cand -V 'Print the version, and the I/O engines'

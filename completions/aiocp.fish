@@ -78,5 +78,6 @@ complete -c aiocp -l debug -d 'Print for each file whether I/O was direct, and w
 complete -c aiocp -l stats -d 'Print totals at the end'
 complete -c aiocp -l json -d 'Print events and a summary as JSON lines on stdout'
 complete -c aiocp -l dry-run -d 'Show what it would do (-n is --no-clobber)'
+complete -c aiocp -l no-config -d 'Ignore the file of options that AIOCP_CONFIG_PATH names'
 complete -c aiocp -s h -l help -d 'Print help; --help lists all options'
 complete -c aiocp -s V -l version -d 'Print the version, and the I/O engines'

@@ -143,8 +143,8 @@ const AMBIGUOUS: [(&[&str], &str, &str); 6] = [
     (
         &["--no=x", "a", "b"],
         "ambiguous option '--no'",
-        "could be '--no-target-directory', '--no-preserve', '--no-dereference', '--no-sync' or \
-         '--no-clobber'",
+        "could be '--no-target-directory', '--no-preserve', '--no-dereference', '--no-sync', \
+         '--no-clobber' or '--no-config'",
     ),
     (
         &["--ver", "a", "b"],

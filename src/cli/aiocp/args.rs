@@ -350,6 +350,10 @@ pub struct Args {
     )]
     pub completions: Option<Shell>,
 
+    /// Ignore the file of options that AIOCP_CONFIG_PATH names
+    #[arg(long, help_heading = "General")]
+    pub no_config: bool,
+
     #[command(flatten)]
     pub general: GeneralArgs,
 }

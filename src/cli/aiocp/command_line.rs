@@ -3,6 +3,7 @@
 use clap::{ArgMatches, FromArgMatches};
 
 use super::args::{Args, command};
+use crate::cli::flags::config::Config;
 use crate::cli::flags::{help, usage};
 
 /// What `-h` shows, by id. It fits a terminal of 80 columns and 24 lines.
@@ -30,19 +31,30 @@ pub struct CommandLine {
     pub args: Args,
     /// What clap knows of their order.
     pub matches: ArgMatches,
+    /// The file with more options, if there is one.
+    pub config: Option<Config>,
 }
 
 impl CommandLine {
     /// Reads it. The process ends here if it makes no sense, or asks for `--help`.
     pub fn read() -> Self {
         let mut command = help::with_help(command(), &COMMON);
-        let words: Vec<_> = std::env::args_os().collect();
+        let mut words: Vec<_> = std::env::args_os().collect();
         if words.len() < 2 {
             usage::show(&command);
         }
-        let matches = usage::matches(&mut command, &words);
+        let mut matches = usage::matches(&mut command, &words);
         usage::refuse_rsync_negation(&command, &words);
+        let is_ignored = matches.get_flag("no_config") || matches.contains_id("completions");
+        let config = if is_ignored { None } else { Config::read(&command) };
+        if let Some(config) = &config {
+            words.splice(1..1, config.words().cloned());
+            matches = command.try_get_matches_from_mut(&words).unwrap_or_else(|error| {
+                let (what, _) = usage::explained(&command, &error);
+                usage::refuse("aiocp", &what, Some(&config.hint()))
+            });
+        }
         let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        Self { args, matches }
+        Self { args, matches, config }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod abbreviations;
 mod completions;
+pub mod config;
 pub mod existing;
 pub mod general;
 pub mod help;

@@ -48,7 +48,7 @@ pub fn show(command: &Command) -> ! {
 fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
     let name = command.get_name();
     if error.use_stderr() {
-        let (what, hint) = ambiguous(command, error).unwrap_or_else(|| explain(error));
+        let (what, hint) = explained(command, error);
         refuse(name, &what, hint.as_deref())
     }
     let asking = asking_word(command, words).to_string_lossy();
@@ -99,6 +99,11 @@ pub fn refuse(name: &str, what: &str, hint: Option<&str>) -> ! {
 /// next.
 fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+/// What is wrong with a command line, and what helps.
+pub fn explained(command: &Command, error: &Error) -> (String, Option<String>) {
+    ambiguous(command, error).unwrap_or_else(|| explain(error))
 }
 
 /// An option without the value that clap writes behind it, as in '--direct <WHEN>' or

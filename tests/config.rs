@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{aiocp, folder, run, stderr};
+use common::{aiocp, aiosum, folder, run, stderr};
 
 mod common;
 
@@ -76,8 +76,7 @@ fn no_config_an_empty_name_and_questions_about_the_command_ignore_it() {
     assert!(said.starts_with("aiocp: unknown option '--no-other-option'\n"), "{said}");
     assert!(stderr(&scene.run(&[], 2)).starts_with("Usage: aiocp "));
     // aiosum has no such file.
-    let mut sum = Command::new(assert_cmd::cargo::cargo_bin!("aiosum"));
-    run(sum.current_dir(scene.path()).env("AIOCP_CONFIG_PATH", "config").arg("a"), 0);
+    run(aiosum().current_dir(scene.path()).env("AIOCP_CONFIG_PATH", "config").arg("a"), 0);
 }
 
 /// A file, its bad line, what is said of it, and the hint.

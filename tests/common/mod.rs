@@ -36,9 +36,11 @@ pub use skip::{
     can_mount_fuse, have, have_fuse, have_strace, is_root, skip, skip_for_kernel, tool,
 };
 
-/// The command under test.
+/// The command under test, without the options that the user has for every run.
 pub fn aiocp() -> Command {
-    Command::new(assert_cmd::cargo::cargo_bin!("aiocp"))
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("aiocp"));
+    command.env_remove("AIOCP_CONFIG_PATH");
+    command
 }
 
 /// The second command under test.

@@ -30,7 +30,9 @@ pub fn page(mut table: Command, sections: &str) -> String {
         options = options
             .replace(&format!(".SH {}\n", heading.to_uppercase()), &format!(".SS {heading}\n"));
     }
-    format!("{PREAMBLE}{}{sections}", page.replace(PREAMBLE, "") + &options.replace(PREAMBLE, ""))
+    let (page, options) = (page.replace(PREAMBLE, ""), options.replace(PREAMBLE, ""));
+    // clap_mangen has this heading for options without one, and all have one.
+    format!("{PREAMBLE}{page}.SH OPTIONS\n{options}{sections}")
 }
 
 /// A flag whose help says everything about it, in whole sentences.

@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, CommandFactory, Parser};
 use clap_complete::Shell;
 
 use super::values::{EngineArg, ReflinkArg, SparseArg};
+use crate::cli::flags::abbreviations::abbreviated;
 use crate::cli::flags::existing::ExistingArgs;
+use crate::cli::flags::general::GeneralArgs;
 use crate::cli::flags::order::last_of;
 use crate::cli::flags::preserve::{self, Attribute};
 use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::selection::{MANY_ON_STDIN, Selection, SelectionArgs};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
-use crate::cli::flags::{help, size, usage};
+use crate::cli::flags::{size, usage};
 use crate::copy::{Action, Destination, EngineKind, Follow, Options};
 use crate::error::shown;
 
@@ -31,10 +33,19 @@ use crate::error::shown;
     name = "aiocp",
     version = usage::VERSION,
     args_override_self = true,
+    infer_long_args = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
     next_help_heading = "Copying",
     override_usage = "aiocp [OPTION]... SOURCE DEST\n       \
                       aiocp [OPTION]... SOURCE... DIRECTORY\n       \
-                      aiocp [OPTION]... -t DIRECTORY SOURCE..."
+                      aiocp [OPTION]... -t DIRECTORY SOURCE...",
+    after_long_help = "\
+Examples:
+  aiocp -a /srv /mnt/backup
+      Copy a tree with all metadata, to /mnt/backup/srv
+  aiocp --resume --verify -T data /mnt/data
+      Read each copy back; after an interruption, the same command continues"
 )]
 pub struct Args {
     /// What to copy, and last where to
@@ -69,21 +80,23 @@ pub struct Args {
     /// Preserve mode, times, owner and group
     ///
     /// The same as --preserve=mode,ownership,timestamps.
-    #[arg(short = 'p', id = "preserve_default")]
+    #[arg(short = 'p', id = "preserve_default", help_heading = "Attributes")]
     pub preserve_default: bool,
 
     /// Preserve all: owners, xattrs, devices too
     ///
     /// Owners, extended attributes, ACLs and capabilities too, and FIFOs, sockets and devices as
     /// what they are.
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Attributes")]
     pub archive: bool,
 
     /// Preserve mode, ownership, timestamps, links, context, xattr or all
     #[arg(
         long,
+        help_heading = "Attributes",
         value_name = "LIST",
         value_enum,
+        value_parser = abbreviated::<Attribute>(),
         hide_possible_values = true,
         value_delimiter = ',',
         num_args = 0..=1,
@@ -95,8 +108,10 @@ pub struct Args {
     /// Do not preserve these attributes
     #[arg(
         long,
+        help_heading = "Attributes",
         value_name = "LIST",
         value_enum,
+        value_parser = abbreviated::<Attribute>(),
         value_delimiter = ',',
         hide_possible_values = true
     )]
@@ -111,19 +126,19 @@ pub struct Args {
     pub strip_trailing_slashes: bool,
 
     /// Follow all symbolic links in SOURCE
-    #[arg(short = 'L', long)]
+    #[arg(short = 'L', long, help_heading = "Symbolic links")]
     pub dereference: bool,
 
     /// Copy symbolic links as links, even as SOURCE (default)
-    #[arg(short = 'P', long)]
+    #[arg(short = 'P', long, help_heading = "Symbolic links")]
     pub no_dereference: bool,
 
     /// Follow symbolic links given as SOURCE
-    #[arg(short = 'H')]
+    #[arg(short = 'H', help_heading = "Symbolic links")]
     pub dereference_operands: bool,
 
     /// Same as -P --preserve=links
-    #[arg(short = 'd')]
+    #[arg(short = 'd', help_heading = "Symbolic links")]
     pub no_dereference_links: bool,
 
     /// Stay on each SOURCE's filesystem
@@ -145,16 +160,17 @@ pub struct Args {
     /// Do not wait for the device
     ///
     /// Without it exit code 0 means that data and names are on the device.
-    #[arg(long)]
+    #[arg(long, help_heading = "Data")]
     pub no_sync: bool,
 
     /// Holes: auto keeps them, always turns zeros into them, never fills them
     #[arg(
         long,
+        help_heading = "Data",
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<SparseArg>(),
         hide_possible_values = true,
-        hide_default_value = true,
         default_value_t = SparseArg::Auto
     )]
     pub sparse: SparseArg,
@@ -165,10 +181,11 @@ pub struct Args {
     /// Without WHEN: always.
     #[arg(
         long,
+        help_heading = "Data",
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<ReflinkArg>(),
         hide_possible_values = true,
-        hide_default_value = true,
         num_args = 0..=1,
         require_equals = true,
         default_value_t = ReflinkArg::Auto,
@@ -210,7 +227,7 @@ pub struct Args {
     /// It keeps a journal in case it is interrupted itself.
     #[arg(
         long,
-        help_heading = "Verification",
+        help_heading = "Copying",
         conflicts_with_all = [
             "no_sync",
             "link",
@@ -222,7 +239,9 @@ pub struct Args {
     )]
     pub resume: bool,
 
-    /// Copy nothing: compare DEST with SOURCE, both read from their devices
+    /// Compare DEST with SOURCE, and copy nothing
+    ///
+    /// Both are read from their devices.
     #[arg(
         long,
         help_heading = "Verification",
@@ -248,14 +267,20 @@ pub struct Args {
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<DirectArg>(),
         hide_possible_values = true,
-        hide_default_value = true,
         default_value_t = DirectArg::Auto
     )]
     pub direct: DirectArg,
 
     /// I/O engine for big files [default: kernel, else threads]
-    #[arg(help_heading = "Tuning", long, value_name = "ENGINE", value_enum)]
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        value_parser = abbreviated::<EngineArg>()
+    )]
     pub engine: Option<EngineArg>,
 
     /// Blocks in flight, 1 to 4096
@@ -296,7 +321,6 @@ pub struct Args {
         long,
         value_name = "RATE",
         default_value = "0",
-        hide_default_value = true,
         value_parser = size::parse_rate
     )]
     pub bwlimit: u64,
@@ -319,45 +343,20 @@ pub struct Args {
         long,
         value_name = "SHELL",
         value_enum,
+        value_parser = abbreviated::<Shell>(),
         exclusive = true,
         hide_possible_values = true,
-        help_heading = "Output"
+        help_heading = "General"
     )]
     pub completions: Option<Shell>,
+
+    /// Ignore the file of options that AIOCP_CONFIG_PATH names
+    #[arg(long, help_heading = "General")]
+    pub no_config: bool,
+
+    #[command(flatten)]
+    pub general: GeneralArgs,
 }
-
-/// What `-h` shows, by id.
-const ESSENTIAL: [&str; 10] = [
-    "archive",
-    "target_directory",
-    "no_target_directory",
-    "no_clobber",
-    "exclude",
-    "manifest",
-    "verify",
-    "verbose",
-    "help",
-    "version",
-];
-
-/// What `--help` shows on a terminal, by id.
-const COMMON: [&str; 15] = [
-    "archive",
-    "preserve_default",
-    "target_directory",
-    "no_target_directory",
-    "no_clobber",
-    "update_older",
-    "dereference",
-    "exclude",
-    "dry_run",
-    "manifest",
-    "verify",
-    "resume",
-    "no_sync",
-    "verbose",
-    "version",
-];
 
 /// Reads any path. An empty one is refused later, like any other that is not there.
 fn operand() -> impl TypedValueParser<Value = PathBuf> {
@@ -365,14 +364,6 @@ fn operand() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 impl Args {
-    /// Reads the process's command line, and what clap knows of the order in it. The process ends
-    /// here if it makes no sense, or asks for `--help`.
-    pub fn read() -> (Self, ArgMatches) {
-        let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
-        let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        (args, matches)
-    }
-
     /// The options, or what makes no sense about them. The selection comes from files that may be
     /// missing, which is another matter.
     pub fn options(&self, matches: &ArgMatches, selection: Selection) -> Result<Options, String> {

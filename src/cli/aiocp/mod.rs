@@ -1,6 +1,7 @@
 //! The command `aiocp`.
 
 mod args;
+mod command_line;
 mod printer;
 mod question;
 mod run;

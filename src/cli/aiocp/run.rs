@@ -7,8 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::args::{Args, command};
+use super::command_line::CommandLine;
 use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
 use crate::cli::exit;
+use crate::cli::flags::config::Config;
 use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::usage;
 use crate::cli::output::{json, summary};
@@ -25,29 +27,31 @@ use crate::report::{Event, Series, Sink, Totals, Unheeded};
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
 /// kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
-    let (args, matches) = Args::read();
+    let CommandLine { args, matches, config } = CommandLine::read();
+    let config_hint = config.as_ref().map(Config::hint);
+    let refuse = |what: &str, hint: Option<String>| -> ! {
+        usage::refuse("aiocp", what, hint.or(config_hint.clone()).as_deref())
+    };
     if let Some(shell) = args.completions {
         write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
     }
     let (sources, destination) = match args.operands() {
         Ok(operands) => operands,
-        Err(what) => usage::refuse("aiocp", &what, args.swallowed().as_deref()),
+        Err(what) => refuse(&what, args.swallowed()),
     };
     if let Err(what) = args.check(&matches, sources.len()) {
-        usage::refuse("aiocp", what, None);
+        refuse(what, None);
     }
     let (mut selection, unreadable) = match args.selection.read(&matches) {
         Ok(selection) => (selection, None),
         Err(error) => (Default::default(), Some(error)),
     };
     let outside = std::mem::take(&mut selection.outside);
-    let options = args
-        .options(&matches, selection)
-        .unwrap_or_else(|what| usage::refuse("aiocp", &what, None));
+    let options = args.options(&matches, selection).unwrap_or_else(|what| refuse(&what, None));
     crate::fs::raise_open_files_limit();
     crate::sys::memory::at_end(crate::fs::remove_temporaries_at_once);
-    let todo = Todo { args, options, sources, destination, outside };
+    let todo = Todo { args, config, options, sources, destination, outside };
     let kind = RunKind::Copy {
         syncs: todo.options.sync && (!todo.args.verify_only || todo.args.repair),
         verifies: todo.args.verify,
@@ -66,6 +70,8 @@ pub fn run() -> anyhow::Result<u8> {
 /// What the command line asks for.
 struct Todo {
     args: Args,
+    /// The file with more options, if there is one.
+    config: Option<Config>,
     options: Options,
     sources: Vec<PathBuf>,
     destination: Destination,
@@ -118,6 +124,13 @@ fn carry_out(
 ) -> anyhow::Result<u8> {
     let Todo { args, options, .. } = todo;
     printer.log(&format!("begun: {}", command_line()))?;
+    if let Some(config) = &todo.config {
+        let adds = config.summary();
+        printer.log(&adds)?;
+        if args.seeing.debug {
+            printer.note(write_err(&format!("aiocp: {adds}\n")));
+        }
+    }
     let last_word = match (options.existing.in_place, options.resume) {
         (true, _) => "aiocp: stopped at once; a file that was being written into is no copy\n",
         (_, true) => {

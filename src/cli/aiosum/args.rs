@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::flags::abbreviations::abbreviated;
+use crate::cli::flags::general::GeneralArgs;
 use crate::cli::flags::seeing::ProgressArgs;
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
@@ -24,28 +26,50 @@ use crate::sum::line::LineEnd;
 #[command(
     name = "aiosum",
     version = usage::VERSION,
+    infer_long_args = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    next_help_heading = "Hashing",
     override_usage = "aiosum [OPTION]... [FILE|DIRECTORY]...\n       \
-                      aiosum --check [OPTION]... [MANIFEST]..."
+                      aiosum --check [OPTION]... [MANIFEST]...",
+    after_long_help = "\
+Examples:
+  aiosum dataset > sums.b3
+      Hash a tree
+  aiosum --check sums.b3
+      Check it; prints OK or FAILED for each file"
 )]
 pub struct SumArgs {
     /// What to hash, or the manifests to check (none, or "-": standard input)
-    #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath, help_heading = None::<&str>)]
     pub paths: Vec<PathBuf>,
 
     /// Use algorithm NAME instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
-    #[arg(short, long, value_name = "NAME", value_enum)]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        value_enum,
+        value_parser = abbreviated::<AlgorithmArg>()
+    )]
     pub algorithm: Option<AlgorithmArg>,
 
     /// Read hashes from the FILEs and check them
-    #[arg(short, long, conflicts_with_all = ["length", "seek", "raw", "tag", "no_names"])]
+    #[arg(
+        help_heading = "Checking",
+        short,
+        long,
+        conflicts_with_all = ["length", "seek", "raw", "tag", "no_names"]
+    )]
     pub check: bool,
 
     /// Also report files in DIRECTORY that no line names
     ///
     /// Also refuses lines whose names lead out of DIRECTORY.
     #[arg(
+        help_heading = "Checking",
         long,
         value_name = "DIRECTORY",
         value_hint = clap::ValueHint::DirPath,
@@ -54,41 +78,41 @@ pub struct SumArgs {
     pub audit: Option<PathBuf>,
 
     /// Do not print OK for each verified file
-    #[arg(long, requires = "check")]
+    #[arg(help_heading = "Checking", long, requires = "check")]
     pub quiet: bool,
 
     /// No output; use the exit status
-    #[arg(long, requires = "check")]
+    #[arg(help_heading = "Checking", long, requires = "check")]
     pub status: bool,
 
     /// Skip files that do not exist
-    #[arg(long, requires = "check")]
+    #[arg(help_heading = "Checking", long, requires = "check")]
     pub ignore_missing: bool,
 
     /// Accepted for compatibility: malformed lines always fail
-    #[arg(long, requires = "check")]
+    #[arg(help_heading = "Checking", long, requires = "check")]
     pub strict: bool,
 
     /// Report every malformed line
-    #[arg(short, long, requires = "check")]
+    #[arg(help_heading = "Checking", short, long, requires = "check")]
     pub warn: bool,
 
     /// Print BSD-style lines: BLAKE3 (FILE) = HASH
-    #[arg(long)]
+    #[arg(help_heading = "Output", long)]
     pub tag: bool,
 
     /// End lines with NUL; do not escape names
     ///
     /// Nothing is escaped then.
-    #[arg(short, long)]
+    #[arg(help_heading = "Output", short, long)]
     pub zero: bool,
 
     /// Print hashes only, without names
-    #[arg(long)]
+    #[arg(help_heading = "Output", long)]
     pub no_names: bool,
 
     /// Print the hash of one file as raw bytes
-    #[arg(long)]
+    #[arg(help_heading = "Output", long)]
     pub raw: bool,
 
     /// Length of the BLAKE3 output in bytes
@@ -113,6 +137,7 @@ pub struct SumArgs {
     ///
     /// With 0, 32 read, and as many hash as there are cores.
     #[arg(
+        help_heading = "Tuning",
         long,
         value_name = "N",
         default_value_t = 0,
@@ -121,15 +146,24 @@ pub struct SumArgs {
     pub num_threads: u16,
 
     /// Accepted for compatibility: files are never memory-mapped
-    #[arg(long)]
+    #[arg(help_heading = "Tuning", long)]
     pub no_mmap: bool,
 
     /// Bypass the page cache with O_DIRECT: auto, always, never
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = DirectArg::Auto)]
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "WHEN",
+        value_enum,
+        value_parser = abbreviated::<DirectArg>(),
+        hide_possible_values = true,
+        default_value_t = DirectArg::Auto
+    )]
     pub direct: DirectArg,
 
     /// Blocks in flight, 1 to 4096
     #[arg(
+        help_heading = "Tuning",
         long,
         value_name = "N",
         default_value_t = 32,
@@ -138,7 +172,13 @@ pub struct SumArgs {
     pub queue_depth: u16,
 
     /// Block size, a power of two from 4K to 64M
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = block_size)]
+    #[arg(
+        help_heading = "Tuning",
+        long,
+        value_name = "SIZE",
+        default_value = "1MiB",
+        value_parser = block_size
+    )]
     pub block_size: u64,
 
     #[command(flatten)]
@@ -150,12 +190,22 @@ pub struct SumArgs {
     /// Print for each file how it was read, and why
     ///
     /// Whether it was read directly or through the page cache.
-    #[arg(long, help_heading = None)]
+    #[arg(long, help_heading = "Output")]
     pub debug: bool,
 
     /// Print a completion script for SHELL
-    #[arg(long, value_name = "SHELL", value_enum, exclusive = true, help_heading = None)]
+    #[arg(
+        long,
+        value_name = "SHELL",
+        value_enum,
+        value_parser = abbreviated::<Shell>(),
+        exclusive = true,
+        help_heading = "General"
+    )]
     pub completions: Option<Shell>,
+
+    #[command(flatten)]
+    pub general: GeneralArgs,
 }
 
 /// The values of `--algorithm`.
@@ -168,35 +218,26 @@ pub enum AlgorithmArg {
     Xxh128,
 }
 
-/// What `-h` shows, by id.
-const ESSENTIAL: [&str; 8] =
-    ["check", "audit", "quiet", "algorithm", "tag", "zero", "help", "version"];
-
-/// What `--help` shows on a terminal, by id.
-const COMMON: [&str; 16] = [
+/// What `-h` shows, by id. It fits a terminal of 80 columns and 24 lines.
+const COMMON: [&str; 10] = [
     "check",
     "audit",
     "quiet",
-    "status",
     "ignore_missing",
     "algorithm",
     "tag",
     "zero",
-    "no_names",
-    "raw",
-    "length",
-    "keyed",
-    "derive_key",
-    "num_threads",
-    "debug",
-    "version",
+    "exclude",
+    "progress",
+    "help",
 ];
 
 impl SumArgs {
     /// Reads the process's command line. The process ends here if it makes no sense, or asks for
     /// `--help`.
     pub fn read() -> (Self, ArgMatches) {
-        let matches = usage::matches(help::with_help(command(), &ESSENTIAL, &COMMON));
+        let words: Vec<_> = std::env::args_os().collect();
+        let matches = usage::matches(&mut help::with_help(command(), &COMMON), &words);
         let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (args, matches)
     }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{ArgMatches, Args, ValueEnum};
 
+use super::abbreviations::{self, abbreviated};
 use super::order::last_of;
 use crate::copy::{Backup, BackupNames, Existing, OnExisting};
 
@@ -32,6 +33,7 @@ pub struct ExistingArgs {
         long,
         value_name = "WHICH",
         value_enum,
+        value_parser = abbreviated::<Update>(),
         hide_possible_values = true,
         num_args = 0..=1,
         require_equals = true,
@@ -71,6 +73,7 @@ pub struct ExistingArgs {
         long,
         value_name = "CONTROL",
         value_enum,
+        value_parser = abbreviated::<Control>(),
         hide_possible_values = true,
         num_args = 0..=1,
         require_equals = true,
@@ -166,7 +169,7 @@ impl ExistingArgs {
         let control = match (self.backup.flatten(), std::env::var("VERSION_CONTROL")) {
             (Some(control), _) => control,
             (None, Ok(text)) if !text.is_empty() => {
-                Control::from_str(&text, false).map_err(|_| {
+                abbreviations::value(&text).ok_or_else(|| {
                     format!("VERSION_CONTROL is '{text}', which is no way to make backups")
                 })?
             }

@@ -1,46 +1,45 @@
 //! `-h` and `--help`, laid out from the table of flags.
 //!
-//! On a terminal `--help` is one screen of 80 by 24: the flags that most people want, a line each.
-//! Into a pipe or a file it writes every flag.
-
-use std::io::{self, IsTerminal};
+//! `-h` is one screen of 80 by 24: the flags that most people want, a line each. `--help` has every
+//! flag in its group, with defaults and examples.
 
 use clap::{Arg, Command};
 
-/// Gives the command its two helps. Each shows the flags that are named here by their ids.
-pub fn with_help(command: Command, essential: &[&str], common: &[&str]) -> Command {
-    let short = page(&command, Some(essential));
-    let long = page(&command, if io::stdout().is_terminal() { Some(common) } else { None });
+/// Gives the command its two helps. The short one shows the flags that are named here by their ids.
+pub fn with_help(mut command: Command, common: &[&str]) -> Command {
+    command.build();
+    let (short, long) = (short(&command, common), long(&command));
     command.term_width(0).help_template("{before-help}").before_help(short).before_long_help(long)
 }
 
-/// Usage, and these flags; all of them, by headings, if none are named.
-fn page(command: &Command, ids: Option<&[&str]>) -> String {
-    let mut built = command.clone();
-    built.build();
-    let name = built.get_name();
-    let usage = built.get_overridden_usage().map(ToString::to_string).unwrap_or_default();
-    let mut text = format!("Usage: {usage}\n");
-    match ids {
-        Some(ids) => {
-            let args = ids.iter().map(|id| built.get_arguments().find(|arg| arg.get_id() == id));
-            let args: Vec<_> =
-                args.map(|arg| arg.expect("a help names flags of the table")).collect();
-            text += &format!("\n{}\n", rows(&args));
-            text += &format!("All options: '{name} --help | less' or 'man {name}'");
-        }
-        None => {
-            for heading in headings(&built) {
-                let args = built
-                    .get_arguments()
-                    .filter(|arg| is_option(arg) && arg.get_help_heading() == heading);
-                let args: Vec<_> = args.collect();
-                text += &format!("\n{}:\n{}", heading.unwrap_or("Options"), rows(&args));
-            }
-            text += &format!("\nFull documentation: man {name}");
-        }
+/// How the command is called, with a line end.
+pub fn usage(command: &Command) -> String {
+    let usage = command.get_overridden_usage().map(ToString::to_string).unwrap_or_default();
+    format!("Usage: {usage}\n")
+}
+
+/// Usage, and a line for each of these flags.
+fn short(command: &Command, ids: &[&str]) -> String {
+    let args = ids.iter().map(|id| command.get_arguments().find(|arg| arg.get_id() == id));
+    let args: Vec<_> = args.map(|arg| arg.expect("a help names flags of the table")).collect();
+    let name = command.get_name();
+    format!(
+        "{}\n{}\nAll options: '{name} --help' or 'man {name}'",
+        usage(command),
+        rows(&args, brief)
+    )
+}
+
+/// Usage, all flags by their headings, and the examples.
+fn long(command: &Command) -> String {
+    let mut text = usage(command);
+    for heading in headings(command) {
+        let is_below = |arg: &&Arg| is_option(arg) && arg.get_help_heading() == heading;
+        let args: Vec<_> = command.get_arguments().filter(is_below).collect();
+        text += &format!("\n{}:\n{}", heading.unwrap_or("Options"), rows(&args, with_defaults));
     }
-    text
+    let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    text + &format!("\n{examples}\n\nFull documentation: man {}", command.get_name())
 }
 
 /// The headings in the order in which they first come up.
@@ -58,16 +57,41 @@ fn is_option(arg: &Arg) -> bool {
     !arg.is_positional() && !arg.is_hide_set()
 }
 
-/// Columns of a page.
-const WIDTH: usize = 80;
+/// Columns of a page. The last one of a terminal stays free.
+const WIDTH: usize = 79;
+
+/// A blank at which no line ends.
+const NO_BREAK: char = '\u{a0}';
+
+/// What a flag does.
+fn brief(arg: &Arg) -> String {
+    arg.get_help().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What a flag does, its values if the text leaves them out, and its default.
+fn with_defaults(arg: &Arg) -> String {
+    let mut help = brief(arg);
+    if !arg.get_action().takes_values() {
+        return help;
+    }
+    let values = arg.get_possible_values();
+    if !values.is_empty() && !arg.is_hide_possible_values_set() {
+        let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
+        help += &format!(" ({})", names.join(", "));
+    }
+    if let ([default], false) = (arg.get_default_values(), arg.is_hide_default_value_set()) {
+        help += &format!(" [default:{NO_BREAK}{}]", default.display());
+    }
+    help
+}
 
 /// A line a flag, with the descriptions below each other. A long description goes on in the next
 /// line.
-fn rows(args: &[&Arg]) -> String {
+fn rows(args: &[&Arg], described: fn(&Arg) -> String) -> String {
     let width = args.iter().map(|arg| flags(arg).len()).max().unwrap_or_default();
     let row = |arg: &&Arg| {
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let lines = wrapped(&help, WIDTH - width - 4);
+        let lines = wrapped(&described(arg), WIDTH - width - 4);
+        let lines = lines.iter().map(|line| line.replace(NO_BREAK, " ")).collect::<Vec<_>>();
         format!("  {:width$}  {}\n", flags(arg), lines.join(&format!("\n{:1$}", "", width + 4)))
     };
     args.iter().map(row).collect()

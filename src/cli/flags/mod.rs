@@ -1,10 +1,14 @@
 //! Flags that both commands share or that are a subject of their own, and how a command line is
 //! read, explained and completed.
 
+pub mod abbreviations;
 mod completions;
+pub mod config;
 pub mod existing;
+pub mod general;
 pub mod help;
 pub mod order;
+mod pager;
 pub mod preserve;
 pub mod seeing;
 pub mod selection;

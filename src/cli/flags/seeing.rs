@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::abbreviations::abbreviated;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct SeeingArgs {
@@ -49,11 +51,15 @@ pub struct SeeingArgs {
     #[arg(long, value_name = "FILE.html", value_hint = clap::ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 
-    /// Change nothing (-n is --no-clobber)
+    /// Show what it would do (-n is --no-clobber)
     ///
-    /// And do nothing.
+    /// Nothing is changed.
     /// rsync's -n has only this long name here, since -n is what it is in cp.
-    #[arg(long, conflicts_with_all = ["interactive", "manifest", "verify", "verify_only"])]
+    #[arg(
+        long,
+        help_heading = "Copying",
+        conflicts_with_all = ["interactive", "manifest", "verify", "verify_only"]
+    )]
     pub dry_run: bool,
 }
 
@@ -65,11 +71,12 @@ pub struct ProgressArgs {
     /// auto: on a terminal, after a second. always: from the start, and a line a second where a
     /// line cannot be changed. Without WHEN: always. SIGUSR1 prints the same line.
     #[arg(
+        help_heading = "Output",
         long,
         value_name = "WHEN",
         value_enum,
+        value_parser = abbreviated::<ShowProgress>(),
         hide_possible_values = true,
-        hide_default_value = true,
         num_args = 0..=1,
         require_equals = true,
         default_value_t = ShowProgress::Auto,

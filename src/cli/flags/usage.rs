@@ -2,12 +2,15 @@
 //! second one that helps.
 
 use std::error::Error as _;
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::process::exit;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
+use super::abbreviations::{options_like, rsync_negation};
+use super::{help, pager};
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 use crate::fs;
@@ -15,25 +18,74 @@ use crate::fs;
 /// Which version, of which commit, with which engines.
 pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, posix, threads");
 
-/// The process's command line. The process ends here if it makes no sense, or asks for `--help` or
-/// `--version`.
-pub fn matches(command: Command) -> ArgMatches {
-    let name = command.get_name().to_owned();
-    command.try_get_matches().unwrap_or_else(|error| end(&name, &error))
+/// The command line that these words are, with the name of the process as the first. The process
+/// ends here if it makes no sense, or asks for `--help` or `--version`.
+pub fn matches(command: &mut Command, words: &[OsString]) -> ArgMatches {
+    let matched = command.try_get_matches_from_mut(words);
+    matched.unwrap_or_else(|error| end(command, words, &error))
 }
 
-fn end(name: &str, error: &Error) -> ! {
+/// Ends the process if a word has another meaning for rsync.
+pub fn refuse_rsync_negation(command: &Command, words: &[OsString]) {
+    if let Some(word) = rsync_negation(words) {
+        let word = shown(word);
+        let meant = alternatives(&options_like(command, &word));
+        let what = format!("'{word}' is an option of rsync's, and the beginning of {meant} here");
+        refuse(command.get_name(), &what, Some("write the option in full"))
+    }
+}
+
+/// Ends the process with how the command is called, as what was typed is less.
+pub fn show(command: &Command) -> ! {
+    let name = command.get_name();
+    say(&format!(
+        "{}{name}: hint: '{name} -h' lists the common options, '{name} --help' all of them\n",
+        help::usage(command)
+    ));
+    exit(USAGE.into())
+}
+
+fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
+    let name = command.get_name();
     if error.use_stderr() {
-        let (what, hint) = explain(error);
+        let (what, hint) = explained(command, error);
         refuse(name, &what, hint.as_deref())
     }
-    match fs::stdout().and_then(|_| error.print()) {
+    let asking = asking_word(command, words).to_string_lossy();
+    let letter = if error.kind() == ErrorKind::DisplayVersion { 'V' } else { 'h' };
+    let is_long = asking.starts_with("--");
+    if !is_long && asking.chars().count() > 2 {
+        let what = format!("'{}' has -{letter} in it, which goes alone", shown(&*asking));
+        let hint = "leave out the h: sizes are human-readable without it";
+        refuse(name, &what, (letter == 'h').then_some(hint))
+    }
+    let text = error.render().to_string();
+    let printed = if is_long { pager::print(&text) } else { write(&text) };
+    match printed {
+        // The reader has seen enough, as head(1).
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => exit(DONE.into()),
         Ok(()) => exit(DONE.into()),
         Err(cause) => {
             say(&format!("{name}: cannot write to stdout: {cause}\n"));
             exit(FAILED.into())
         }
     }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = fs::stdout()?;
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The word that asks for help or the version: all words up to it ask, and no fewer do.
+fn asking_word<'a>(command: &Command, words: &'a [OsString]) -> &'a OsStr {
+    let asks = |count: usize| {
+        let matched = command.clone().try_get_matches_from(&words[..count]);
+        matched.is_err_and(|error| !error.use_stderr())
+    };
+    let counts: Vec<usize> = (1..words.len()).collect();
+    &words[counts.partition_point(|&count| !asks(count))]
 }
 
 /// Ends the process with the exit code for a command line that makes no sense.
@@ -49,19 +101,46 @@ fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
+/// What is wrong with a command line, and what helps.
+pub fn explained(command: &Command, error: &Error) -> (String, Option<String>) {
+    ambiguous(command, error).unwrap_or_else(|| explain(error))
+}
+
 /// An option without the value that clap writes behind it, as in '--direct <WHEN>' or
 /// '--update[=<WHICH>]'.
 fn bare(option: &str) -> String {
     option.split([' ', '=']).next().unwrap_or_default().trim_end_matches('[').to_owned()
 }
 
-/// Options in a row. Where one of a group was given, clap names all of them.
-fn alternatives(options: Option<&ContextValue>) -> String {
-    let options = match options {
-        Some(ContextValue::String(option)) => std::slice::from_ref(option),
-        Some(ContextValue::Strings(options)) => options,
+/// The words that clap gives as one of an error's parts.
+fn words(error: &Error, kind: ContextKind) -> &[String] {
+    match error.get(kind) {
+        Some(ContextValue::String(word)) => std::slice::from_ref(word),
+        Some(ContextValue::Strings(words)) => words,
         _ => &[],
+    }
+}
+
+/// What is wrong with the beginning of several options, or of several values.
+fn ambiguous(command: &Command, error: &Error) -> Option<(String, Option<String>)> {
+    let [option] = words(error, ContextKind::InvalidArg) else { return None };
+    let option = shown(bare(option));
+    let (what, meant) = match (error.kind(), words(error, ContextKind::InvalidValue)) {
+        (ErrorKind::UnknownArgument, _) => {
+            (format!("ambiguous option '{option}'"), options_like(command, &option))
+        }
+        (ErrorKind::InvalidValue, [value]) if !value.is_empty() => {
+            let meant = words(error, ContextKind::ValidValue).iter();
+            let meant = meant.filter(|name| name.starts_with(value)).cloned().collect();
+            (format!("ambiguous value '{}' for '{option}'", shown(value)), meant)
+        }
+        _ => return None,
     };
+    (meant.len() > 1).then(|| (what, Some(format!("could be {}", alternatives(&meant)))))
+}
+
+/// Options in a row. Where one of a group was given, clap names all of them.
+fn alternatives(options: &[String]) -> String {
     let quoted: Vec<_> = options.iter().map(|option| format!("'{}'", bare(option))).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
@@ -72,11 +151,7 @@ fn alternatives(options: Option<&ContextValue>) -> String {
 
 /// What is wrong, and what was probably meant.
 fn explain(error: &Error) -> (String, Option<String>) {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => shown(text),
-        Some(ContextValue::Strings(texts)) => shown(texts.join(", ")),
-        _ => String::new(),
-    };
+    let text = |kind| shown(words(error, kind).join(", "));
     let name = |kind| bare(&text(kind));
     let (option, value) = (name(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
     let what = match error.kind() {
@@ -92,7 +167,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
             _ => {
-                let others = alternatives(error.get(ContextKind::PriorArg));
+                let others = alternatives(words(error, ContextKind::PriorArg));
                 format!("'{option}' does not go with {others}")
             }
         },

@@ -30,11 +30,11 @@ _aiosum() {
             fi
             case "${prev}" in
                 --algorithm)
-                    COMPREPLY=($(compgen -W "blake3 sha256 sha1 md5 xxh128" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "blake3 blake2b sha512 sha384 sha256 sha224 sha1 md5 xxh128" -- "${cur}"))
                     return 0
                     ;;
                 -a)
-                    COMPREPLY=($(compgen -W "blake3 sha256 sha1 md5 xxh128" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "blake3 blake2b sha512 sha384 sha256 sha224 sha1 md5 xxh128" -- "${cur}"))
                     return 0
                     ;;
                 --audit)

@@ -1,10 +1,14 @@
 complete -c aiosum -s a -l algorithm -d 'Use algorithm NAME instead of BLAKE3' -r -f -a "blake3\t''
+blake2b\t''
+sha512\t''
+sha384\t''
 sha256\t''
+sha224\t''
 sha1\t''
 md5\t''
 xxh128\t''"
 complete -c aiosum -l audit -d 'Also report files in DIRECTORY that no line names' -r -f -a "(__fish_complete_directories)"
-complete -c aiosum -s l -l length -d 'Length of the BLAKE3 output in bytes' -r
+complete -c aiosum -s l -l length -d 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)' -r
 complete -c aiosum -l seek -d 'Offset of the first BLAKE3 output byte' -r
 complete -c aiosum -l derive-key -d 'Use BLAKE3\'s key derivation mode' -r
 complete -c aiosum -l num-threads -d 'Number of threads that read and hash' -r

@@ -251,7 +251,8 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         };
         // The name is kept twice.
         let place = self.events.place(2 * line.name.len(), || feeder.flush());
-        let function = Function { algorithm: line.algorithm, mode: self.plan.mode.clone() };
+        let (algorithm, hash_bytes) = (line.algorithm, line.hash.len());
+        let function = Function { algorithm, hash_bytes, mode: self.plan.mode.clone() };
         feeder.push(Item { location: file, function, ticket: CheckTicket { place, line } });
         Ok(())
     }

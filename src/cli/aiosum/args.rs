@@ -17,7 +17,8 @@ use crate::sum::line::LineEnd;
 
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
-/// It prints and reads the lines of b3sum, and of sha256sum, sha1sum, md5sum and xxhsum.
+/// It prints and reads the lines of b3sum, b2sum, sha512sum, sha256sum, sha1sum, md5sum, xxhsum and
+/// others.
 /// Directories are walked, and their files sorted by path. What is not in memory is read past the
 /// page cache, many blocks at once.
 #[derive(Debug, Parser)]
@@ -91,9 +92,9 @@ pub struct SumArgs {
     #[arg(long)]
     pub raw: bool,
 
-    /// Length of the BLAKE3 output in bytes
-    #[arg(short, long, value_name = "N", default_value_t = 32)]
-    pub length: u64,
+    /// Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)
+    #[arg(short, long, value_name = "N")]
+    pub length: Option<u64>,
 
     /// Offset of the first BLAKE3 output byte
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -162,7 +163,11 @@ pub struct SumArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AlgorithmArg {
     Blake3,
+    Blake2b,
+    Sha512,
+    Sha384,
     Sha256,
+    Sha224,
     Sha1,
     Md5,
     Xxh128,
@@ -220,6 +225,10 @@ impl SumArgs {
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm.map(|algorithm| match algorithm {
             AlgorithmArg::Blake3 => Algorithm::Blake3,
+            AlgorithmArg::Blake2b => Algorithm::Blake2b,
+            AlgorithmArg::Sha512 => Algorithm::Sha512,
+            AlgorithmArg::Sha384 => Algorithm::Sha384,
+            AlgorithmArg::Sha224 => Algorithm::Sha224,
             AlgorithmArg::Sha256 => Algorithm::Sha256,
             AlgorithmArg::Sha1 => Algorithm::Sha1,
             AlgorithmArg::Md5 => Algorithm::Md5,
@@ -239,10 +248,15 @@ impl SumArgs {
 
     /// What makes no sense together, beyond what the table says.
     pub fn conflict(&self) -> Option<&'static str> {
-        let is_other = self.algorithm.is_some_and(|algorithm| algorithm != AlgorithmArg::Blake3);
+        let algorithm = self.algorithm().unwrap_or(Algorithm::Blake3);
         let has_mode = self.keyed || self.derive_key.is_some();
-        if is_other && (has_mode || self.length != 32 || self.seek != 0) {
-            return Some("--length, --seek, --keyed and --derive-key are BLAKE3's");
+        if algorithm != Algorithm::Blake3 && (has_mode || self.seek != 0) {
+            return Some("--seek, --keyed and --derive-key are BLAKE3's");
+        }
+        match (algorithm, self.length) {
+            (Algorithm::Blake3, _) | (Algorithm::Blake2b, Some(1..=64)) | (_, None) => {}
+            (Algorithm::Blake2b, _) => return Some("--length of BLAKE2b is 1 to 64"),
+            _ => return Some("--length is BLAKE3's and BLAKE2b's"),
         }
         let named = self.paths.iter().filter(|path| is_stdin(path)).count();
         if named + usize::from(self.keyed) + self.filter.lists_on_stdin() > 1 {

@@ -90,9 +90,9 @@ fn run_list(
 ) -> anyhow::Result<()> {
     let args = &printer.args;
     let algorithm = args.algorithm().unwrap_or(Algorithm::Blake3);
-    let len_bytes =
-        if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
-    let function = Function { algorithm, mode };
+    let len_bytes = args.length.unwrap_or(algorithm.hash_bytes() as u64);
+    let hash_bytes = usize::try_from(len_bytes).unwrap_or(usize::MAX);
+    let function = Function { algorithm, hash_bytes, mode };
     let plan = ListPlan {
         function,
         seek_bytes: args.seek,

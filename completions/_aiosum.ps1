@@ -21,11 +21,13 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'aiosum' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'Change to DIRECTORY before doing anything')
+            [CompletionResult]::new('--directory', '--directory', [CompletionResultType]::ParameterName, 'Change to DIRECTORY before doing anything')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Use algorithm NAME instead of BLAKE3')
             [CompletionResult]::new('--algorithm', '--algorithm', [CompletionResultType]::ParameterName, 'Use algorithm NAME instead of BLAKE3')
             [CompletionResult]::new('--audit', '--audit', [CompletionResultType]::ParameterName, 'Also report files in DIRECTORY that no line names')
-            [CompletionResult]::new('-l', '-l', [CompletionResultType]::ParameterName, 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)')
-            [CompletionResult]::new('--length', '--length', [CompletionResultType]::ParameterName, 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)')
+            [CompletionResult]::new('-l', '-l', [CompletionResultType]::ParameterName, 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)')
+            [CompletionResult]::new('--length', '--length', [CompletionResultType]::ParameterName, 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)')
             [CompletionResult]::new('--seek', '--seek', [CompletionResultType]::ParameterName, 'Offset of the first BLAKE3 output byte')
             [CompletionResult]::new('--derive-key', '--derive-key', [CompletionResultType]::ParameterName, 'Use BLAKE3''s key derivation mode')
             [CompletionResult]::new('--num-threads', '--num-threads', [CompletionResultType]::ParameterName, 'Number of threads that read and hash')

@@ -18,11 +18,13 @@ set edit:completion:arg-completer[aiosum] = {|@words|
     }
     var completions = [
         &'aiosum'= {
+            cand -C 'Change to DIRECTORY before doing anything'
+            cand --directory 'Change to DIRECTORY before doing anything'
             cand -a 'Use algorithm NAME instead of BLAKE3'
             cand --algorithm 'Use algorithm NAME instead of BLAKE3'
             cand --audit 'Also report files in DIRECTORY that no line names'
-            cand -l 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)'
-            cand --length 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)'
+            cand -l 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)'
+            cand --length 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)'
             cand --seek 'Offset of the first BLAKE3 output byte'
             cand --derive-key 'Use BLAKE3''s key derivation mode'
             cand --num-threads 'Number of threads that read and hash'

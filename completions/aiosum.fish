@@ -1,3 +1,4 @@
+complete -c aiosum -s C -l directory -d 'Change to DIRECTORY before doing anything' -r -f -a "(__fish_complete_directories)"
 complete -c aiosum -s a -l algorithm -d 'Use algorithm NAME instead of BLAKE3' -r -f -a "blake3\t''
 blake2b\t''
 sha512\t''
@@ -8,7 +9,7 @@ sha1\t''
 md5\t''
 xxh128\t''"
 complete -c aiosum -l audit -d 'Also report files in DIRECTORY that no line names' -r -f -a "(__fish_complete_directories)"
-complete -c aiosum -s l -l length -d 'Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)' -r
+complete -c aiosum -s l -l length -d 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)' -r
 complete -c aiosum -l seek -d 'Offset of the first BLAKE3 output byte' -r
 complete -c aiosum -l derive-key -d 'Use BLAKE3\'s key derivation mode' -r
 complete -c aiosum -l num-threads -d 'Number of threads that read and hash' -r

@@ -1,4 +1,4 @@
-//! `aiosum` and the tools of coreutils: BLAKE2b of any length.
+//! `aiosum` and the tools of coreutils: BLAKE2b of any length, -C, and what is said when.
 
 mod common;
 
@@ -52,4 +52,53 @@ fn lengths_of_blake2b_go_both_ways() {
         run(ours().args(args).arg("small"), 2);
     }
     run(aiosum().current_dir(folder.path()).args(["-asha512", "-l5", "small"]), 2);
+}
+
+#[test]
+fn paths_start_from_the_directory_that_is_entered_first() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("a/b")).unwrap();
+    fs::write(at("a/b/file"), "x").unwrap();
+    fs::write(at("a/patterns"), "no such\n").unwrap();
+    let ours = |args: &[&str]| {
+        let mut command = aiosum();
+        command.current_dir(folder.path()).args(args);
+        command
+    };
+    let line = format!("{}  b/file\n", blake3::hash(b"x"));
+    for args in [
+        &["-C", "a", "b"][..],
+        &["-Ca", "b/file"],
+        &["--directory=a", "b/"],
+        &["-C", "a/b", "-C", "..", "b"],
+        &["-Ca", "--exclude-from=patterns", "b"],
+    ] {
+        assert_eq!(stdout(&run(&mut ours(args), 0)), line, "{args:?}");
+    }
+    fs::write(at("a/sums"), &line).unwrap();
+    for args in [
+        &["-C", "a", "-c", "sums"][..],
+        &["-Ca", "-c", "--audit=b", "sums"],
+        &["-c", "-C", "a", "-C", ".", "sums"],
+    ] {
+        assert_eq!(stdout(&run(&mut ours(args), 0)), "b/file: OK\n", "{args:?}");
+    }
+    let said = stdout(&run_with(&mut ours(&["-Ca", "-c"]), line.as_bytes(), 0));
+    assert_eq!(said, "b/file: OK\n", "the shell has opened the manifest before");
+    let failed = run(&mut ours(&["-C", "a", "-C", "none", "b"]), 1);
+    let wanted = "aiosum: cannot change to directory 'none': No such file or directory\n";
+    assert_eq!((stdout(&failed), stderr(&failed)), (String::new(), wanted.to_owned()));
+    let failed = run(&mut ours(&["-C", "a/sums", "b"]), 1);
+    assert_eq!(stderr(&failed), "aiosum: cannot change to directory 'a/sums': Not a directory\n");
+    // make enters several in this way.
+    if have("make") {
+        fs::write(at("a/b/Makefile"), "all:\n\t@pwd\n").unwrap();
+        let mut make = Command::new("make");
+        make.current_dir(folder.path()).args(["-s", "--no-print-directory", "-Ca", "-Cb"]);
+        let entered = stdout(&run(&mut make, 0));
+        assert_eq!(entered.trim_end(), at("a/b").canonicalize().unwrap().to_str().unwrap());
+        let sum = stdout(&run(&mut ours(&["-Ca", "-Cb", "file"]), 0));
+        assert!(sum.ends_with("  file\n"), "{sum}");
+    }
 }

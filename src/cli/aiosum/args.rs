@@ -33,6 +33,12 @@ pub struct SumArgs {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 
+    /// Change to DIRECTORY before doing anything
+    ///
+    /// Several are entered one after the other. All other paths start from there.
+    #[arg(short = 'C', long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
+    pub directory: Vec<PathBuf>,
+
     /// Use algorithm NAME instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
@@ -92,7 +98,7 @@ pub struct SumArgs {
     #[arg(long)]
     pub raw: bool,
 
-    /// Length of the hash in bytes, of BLAKE3 (32) or BLAKE2b (64)
+    /// Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)
     #[arg(short, long, value_name = "N")]
     pub length: Option<u64>,
 
@@ -174,8 +180,8 @@ pub enum AlgorithmArg {
 }
 
 /// What `-h` shows, by id.
-const ESSENTIAL: [&str; 8] =
-    ["check", "audit", "quiet", "algorithm", "tag", "zero", "help", "version"];
+const ESSENTIAL: [&str; 9] =
+    ["check", "audit", "quiet", "directory", "algorithm", "tag", "zero", "help", "version"];
 
 /// What `--help` shows on a terminal, by id.
 const COMMON: [&str; 16] = [

@@ -16,6 +16,7 @@ use crate::cli::screen::terminal::write_out;
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::Filter;
 use crate::digest::Mode;
+use crate::error::{Error, Operation};
 use crate::fs::{self, FileId};
 use crate::sum::check::{CheckPlan, check};
 use crate::sum::list::{ListPlan, list};
@@ -29,6 +30,7 @@ pub fn run() -> anyhow::Result<u8> {
         write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
     }
+    change_directory(&args.directory)?;
     if args.paths.is_empty() {
         args.paths.push("-".into());
     }
@@ -60,6 +62,14 @@ pub fn run() -> anyhow::Result<u8> {
     let is_done = printer.end()?;
     shown?;
     Ok(if is_done { exit::DONE } else { exit::FAILED })
+}
+
+/// Enters these directories, each from the one before it.
+fn change_directory(directories: &[PathBuf]) -> Result<(), Error> {
+    directories.iter().try_for_each(|directory| {
+        let changed = std::env::set_current_dir(directory);
+        changed.map_err(|cause| Error::new(Operation::ChangeTo, directory, cause))
+    })
 }
 
 fn mode(args: &SumArgs) -> anyhow::Result<Mode> {

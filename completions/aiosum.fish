@@ -33,7 +33,7 @@ fish\t''
 powershell\t''
 zsh\t''"
 complete -c aiosum -s c -l check -d 'Read hashes from the FILEs and check them'
-complete -c aiosum -l quiet -d 'Do not print OK for each verified file'
+complete -c aiosum -s q -l quiet -d 'Print no OK for verified files; without --check, only lines and errors'
 complete -c aiosum -l status -d 'No output; use the exit status'
 complete -c aiosum -l ignore-missing -d 'Skip files that do not exist'
 complete -c aiosum -l strict -d 'Accepted for compatibility: malformed lines always fail'

@@ -417,7 +417,6 @@ fn what_cannot_be_hashed_is_one_line_and_stops_nothing_else() {
         &["--raw", "dir"],
         &["--check", "--tag", "file"],
         &["--check", "--length=5", "file"],
-        &["--quiet", "file"],
         &["--audit", "dir", "file"],
         &["--keyed"],
         &["--keyed", "--derive-key=x", "file"],

@@ -35,15 +35,20 @@ impl Algorithm {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Blake3,
-        Self::Blake2b,
         Self::Sha512,
         Self::Sha384,
         Self::Sha256,
         Self::Sha224,
         Self::Sha1,
         Self::Md5,
+        Self::Blake2b,
         Self::Xxh128,
     ];
+
+    /// What the command line calls it.
+    pub fn name(self) -> String {
+        self.tag().to_ascii_lowercase()
+    }
 
     /// What a tagged line begins with.
     pub fn tag(self) -> &'static str {

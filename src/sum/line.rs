@@ -233,6 +233,8 @@ pub enum Malformed {
         algorithm: Algorithm,
         /// How many digits its hash has.
         digits: usize,
+        /// How many bytes this hash has, if it is one, and no tag says of which algorithm.
+        found_bytes: Option<usize>,
     },
     /// A backslash with something else than `\`, `n` or `r` after it in an escaped line.
     #[error("a backslash in the name begins no escape")]
@@ -288,8 +290,15 @@ impl Reader {
         if let Some(wanted) = self.wanted.filter(|wanted| *wanted != algorithm) {
             return Err(Malformed::OtherAlgorithm { found: algorithm, wanted });
         }
-        let hash = unhex(digits).filter(|hash| lengths_bytes.contains(&hash.len()));
-        let hash = hash.ok_or(Malformed::Hash { algorithm, digits: 2 * lengths_bytes.end() })?;
+        let hash = match unhex(digits) {
+            Some(hash) if lengths_bytes.contains(&hash.len()) => hash,
+            other => {
+                let untagged = other.filter(|_| known_by != KnownBy::Tag);
+                let (digits, found_bytes) =
+                    (2 * lengths_bytes.end(), untagged.map(|hash| hash.len()));
+                return Err(Malformed::Hash { algorithm, digits, found_bytes });
+            }
+        };
         let name = if escaped { unescape(name)? } else { name.to_owned() };
         if name.is_empty() {
             return Err(Malformed::NoName);
@@ -474,9 +483,10 @@ mod tests {
         let zeros = "00".repeat(32);
         let read =
             |text: &str| parse(text.as_bytes(), None, LineEnd::Newline).map(|line| line.name);
-        let bad_hash = |algorithm: Algorithm| Malformed::Hash {
+        let bad_hash = |algorithm: Algorithm, found_bytes| Malformed::Hash {
             algorithm,
             digits: 2 * algorithm.hash_bytes(),
+            found_bytes,
         };
         assert_eq!(read(""), Err(Malformed::Empty));
         assert_eq!(read("\r"), Err(Malformed::Empty));
@@ -485,10 +495,10 @@ mod tests {
         assert_eq!(read(&format!("{zeros} x")), Err(Malformed::Format));
         assert_eq!(read(&zeros), Err(Malformed::Format));
         assert_eq!(read(&format!("{zeros}  ")), Err(Malformed::NoName));
-        assert_eq!(read(&format!("{zeros}00  x")), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read(&format!("{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read(&format!("g{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read("MD5 (x) = 00"), Err(bad_hash(Algorithm::Md5)));
+        assert_eq!(read(&format!("{zeros}00  x")), Err(bad_hash(Algorithm::Blake3, Some(33))));
+        assert_eq!(read(&format!("{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3, None)));
+        assert_eq!(read(&format!("g{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3, None)));
+        assert_eq!(read("MD5 (x) = 00"), Err(bad_hash(Algorithm::Md5, None)));
         assert_eq!(read(&format!("\\{zeros}  a\\tb")), Err(Malformed::Escape));
         assert_eq!(read(&format!("\\{zeros}  a\\")), Err(Malformed::Escape));
         assert_eq!(read(&format!("{zeros}  a\0b")), Err(Malformed::Nul));

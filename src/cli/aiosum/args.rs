@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::Shell;
 
-use crate::cli::flags::seeing::ProgressArgs;
+use crate::cli::flags::seeing::{ProgressArgs, ShowProgress};
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{help, usage};
@@ -60,8 +60,8 @@ pub struct SumArgs {
     )]
     pub audit: Option<PathBuf>,
 
-    /// Do not print OK for each verified file
-    #[arg(long, requires = "check")]
+    /// Print no OK for verified files; without --check, only lines and errors
+    #[arg(short, long)]
     pub quiet: bool,
 
     /// No output; use the exit status
@@ -225,6 +225,20 @@ impl SumArgs {
             threads,
             hashers: NonZeroUsize::new(self.num_threads.into()),
         }
+    }
+
+    /// When progress is shown. A run that is to be quiet shows it only if it was asked to.
+    pub fn progress(&self) -> ShowProgress {
+        match self.progress.progress {
+            _ if self.status => ShowProgress::Never,
+            ShowProgress::Auto if self.quiet => ShowProgress::Never,
+            progress => progress,
+        }
+    }
+
+    /// Whether only lines and errors are printed. A check has its verdicts and warnings for lines.
+    pub fn is_without_notes(&self) -> bool {
+        self.quiet && !self.check
     }
 
     /// The algorithm that was asked for.

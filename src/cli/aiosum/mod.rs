@@ -1,6 +1,7 @@
 //! The command `aiosum`.
 
 mod args;
+mod counts;
 mod lines;
 mod printer;
 mod run;

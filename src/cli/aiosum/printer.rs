@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::Context;
 
 use super::args::SumArgs;
+use super::counts::{Counts, Hint};
 use super::lines::{Flusher, Lines};
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
@@ -18,33 +19,12 @@ use crate::fs;
 use crate::report::Way;
 use crate::sum::Algorithm;
 use crate::sum::check::{CheckEvent, CheckListener, LineVerdict};
-use crate::sum::line::{self, KnownBy, OutputPart, PrintedName, Style};
+use crate::sum::line::{self, OutputPart, PrintedName, Style};
 use crate::sum::list::ListListener;
 
 /// How many malformed lines are named before the first good one. A file with more of them is hardly
 /// a manifest.
 const MALFORMED_NAMED: u64 = 100;
-
-/// What a check counted.
-#[derive(Default)]
-struct Counts {
-    checked: u64,
-    differing: u64,
-    unreadable: u64,
-    malformed: u64,
-    /// Malformed lines that were not named.
-    unnamed: u64,
-    missing: u64,
-    unlisted: u64,
-    /// Lines that were printed and do not lead to their file.
-    unprintable: u64,
-    /// Lines whose files the filter leaves out.
-    left_out: u64,
-    /// Lines that were taken for BLAKE3's, since nothing says otherwise, and match.
-    assumed_matching: u64,
-    /// Those that do not.
-    assumed_differing: u64,
-}
 
 /// Prints results, and counts failures.
 pub struct SumPrinter {
@@ -82,7 +62,9 @@ impl SumPrinter {
     /// first failure of printing.
     pub fn end(self) -> anyhow::Result<bool> {
         self.warn_unprintable();
-        self.keep(self.watched.warn_of_few_threads());
+        if !self.args.status && !self.args.is_without_notes() {
+            self.keep(self.watched.warn_of_few_threads());
+        }
         drop(self.flusher);
         self.lines.lock().flush().context("cannot write to stdout")?;
         match self.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -125,8 +107,22 @@ impl SumPrinter {
         }
     }
 
+    /// Prints on stderr. With --status the exit code says it alone.
     fn say(&self, text: &str) {
-        self.keep(self.watched.screen.err(&format!("aiosum: {text}\n")));
+        self.say_as_it_is(&format!("aiosum: {text}\n"));
+    }
+
+    fn say_as_it_is(&self, lines: &str) {
+        if !self.args.status {
+            self.keep(self.watched.screen.err(lines));
+        }
+    }
+
+    /// Says what is no error.
+    fn note(&self, text: &str) {
+        if !self.args.is_without_notes() {
+            self.say(text);
+        }
     }
 
     fn fail(&self) {
@@ -143,7 +139,7 @@ impl SumPrinter {
 
     fn print_way(&self, path: &Path, way: Way) {
         if self.args.debug {
-            self.keep(self.watched.screen.err(&format!("{}: {way}\n", shown(path))));
+            self.say_as_it_is(&format!("{}: {way}\n", shown(path)));
         }
     }
 
@@ -190,12 +186,23 @@ impl SumPrinter {
         self.fail();
     }
 
+    /// Says what may be wrong with a whole manifest.
+    fn print_hint(&self, hint: &Hint) {
+        let has_key = self.args.keyed || self.args.derive_key.is_some();
+        match hint {
+            Hint::Alike(_) if has_key => {
+                self.say("hint: these hashes may have another key or context");
+            }
+            hint => self.say(&format!("hint: {hint}")),
+        }
+    }
+
     /// Warns of lines that look as b3sum's do, and that no check accepts.
     fn warn_unprintable(&self) {
         let unprintable = self.lock_counts().unprintable;
         if unprintable > 0 {
             let names = count(unprintable, "name has", "names have");
-            self.say(&format!(
+            self.note(&format!(
                 "WARNING: {names} bytes that b3sum does not print; --zero keeps them"
             ));
         }
@@ -204,23 +211,18 @@ impl SumPrinter {
     /// Prints what there is to know beside the lines, as cksum says it.
     pub fn print_summary(&self) {
         let counts = self.lock_counts();
-        if self.args.ignore_missing && counts.missing > 0 && counts.checked == 0 {
+        if counts.checked == 0 && counts.missing + counts.left_out > 0 {
             self.fail();
-            self.say("cannot check: no file was there to be verified");
-        }
-        if self.args.status {
-            return;
+            self.say(match counts.missing {
+                0 => "cannot check: the filter leaves out every file",
+                _ => "cannot check: no file was there to be verified",
+            });
         }
         let warn = |count: u64, one: &str, many: &str| {
             if count > 0 {
                 self.say(&format!("WARNING: {count} {}", if count == 1 { one } else { many }));
             }
         };
-        if counts.assumed_differing > 0 && counts.assumed_matching == 0 {
-            self.say(
-                "hint: lines without a tag are taken for BLAKE3's; --algorithm says otherwise",
-            );
-        }
         if counts.left_out > 0 {
             let lines = count(counts.left_out, "line was", "lines were");
             self.say(&format!("{lines} not checked: the filter leaves the files out"));
@@ -237,6 +239,7 @@ impl SumPrinter {
             "computed checksums did NOT match",
         );
         warn(counts.unlisted, "file is in no manifest", "files are in no manifest");
+        counts.hints.iter().for_each(|hint| self.print_hint(hint));
     }
 }
 
@@ -270,14 +273,14 @@ impl ListListener for SumPrinter {
     }
 
     fn skipped(&self, path: &Path, kind: SpecialKind) {
-        self.say(&format!(
+        self.note(&format!(
             "skipped '{}': it is a {kind}, which has no contents to hash",
             shown(path)
         ));
     }
 
     fn left_out_output(&self, path: &Path) {
-        self.say(&format!("skipped '{}': the lines are written to it", shown(path)));
+        self.note(&format!("skipped '{}': the lines are written to it", shown(path)));
     }
 
     fn way(&self, path: &Path, way: Way) {
@@ -297,26 +300,19 @@ impl CheckListener for SumPrinter {
     fn event(&self, event: CheckEvent) {
         let mut counts = self.lock_counts();
         match event {
-            CheckEvent::Checked { name, verdict, known_by } => {
-                match verdict {
-                    LineVerdict::Matches if known_by == KnownBy::Default => {
-                        counts.assumed_matching += 1;
-                    }
-                    LineVerdict::Differs if known_by == KnownBy::Default => {
-                        counts.assumed_differing += 1;
-                    }
-                    _ => {}
-                }
+            CheckEvent::Checked { name, verdict, algorithm, known_by } => {
+                counts.manifest.add(&name, algorithm, known_by, &verdict);
                 self.print_checked(&mut counts, &name, verdict);
             }
             CheckEvent::LeftOut => counts.left_out += 1,
             CheckEvent::Malformed { manifest, line_number, reason } => {
                 counts.malformed += 1;
+                counts.manifest.add_malformed(&reason);
                 self.fail();
                 let is_none_good = counts.checked + counts.missing == 0;
                 if is_none_good && counts.malformed > MALFORMED_NAMED && !self.args.warn {
                     counts.unnamed += 1;
-                } else if !self.args.status {
+                } else {
                     self.say(&format!(
                         "cannot read line {line_number} of '{}': {reason}",
                         shown(&manifest)
@@ -324,12 +320,11 @@ impl CheckListener for SumPrinter {
                 }
             }
             CheckEvent::Unread(error) | CheckEvent::Unlistable(error) => self.print_error(&error),
-            CheckEvent::NoLines(manifest) => {
-                self.fail();
-                self.say(&format!(
-                    "cannot check '{}': no line in it is properly formatted",
-                    shown(&manifest)
-                ));
+            CheckEvent::Ended => {
+                let hint = std::mem::take(&mut counts.manifest).hint();
+                if let Some(hint) = hint.filter(|hint| !counts.hints.contains(hint)) {
+                    counts.hints.push(hint);
+                }
             }
             CheckEvent::Unlisted(path) => {
                 counts.unlisted += 1;

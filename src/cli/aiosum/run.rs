@@ -1,10 +1,11 @@
 //! A run of `aiosum`, from the command line to the exit code.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::ArgMatches;
 
 use super::args::{SumArgs, command};
 use super::printer::SumPrinter;
@@ -25,11 +26,20 @@ use crate::sum::{Algorithm, Function};
 /// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
 /// one that kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
-    let (mut args, matches) = SumArgs::read();
+    let (args, matches) = SumArgs::read();
     if let Some(shell) = args.completions {
         write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
     }
+    let is_silent = args.status;
+    match hash_or_check(args, &matches) {
+        // With --status, the exit code alone says it.
+        Err(_) if is_silent => Ok(exit::FAILED),
+        ended => ended,
+    }
+}
+
+fn hash_or_check(mut args: SumArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
     change_directory(&args.directory)?;
     if args.paths.is_empty() {
         args.paths.push("-".into());
@@ -39,17 +49,11 @@ pub fn run() -> anyhow::Result<u8> {
     }
     crate::fs::raise_open_files_limit();
     let mode = mode(&args)?;
-    let filter = match args.filter.read(&matches) {
-        Ok(filter) => filter,
-        Err(error) => {
-            writeln!(io::stderr(), "aiosum: {error}").context("cannot write to stderr")?;
-            return Ok(exit::FAILED);
-        }
-    };
+    let filter = args.filter.read(matches)?;
     let paths = std::mem::take(&mut args.paths);
     let watched = Arc::new(Watched::new("aiosum", RunKind::Hash, Arc::default()));
     end_on_signals(&watched).context("cannot watch for signals")?;
-    let shown = Shown::on_stderr(args.progress.progress);
+    let shown = Shown::on_stderr(args.progress());
     let watcher = Watcher::begin(&watched, shown, Sampling::Off).context("cannot watch the run")?;
     let printer = SumPrinter::new(args, watched);
     let ran = match printer.args.check {

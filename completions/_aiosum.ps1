@@ -55,6 +55,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('-z', '-z', [CompletionResultType]::ParameterName, 'End lines with NUL; do not escape names')
             [CompletionResult]::new('--zero', '--zero', [CompletionResultType]::ParameterName, 'End lines with NUL; do not escape names')
             [CompletionResult]::new('--no-names', '--no-names', [CompletionResultType]::ParameterName, 'Print hashes only, without names')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print results and a summary as JSON lines on stdout')
             [CompletionResult]::new('--raw', '--raw', [CompletionResultType]::ParameterName, 'Print the hash of one file as raw bytes')
             [CompletionResult]::new('--keyed', '--keyed', [CompletionResultType]::ParameterName, 'Read a 32-byte key from standard input')
             [CompletionResult]::new('--no-mmap', '--no-mmap', [CompletionResultType]::ParameterName, 'Accepted for compatibility: files are never memory-mapped')

@@ -23,7 +23,7 @@ _aiosum() {
 
     case "${cmd}" in
         aiosum)
-            opts="-C -a -c -q -w -z -l -0 -h -V --directory --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --progress --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
+            opts="-C -a -c -q -w -z -l -0 -h -V --directory --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --json --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --progress --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -52,6 +52,7 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand -z 'End lines with NUL; do not escape names'
             cand --zero 'End lines with NUL; do not escape names'
             cand --no-names 'Print hashes only, without names'
+            cand --json 'Print results and a summary as JSON lines on stdout'
             cand --raw 'Print the hash of one file as raw bytes'
             cand --keyed 'Read a 32-byte key from standard input'
             cand --no-mmap 'Accepted for compatibility: files are never memory-mapped'

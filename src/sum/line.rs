@@ -99,6 +99,11 @@ fn chunks(part: OutputPart<'_>) -> impl Iterator<Item = Vec<u8>> + '_ {
     starts.map(move |start| output.bytes(start, (end - start).min(CHUNK_BYTES as u64) as usize))
 }
 
+/// The hexadecimal digits of the wanted bytes, which have to fit into memory.
+pub fn digits(part: OutputPart<'_>) -> String {
+    chunks(part).map(|bytes| hex(&bytes)).collect()
+}
+
 /// Writes the wanted bytes as they are.
 pub fn write_raw(out: &mut dyn Write, part: OutputPart<'_>) -> io::Result<()> {
     chunks(part).try_for_each(|bytes| out.write_all(&bytes))

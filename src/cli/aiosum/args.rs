@@ -14,6 +14,7 @@ use crate::fs::is_stdin;
 use crate::sum::Algorithm;
 use crate::sum::hash::HashOptions;
 use crate::sum::line::LineEnd;
+use crate::sum::list::DIRECTORY_OUTPUT_BYTES_MAX;
 
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
@@ -93,6 +94,10 @@ pub struct SumArgs {
     /// Print hashes only, without names
     #[arg(long)]
     pub no_names: bool,
+
+    /// Print results and a summary as JSON lines on stdout
+    #[arg(long, conflicts_with_all = ["tag", "no_names", "raw", "status"])]
+    pub json: bool,
 
     /// Print the hash of one file as raw bytes
     #[arg(long)]
@@ -277,6 +282,12 @@ impl SumArgs {
             (Algorithm::Blake3, _) | (Algorithm::Blake2b, Some(1..=64)) | (_, None) => {}
             (Algorithm::Blake2b, _) => return Some("--length of BLAKE2b is 1 to 64"),
             _ => return Some("--length is BLAKE3's and BLAKE2b's"),
+        }
+        if self.json && self.zero && !self.check {
+            return Some("--json ends its lines with newlines; leave out --zero");
+        }
+        if self.json && self.length.is_some_and(|bytes| bytes > DIRECTORY_OUTPUT_BYTES_MAX) {
+            return Some("--json is for outputs of at most 1048576 bytes");
         }
         let named = self.paths.iter().filter(|path| is_stdin(path)).count();
         if named + usize::from(self.keyed) + self.filter.lists_on_stdin() > 1 {

@@ -17,6 +17,8 @@ pub struct Counts {
     pub unnamed: u64,
     pub missing: u64,
     pub unlisted: u64,
+    /// What was found in directories and has no contents, or is the output.
+    pub skipped: u64,
     /// Lines that were printed and do not lead to their file.
     pub unprintable: u64,
     /// Lines whose files the filter leaves out.

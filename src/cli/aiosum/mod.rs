@@ -2,6 +2,7 @@
 
 mod args;
 mod counts;
+mod json;
 mod lines;
 mod printer;
 mod run;

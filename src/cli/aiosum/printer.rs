@@ -1,5 +1,6 @@
 //! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,9 @@ use anyhow::Context;
 
 use super::args::SumArgs;
 use super::counts::{Counts, Hint};
+use super::json::{self, FunctionName, ModeName, Skipped};
 use super::lines::{Flusher, Lines};
+use crate::cli::exit;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
 use crate::error::{Error, SpecialKind, shown};
@@ -65,6 +68,13 @@ impl SumPrinter {
         if !self.args.status && !self.args.is_without_notes() {
             self.keep(self.watched.warn_of_few_threads());
         }
+        if self.args.json {
+            let (failed, elapsed) =
+                (self.failed.load(Ordering::Relaxed), self.watched.begun.elapsed());
+            let exit_code = if failed == 0 { exit::DONE } else { exit::FAILED };
+            let end = json::End { exit_code, failed, elapsed };
+            self.print_text(&json::summary(&end, &self.watched.totals, &self.lock_counts()));
+        }
         drop(self.flusher);
         self.lines.lock().flush().context("cannot write to stdout")?;
         match self.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -89,7 +99,7 @@ impl SumPrinter {
             let mut out = self.lines.lock();
             let printed = self.watched.screen.around_out(|| {
                 fs::stdout()?;
-                if !self.is_terminal || self.args.raw {
+                if !self.is_terminal || self.args.raw || self.args.json {
                     print(&mut *out)?;
                 } else {
                     let mut lines = Vec::new();
@@ -105,6 +115,27 @@ impl SumPrinter {
             }
             self.keep(printed.context("cannot write to stdout"));
         }
+    }
+
+    fn print_text(&self, text: &str) {
+        self.print(|out| out.write_all(text.as_bytes()));
+    }
+
+    /// Prints an object with --json.
+    fn tell(&self, object: impl FnOnce() -> String) {
+        if self.args.json {
+            self.print_text(&object());
+        }
+    }
+
+    /// What JSON calls the function that a file was hashed with.
+    fn function(&self, algorithm: Algorithm) -> FunctionName {
+        let mode = match (self.args.keyed, &self.args.derive_key) {
+            (true, _) => Some(ModeName::Keyed),
+            (_, Some(_)) => Some(ModeName::DeriveKey),
+            _ => None,
+        };
+        FunctionName { algorithm, mode }
     }
 
     /// Prints on stderr. With --status the exit code says it alone.
@@ -131,6 +162,7 @@ impl SumPrinter {
 
     fn print_error(&self, error: &Error) {
         self.fail();
+        self.tell(|| json::failed(error));
         self.say(&error.to_string());
         if let Some(hint) = error.hint() {
             self.say(&format!("hint: {hint}"));
@@ -144,14 +176,31 @@ impl SumPrinter {
     }
 
     fn print_no_kernel_aio(&self, reason: &str) {
-        if self.args.debug {
-            self.say(&format!("kernel AIO: {reason}; threads do its work"));
+        let what = format!("kernel AIO: {reason}; threads do its work");
+        if !self.args.is_without_notes() {
+            self.tell(|| json::notice(&what));
         }
+        if self.args.debug {
+            self.say(&what);
+        }
+    }
+
+    fn print_skipped(&self, path: &Path, why: Skipped) {
+        self.lock_counts().skipped += 1;
+        if !self.args.is_without_notes() {
+            self.tell(|| json::skipped(path, why));
+        }
+        self.note(&match why {
+            Skipped::Special(kind) => {
+                format!("skipped '{}': it is a {kind}, which has no contents to hash", shown(path))
+            }
+            Skipped::Output => format!("skipped '{}': the lines are written to it", shown(path)),
+        });
     }
 
     /// Prints the verdict on one name, in one line whatever bytes the name has.
     fn print_verdict(&self, name: &[u8], verdict: &str) {
-        if !self.args.status {
+        if !self.args.status && !self.args.json {
             // Any other algorithm than BLAKE3 prints the bytes as they are.
             let PrintedName { bytes, is_escaped } = line::escape(name, Algorithm::Sha256);
             let sign: &[u8] = if is_escaped { b"\\" } else { b"" };
@@ -160,30 +209,31 @@ impl SumPrinter {
         }
     }
 
-    fn print_checked(&self, counts: &mut Counts, name: &[u8], verdict: LineVerdict) {
+    fn print_checked(
+        &self,
+        counts: &mut Counts,
+        name: &[u8],
+        verdict: &LineVerdict,
+        algorithm: Algorithm,
+    ) {
+        if self.args.ignore_missing && matches!(verdict, LineVerdict::Missing(_)) {
+            counts.missing += 1;
+            return;
+        }
         counts.checked += 1;
         match verdict {
-            LineVerdict::Matches if self.args.quiet => return,
-            LineVerdict::Matches => return self.print_verdict(name, "OK"),
-            LineVerdict::Missing(_) if self.args.ignore_missing => {
-                counts.checked -= 1;
-                counts.missing += 1;
-                return;
-            }
-            LineVerdict::Differs => {
-                counts.differing += 1;
-                self.print_verdict(name, "FAILED");
-            }
-            LineVerdict::Missing(error) | LineVerdict::Unreadable(error) => {
-                counts.unreadable += 1;
-                let reason = match error.offset_bytes {
-                    Some(offset_bytes) => format!("at byte {offset_bytes}: {}", error.cause),
-                    None => error.cause.to_string(),
-                };
-                self.print_verdict(name, &format!("FAILED ({reason})"));
-            }
+            LineVerdict::Matches => {}
+            LineVerdict::Differs => counts.differing += 1,
+            LineVerdict::Missing(_) | LineVerdict::Unreadable(_) => counts.unreadable += 1,
         }
-        self.fail();
+        let is_match = matches!(verdict, LineVerdict::Matches);
+        if !is_match {
+            self.fail();
+        }
+        if !is_match || !self.args.quiet {
+            self.tell(|| json::checked(name, self.function(algorithm), verdict));
+            self.print_verdict(name, &words(verdict));
+        }
     }
 
     /// Says what may be wrong with a whole manifest.
@@ -243,6 +293,18 @@ impl SumPrinter {
     }
 }
 
+/// A verdict as it stands after the name.
+fn words(verdict: &LineVerdict) -> Cow<'static, str> {
+    match verdict {
+        LineVerdict::Matches => "OK".into(),
+        LineVerdict::Differs => "FAILED".into(),
+        LineVerdict::Missing(error) | LineVerdict::Unreadable(error) => {
+            let place = error.offset_bytes.map(|offset_bytes| format!("at byte {offset_bytes}: "));
+            format!("FAILED ({}{})", place.unwrap_or_default(), error.cause).into()
+        }
+    }
+}
+
 /// Lines as a terminal may have them: what is not seen is escaped, but for their ends.
 fn for_terminal(lines: &[u8]) -> Vec<u8> {
     let mut shown_lines = Vec::with_capacity(lines.len());
@@ -259,8 +321,12 @@ impl ListListener for SumPrinter {
         let SumArgs { tag, no_names, raw, .. } = self.args;
         let algorithm = self.args.algorithm().unwrap_or(Algorithm::Blake3);
         let style = Style { tag, end: self.args.line_end(), names: !no_names };
-        if !raw && !no_names && line::is_unprintable(algorithm, style.end, name) {
+        if !raw && !no_names && !self.args.json && line::is_unprintable(algorithm, style.end, name)
+        {
             self.lock_counts().unprintable += 1;
+        }
+        if self.args.json {
+            return self.print_text(&json::hashed(name, self.function(algorithm), part));
         }
         self.print(|out| match raw {
             true => line::write_raw(out, part),
@@ -273,14 +339,11 @@ impl ListListener for SumPrinter {
     }
 
     fn skipped(&self, path: &Path, kind: SpecialKind) {
-        self.note(&format!(
-            "skipped '{}': it is a {kind}, which has no contents to hash",
-            shown(path)
-        ));
+        self.print_skipped(path, Skipped::Special(kind));
     }
 
     fn left_out_output(&self, path: &Path) {
-        self.note(&format!("skipped '{}': the lines are written to it", shown(path)));
+        self.print_skipped(path, Skipped::Output);
     }
 
     fn way(&self, path: &Path, way: Way) {
@@ -302,7 +365,7 @@ impl CheckListener for SumPrinter {
         match event {
             CheckEvent::Checked { name, verdict, algorithm, known_by } => {
                 counts.manifest.add(&name, algorithm, known_by, &verdict);
-                self.print_checked(&mut counts, &name, verdict);
+                self.print_checked(&mut counts, &name, &verdict, algorithm);
             }
             CheckEvent::LeftOut => counts.left_out += 1,
             CheckEvent::Malformed { manifest, line_number, reason } => {
@@ -313,6 +376,7 @@ impl CheckListener for SumPrinter {
                 if is_none_good && counts.malformed > MALFORMED_NAMED && !self.args.warn {
                     counts.unnamed += 1;
                 } else {
+                    self.tell(|| json::malformed(&manifest, line_number, &reason));
                     self.say(&format!(
                         "cannot read line {line_number} of '{}': {reason}",
                         shown(&manifest)
@@ -329,6 +393,7 @@ impl CheckListener for SumPrinter {
             CheckEvent::Unlisted(path) => {
                 counts.unlisted += 1;
                 self.fail();
+                self.tell(|| json::unlisted(&path));
                 self.print_verdict(path.as_os_str().as_bytes(), "FAILED (no manifest names it)");
             }
         }

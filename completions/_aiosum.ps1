@@ -21,11 +21,13 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'aiosum' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'Change to DIRECTORY before doing anything')
+            [CompletionResult]::new('--directory', '--directory', [CompletionResultType]::ParameterName, 'Change to DIRECTORY before doing anything')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Use algorithm NAME instead of BLAKE3')
             [CompletionResult]::new('--algorithm', '--algorithm', [CompletionResultType]::ParameterName, 'Use algorithm NAME instead of BLAKE3')
             [CompletionResult]::new('--audit', '--audit', [CompletionResultType]::ParameterName, 'Also report files in DIRECTORY that no line names')
-            [CompletionResult]::new('-l', '-l', [CompletionResultType]::ParameterName, 'Length of the BLAKE3 output in bytes')
-            [CompletionResult]::new('--length', '--length', [CompletionResultType]::ParameterName, 'Length of the BLAKE3 output in bytes')
+            [CompletionResult]::new('-l', '-l', [CompletionResultType]::ParameterName, 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)')
+            [CompletionResult]::new('--length', '--length', [CompletionResultType]::ParameterName, 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)')
             [CompletionResult]::new('--seek', '--seek', [CompletionResultType]::ParameterName, 'Offset of the first BLAKE3 output byte')
             [CompletionResult]::new('--derive-key', '--derive-key', [CompletionResultType]::ParameterName, 'Use BLAKE3''s key derivation mode')
             [CompletionResult]::new('--num-threads', '--num-threads', [CompletionResultType]::ParameterName, 'Number of threads that read and hash')
@@ -42,7 +44,8 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('--completions', '--completions', [CompletionResultType]::ParameterName, 'Print a completion script for SHELL')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Read hashes from the FILEs and check them')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Read hashes from the FILEs and check them')
-            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Do not print OK for each verified file')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no OK for verified files; without --check, only lines and errors')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no OK for verified files; without --check, only lines and errors')
             [CompletionResult]::new('--status', '--status', [CompletionResultType]::ParameterName, 'No output; use the exit status')
             [CompletionResult]::new('--ignore-missing', '--ignore-missing', [CompletionResultType]::ParameterName, 'Skip files that do not exist')
             [CompletionResult]::new('--strict', '--strict', [CompletionResultType]::ParameterName, 'Accepted for compatibility: malformed lines always fail')
@@ -52,6 +55,7 @@ Register-ArgumentCompleter -Native -CommandName 'aiosum' -ScriptBlock {
             [CompletionResult]::new('-z', '-z', [CompletionResultType]::ParameterName, 'End lines with NUL; do not escape names')
             [CompletionResult]::new('--zero', '--zero', [CompletionResultType]::ParameterName, 'End lines with NUL; do not escape names')
             [CompletionResult]::new('--no-names', '--no-names', [CompletionResultType]::ParameterName, 'Print hashes only, without names')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print results and a summary as JSON lines on stdout')
             [CompletionResult]::new('--raw', '--raw', [CompletionResultType]::ParameterName, 'Print the hash of one file as raw bytes')
             [CompletionResult]::new('--keyed', '--keyed', [CompletionResultType]::ParameterName, 'Read a 32-byte key from standard input')
             [CompletionResult]::new('--no-mmap', '--no-mmap', [CompletionResultType]::ParameterName, 'Accepted for compatibility: files are never memory-mapped')

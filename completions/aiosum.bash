@@ -23,18 +23,32 @@ _aiosum() {
 
     case "${cmd}" in
         aiosum)
-            opts="-a -c -w -z -l -0 -h -V --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --progress --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
+            opts="-C -a -c -q -w -z -l -0 -h -V --directory --algorithm --check --audit --quiet --status --ignore-missing --strict --warn --tag --zero --no-names --json --raw --length --seek --keyed --derive-key --num-threads --no-mmap --direct --queue-depth --block-size --progress --exclude --include --exclude-from --include-from --from0 --min-size --max-size --debug --completions --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --directory)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
                 --algorithm)
-                    COMPREPLY=($(compgen -W "blake3 sha256 sha1 md5 xxh128" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "blake3 blake2b sha512 sha384 sha256 sha224 sha1 md5 xxh128" -- "${cur}"))
                     return 0
                     ;;
                 -a)
-                    COMPREPLY=($(compgen -W "blake3 sha256 sha1 md5 xxh128" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "blake3 blake2b sha512 sha384 sha256 sha224 sha1 md5 xxh128" -- "${cur}"))
                     return 0
                     ;;
                 --audit)
@@ -148,7 +162,7 @@ _aiosum_words() {
         prev+="="
     fi
     case "${prev}" in
-        --progress=|-a|--algorithm|--algorithm=|--audit|--audit=|-l|--length|--length=|--seek|--seek=|--derive-key|--derive-key=|--num-threads|--num-threads=|--direct|--direct=|--queue-depth|--queue-depth=|--block-size|--block-size=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--completions|--completions=)
+        --progress=|-C|--directory|--directory=|-a|--algorithm|--algorithm=|--audit|--audit=|-l|--length|--length=|--seek|--seek=|--derive-key|--derive-key=|--num-threads|--num-threads=|--direct|--direct=|--queue-depth|--queue-depth=|--block-size|--block-size=|--exclude|--exclude=|--include|--include=|--exclude-from|--exclude-from=|--include-from|--include-from=|--min-size|--min-size=|--max-size|--max-size=|--completions|--completions=)
             _aiosum "$1" "$2" "${prev%=}"
             ;;
         *)

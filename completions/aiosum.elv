@@ -18,11 +18,13 @@ set edit:completion:arg-completer[aiosum] = {|@words|
     }
     var completions = [
         &'aiosum'= {
+            cand -C 'Change to DIRECTORY before doing anything'
+            cand --directory 'Change to DIRECTORY before doing anything'
             cand -a 'Use algorithm NAME instead of BLAKE3'
             cand --algorithm 'Use algorithm NAME instead of BLAKE3'
             cand --audit 'Also report files in DIRECTORY that no line names'
-            cand -l 'Length of the BLAKE3 output in bytes'
-            cand --length 'Length of the BLAKE3 output in bytes'
+            cand -l 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)'
+            cand --length 'Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)'
             cand --seek 'Offset of the first BLAKE3 output byte'
             cand --derive-key 'Use BLAKE3''s key derivation mode'
             cand --num-threads 'Number of threads that read and hash'
@@ -39,7 +41,8 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand --completions 'Print a completion script for SHELL'
             cand -c 'Read hashes from the FILEs and check them'
             cand --check 'Read hashes from the FILEs and check them'
-            cand --quiet 'Do not print OK for each verified file'
+            cand -q 'Print no OK for verified files; without --check, only lines and errors'
+            cand --quiet 'Print no OK for verified files; without --check, only lines and errors'
             cand --status 'No output; use the exit status'
             cand --ignore-missing 'Skip files that do not exist'
             cand --strict 'Accepted for compatibility: malformed lines always fail'
@@ -49,6 +52,7 @@ set edit:completion:arg-completer[aiosum] = {|@words|
             cand -z 'End lines with NUL; do not escape names'
             cand --zero 'End lines with NUL; do not escape names'
             cand --no-names 'Print hashes only, without names'
+            cand --json 'Print results and a summary as JSON lines on stdout'
             cand --raw 'Print the hash of one file as raw bytes'
             cand --keyed 'Read a 32-byte key from standard input'
             cand --no-mmap 'Accepted for compatibility: files are never memory-mapped'

@@ -63,7 +63,9 @@ fn verdicts_come_in_the_manifests_order_and_the_flags_do_what_cksum_does() {
         0,
     );
     let output = check(root, &["--ignore-missing"], line(b"n", "none").as_bytes(), 1);
-    assert_eq!(stderr(&output), "aiosum: cannot check: no file was there to be verified\n");
+    let said = "aiosum: cannot check: no file was there to be verified\naiosum: hint: none of the \
+                files is here; -C DIRECTORY enters the one that the names start from\n";
+    assert_eq!(stderr(&output), said);
     // Of several manifests one is missing; the others still count.
     fs::write(root.join("sums"), &good).unwrap();
     let output = check(root, &["sums", "gone", "-", "."], line(b"c", "c").as_bytes(), 1);
@@ -148,7 +150,7 @@ fn what_is_no_manifest_does_not_flood_the_terminal() {
     );
     assert!(said.contains("\naiosum: WARNING: 1000 lines are improperly formatted\n"), "{said}");
     assert_eq!(named(&["--warn"]).matches("aiosum: cannot read line ").count(), 1000);
-    assert_eq!(named(&["--status"]).lines().count(), 1, "that no line is a good one");
+    assert_eq!(named(&["--status"]), "");
 }
 
 #[test]
@@ -311,6 +313,9 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
     assert_eq!(stderr(&output), "aiosum: cannot audit 'gone': No such file or directory\n");
 }
 
+const ALGORITHMS: &[&str] =
+    &["blake3", "blake2b", "sha512", "sha384", "sha256", "sha224", "sha1", "md5", "xxh128"];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -318,7 +323,7 @@ proptest! {
     /// file that differs.
     #[test]
     fn a_mutated_manifest_never_passes_what_differs(
-        algorithm in prop::sample::select(vec!["blake3", "sha256", "sha1", "md5", "xxh128"]),
+        algorithm in prop::sample::select(ALGORITHMS),
         flags in prop::sample::select(vec![&[][..], &["--tag"], &["--zero"], &["--zero", "--tag"]]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..6),
     ) {

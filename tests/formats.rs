@@ -193,8 +193,10 @@ fn what_no_line_of_ours_is_gets_an_answer_that_helps() {
     let check = |line: &str| {
         stderr(&run_with(aiosum().current_dir(folder.path()).arg("--check"), line.as_bytes(), 1))
     };
-    let sha512 = format!("SHA512 (f) = {}\n", "ab".repeat(64));
-    assert!(check(&sha512).contains("it is a line of SHA512, which is not known here"));
+    for tag in ["SM3", "SHA3-256", "SHA2-512", "BLAKE2b-7", "BLAKE2b-520", "BLAKE2b-0", "CRC32"] {
+        let said = check(&format!("{tag} (f) = {}\n", "ab".repeat(64)));
+        assert!(said.contains(&format!(": unknown algorithm '{tag}'\n")), "{said}");
+    }
     let sha256 = run(aiosum().current_dir(folder.path()).args(["-a", "sha256", "f"]), 0).stdout;
     let sha256 = String::from_utf8(sha256).unwrap();
     assert!(check(&sha256).contains("--algorithm says otherwise"));

@@ -7,43 +7,15 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
+use common::json::{kinds, named, schema};
 use common::*;
 use serde_json::{Value, json};
 
-fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/aiocp.schema.json");
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
 /// Runs a command with `--json`. Returns the objects, each checked against the schema.
 fn events(command: &mut Command, code: i32) -> Vec<Value> {
-    let validator = jsonschema::validator_for(&schema()).unwrap();
-    let output = run(command.arg("--json"), code);
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let events: Vec<Value> =
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for event in &events {
-        let errors: Vec<_> = validator.iter_errors(event).map(|error| error.to_string()).collect();
-        assert!(errors.is_empty(), "{event}\n{errors:?}");
-    }
-    let last = events.last().unwrap();
-    assert_eq!((&last["event"], &last["exit_code"]), (&json!("summary"), &json!(code)));
-    assert_eq!(events.iter().filter(|event| event["event"] == "summary").count(), 1);
-    events
-}
-
-fn named<'a>(events: &'a [Value], field: &str, value: &str) -> &'a Value {
-    events
-        .iter()
-        .find(|event| event[field] == value)
-        .unwrap_or_else(|| panic!("no {field} is {value}: {events:?}"))
-}
-
-fn kinds(events: &[Value]) -> BTreeSet<&str> {
-    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
+    common::json::events("aiocp", command, b"", code)
 }
 
 #[test]
@@ -220,7 +192,7 @@ fn warnings_and_notices_are_told() {
 
 #[test]
 fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
-    let schema = schema();
+    let schema = schema("aiocp");
     let validator = jsonschema::validator_for(&schema).unwrap();
     let good = json!({"v": 1, "event": "verified", "path": "a", "verified_from": "memory"});
     assert!(validator.is_valid(&good));
@@ -235,24 +207,12 @@ fn the_schema_is_strict_and_the_manual_knows_each_of_its_fields() {
         bad[field] = value;
         assert!(!validator.is_valid(&bad), "{bad}");
     }
-    let manual =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/aiocp.sections.roff"))
-            .unwrap();
-    let words: BTreeSet<&str> =
-        manual.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
-    for (event, object) in schema["$defs"].as_object().unwrap() {
-        let Some(fields) = object["properties"].as_object() else { continue };
-        for field in
-            fields.keys().map(|field| field.trim_end_matches("_base64")).chain([event.as_str()])
-        {
-            assert!(words.contains(field), "the manual does not mention {field}");
-        }
-    }
+    common::json::the_manual_knows_all("aiocp");
 }
 
 #[test]
 fn the_schema_has_every_reason_why_something_is_left_alone() {
-    let schema = schema();
+    let schema = schema("aiocp");
     let reasons = &schema["$defs"]["skipped"]["properties"]["reason"]["enum"];
     let names: Vec<&str> = aiocp::report::Skip::ALL.iter().map(|skip| skip.name()).collect();
     assert_eq!(reasons, &json!(names));

@@ -24,7 +24,7 @@ const TYPED: [(&str, &[&str]); 13] = [
     ("aiocp --preserve mo", &["--preserve", "more"]),
     ("aiocp --update odd", &["--update", "odd name"]),
     ("aiocp -t fol", &["-t", "folder here"]),
-    ("aiosum --algorithm=sha2", &["--algorithm=sha256"]),
+    ("aiosum --algorithm=sha25", &["--algorithm=sha256"]),
     ("aiosum --check odd", &["--check", "odd name"]),
 ];
 

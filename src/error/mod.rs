@@ -111,6 +111,9 @@ pub enum Cause {
     /// Something that is no regular file where only one may be read.
     #[error("it is a {0}, and no regular file")]
     NotRegular(SpecialKind),
+    /// A manifest without a line that can be checked.
+    #[error("no line in it is properly formatted")]
+    NoGoodLine,
     /// A name in a manifest leads out of the directory that is audited.
     #[error("it leads out of the audited directory")]
     LeadsOutside,

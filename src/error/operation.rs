@@ -31,6 +31,8 @@ operations! {
     BeginToCheck => "begin to check",
     BeginToHash => "begin to hash",
     BelieveAll => "use all of",
+    Check => "check",
+    ChangeTo => "change to directory",
     Clone => "clone",
     CloseTemporary => "close the temporary of",
     Compare => "compare",

@@ -62,7 +62,9 @@ pub enum CheckEvent {
         name: Vec<u8>,
         /// The result.
         verdict: LineVerdict,
-        /// How the line's algorithm is known.
+        /// The line's algorithm.
+        algorithm: Algorithm,
+        /// How that is known.
         known_by: KnownBy,
     },
     /// The filter leaves a line's file out.
@@ -76,10 +78,10 @@ pub enum CheckEvent {
         /// Why.
         reason: Malformed,
     },
-    /// A manifest cannot be read.
+    /// A manifest cannot be read, or has not one line that is well formed.
     Unread(Error),
-    /// A manifest has not one line that is well formed.
-    NoLines(PathBuf),
+    /// All verdicts on the lines of a manifest are out.
+    Ended,
     /// A file in the audited directory has no line.
     Unlisted(PathBuf),
     /// The audited directory cannot be listed.
@@ -138,9 +140,13 @@ pub fn check(
         for path in &plan.manifests {
             match check.feed(path, audit.as_mut(), feeder) {
                 Ok(true) => {}
-                Ok(false) => check.report(feeder, CheckEvent::NoLines(path.clone())),
+                Ok(false) => {
+                    let error = Error::new(Operation::Check, path, Cause::NoGoodLine);
+                    check.report(feeder, CheckEvent::Unread(error));
+                }
                 Err(error) => check.report(feeder, CheckEvent::Unread(error)),
             }
+            check.report(feeder, CheckEvent::Ended);
         }
     })
     .map_err(|cause| {
@@ -219,6 +225,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         let refuse = |cause| CheckEvent::Checked {
             name: line.name.clone(),
             verdict: LineVerdict::Unreadable(Error::new(Operation::Read, &path, cause)),
+            algorithm: line.algorithm,
             known_by: line.known_by,
         };
         let file = match audit {
@@ -251,7 +258,8 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         };
         // The name is kept twice.
         let place = self.events.place(2 * line.name.len(), || feeder.flush());
-        let function = Function { algorithm: line.algorithm, mode: self.plan.mode.clone() };
+        let (algorithm, hash_bytes) = (line.algorithm, line.hash.len());
+        let function = Function { algorithm, hash_bytes, mode: self.plan.mode.clone() };
         feeder.push(Item { location: file, function, ticket: CheckTicket { place, line } });
         Ok(())
     }
@@ -265,7 +273,8 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
 
 impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
     fn done(&self, file: Location, ticket: CheckTicket, result: Result<Looked>) {
-        let CheckTicket { place, line: Line { name, hash, known_by, .. } } = ticket;
+        let CheckTicket { place, line } = ticket;
+        let Line { name, hash, algorithm, known_by } = line;
         let verdict = match result {
             Ok(Looked::LeftOut(_)) => return self.events.put(place, CheckEvent::LeftOut),
             Ok(Looked::Hashed(Hashed { output, way })) => {
@@ -281,7 +290,7 @@ impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
             }
             Err(error) => LineVerdict::Unreadable(error),
         };
-        self.events.put(place, CheckEvent::Checked { name, verdict, known_by });
+        self.events.put(place, CheckEvent::Checked { name, verdict, algorithm, known_by });
     }
 
     fn no_kernel_aio(&self, reason: &str) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
 use super::algorithm::Algorithm;
 use crate::digest::Output;
@@ -98,6 +99,11 @@ fn chunks(part: OutputPart<'_>) -> impl Iterator<Item = Vec<u8>> + '_ {
     starts.map(move |start| output.bytes(start, (end - start).min(CHUNK_BYTES as u64) as usize))
 }
 
+/// The hexadecimal digits of the wanted bytes, which have to fit into memory.
+pub fn digits(part: OutputPart<'_>) -> String {
+    chunks(part).map(|bytes| hex(&bytes)).collect()
+}
+
 /// Writes the wanted bytes as they are.
 pub fn write_raw(out: &mut dyn Write, part: OutputPart<'_>) -> io::Result<()> {
     chunks(part).try_for_each(|bytes| out.write_all(&bytes))
@@ -119,7 +125,7 @@ pub fn write(
         out.write_all(b"\\")?;
     }
     if style.names && style.tag {
-        write!(out, "{} (", algorithm.tag())?;
+        write!(out, "{} (", algorithm.tag_of(part.len_bytes))?;
         out.write_all(&name)?;
         out.write_all(b") = ")?;
     }
@@ -212,7 +218,7 @@ pub enum Malformed {
     #[error("it is neither 'HASH  NAME' nor 'TAG (NAME) = HASH'")]
     Format,
     /// A tag that no algorithm here has.
-    #[error("it is a line of {0}, which is not known here")]
+    #[error("unknown algorithm '{0}'")]
     UnknownAlgorithm(String),
     /// A tag of another algorithm than the one that was asked for.
     #[error("it is a line of {}, and {} is asked for", .found.tag(), .wanted.tag())]
@@ -232,6 +238,8 @@ pub enum Malformed {
         algorithm: Algorithm,
         /// How many digits its hash has.
         digits: usize,
+        /// How many bytes this hash has, if it is one, and no tag says of which algorithm.
+        found_bytes: Option<usize>,
     },
     /// A backslash with something else than `\`, `n` or `r` after it in an escaped line.
     #[error("a backslash in the name begins no escape")]
@@ -260,6 +268,8 @@ pub struct Reader {
 /// The parts of a line. The name may have escapes.
 struct Parts<'a> {
     algorithm: Algorithm,
+    /// How many bytes the hash may have.
+    lengths_bytes: RangeInclusive<usize>,
     known_by: KnownBy,
     digits: &'a [u8],
     name: &'a [u8],
@@ -278,15 +288,22 @@ impl Reader {
             [b'\\', rest @ ..] if has_escapes => (rest, true),
             _ => (line, false),
         };
-        let Parts { algorithm, known_by, digits, name } = match split_tagged(line)? {
+        let Parts { algorithm, lengths_bytes, known_by, digits, name } = match split_tagged(line)? {
             Some(parts) => parts,
             None => self.split_plain(line)?,
         };
         if let Some(wanted) = self.wanted.filter(|wanted| *wanted != algorithm) {
             return Err(Malformed::OtherAlgorithm { found: algorithm, wanted });
         }
-        let hash = unhex(digits).filter(|hash| hash.len() == algorithm.hash_bytes());
-        let hash = hash.ok_or(Malformed::Hash { algorithm, digits: 2 * algorithm.hash_bytes() })?;
+        let hash = match unhex(digits) {
+            Some(hash) if lengths_bytes.contains(&hash.len()) => hash,
+            other => {
+                let untagged = other.filter(|_| known_by != KnownBy::Tag);
+                let (digits, found_bytes) =
+                    (2 * lengths_bytes.end(), untagged.map(|hash| hash.len()));
+                return Err(Malformed::Hash { algorithm, digits, found_bytes });
+            }
+        };
         let name = if escaped { unescape(name)? } else { name.to_owned() };
         if name.is_empty() {
             return Err(Malformed::NoName);
@@ -328,10 +345,11 @@ impl Reader {
             (_, Layout::Open) if is_coreutils => (Layout::Reversed, behind),
             _ => return Err(Malformed::Format),
         };
-        if unhex(digits).is_some_and(|hash| hash.len() == algorithm.hash_bytes()) {
+        let lengths_bytes = algorithm.lengths_bytes();
+        if unhex(digits).is_some_and(|hash| lengths_bytes.contains(&hash.len())) {
             self.layout = layout;
         }
-        Ok(Parts { algorithm, known_by, digits, name })
+        Ok(Parts { algorithm, lengths_bytes, known_by, digits, name })
     }
 }
 
@@ -365,9 +383,11 @@ fn split_tagged(line: &[u8]) -> Result<Option<Parts<'_>>, Malformed> {
     let (name, rest) = (&rest[..at], trim_blanks(&rest[at + 1..]));
     let Some(rest) = rest.strip_prefix(b"=") else { return Ok(None) };
     let digits = trim_blanks(rest);
-    let known = |algorithm: &Algorithm| algorithm.tag().as_bytes() == tag;
-    match Algorithm::ALL.into_iter().find(known) {
-        Some(algorithm) => Ok(Some(Parts { algorithm, known_by: KnownBy::Tag, digits, name })),
+    match Algorithm::of_tag(tag) {
+        Some((algorithm, hash_bytes)) => {
+            let lengths_bytes = hash_bytes..=hash_bytes;
+            Ok(Some(Parts { algorithm, lengths_bytes, known_by: KnownBy::Tag, digits, name }))
+        }
         None if (1..=32).contains(&tag_len) && !digits.is_empty() && unhex(digits).is_some() => {
             let tag = String::from_utf8_lossy(tag).into_owned();
             Err(Malformed::UnknownAlgorithm(tag))
@@ -468,9 +488,10 @@ mod tests {
         let zeros = "00".repeat(32);
         let read =
             |text: &str| parse(text.as_bytes(), None, LineEnd::Newline).map(|line| line.name);
-        let bad_hash = |algorithm: Algorithm| Malformed::Hash {
+        let bad_hash = |algorithm: Algorithm, found_bytes| Malformed::Hash {
             algorithm,
             digits: 2 * algorithm.hash_bytes(),
+            found_bytes,
         };
         assert_eq!(read(""), Err(Malformed::Empty));
         assert_eq!(read("\r"), Err(Malformed::Empty));
@@ -479,10 +500,10 @@ mod tests {
         assert_eq!(read(&format!("{zeros} x")), Err(Malformed::Format));
         assert_eq!(read(&zeros), Err(Malformed::Format));
         assert_eq!(read(&format!("{zeros}  ")), Err(Malformed::NoName));
-        assert_eq!(read(&format!("{zeros}00  x")), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read(&format!("{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read(&format!("g{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3)));
-        assert_eq!(read("MD5 (x) = 00"), Err(bad_hash(Algorithm::Md5)));
+        assert_eq!(read(&format!("{zeros}00  x")), Err(bad_hash(Algorithm::Blake3, Some(33))));
+        assert_eq!(read(&format!("{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3, None)));
+        assert_eq!(read(&format!("g{}  x", &zeros[1..])), Err(bad_hash(Algorithm::Blake3, None)));
+        assert_eq!(read("MD5 (x) = 00"), Err(bad_hash(Algorithm::Md5, None)));
         assert_eq!(read(&format!("\\{zeros}  a\\tb")), Err(Malformed::Escape));
         assert_eq!(read(&format!("\\{zeros}  a\\")), Err(Malformed::Escape));
         assert_eq!(read(&format!("{zeros}  a\0b")), Err(Malformed::Nul));
@@ -525,8 +546,8 @@ mod tests {
         for text in [format!("{zeros}\tx"), format!(" {zeros}  x")] {
             assert!(parse(text.as_bytes(), None, LineEnd::Newline).is_err(), "{text}");
         }
-        let text = format!("SHA512 (x) = {zeros}{zeros}");
-        let unknown = Malformed::UnknownAlgorithm("SHA512".to_owned());
+        let text = format!("SM3 (x) = {zeros}");
+        let unknown = Malformed::UnknownAlgorithm("SM3".to_owned());
         assert_eq!(parse(text.as_bytes(), None, LineEnd::Newline), Err(unknown));
     }
 }

@@ -19,6 +19,7 @@ pub mod folding;
 pub mod hard;
 pub mod held;
 pub mod interrupted;
+pub mod json;
 pub mod lease;
 pub mod lying;
 pub mod odd;

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::cli::flags::abbreviations::abbreviated;
 use crate::cli::flags::general::GeneralArgs;
-use crate::cli::flags::seeing::ProgressArgs;
+use crate::cli::flags::seeing::{ProgressArgs, ShowProgress};
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{help, usage};
@@ -16,10 +16,12 @@ use crate::fs::is_stdin;
 use crate::sum::Algorithm;
 use crate::sum::hash::HashOptions;
 use crate::sum::line::LineEnd;
+use crate::sum::list::DIRECTORY_OUTPUT_BYTES_MAX;
 
 /// Hash files and trees at the speed of the device, and check manifests.
 ///
-/// It prints and reads the lines of b3sum, and of sha256sum, sha1sum, md5sum and xxhsum.
+/// It prints and reads the lines of b3sum, b2sum, sha512sum, sha256sum, sha1sum, md5sum, xxhsum and
+/// others.
 /// Directories are walked, and their files sorted by path. What is not in memory is read past the
 /// page cache, many blocks at once.
 #[derive(Debug, Parser)]
@@ -43,6 +45,12 @@ pub struct SumArgs {
     /// What to hash, or the manifests to check (none, or "-": standard input)
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath, help_heading = None::<&str>)]
     pub paths: Vec<PathBuf>,
+
+    /// Change to DIRECTORY before doing anything
+    ///
+    /// Several are entered one after the other. All other paths start from there.
+    #[arg(short = 'C', long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
+    pub directory: Vec<PathBuf>,
 
     /// Use algorithm NAME instead of BLAKE3
     ///
@@ -77,8 +85,8 @@ pub struct SumArgs {
     )]
     pub audit: Option<PathBuf>,
 
-    /// Do not print OK for each verified file
-    #[arg(help_heading = "Checking", long, requires = "check")]
+    /// Print no OK for verified files; without --check, only lines and errors
+    #[arg(help_heading = "Output", short, long)]
     pub quiet: bool,
 
     /// No output; use the exit status
@@ -111,13 +119,21 @@ pub struct SumArgs {
     #[arg(help_heading = "Output", long)]
     pub no_names: bool,
 
+    /// Print results and a summary as JSON lines on stdout
+    #[arg(
+        help_heading = "Output",
+        long,
+        conflicts_with_all = ["tag", "no_names", "raw", "status"]
+    )]
+    pub json: bool,
+
     /// Print the hash of one file as raw bytes
     #[arg(help_heading = "Output", long)]
     pub raw: bool,
 
-    /// Length of the BLAKE3 output in bytes
-    #[arg(short, long, value_name = "N", default_value_t = 32)]
-    pub length: u64,
+    /// Hash length in bytes (BLAKE3: 32, BLAKE2b: 64)
+    #[arg(short, long, value_name = "N")]
+    pub length: Option<u64>,
 
     /// Offset of the first BLAKE3 output byte
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -212,18 +228,23 @@ pub struct SumArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AlgorithmArg {
     Blake3,
+    Blake2b,
+    Sha512,
+    Sha384,
     Sha256,
+    Sha224,
     Sha1,
     Md5,
     Xxh128,
 }
 
 /// What `-h` shows, by id. It fits a terminal of 80 columns and 24 lines.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 11] = [
     "check",
     "audit",
     "quiet",
     "ignore_missing",
+    "directory",
     "algorithm",
     "tag",
     "zero",
@@ -257,10 +278,28 @@ impl SumArgs {
         }
     }
 
+    /// When progress is shown. A run that is to be quiet shows it only if it was asked to.
+    pub fn progress(&self) -> ShowProgress {
+        match self.progress.progress {
+            _ if self.status => ShowProgress::Never,
+            ShowProgress::Auto if self.quiet => ShowProgress::Never,
+            progress => progress,
+        }
+    }
+
+    /// Whether only lines and errors are printed. A check has its verdicts and warnings for lines.
+    pub fn is_without_notes(&self) -> bool {
+        self.quiet && !self.check
+    }
+
     /// The algorithm that was asked for.
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm.map(|algorithm| match algorithm {
             AlgorithmArg::Blake3 => Algorithm::Blake3,
+            AlgorithmArg::Blake2b => Algorithm::Blake2b,
+            AlgorithmArg::Sha512 => Algorithm::Sha512,
+            AlgorithmArg::Sha384 => Algorithm::Sha384,
+            AlgorithmArg::Sha224 => Algorithm::Sha224,
             AlgorithmArg::Sha256 => Algorithm::Sha256,
             AlgorithmArg::Sha1 => Algorithm::Sha1,
             AlgorithmArg::Md5 => Algorithm::Md5,
@@ -280,10 +319,21 @@ impl SumArgs {
 
     /// What makes no sense together, beyond what the table says.
     pub fn conflict(&self) -> Option<&'static str> {
-        let is_other = self.algorithm.is_some_and(|algorithm| algorithm != AlgorithmArg::Blake3);
+        let algorithm = self.algorithm().unwrap_or(Algorithm::Blake3);
         let has_mode = self.keyed || self.derive_key.is_some();
-        if is_other && (has_mode || self.length != 32 || self.seek != 0) {
-            return Some("--length, --seek, --keyed and --derive-key are BLAKE3's");
+        if algorithm != Algorithm::Blake3 && (has_mode || self.seek != 0) {
+            return Some("--seek, --keyed and --derive-key are BLAKE3's");
+        }
+        match (algorithm, self.length) {
+            (Algorithm::Blake3, _) | (Algorithm::Blake2b, Some(1..=64)) | (_, None) => {}
+            (Algorithm::Blake2b, _) => return Some("--length of BLAKE2b is 1 to 64"),
+            _ => return Some("--length is BLAKE3's and BLAKE2b's"),
+        }
+        if self.json && self.zero && !self.check {
+            return Some("--json ends its lines with newlines; leave out --zero");
+        }
+        if self.json && self.length.is_some_and(|bytes| bytes > DIRECTORY_OUTPUT_BYTES_MAX) {
+            return Some("--json is for outputs of at most 1048576 bytes");
         }
         let named = self.paths.iter().filter(|path| is_stdin(path)).count();
         if named + usize::from(self.keyed) + self.filter.lists_on_stdin() > 1 {

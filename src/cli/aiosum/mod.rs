@@ -1,6 +1,8 @@
 //! The command `aiosum`.
 
 mod args;
+mod counts;
+mod json;
 mod lines;
 mod printer;
 mod run;

@@ -1,5 +1,6 @@
 //! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::Context;
 
 use super::args::SumArgs;
+use super::counts::{Counts, Hint};
+use super::json::{self, FunctionName, ModeName, Skipped};
 use super::lines::{Flusher, Lines};
+use crate::cli::exit;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
 use crate::error::{Error, SpecialKind, shown};
@@ -18,33 +22,12 @@ use crate::fs;
 use crate::report::Way;
 use crate::sum::Algorithm;
 use crate::sum::check::{CheckEvent, CheckListener, LineVerdict};
-use crate::sum::line::{self, KnownBy, OutputPart, PrintedName, Style};
+use crate::sum::line::{self, OutputPart, PrintedName, Style};
 use crate::sum::list::ListListener;
 
 /// How many malformed lines are named before the first good one. A file with more of them is hardly
 /// a manifest.
 const MALFORMED_NAMED: u64 = 100;
-
-/// What a check counted.
-#[derive(Default)]
-struct Counts {
-    checked: u64,
-    differing: u64,
-    unreadable: u64,
-    malformed: u64,
-    /// Malformed lines that were not named.
-    unnamed: u64,
-    missing: u64,
-    unlisted: u64,
-    /// Lines that were printed and do not lead to their file.
-    unprintable: u64,
-    /// Lines whose files the filter leaves out.
-    left_out: u64,
-    /// Lines that were taken for BLAKE3's, since nothing says otherwise, and match.
-    assumed_matching: u64,
-    /// Those that do not.
-    assumed_differing: u64,
-}
 
 /// Prints results, and counts failures.
 pub struct SumPrinter {
@@ -82,7 +65,16 @@ impl SumPrinter {
     /// first failure of printing.
     pub fn end(self) -> anyhow::Result<bool> {
         self.warn_unprintable();
-        self.keep(self.watched.warn_of_few_threads());
+        if !self.args.status && !self.args.is_without_notes() {
+            self.keep(self.watched.warn_of_few_threads());
+        }
+        if self.args.json {
+            let (failed, elapsed) =
+                (self.failed.load(Ordering::Relaxed), self.watched.begun.elapsed());
+            let exit_code = if failed == 0 { exit::DONE } else { exit::FAILED };
+            let end = json::End { exit_code, failed, elapsed };
+            self.print_text(&json::summary(&end, &self.watched.totals, &self.lock_counts()));
+        }
         drop(self.flusher);
         self.lines.lock().flush().context("cannot write to stdout")?;
         match self.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -107,7 +99,7 @@ impl SumPrinter {
             let mut out = self.lines.lock();
             let printed = self.watched.screen.around_out(|| {
                 fs::stdout()?;
-                if !self.is_terminal || self.args.raw {
+                if !self.is_terminal || self.args.raw || self.args.json {
                     print(&mut *out)?;
                 } else {
                     let mut lines = Vec::new();
@@ -125,8 +117,43 @@ impl SumPrinter {
         }
     }
 
+    fn print_text(&self, text: &str) {
+        self.print(|out| out.write_all(text.as_bytes()));
+    }
+
+    /// Prints an object with --json.
+    fn tell(&self, object: impl FnOnce() -> String) {
+        if self.args.json {
+            self.print_text(&object());
+        }
+    }
+
+    /// What JSON calls the function that a file was hashed with.
+    fn function(&self, algorithm: Algorithm) -> FunctionName {
+        let mode = match (self.args.keyed, &self.args.derive_key) {
+            (true, _) => Some(ModeName::Keyed),
+            (_, Some(_)) => Some(ModeName::DeriveKey),
+            _ => None,
+        };
+        FunctionName { algorithm, mode }
+    }
+
+    /// Prints on stderr. With --status the exit code says it alone.
     fn say(&self, text: &str) {
-        self.keep(self.watched.screen.err(&format!("aiosum: {text}\n")));
+        self.say_as_it_is(&format!("aiosum: {text}\n"));
+    }
+
+    fn say_as_it_is(&self, lines: &str) {
+        if !self.args.status {
+            self.keep(self.watched.screen.err(lines));
+        }
+    }
+
+    /// Says what is no error.
+    fn note(&self, text: &str) {
+        if !self.args.is_without_notes() {
+            self.say(text);
+        }
     }
 
     fn fail(&self) {
@@ -135,6 +162,7 @@ impl SumPrinter {
 
     fn print_error(&self, error: &Error) {
         self.fail();
+        self.tell(|| json::failed(error));
         self.say(&error.to_string());
         if let Some(hint) = error.hint() {
             self.say(&format!("hint: {hint}"));
@@ -143,19 +171,36 @@ impl SumPrinter {
 
     fn print_way(&self, path: &Path, way: Way) {
         if self.args.debug {
-            self.keep(self.watched.screen.err(&format!("{}: {way}\n", shown(path))));
+            self.say_as_it_is(&format!("{}: {way}\n", shown(path)));
         }
     }
 
     fn print_no_kernel_aio(&self, reason: &str) {
-        if self.args.debug {
-            self.say(&format!("kernel AIO: {reason}; threads do its work"));
+        let what = format!("kernel AIO: {reason}; threads do its work");
+        if !self.args.is_without_notes() {
+            self.tell(|| json::notice(&what));
         }
+        if self.args.debug {
+            self.say(&what);
+        }
+    }
+
+    fn print_skipped(&self, path: &Path, why: Skipped) {
+        self.lock_counts().skipped += 1;
+        if !self.args.is_without_notes() {
+            self.tell(|| json::skipped(path, why));
+        }
+        self.note(&match why {
+            Skipped::Special(kind) => {
+                format!("skipped '{}': it is a {kind}, which has no contents to hash", shown(path))
+            }
+            Skipped::Output => format!("skipped '{}': the lines are written to it", shown(path)),
+        });
     }
 
     /// Prints the verdict on one name, in one line whatever bytes the name has.
     fn print_verdict(&self, name: &[u8], verdict: &str) {
-        if !self.args.status {
+        if !self.args.status && !self.args.json {
             // Any other algorithm than BLAKE3 prints the bytes as they are.
             let PrintedName { bytes, is_escaped } = line::escape(name, Algorithm::Sha256);
             let sign: &[u8] = if is_escaped { b"\\" } else { b"" };
@@ -164,30 +209,42 @@ impl SumPrinter {
         }
     }
 
-    fn print_checked(&self, counts: &mut Counts, name: &[u8], verdict: LineVerdict) {
+    fn print_checked(
+        &self,
+        counts: &mut Counts,
+        name: &[u8],
+        verdict: &LineVerdict,
+        algorithm: Algorithm,
+    ) {
+        if self.args.ignore_missing && matches!(verdict, LineVerdict::Missing(_)) {
+            counts.missing += 1;
+            return;
+        }
         counts.checked += 1;
         match verdict {
-            LineVerdict::Matches if self.args.quiet => return,
-            LineVerdict::Matches => return self.print_verdict(name, "OK"),
-            LineVerdict::Missing(_) if self.args.ignore_missing => {
-                counts.checked -= 1;
-                counts.missing += 1;
-                return;
-            }
-            LineVerdict::Differs => {
-                counts.differing += 1;
-                self.print_verdict(name, "FAILED");
-            }
-            LineVerdict::Missing(error) | LineVerdict::Unreadable(error) => {
-                counts.unreadable += 1;
-                let reason = match error.offset_bytes {
-                    Some(offset_bytes) => format!("at byte {offset_bytes}: {}", error.cause),
-                    None => error.cause.to_string(),
-                };
-                self.print_verdict(name, &format!("FAILED ({reason})"));
-            }
+            LineVerdict::Matches => {}
+            LineVerdict::Differs => counts.differing += 1,
+            LineVerdict::Missing(_) | LineVerdict::Unreadable(_) => counts.unreadable += 1,
         }
-        self.fail();
+        let is_match = matches!(verdict, LineVerdict::Matches);
+        if !is_match {
+            self.fail();
+        }
+        if !is_match || !self.args.quiet {
+            self.tell(|| json::checked(name, self.function(algorithm), verdict));
+            self.print_verdict(name, &words(verdict));
+        }
+    }
+
+    /// Says what may be wrong with a whole manifest.
+    fn print_hint(&self, hint: &Hint) {
+        let has_key = self.args.keyed || self.args.derive_key.is_some();
+        match hint {
+            Hint::Alike(_) if has_key => {
+                self.say("hint: these hashes may have another key or context");
+            }
+            hint => self.say(&format!("hint: {hint}")),
+        }
     }
 
     /// Warns of lines that look as b3sum's do, and that no check accepts.
@@ -195,7 +252,7 @@ impl SumPrinter {
         let unprintable = self.lock_counts().unprintable;
         if unprintable > 0 {
             let names = count(unprintable, "name has", "names have");
-            self.say(&format!(
+            self.note(&format!(
                 "WARNING: {names} bytes that b3sum does not print; --zero keeps them"
             ));
         }
@@ -204,23 +261,18 @@ impl SumPrinter {
     /// Prints what there is to know beside the lines, as cksum says it.
     pub fn print_summary(&self) {
         let counts = self.lock_counts();
-        if self.args.ignore_missing && counts.missing > 0 && counts.checked == 0 {
+        if counts.checked == 0 && counts.missing + counts.left_out > 0 {
             self.fail();
-            self.say("cannot check: no file was there to be verified");
-        }
-        if self.args.status {
-            return;
+            self.say(match counts.missing {
+                0 => "cannot check: the filter leaves out every file",
+                _ => "cannot check: no file was there to be verified",
+            });
         }
         let warn = |count: u64, one: &str, many: &str| {
             if count > 0 {
                 self.say(&format!("WARNING: {count} {}", if count == 1 { one } else { many }));
             }
         };
-        if counts.assumed_differing > 0 && counts.assumed_matching == 0 {
-            self.say(
-                "hint: lines without a tag are taken for BLAKE3's; --algorithm says otherwise",
-            );
-        }
         if counts.left_out > 0 {
             let lines = count(counts.left_out, "line was", "lines were");
             self.say(&format!("{lines} not checked: the filter leaves the files out"));
@@ -237,6 +289,19 @@ impl SumPrinter {
             "computed checksums did NOT match",
         );
         warn(counts.unlisted, "file is in no manifest", "files are in no manifest");
+        counts.hints.iter().for_each(|hint| self.print_hint(hint));
+    }
+}
+
+/// A verdict as it stands after the name.
+fn words(verdict: &LineVerdict) -> Cow<'static, str> {
+    match verdict {
+        LineVerdict::Matches => "OK".into(),
+        LineVerdict::Differs => "FAILED".into(),
+        LineVerdict::Missing(error) | LineVerdict::Unreadable(error) => {
+            let place = error.offset_bytes.map(|offset_bytes| format!("at byte {offset_bytes}: "));
+            format!("FAILED ({}{})", place.unwrap_or_default(), error.cause).into()
+        }
     }
 }
 
@@ -256,8 +321,12 @@ impl ListListener for SumPrinter {
         let SumArgs { tag, no_names, raw, .. } = self.args;
         let algorithm = self.args.algorithm().unwrap_or(Algorithm::Blake3);
         let style = Style { tag, end: self.args.line_end(), names: !no_names };
-        if !raw && !no_names && line::is_unprintable(algorithm, style.end, name) {
+        if !raw && !no_names && !self.args.json && line::is_unprintable(algorithm, style.end, name)
+        {
             self.lock_counts().unprintable += 1;
+        }
+        if self.args.json {
+            return self.print_text(&json::hashed(name, self.function(algorithm), part));
         }
         self.print(|out| match raw {
             true => line::write_raw(out, part),
@@ -270,14 +339,11 @@ impl ListListener for SumPrinter {
     }
 
     fn skipped(&self, path: &Path, kind: SpecialKind) {
-        self.say(&format!(
-            "skipped '{}': it is a {kind}, which has no contents to hash",
-            shown(path)
-        ));
+        self.print_skipped(path, Skipped::Special(kind));
     }
 
     fn left_out_output(&self, path: &Path) {
-        self.say(&format!("skipped '{}': the lines are written to it", shown(path)));
+        self.print_skipped(path, Skipped::Output);
     }
 
     fn way(&self, path: &Path, way: Way) {
@@ -297,26 +363,20 @@ impl CheckListener for SumPrinter {
     fn event(&self, event: CheckEvent) {
         let mut counts = self.lock_counts();
         match event {
-            CheckEvent::Checked { name, verdict, known_by } => {
-                match verdict {
-                    LineVerdict::Matches if known_by == KnownBy::Default => {
-                        counts.assumed_matching += 1;
-                    }
-                    LineVerdict::Differs if known_by == KnownBy::Default => {
-                        counts.assumed_differing += 1;
-                    }
-                    _ => {}
-                }
-                self.print_checked(&mut counts, &name, verdict);
+            CheckEvent::Checked { name, verdict, algorithm, known_by } => {
+                counts.manifest.add(&name, algorithm, known_by, &verdict);
+                self.print_checked(&mut counts, &name, &verdict, algorithm);
             }
             CheckEvent::LeftOut => counts.left_out += 1,
             CheckEvent::Malformed { manifest, line_number, reason } => {
                 counts.malformed += 1;
+                counts.manifest.add_malformed(&reason);
                 self.fail();
                 let is_none_good = counts.checked + counts.missing == 0;
                 if is_none_good && counts.malformed > MALFORMED_NAMED && !self.args.warn {
                     counts.unnamed += 1;
-                } else if !self.args.status {
+                } else {
+                    self.tell(|| json::malformed(&manifest, line_number, &reason));
                     self.say(&format!(
                         "cannot read line {line_number} of '{}': {reason}",
                         shown(&manifest)
@@ -324,16 +384,16 @@ impl CheckListener for SumPrinter {
                 }
             }
             CheckEvent::Unread(error) | CheckEvent::Unlistable(error) => self.print_error(&error),
-            CheckEvent::NoLines(manifest) => {
-                self.fail();
-                self.say(&format!(
-                    "cannot check '{}': no line in it is properly formatted",
-                    shown(&manifest)
-                ));
+            CheckEvent::Ended => {
+                let hint = std::mem::take(&mut counts.manifest).hint();
+                if let Some(hint) = hint.filter(|hint| !counts.hints.contains(hint)) {
+                    counts.hints.push(hint);
+                }
             }
             CheckEvent::Unlisted(path) => {
                 counts.unlisted += 1;
                 self.fail();
+                self.tell(|| json::unlisted(&path));
                 self.print_verdict(path.as_os_str().as_bytes(), "FAILED (no manifest names it)");
             }
         }

@@ -1,10 +1,11 @@
 //! A run of `aiosum`, from the command line to the exit code.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::ArgMatches;
 
 use super::args::{SumArgs, command};
 use super::printer::SumPrinter;
@@ -16,6 +17,7 @@ use crate::cli::screen::terminal::write_out;
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::Filter;
 use crate::digest::Mode;
+use crate::error::{Error, Operation};
 use crate::fs::{self, FileId};
 use crate::sum::check::{CheckPlan, check};
 use crate::sum::list::{ListPlan, list};
@@ -24,11 +26,21 @@ use crate::sum::{Algorithm, Function};
 /// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
 /// one that kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
-    let (mut args, matches) = SumArgs::read();
+    let (args, matches) = SumArgs::read();
     if let Some(shell) = args.completions {
         write_out(crate::cli::completions(&mut command(), shell))?;
         return Ok(exit::DONE);
     }
+    let is_silent = args.status;
+    match hash_or_check(args, &matches) {
+        // With --status, the exit code alone says it.
+        Err(_) if is_silent => Ok(exit::FAILED),
+        ended => ended,
+    }
+}
+
+fn hash_or_check(mut args: SumArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
+    change_directory(&args.directory)?;
     if args.paths.is_empty() {
         args.paths.push("-".into());
     }
@@ -37,17 +49,11 @@ pub fn run() -> anyhow::Result<u8> {
     }
     crate::fs::raise_open_files_limit();
     let mode = mode(&args)?;
-    let filter = match args.filter.read(&matches) {
-        Ok(filter) => filter,
-        Err(error) => {
-            writeln!(io::stderr(), "aiosum: {error}").context("cannot write to stderr")?;
-            return Ok(exit::FAILED);
-        }
-    };
+    let filter = args.filter.read(matches)?;
     let paths = std::mem::take(&mut args.paths);
     let watched = Arc::new(Watched::new("aiosum", RunKind::Hash, Arc::default()));
     end_on_signals(&watched).context("cannot watch for signals")?;
-    let shown = Shown::on_stderr(args.progress.progress);
+    let shown = Shown::on_stderr(args.progress());
     let watcher = Watcher::begin(&watched, shown, Sampling::Off).context("cannot watch the run")?;
     let printer = SumPrinter::new(args, watched);
     let ran = match printer.args.check {
@@ -60,6 +66,14 @@ pub fn run() -> anyhow::Result<u8> {
     let is_done = printer.end()?;
     shown?;
     Ok(if is_done { exit::DONE } else { exit::FAILED })
+}
+
+/// Enters these directories, each from the one before it.
+fn change_directory(directories: &[PathBuf]) -> Result<(), Error> {
+    directories.iter().try_for_each(|directory| {
+        let changed = std::env::set_current_dir(directory);
+        changed.map_err(|cause| Error::new(Operation::ChangeTo, directory, cause))
+    })
 }
 
 fn mode(args: &SumArgs) -> anyhow::Result<Mode> {
@@ -90,9 +104,9 @@ fn run_list(
 ) -> anyhow::Result<()> {
     let args = &printer.args;
     let algorithm = args.algorithm().unwrap_or(Algorithm::Blake3);
-    let len_bytes =
-        if algorithm == Algorithm::Blake3 { args.length } else { algorithm.hash_bytes() as u64 };
-    let function = Function { algorithm, mode };
+    let len_bytes = args.length.unwrap_or(algorithm.hash_bytes() as u64);
+    let hash_bytes = usize::try_from(len_bytes).unwrap_or(usize::MAX);
+    let function = Function { algorithm, hash_bytes, mode };
     let plan = ListPlan {
         function,
         seek_bytes: args.seek,

@@ -192,8 +192,8 @@ fn missing(what: &str) -> String {
     if what.contains("--verify") {
         "'--repair' needs '--verify' or '--verify-only'".to_owned()
     } else if what.contains("--check") {
-        "'--check' is missing: '--audit', '--ignore-missing', '--quiet', '--status', '--strict' \
-         and '--warn' go with it"
+        "'--check' is missing: '--audit', '--ignore-missing', '--status', '--strict' and '--warn' \
+         go with it"
             .to_owned()
     } else {
         format!("{what} is missing")

@@ -1,72 +1,29 @@
 //! Events as JSON, one object a line.
 //!
-//! `docs/aiocp.schema.json` says what each may hold, and the manual what it means. A change that
-//! takes a field away or gives it another meaning increases [`VERSION`].
+//! `docs/aiocp.schema.json` says what each may hold, and the manual what it means.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
-
-use crate::error::Error;
+use super::object::Object;
 use crate::report::{Copied, Difference, Event, Made, Proof, Totals, Way, What};
 
-/// The version of the format, which every object names.
-const VERSION: u64 = 1;
-
-/// An object in the making.
-struct Object(Map<String, Value>);
-
-impl Object {
-    fn new(event: &str) -> Self {
-        Self(Map::new()).with("v", VERSION).with("event", event)
+/// How a side of a file was read or written.
+fn with_way(object: Object, field: &str, way: Way) -> Object {
+    let object = object.with(field, way.name());
+    match way {
+        Way::Buffered(reason) => object.with(&format!("{field}_reason"), reason),
+        _ => object,
     }
+}
 
-    fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(field.to_owned(), value.into());
-        self
-    }
-
-    fn with_some(self, field: &str, value: Option<impl Into<Value>>) -> Self {
-        match value {
-            Some(value) => self.with(field, value),
-            None => self,
-        }
-    }
-
-    /// A name under `field` if it is UTF-8, else its bytes in base64 under another name.
-    fn name(self, field: &str, path: &Path) -> Self {
-        match path.to_str() {
-            Some(text) => self.with(field, text),
-            None => {
-                self.with(&format!("{field}_base64"), STANDARD.encode(path.as_os_str().as_bytes()))
-            }
-        }
-    }
-
-    fn way(self, field: &str, way: Way) -> Self {
-        let object = self.with(field, way.name());
-        match way {
-            Way::Buffered(reason) => object.with(&format!("{field}_reason"), reason),
-            _ => object,
-        }
-    }
-
-    fn proof(self, proof: Proof) -> Self {
-        let (from, reason) = match proof {
-            Proof::Direct => ("device", None),
-            Proof::Dropped(reason) => ("emptied cache", Some(reason)),
-            Proof::Memory(reason) => ("memory", Some(reason)),
-        };
-        self.with("verified_from", from).with_some("verified_reason", reason)
-    }
-
-    fn line(self) -> String {
-        format!("{}\n", Value::Object(self.0))
-    }
+/// What a proof of a copy is worth.
+fn with_proof(object: Object, proof: Proof) -> Object {
+    let (from, reason) = match proof {
+        Proof::Direct => ("device", None),
+        Proof::Dropped(reason) => ("emptied cache", Some(reason)),
+        Proof::Memory(reason) => ("memory", Some(reason)),
+    };
+    object.with("verified_from", from).with_some("verified_reason", reason)
 }
 
 /// An event as one line.
@@ -78,10 +35,10 @@ pub fn line(event: &Event) -> String {
             .name("path", path)
             .with("reason", why.name())
             .with("message", why.to_string()),
-        Event::Failed(error) => failed("failed", error),
-        Event::Warning(error) => failed("warning", error),
+        Event::Failed(error) => Object::failed("failed", error),
+        Event::Warning(error) => Object::failed("warning", error),
         Event::Differs(difference) => mismatch(difference),
-        Event::Same(path, proof) => Object::new("verified").name("path", path).proof(*proof),
+        Event::Same(path, proof) => with_proof(Object::new("verified").name("path", path), *proof),
         Event::NoKernelAio(reason) => Object::new("notice")
             .with("message", format!("kernel AIO: {reason}; threads do its work")),
     };
@@ -98,14 +55,11 @@ fn copied(file: &Copied) -> Object {
         object = object.name("backup", backup);
     }
     if let Some(proof) = file.proof {
-        object = object.proof(proof);
+        object = with_proof(object, proof);
     }
     let hash = file.hash.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string());
-    object = object
-        .with_some("blake3", hash)
-        .way("read", file.route.read)
-        .way("written", file.route.write);
-    object.with("seconds", seconds(file.elapsed))
+    object = with_way(object.with_some("blake3", hash), "read", file.route.read);
+    with_way(object, "written", file.route.write).seconds(file.elapsed)
 }
 
 fn made(made: &Made) -> Object {
@@ -118,17 +72,6 @@ fn made(made: &Made) -> Object {
         Some(backup) => object.name("backup", backup),
         None => object,
     }
-}
-
-fn failed(event: &str, error: &Error) -> Object {
-    let object = Object::new(event).name("path", &error.path).with("operation", error.op.words());
-    let object = object
-        .with_some("offset_bytes", error.offset_bytes)
-        .with("reason", error.cause.to_string());
-    object
-        .with_some("errno", error.errno())
-        .with_some("hint", error.hint())
-        .with("message", error.to_string())
 }
 
 fn mismatch(difference: &Difference) -> Object {
@@ -155,10 +98,5 @@ pub fn summary(totals: &Totals, elapsed: Duration, exit_code: u8, dry_run: bool)
     for (field, sum) in totals.fields() {
         object = object.with(field, Totals::get(sum));
     }
-    object.with("seconds", seconds(elapsed)).line()
-}
-
-/// A span of time in seconds, rounded to microseconds.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e6
+    object.seconds(elapsed).line()
 }

@@ -4,6 +4,7 @@ pub mod failures;
 pub mod file;
 pub mod json;
 pub mod log;
+pub mod object;
 pub mod repeats;
 pub mod slowest;
 mod standing;

@@ -69,6 +69,7 @@ fn the_page_about_json_has_every_event_of_the_schema() {
 
 #[test]
 fn the_summary_names_every_page_once() {
+    let _alone = alone();
     let summary = page("SUMMARY.md");
     for name in pages() {
         assert_eq!(summary.matches(&format!("]({name})")).count(), 1, "docs/SUMMARY.md: {name}");

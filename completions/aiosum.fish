@@ -1,5 +1,5 @@
 complete -c aiosum -s C -l directory -d 'Change to DIRECTORY before doing anything' -r -f -a "(__fish_complete_directories)"
-complete -c aiosum -s a -l algorithm -d 'Use algorithm NAME instead of BLAKE3' -r -f -a "blake3\t''
+complete -c aiosum -s a -l algorithm -d 'Use NAME instead of BLAKE3' -r -f -a "blake3\t''
 blake2b\t''
 sha512\t''
 sha384\t''
@@ -33,7 +33,7 @@ fish\t''
 powershell\t''
 zsh\t''"
 complete -c aiosum -s c -l check -d 'Read hashes from the FILEs and check them'
-complete -c aiosum -s q -l quiet -d 'Print no OK for verified files; without --check, only lines and errors'
+complete -c aiosum -s q -l quiet -d 'Print no OK for verified files, and no notes'
 complete -c aiosum -l status -d 'No output; use the exit status'
 complete -c aiosum -l ignore-missing -d 'Skip files that do not exist'
 complete -c aiosum -l strict -d 'Accepted for compatibility: malformed lines always fail'

@@ -142,7 +142,7 @@ impl Case {
     fn run(&self) -> Result<(), String> {
         let Self { side, operation, error: (error, errno), options, wanted } = *self;
         let place = Place::rich();
-        let refusal = Some(Refusal { operation, errno });
+        let refusal = Some(Refusal { operation, errno, only: None });
         let passed = Passed::refusing(place.root(), 0, refusal).expect("there is FUSE");
         let there = |name: &str| passed.path.join(name);
         let [source, target] = match side {

@@ -77,6 +77,8 @@ struct Passing {
 pub struct Refusal {
     pub operation: &'static str,
     pub errno: i32,
+    /// The only name that it is refused of, if there is one.
+    pub only: Option<&'static str>,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -98,8 +100,14 @@ fn kind_of(kind: fs::FileType) -> FileType {
 impl Passing {
     /// How an operation is refused, if it is.
     fn refuses(&self, operation: &str) -> Option<Errno> {
+        self.refuses_of(operation, Path::new(""))
+    }
+
+    /// How an operation on this file is refused, if it is.
+    fn refuses_of(&self, operation: &str, path: &Path) -> Option<Errno> {
+        let is_of = |only: &str| path.file_name() == Some(OsStr::new(only));
         let refusal = self.refusal.filter(|refusal| refusal.operation == operation)?;
-        Some(Errno::from_i32(refusal.errno))
+        refusal.only.is_none_or(is_of).then(|| Errno::from_i32(refusal.errno))
     }
 
     /// How an operation is refused that the filesystem does not have.
@@ -184,14 +192,15 @@ fn timespec(time: Option<TimeOrNow>) -> Timespec {
 
 impl Filesystem for Passing {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if let Some(errno) = self.refuses("lookup") {
+        let path = self.child(parent, name);
+        if let Some(errno) = self.refuses_of("lookup", &path) {
             return reply.error(errno);
         }
-        entry_or_error(self.entry(self.child(parent, name)), reply);
+        entry_or_error(self.entry(path), reply);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        if let Some(errno) = self.refuses("getattr") {
+        if let Some(errno) = self.refuses_of("getattr", &self.path(ino)) {
             return reply.error(errno);
         }
         match self.now(ino) {
@@ -333,7 +342,7 @@ impl Filesystem for Passing {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if let Some(errno) = self.refuses("open") {
+        if let Some(errno) = self.refuses_of("open", &self.path(ino)) {
             return reply.error(errno);
         }
         let write = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
@@ -378,7 +387,7 @@ impl Filesystem for Passing {
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -386,7 +395,7 @@ impl Filesystem for Passing {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if let Some(errno) = self.refuses("read") {
+        if let Some(errno) = self.refuses_of("read", &self.path(ino)) {
             return reply.error(errno);
         }
         let mut bytes = vec![0; size as usize];
@@ -463,7 +472,7 @@ impl Filesystem for Passing {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        if let Some(errno) = self.refuses("readdir") {
+        if let Some(errno) = self.refuses_of("readdir", &self.path(ino)) {
             return reply.error(errno);
         }
         let Ok(listing) = fs::read_dir(self.path(ino)) else { return reply.error(Errno::EIO) };

@@ -52,7 +52,7 @@ pub struct SumArgs {
     #[arg(short = 'C', long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub directory: Vec<PathBuf>,
 
-    /// Use algorithm NAME instead of BLAKE3
+    /// Use NAME instead of BLAKE3
     ///
     /// In a check, lines of another are not accepted.
     #[arg(
@@ -85,7 +85,9 @@ pub struct SumArgs {
     )]
     pub audit: Option<PathBuf>,
 
-    /// Print no OK for verified files; without --check, only lines and errors
+    /// Print no OK for verified files, and no notes
+    ///
+    /// Without --check, only lines and errors are printed.
     #[arg(help_heading = "Output", short, long)]
     pub quiet: bool,
 

@@ -58,7 +58,9 @@ fn the_long_help_has_groups_defaults_and_examples() {
             let takes_values = arg.get_action().takes_values();
             for default in arg.get_default_values().iter().filter(|_| takes_values) {
                 let flag = format!(" --{}", arg.get_long().unwrap());
-                let rest = &help[help.find(&flag).unwrap()..];
+                let is_whole = |rest: &&str| !rest[flag.len()..].starts_with(char::is_alphanumeric);
+                let mut places = help.match_indices(&flag).map(|(at, _)| &help[at..]);
+                let rest = places.find(is_whole).unwrap();
                 let words = rest.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
                 let shown = format!("[default: {}]", default.display());
                 assert!(words.contains(&shown), "{words}");

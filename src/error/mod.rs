@@ -5,18 +5,18 @@
 
 mod missing;
 mod operation;
+mod shown;
 mod special;
 mod unavailable;
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use missing::Missing;
 pub use operation::Operation;
+pub use shown::{quoted, shown};
 pub use special::SpecialKind;
 pub use unavailable::is_unavailable;
 
@@ -58,7 +58,7 @@ pub enum Cause {
     #[error("source and destination are the same file")]
     SameFile,
     /// The destination lies in the source.
-    #[error("the destination lies inside the source, '{}'", shown(.0))]
+    #[error("the destination lies inside the source, {}", quoted(.0))]
     IntoItself(PathBuf),
     /// A directory stands where a file has to go.
     #[error("a directory cannot be overwritten with a non-directory")]
@@ -100,7 +100,7 @@ pub enum Cause {
     SameName,
     /// Two names of the source are one name in the destination, which folds case or composes
     /// letters: the path of the other one.
-    #[error("the destination has one name for it and '{}'", shown(.0))]
+    #[error("the destination has one name for it and {}", quoted(.0))]
     NameClash(PathBuf),
     /// A file stands where a directory has to go.
     #[error("a non-directory cannot be overwritten with a directory")]
@@ -121,7 +121,7 @@ pub enum Cause {
     #[error("outputs of more than {0} bytes are for files, not for directories")]
     LongOutput(u64),
     /// What is written at the end, and the file of SOURCE or of the copy whose place it would take.
-    #[error("{output} would overwrite '{}', and is not written", shown(.file))]
+    #[error("{output} would overwrite {}, and is not written", quoted(.file))]
     IsCopied {
         /// What is written, as in "the manifest".
         output: &'static str,
@@ -315,7 +315,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} '{}'", self.op, shown(&self.path))?;
+        write!(f, "cannot {} {}", self.op, quoted(&self.path))?;
         if let Some(offset_bytes) = self.offset_bytes {
             write!(f, " at byte {offset_bytes}")?;
         }
@@ -339,47 +339,10 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Characters that are not seen and change how others are: marks of direction, joiners, tags, and
-/// what breaks lines (Unicode's classes Cf, Zl and Zp, but for signs that enclose numbers).
-const UNSEEN: [RangeInclusive<char>; 14] = [
-    '\u{ad}'..='\u{ad}',
-    '\u{61c}'..='\u{61c}',
-    '\u{70f}'..='\u{70f}',
-    '\u{180e}'..='\u{180e}',
-    '\u{200b}'..='\u{200f}',
-    '\u{2028}'..='\u{202e}',
-    '\u{2060}'..='\u{206f}',
-    '\u{3164}'..='\u{3164}',
-    '\u{feff}'..='\u{feff}',
-    '\u{fff9}'..='\u{fffb}',
-    '\u{13430}'..='\u{1343f}',
-    '\u{1bca0}'..='\u{1bca3}',
-    '\u{1d173}'..='\u{1d17a}',
-    '\u{e0000}'..='\u{e007f}',
-];
-
-fn is_unseen(c: char) -> bool {
-    c.is_control() || (!c.is_ascii() && UNSEEN.iter().any(|range| range.contains(&c)))
-}
-
-/// A path as one printable line. Control characters, marks of direction and all that is not seen
-/// are escaped. So a name can neither forge a second message nor look like another.
-pub fn shown(path: impl AsRef<Path>) -> String {
-    let bytes: &OsStr = path.as_ref().as_os_str();
-    let mut line = String::new();
-    for chunk in bytes.as_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if is_unseen(c) { line.extend(c.escape_default()) } else { line.push(c) }
-        }
-        for byte in chunk.invalid() {
-            line.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -395,18 +358,5 @@ mod tests {
         .at(4096);
         assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
         assert_eq!(error.errno(), Some(5));
-    }
-
-    #[test]
-    fn what_is_not_seen_is_escaped_and_all_else_stands() {
-        for (name, wanted) in [
-            ("photo\u{202e}gpj.exe", "photo\\u{202e}gpj.exe"),
-            ("\u{2066}a\u{2069}\u{200b}\u{feff}", "\\u{2066}a\\u{2069}\\u{200b}\\u{feff}"),
-            ("a\u{2028}b\u{85}", "a\\u{2028}b\\u{85}"),
-            ("\u{e0041}", "\\u{e0041}"),
-            ("Größe 写真 عربى עברית é 🦀\u{fe0f}", "Größe 写真 عربى עברית é 🦀\u{fe0f}"),
-        ] {
-            assert_eq!(shown(name), wanted);
-        }
     }
 }

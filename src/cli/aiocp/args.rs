@@ -21,7 +21,7 @@ use crate::cli::flags::selection::{MANY_ON_STDIN, Selection, SelectionArgs};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{size, usage};
 use crate::copy::{Action, Destination, EngineKind, Follow, Options};
-use crate::error::shown;
+use crate::error::{quoted, shown};
 
 /// Copy files and trees at the speed of the device, durable when it is done.
 ///
@@ -429,7 +429,7 @@ impl Args {
         if let [_, second, ..] = sources
             && self.selection.has_list()
         {
-            return Err(format!("'{}' is one SOURCE too many for --files-from", shown(second)));
+            return Err(format!("{} is one SOURCE too many for --files-from", quoted(second)));
         }
         let strip = |path: &PathBuf| {
             if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() }
@@ -442,17 +442,17 @@ impl Args {
         let words: Vec<_> = std::env::args_os().collect();
         let flags = ["--manifest", "--log-file", "--failed-list", "--report"];
         let taken = words.windows(2).find(|pair| flags.iter().any(|flag| pair[0] == *flag))?;
-        Some(format!("{} took '{}' as its FILE", shown(&taken[0]), shown(&taken[1])))
+        Some(format!("{} took {} as its FILE", shown(&taken[0]), quoted(&taken[1])))
     }
 
     fn named(&self) -> Result<(&[PathBuf], Destination), String> {
         match (&self.target_directory, self.paths.as_slice()) {
             (_, []) => Err("a SOURCE is missing".to_owned()),
             (Some(directory), sources) => Ok((sources, Destination::Directory(directory.clone()))),
-            (None, [source]) => Err(format!("a destination is missing after '{}'", shown(source))),
+            (None, [source]) => Err(format!("a destination is missing after {}", quoted(source))),
             (None, [sources @ .., last]) if self.no_target_directory => match sources {
                 [_] => Ok((sources, Destination::Exact(last.clone()))),
-                _ => Err(format!("'{}' is one operand too many for -T", shown(last))),
+                _ => Err(format!("{} is one operand too many for -T", quoted(last))),
             },
             (None, [sources @ .., last]) => Ok((sources, Destination::Either(last.clone()))),
         }

@@ -21,7 +21,7 @@ use crate::cli::screen::terminal::{write_err, write_out};
 use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
-use crate::error::{Cause, Error, Operation, reason, shown};
+use crate::error::{Cause, Error, Operation, quoted, reason, shown};
 use crate::report::{Event, Series, Sink, Totals, Unheeded};
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
@@ -279,8 +279,8 @@ impl CopyRun<'_> {
     fn tell_level(&self, todo: &Todo) -> anyhow::Result<()> {
         match self.args.verify_only && todo.is_one_level_off() {
             true => write_err(&format!(
-                "aiocp: hint: -T compares with '{}' itself\n",
-                shown(todo.place())
+                "aiocp: hint: -T compares with {} itself\n",
+                quoted(todo.place())
             )),
             false => Ok(()),
         }
@@ -452,17 +452,17 @@ impl CopyRun<'_> {
 
 /// The command line, quoted as a shell wants it.
 fn command_line() -> String {
-    let words = std::env::args_os().map(|word| quoted(&shown(word)));
+    let words = std::env::args_os().map(|word| match shown(&word) {
+        plain if is_plain(&plain) => plain,
+        _ => quoted(word),
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
+/// Whether a shell reads a word as it is.
+fn is_plain(word: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || "-_=+,./:@%^".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    !word.is_empty() && word.chars().all(is_plain)
 }
 
 /// Prints why nothing was copied at all, and what can be done.

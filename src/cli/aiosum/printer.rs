@@ -17,7 +17,7 @@ use super::lines::{Flusher, Lines};
 use crate::cli::exit;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
-use crate::error::{Error, SpecialKind, shown};
+use crate::error::{Error, SpecialKind, quoted, shown};
 use crate::fs;
 use crate::report::Way;
 use crate::sum::Algorithm;
@@ -192,9 +192,9 @@ impl SumPrinter {
         }
         self.note(&match why {
             Skipped::Special(kind) => {
-                format!("skipped '{}': it is a {kind}, which has no contents to hash", shown(path))
+                format!("skipped {}: it is a {kind}, which has no contents to hash", quoted(path))
             }
-            Skipped::Output => format!("skipped '{}': the lines are written to it", shown(path)),
+            Skipped::Output => format!("skipped {}: the lines are written to it", quoted(path)),
         });
     }
 
@@ -378,8 +378,8 @@ impl CheckListener for SumPrinter {
                 } else {
                     self.tell(|| json::malformed(&manifest, line_number, &reason));
                     self.say(&format!(
-                        "cannot read line {line_number} of '{}': {reason}",
-                        shown(&manifest)
+                        "cannot read line {line_number} of {}: {reason}",
+                        quoted(&manifest)
                     ));
                 }
             }

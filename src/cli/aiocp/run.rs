@@ -15,6 +15,7 @@ use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::usage;
 use crate::cli::output::{json, summary};
 use crate::cli::page::{self, Deed, Page};
+use crate::cli::process;
 use crate::cli::screen::progress::RunKind;
 use crate::cli::screen::signals::{Received, stop_on_signals};
 use crate::cli::screen::terminal::{write_err, write_out};
@@ -157,9 +158,15 @@ fn carry_out(
     // What the run was for is written before a message that could not be is told of.
     let (series, watched_to_the_end) = watcher.end();
     printer.note(watched_to_the_end);
-    let code = run.finish(copied, &series, todo)?;
-    printer.end()?;
-    Ok(code)
+    let ended = run.finish(copied, &series, todo).and_then(|code| printer.end().map(|()| code));
+    match ended {
+        // A difference is what the run was to find, whatever could not be written of it.
+        Err(error) if run.has_differences() => {
+            process::say_last("aiocp", &error);
+            Ok(exit::DIFFERS)
+        }
+        ended => ended,
+    }
 }
 
 /// One run, from its operands to its exit code.
@@ -231,13 +238,14 @@ impl CopyRun<'_> {
         let unwritten = self.printer.finish(operands, end);
         unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
-        let code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
-            _ if self.printer.unprinted().is_some() => exit::FAILED,
+        let failed = Totals::get(&self.totals().failed);
+        let of_totals = || match (interrupted, failed, differences, began) {
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
             (_, 0, 0, true) if self.printer.may_write() => exit::DONE,
             _ => exit::FAILED,
         };
+        let code = self.unprinted_code().unwrap_or_else(of_totals);
         // The journal goes last, so that the next run still has it if anything cannot be written.
         let ended =
             self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
@@ -251,15 +259,23 @@ impl CopyRun<'_> {
         }
         self.printer.note(self.sum_up(known, began));
         self.printer.note(self.tell_level(todo));
-        if self.printer.unprinted().is_some() {
-            known = exit::FAILED;
-        }
+        known = self.unprinted_code().unwrap_or(known);
         if known != code {
             self.printer.note(self.printer.correct_report(|| self.page(known, series)));
         }
         self.printer.note(self.end_log(known));
         self.printer.collected()?;
         Ok(known)
+    }
+
+    fn has_differences(&self) -> bool {
+        Totals::get(&self.totals().differences) > 0
+    }
+
+    /// The exit code if something could not be printed.
+    fn unprinted_code(&self) -> Option<u8> {
+        let code = if self.has_differences() { exit::DIFFERS } else { exit::FAILED };
+        self.printer.unprinted().map(|_| code)
     }
 
     /// Adds to the log what nothing else could be told, and how the run ended.
@@ -418,11 +434,15 @@ impl CopyRun<'_> {
     fn name_failures(&self, failed: u64, differences: u64) -> anyhow::Result<()> {
         let repeated = self.printer.failures.to_repeat();
         // Where copies are proved, each that is not is a failure as well.
-        let differences_left = match self.args.verify_only {
-            true => self.printer.failures.differences_to_repeat(),
-            false => Vec::new(),
+        let differences_left = match (self.args.verify_only, self.printer.unprinted()) {
+            (true, None) => {
+                let lines = self.printer.failures.differences_to_repeat();
+                lines.iter().map(|line| format!("not mended: {line}")).collect()
+            }
+            // Standard output has not taken them.
+            (true, Some(_)) => self.printer.failures.differences(),
+            (false, _) => Vec::new(),
         };
-        let differences_left = differences_left.iter().map(|line| format!("not mended: {line}"));
         for line in repeated.iter().cloned().chain(differences_left) {
             write_err(&format!("aiocp: {line}\n"))?;
         }

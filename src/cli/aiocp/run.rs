@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::args::{Args, command};
 use super::command_line::CommandLine;
+use super::habits;
 use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
 use crate::cli::exit;
 use crate::cli::flags::config::Config;
@@ -44,6 +45,9 @@ pub fn run() -> anyhow::Result<u8> {
     if let Err(what) = args.check(&matches, sources.len()) {
         refuse(what, None);
     }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let habits = habits::check(&words, &args, (&sources, &destination))
+        .unwrap_or_else(|habits::Refused { what, hint }| refuse(&what, Some(hint)));
     let (mut selection, unreadable) = match args.selection.read(&matches) {
         Ok(selection) => (selection, None),
         Err(error) => (Default::default(), Some(error)),
@@ -65,6 +69,9 @@ pub fn run() -> anyhow::Result<u8> {
             return Ok(exit::FAILED);
         }
     };
+    for line in habits {
+        printer.note(write_err(&format!("aiocp: {line}\n")));
+    }
     carry_out(&todo, unreadable, &printer, &watched)
 }
 
@@ -83,11 +90,7 @@ struct Todo {
 impl Todo {
     /// The destination's path.
     fn place(&self) -> &Path {
-        match &self.destination {
-            Destination::Either(place)
-            | Destination::Directory(place)
-            | Destination::Exact(place) => place,
-        }
+        self.destination.path()
     }
 
     fn printer_setup(&self, watched: &Watched) -> PrinterSetup<'_> {

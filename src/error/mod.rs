@@ -54,6 +54,12 @@ pub enum Cause {
     /// What was just made is not what its name leads to.
     #[error("it was exchanged for another one as soon as it was made")]
     Exchanged,
+    /// What was named to be copied is not there.
+    #[error("No such file or directory")]
+    NoSource,
+    /// The destination is named as what a process has open.
+    #[error("it leads to what a process has open, and a copy is a file of its own")]
+    OpenFile,
     /// Source and destination are one file.
     #[error("source and destination are the same file")]
     SameFile,
@@ -207,6 +213,7 @@ impl Error {
                 error.raw_os_error()
             }
             Cause::NoSpace { .. } => Some(libc::ENOSPC),
+            Cause::NoSource => Some(libc::ENOENT),
             _ => None,
         }
     }
@@ -252,6 +259,14 @@ impl Error {
             (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {
                 Some("--remove-destination replaces it")
             }
+            (Cause::SpecialInTheWay(_), _) => Some("not yet: cat or dd write into a device"),
+            (Cause::NoSource, _) => Some(remedy_of_missing_source(&self.path)),
+            (Cause::OpenFile, _) => Some("cat writes into what is open: cat SOURCE"),
+            (Cause::SameFile, _) => Some("choose another DEST: a file is not copied onto itself"),
+            (Cause::IntoItself(_), _) => Some("choose a DEST outside of SOURCE"),
+            (Cause::FileInTheWay | Cause::DirectoryInTheWay, _) => {
+                Some("rename or remove what is there, or choose another DEST")
+            }
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
             (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
@@ -278,6 +293,7 @@ impl Error {
     /// What helps where a system call failed with this number.
     fn remedy_of_errno(&self, errno: i32) -> Option<&'static str> {
         use Operation::{CopyInto, CopySeveralFilesInto, CopyWithParentsInto, Create};
+        let is_into = matches!(self.op, CopyInto | CopySeveralFilesInto | CopyWithParentsInto);
         match errno {
             libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
             libc::ENFILE => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
@@ -297,16 +313,16 @@ impl Error {
                 Some("the device failed; dmesg may say more")
             }
             libc::ENOENT if self.path.as_os_str().is_empty() => Some("the path is empty"),
-            libc::ENOENT
-                if matches!(
-                    self.op,
-                    Create | CopyInto | CopySeveralFilesInto | CopyWithParentsInto
-                ) =>
-            {
+            libc::EACCES => remedy_of_missing_right(self.op),
+            libc::ENOENT if is_into || self.op == Create => {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }
-            libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => {
-                Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
+            libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => Some(
+                "a slash at the end names a directory, and there is none; leave it out, or \
+                     mkdir -p makes the directory",
+            ),
+            libc::ENOTDIR if is_into => {
+                Some("it has to be a directory; choose another one, or mkdir -p makes one")
             }
             _ => None,
         }
@@ -325,6 +341,31 @@ impl fmt::Display for Error {
 
 /// It has no source: its line says the cause already, and a chain would say it again.
 impl std::error::Error for Error {}
+
+/// What helps where a SOURCE is not there.
+fn remedy_of_missing_source(path: &Path) -> &'static str {
+    match path.as_os_str().as_bytes() {
+        b"-" => "standard input is named /dev/stdin",
+        name if name.iter().any(|byte| b"*?[".contains(byte)) => {
+            "no name matches the pattern, so the shell left it as it is; ls shows what is there"
+        }
+        _ => "SOURCE comes first and DEST last; ls shows what is there",
+    }
+}
+
+/// What helps where the rights do not suffice.
+fn remedy_of_missing_right(op: Operation) -> Option<&'static str> {
+    use Operation as Op;
+    match op {
+        Op::Open | Op::OpenDirectory | Op::ListDirectory | Op::Read | Op::Stat => {
+            Some("its owner can let you read it (chmod), and root may read all (sudo)")
+        }
+        Op::Create | Op::CreateDirectory | Op::Publish | Op::Replace | Op::CopyInto => {
+            Some("the folder's owner can let you write there (chmod), and root may (sudo)")
+        }
+        _ => None,
+    }
+}
 
 fn ends_in_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")

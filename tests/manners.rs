@@ -400,6 +400,7 @@ fn devices_are_not_overwritten() {
     assert_eq!(
         text,
         "aiocp: cannot replace 'null': a character device is not overwritten with a file\n\
+         aiocp: hint: not yet: cat or dd write into a device\n\
          aiocp: 1 failure, named above; 0 files were copied\n"
     );
 }

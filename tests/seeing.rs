@@ -308,9 +308,10 @@ fn what_failed_is_named_again_where_it_was_buried() {
         "{text}"
     );
     let text = stderr(&run(in_folder(folder.path()).args(["-T", "from", "to"]), 1));
+    let hint = "aiocp: hint: rename or remove what is there, or choose another DEST\n";
     assert_eq!(
         text,
-        format!("{line}aiocp: 1 failure, named above; 300 files were copied\n"),
+        format!("{line}{hint}aiocp: 1 failure, named above; 300 files were copied\n"),
         "once is enough"
     );
 }

@@ -452,3 +452,37 @@ fn an_interrupted_comparison_says_what_it_has_compared() {
         "aiocp: interrupted: 0 files are the same; the rest was not begun\n"
     );
 }
+
+/// A difference is what the run was to find: the exit code says so whatever cannot be written, and
+/// standard error has what standard output has not taken.
+#[test]
+fn a_difference_that_cannot_be_printed_is_still_the_exit_code() {
+    let folder = folder();
+    for (name, contents) in [("a", "one"), ("b", "two")] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("f"), contents).unwrap();
+    }
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let compare = |options: &[&str]| {
+        let mut command = aiocp();
+        command.current_dir(&folder).args(["-T", "--verify-only", "a", "b"]).args(options);
+        command
+    };
+    let output = run(compare(&[]).stdout(full()), 3);
+    assert_eq!(
+        stderr(&output),
+        "aiocp: b/f: 0..3 differs\n\
+         aiocp: 1 difference, named above; 0 files are the same\n\
+         aiocp: cannot write to stdout: No space left on device (os error 28)\n"
+    );
+    for options in [&["--json"][..], &["--stats"], &["--report", "/dev/full"]] {
+        run(compare(options).stdout(full()), 3);
+    }
+    let log = folder.path().join("log");
+    run(compare(&["--log-file", "log"]).stdout(full()), 3);
+    assert!(fs::read_to_string(log).unwrap().contains("ended with exit code 3: "));
+    // Without a difference it is a failure like any other.
+    fs::write(folder.path().join("b/f"), "one").unwrap();
+    run(compare(&["--json"]).stdout(full()), 1);
+    run(&mut compare(&[]), 0);
+}

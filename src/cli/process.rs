@@ -40,14 +40,19 @@ pub fn run(name: &'static str, command: fn() -> anyhow::Result<u8>) -> ExitCode 
         Ok(Ok(exit::DONE)) if PANICKED.load(Ordering::Acquire) => exit::FAILED,
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
-            // Where standard error is closed too, only the exit code says it.
-            drop(std::io::stderr().write_all(last_lines(name, &error).as_bytes()));
+            say_last(name, &error);
             exit::FAILED
         }
         // The hook has said it.
         Err(_) => exit::FAILED,
     };
     ExitCode::from(code)
+}
+
+/// Says what kept a run from beginning or ending. Where standard error is closed too, only the exit
+/// code says it.
+pub fn say_last(name: &str, error: &anyhow::Error) {
+    drop(std::io::stderr().write_all(last_lines(name, error).as_bytes()));
 }
 
 /// What kept a run from beginning or ending, and what helps.

@@ -5,18 +5,18 @@
 
 mod missing;
 mod operation;
+mod shown;
 mod special;
 mod unavailable;
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use missing::Missing;
 pub use operation::Operation;
+pub use shown::{quoted, shown};
 pub use special::SpecialKind;
 pub use unavailable::is_unavailable;
 
@@ -54,11 +54,17 @@ pub enum Cause {
     /// What was just made is not what its name leads to.
     #[error("it was replaced right after it was created")]
     Exchanged,
+    /// What was named to be copied is not there.
+    #[error("No such file or directory")]
+    NoSource,
+    /// The destination is named as what a process has open.
+    #[error("it leads to what a process has open, and a copy is a file of its own")]
+    OpenFile,
     /// Source and destination are one file.
     #[error("source and destination are the same file")]
     SameFile,
     /// The destination lies in the source.
-    #[error("the destination lies inside the source, '{}'", shown(.0))]
+    #[error("the destination lies inside the source, {}", quoted(.0))]
     IntoItself(PathBuf),
     /// A directory stands where a file has to go.
     #[error("a directory cannot be overwritten with a non-directory")]
@@ -98,7 +104,7 @@ pub enum Cause {
     SameName,
     /// Two names of the source are one name in the destination, which folds case or composes
     /// letters: the path of the other one.
-    #[error("the destination has one name for it and '{}'", shown(.0))]
+    #[error("the destination has one name for it and {}", quoted(.0))]
     NameClash(PathBuf),
     /// A file stands where a directory has to go.
     #[error("a non-directory cannot be overwritten with a directory")]
@@ -119,7 +125,7 @@ pub enum Cause {
     #[error("outputs of more than {0} bytes are for files, not for directories")]
     LongOutput(u64),
     /// What is written at the end, and the file of SOURCE or of the copy whose place it would take.
-    #[error("{output} would overwrite '{}', and is not written", shown(.file))]
+    #[error("{output} would overwrite {}, and is not written", quoted(.file))]
     IsCopied {
         /// What is written, as in "the manifest".
         output: &'static str,
@@ -205,6 +211,7 @@ impl Error {
                 error.raw_os_error()
             }
             Cause::NoSpace { .. } => Some(libc::ENOSPC),
+            Cause::NoSource => Some(libc::ENOENT),
             _ => None,
         }
     }
@@ -250,6 +257,14 @@ impl Error {
             (Cause::SpecialInTheWay(SpecialKind::Fifo | SpecialKind::Socket), _) => {
                 Some("--remove-destination replaces it")
             }
+            (Cause::SpecialInTheWay(_), _) => Some("not yet: cat or dd write into a device"),
+            (Cause::NoSource, _) => Some(remedy_of_missing_source(&self.path)),
+            (Cause::OpenFile, _) => Some("cat writes into what is open: cat SOURCE"),
+            (Cause::SameFile, _) => Some("choose another DEST: a file is not copied onto itself"),
+            (Cause::IntoItself(_), _) => Some("choose a DEST outside of SOURCE"),
+            (Cause::FileInTheWay | Cause::DirectoryInTheWay, _) => {
+                Some("rename or remove what is there, or choose another DEST")
+            }
             (Cause::LinkInstead, _) => Some("--force replaces it, --backup replaces and keeps it"),
             (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
@@ -276,6 +291,7 @@ impl Error {
     /// What helps where a system call failed with this number.
     fn remedy_of_errno(&self, errno: i32) -> Option<&'static str> {
         use Operation::{CopyInto, CopySeveralFilesInto, CopyWithParentsInto, Create};
+        let is_into = matches!(self.op, CopyInto | CopySeveralFilesInto | CopyWithParentsInto);
         match errno {
             libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
             libc::ENFILE => Some("raise the whole system's limit, /proc/sys/fs/file-max"),
@@ -295,16 +311,16 @@ impl Error {
                 Some("the device failed; dmesg may say more")
             }
             libc::ENOENT if self.path.as_os_str().is_empty() => Some("the path is empty"),
-            libc::ENOENT
-                if matches!(
-                    self.op,
-                    Create | CopyInto | CopySeveralFilesInto | CopyWithParentsInto
-                ) =>
-            {
+            libc::EACCES => remedy_of_missing_right(self.op),
+            libc::ENOENT if is_into || self.op == Create => {
                 Some("the folder that it is to go into does not exist; mkdir -p makes it")
             }
-            libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => {
-                Some("a slash at the end names a directory, and there is none; mkdir -p makes it")
+            libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => Some(
+                "a slash at the end names a directory, and there is none; leave it out, or \
+                     mkdir -p makes the directory",
+            ),
+            libc::ENOTDIR if is_into => {
+                Some("it has to be a directory; choose another one, or mkdir -p makes one")
             }
             _ => None,
         }
@@ -313,7 +329,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} '{}'", self.op, shown(&self.path))?;
+        write!(f, "cannot {} {}", self.op, quoted(&self.path))?;
         if let Some(offset_bytes) = self.offset_bytes {
             write!(f, " at byte {offset_bytes}")?;
         }
@@ -323,6 +339,31 @@ impl fmt::Display for Error {
 
 /// It has no source: its line says the cause already, and a chain would say it again.
 impl std::error::Error for Error {}
+
+/// What helps where a SOURCE is not there.
+fn remedy_of_missing_source(path: &Path) -> &'static str {
+    match path.as_os_str().as_bytes() {
+        b"-" => "standard input is named /dev/stdin",
+        name if name.iter().any(|byte| b"*?[".contains(byte)) => {
+            "no name matches the pattern, so the shell left it as it is; ls shows what is there"
+        }
+        _ => "SOURCE comes first and DEST last; ls shows what is there",
+    }
+}
+
+/// What helps where the rights do not suffice.
+fn remedy_of_missing_right(op: Operation) -> Option<&'static str> {
+    use Operation as Op;
+    match op {
+        Op::Open | Op::OpenDirectory | Op::ListDirectory | Op::Read | Op::Stat => {
+            Some("its owner can let you read it (chmod), and root may read all (sudo)")
+        }
+        Op::Create | Op::CreateDirectory | Op::Publish | Op::Replace | Op::CopyInto => {
+            Some("the folder's owner can let you write there (chmod), and root may (sudo)")
+        }
+        _ => None,
+    }
+}
 
 fn ends_in_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
@@ -337,47 +378,10 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Characters that are not seen and change how others are: marks of direction, joiners, tags, and
-/// what breaks lines (Unicode's classes Cf, Zl and Zp, but for signs that enclose numbers).
-const UNSEEN: [RangeInclusive<char>; 14] = [
-    '\u{ad}'..='\u{ad}',
-    '\u{61c}'..='\u{61c}',
-    '\u{70f}'..='\u{70f}',
-    '\u{180e}'..='\u{180e}',
-    '\u{200b}'..='\u{200f}',
-    '\u{2028}'..='\u{202e}',
-    '\u{2060}'..='\u{206f}',
-    '\u{3164}'..='\u{3164}',
-    '\u{feff}'..='\u{feff}',
-    '\u{fff9}'..='\u{fffb}',
-    '\u{13430}'..='\u{1343f}',
-    '\u{1bca0}'..='\u{1bca3}',
-    '\u{1d173}'..='\u{1d17a}',
-    '\u{e0000}'..='\u{e007f}',
-];
-
-fn is_unseen(c: char) -> bool {
-    c.is_control() || (!c.is_ascii() && UNSEEN.iter().any(|range| range.contains(&c)))
-}
-
-/// A path as one printable line. Control characters, marks of direction and all that is not seen
-/// are escaped. So a name can neither forge a second message nor look like another.
-pub fn shown(path: impl AsRef<Path>) -> String {
-    let bytes: &OsStr = path.as_ref().as_os_str();
-    let mut line = String::new();
-    for chunk in bytes.as_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if is_unseen(c) { line.extend(c.escape_default()) } else { line.push(c) }
-        }
-        for byte in chunk.invalid() {
-            line.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -393,18 +397,5 @@ mod tests {
         .at(4096);
         assert_eq!(error.to_string(), "cannot read 'x\\xff' at byte 4096: Input/output error");
         assert_eq!(error.errno(), Some(5));
-    }
-
-    #[test]
-    fn what_is_not_seen_is_escaped_and_all_else_stands() {
-        for (name, wanted) in [
-            ("photo\u{202e}gpj.exe", "photo\\u{202e}gpj.exe"),
-            ("\u{2066}a\u{2069}\u{200b}\u{feff}", "\\u{2066}a\\u{2069}\\u{200b}\\u{feff}"),
-            ("a\u{2028}b\u{85}", "a\\u{2028}b\\u{85}"),
-            ("\u{e0041}", "\\u{e0041}"),
-            ("Größe 写真 عربى עברית é 🦀\u{fe0f}", "Größe 写真 عربى עברית é 🦀\u{fe0f}"),
-        ] {
-            assert_eq!(shown(name), wanted);
-        }
     }
 }

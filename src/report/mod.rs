@@ -16,7 +16,7 @@ pub use meter::{Histogram, Latencies, Meter};
 pub use series::{Sample, Series};
 
 use crate::digest::Hash;
-use crate::error::{Error, shown};
+use crate::error::{Error, quoted, shown};
 
 /// How one side of a file was read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl fmt::Display for Difference {
             (What::Extra, _) => f.write_str("extra"),
             (What::Kind { is, was }, _) => write!(f, "is a {is}, was a {was}"),
             (What::Link { to, source }, _) => {
-                write!(f, "leads to '{}', not to '{}'", shown(to), shown(source))
+                write!(f, "leads to {}, not to {}", quoted(to), quoted(source))
             }
             (What::Device, _) => f.write_str("is another device"),
         }

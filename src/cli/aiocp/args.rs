@@ -1,12 +1,14 @@
 //! The flags of `aiocp`: one table, from which help, man page and completions are made.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, Parser};
 use clap_complete::Shell;
 
@@ -21,7 +23,7 @@ use crate::cli::flags::selection::{MANY_ON_STDIN, Selection, SelectionArgs};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
 use crate::cli::flags::{size, usage};
 use crate::copy::{Action, Destination, EngineKind, Follow, Options};
-use crate::error::shown;
+use crate::error::{quoted, shown};
 
 /// Copy files and trees at the speed of the device, durable when it is done.
 ///
@@ -387,12 +389,22 @@ impl Args {
             engine: self.engine.map_or(EngineKind::Auto, EngineKind::from),
             queue_depth: self.queue_depth.into(),
             block_bytes: self.block_size,
-            threads: self.threads.into(),
+            threads: self.threads(matches),
             rate_bytes_per_s: NonZeroU64::new(self.bwlimit),
             resume: self.resume,
             journal_interval_bytes: self.journal_interval,
             stop: Arc::default(),
         })
+    }
+
+    /// Answers that no person types may have been prepared in the order in which cp asks, which one
+    /// worker keeps.
+    fn threads(&self, matches: &ArgMatches) -> usize {
+        let is_given = matches.value_source("threads") == Some(ValueSource::CommandLine);
+        match self.existing.asks(matches) && !is_given && !io::stdin().is_terminal() {
+            true => 1,
+            false => self.threads.into(),
+        }
     }
 
     fn action(&self) -> Action {
@@ -429,7 +441,7 @@ impl Args {
         if let [_, second, ..] = sources
             && self.selection.has_list()
         {
-            return Err(format!("'{}' is one SOURCE too many for --files-from", shown(second)));
+            return Err(format!("{} is one SOURCE too many for --files-from", quoted(second)));
         }
         let strip = |path: &PathBuf| {
             if self.strip_trailing_slashes { without_slashes(path) } else { path.clone() }
@@ -441,18 +453,33 @@ impl Args {
     pub fn swallowed(&self) -> Option<String> {
         let words: Vec<_> = std::env::args_os().collect();
         let flags = ["--manifest", "--log-file", "--failed-list", "--report"];
-        let taken = words.windows(2).find(|pair| flags.iter().any(|flag| pair[0] == *flag))?;
-        Some(format!("{} took '{}' as its FILE", shown(&taken[0]), shown(&taken[1])))
+        let takes = |pair: &&[OsString]| flags.iter().any(|flag| pair[0] == *flag);
+        let taken = words.windows(2).find(takes);
+        if let Some([flag, file]) = taken {
+            return Some(format!("{} took {} as its FILE", shown(flag), quoted(file)));
+        }
+        match (&self.target_directory, self.existing.suffix()) {
+            _ if self.paths.len() > 1 => None,
+            (Some(directory), _) => Some(format!(
+                "-t took {} as the DIRECTORY; each SOURCE follows it",
+                quoted(directory)
+            )),
+            (None, Some(suffix)) => Some(format!(
+                "-S took {} as the SUFFIX of backups; holes are kept without it",
+                quoted(suffix)
+            )),
+            (None, None) => None,
+        }
     }
 
     fn named(&self) -> Result<(&[PathBuf], Destination), String> {
         match (&self.target_directory, self.paths.as_slice()) {
             (_, []) => Err("a SOURCE is missing".to_owned()),
             (Some(directory), sources) => Ok((sources, Destination::Directory(directory.clone()))),
-            (None, [source]) => Err(format!("a destination is missing after '{}'", shown(source))),
+            (None, [source]) => Err(format!("a destination is missing after {}", quoted(source))),
             (None, [sources @ .., last]) if self.no_target_directory => match sources {
                 [_] => Ok((sources, Destination::Exact(last.clone()))),
-                _ => Err(format!("'{}' is one operand too many for -T", shown(last))),
+                _ => Err(format!("{} is one operand too many for -T", quoted(last))),
             },
             (None, [sources @ .., last]) => Ok((sources, Destination::Either(last.clone()))),
         }

@@ -2,6 +2,7 @@
 
 mod args;
 mod command_line;
+mod habits;
 mod printer;
 mod question;
 mod run;

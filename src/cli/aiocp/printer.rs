@@ -20,7 +20,7 @@ use crate::cli::output::slowest::Slowest;
 use crate::cli::screen::terminal::Screen;
 use crate::cli::screen::units::count;
 use crate::copy::{Appears, Operands, Options, Stop};
-use crate::error::{Cause, Error, Operation, shown};
+use crate::error::{Cause, Error, Operation, quoted, shown};
 use crate::fs;
 use crate::report::{Copied, Difference, Event, Made, Sink, Skip, Way};
 use crate::sum::{Manifest, ManifestEnd};
@@ -206,9 +206,9 @@ impl<'a> CopyPrinter<'a> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
             SeeingArgs { dry_run: true, .. } => self.out(&format!(
-                "would make {} '{}'{}\n",
+                "would make {} {}{}\n",
                 made.kind,
-                shown(&made.target),
+                quoted(&made.target),
                 replacing(made.replaced)
             )),
             SeeingArgs { verbose: true, .. } => {
@@ -220,23 +220,23 @@ impl<'a> CopyPrinter<'a> {
 
     fn arrow(&self, source: &Path, target: &Path, backup: Option<&Path>) -> Result<()> {
         let backup =
-            backup.map(|backup| format!(" (backup: '{}')", shown(backup))).unwrap_or_default();
-        self.out(&format!("'{}' -> '{}'{backup}\n", shown(source), shown(target)))
+            backup.map(|backup| format!(" (backup: {})", quoted(backup))).unwrap_or_default();
+        self.out(&format!("{} -> {}{backup}\n", quoted(source), quoted(target)))
     }
 
     fn skipped(&self, path: &Path, why: Skip) -> Result<()> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
             SeeingArgs { dry_run: true, .. } => {
-                self.out(&format!("would skip '{}': {why}\n", shown(path)))
+                self.out(&format!("would skip {}: {why}\n", quoted(path)))
             }
             _ if why == Skip::NamedTwice => {
-                self.err(&format!("aiocp: skipped '{}': {why}\n", shown(path)))
+                self.err(&format!("aiocp: skipped {}: {why}\n", quoted(path)))
             }
             // Of what is up to date -v says nothing, as cp does.
             SeeingArgs { debug: false, .. } if why == Skip::NotOlder => Ok(()),
             SeeingArgs { verbose: true, .. } | SeeingArgs { debug: true, .. } => {
-                self.out(&format!("skipped '{}': {why}\n", shown(path)))
+                self.out(&format!("skipped {}: {why}\n", quoted(path)))
             }
             _ => Ok(()),
         }
@@ -248,9 +248,9 @@ impl<'a> CopyPrinter<'a> {
         }
         if self.seeing.dry_run {
             let verb = if file.route.write == Way::Linked { "link" } else { "copy" };
-            let (source, target) = (shown(&file.source), shown(&file.target));
+            let (source, target) = (quoted(&file.source), quoted(&file.target));
             let what = format!(
-                "would {verb} '{source}' -> '{target}' ({})",
+                "would {verb} {source} -> {target} ({})",
                 count(file.size_bytes, "byte", "bytes")
             );
             let change = match file.in_place {
@@ -303,7 +303,7 @@ impl<'a> CopyPrinter<'a> {
         };
         added.with_context(|| {
             let folder = std::env::temp_dir();
-            format!("cannot write a temporary file of the manifest in '{}'", shown(folder))
+            format!("cannot write a temporary file of the manifest in {}", quoted(folder))
         })
     }
 
@@ -343,9 +343,9 @@ impl<'a> CopyPrinter<'a> {
             for path in [source, target] {
                 let there = output.is_at(path);
                 if there.with_context(|| {
-                    format!("cannot compare the place of {} with '{}'", output.what, shown(path))
+                    format!("cannot compare the place of {} with {}", output.what, quoted(path))
                 })? {
-                    bail!("{} would overwrite '{}', and is not written", output.what, shown(path));
+                    bail!("{} would overwrite {}, and is not written", output.what, quoted(path));
                 }
             }
         }
@@ -354,8 +354,8 @@ impl<'a> CopyPrinter<'a> {
             && file::is_same_place(log.place(), target)
                 .context("cannot find the place of the log")?
         {
-            let path = shown(log.path());
-            bail!("the log '{path}' was replaced by a copy, and the rest of it is lost");
+            let path = quoted(log.path());
+            bail!("the log {path} was replaced by a copy, and the rest of it is lost");
         }
         Ok(())
     }
@@ -496,10 +496,10 @@ impl Sink for CopyPrinter<'_> {
 
     fn confirm(&self, path: &Path, overridden_mode: Option<u32>) -> io::Result<bool> {
         let question = match overridden_mode {
-            None => format!("aiocp: overwrite '{}'? ", shown(path)),
+            None => format!("aiocp: overwrite {}? ", quoted(path)),
             Some(mode) => format!(
-                "aiocp: replace '{}', overriding mode {mode:04o} ({})? ",
-                shown(path),
+                "aiocp: replace {}, overriding mode {mode:04o} ({})? ",
+                quoted(path),
                 rights(mode)
             ),
         };

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::args::{Args, command};
 use super::command_line::CommandLine;
+use super::habits;
 use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
 use crate::cli::exit;
 use crate::cli::flags::config::Config;
@@ -15,13 +16,14 @@ use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::usage;
 use crate::cli::output::{json, summary};
 use crate::cli::page::{self, Deed, Page};
+use crate::cli::process;
 use crate::cli::screen::progress::RunKind;
 use crate::cli::screen::signals::{Received, stop_on_signals};
 use crate::cli::screen::terminal::{write_err, write_out};
 use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
-use crate::error::{Cause, Error, Operation, reason, shown};
+use crate::error::{Cause, Error, Operation, quoted, reason, shown};
 use crate::report::{Event, Series, Sink, Totals, Unheeded};
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
@@ -43,6 +45,9 @@ pub fn run() -> anyhow::Result<u8> {
     if let Err(what) = args.check(&matches, sources.len()) {
         refuse(what, None);
     }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let habits = habits::check(&words, &args, (&sources, &destination))
+        .unwrap_or_else(|habits::Refused { what, hint }| refuse(&what, Some(hint)));
     let (mut selection, unreadable) = match args.selection.read(&matches) {
         Ok(selection) => (selection, None),
         Err(error) => (Default::default(), Some(error)),
@@ -64,6 +69,9 @@ pub fn run() -> anyhow::Result<u8> {
             return Ok(exit::FAILED);
         }
     };
+    for line in habits {
+        printer.note(write_err(&format!("aiocp: {line}\n")));
+    }
     carry_out(&todo, unreadable, &printer, &watched)
 }
 
@@ -82,11 +90,7 @@ struct Todo {
 impl Todo {
     /// The destination's path.
     fn place(&self) -> &Path {
-        match &self.destination {
-            Destination::Either(place)
-            | Destination::Directory(place)
-            | Destination::Exact(place) => place,
-        }
+        self.destination.path()
     }
 
     fn printer_setup(&self, watched: &Watched) -> PrinterSetup<'_> {
@@ -157,9 +161,15 @@ fn carry_out(
     // What the run was for is written before a message that could not be is told of.
     let (series, watched_to_the_end) = watcher.end();
     printer.note(watched_to_the_end);
-    let code = run.finish(copied, &series, todo)?;
-    printer.end()?;
-    Ok(code)
+    let ended = run.finish(copied, &series, todo).and_then(|code| printer.end().map(|()| code));
+    match ended {
+        // A difference is what the run was to find, whatever could not be written of it.
+        Err(error) if run.has_differences() => {
+            process::say_last("aiocp", &error);
+            Ok(exit::DIFFERS)
+        }
+        ended => ended,
+    }
 }
 
 /// One run, from its operands to its exit code.
@@ -231,13 +241,14 @@ impl CopyRun<'_> {
         let unwritten = self.printer.finish(operands, end);
         unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
         let differences = Totals::get(&self.totals().differences);
-        let code = match (interrupted, Totals::get(&self.totals().failed), differences, began) {
-            _ if self.printer.unprinted().is_some() => exit::FAILED,
+        let failed = Totals::get(&self.totals().failed);
+        let of_totals = || match (interrupted, failed, differences, began) {
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
             (_, 0, 0, true) if self.printer.may_write() => exit::DONE,
             _ => exit::FAILED,
         };
+        let code = self.unprinted_code().unwrap_or_else(of_totals);
         // The journal goes last, so that the next run still has it if anything cannot be written.
         let ended =
             self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
@@ -251,15 +262,23 @@ impl CopyRun<'_> {
         }
         self.printer.note(self.sum_up(known, began));
         self.printer.note(self.tell_level(todo));
-        if self.printer.unprinted().is_some() {
-            known = exit::FAILED;
-        }
+        known = self.unprinted_code().unwrap_or(known);
         if known != code {
             self.printer.note(self.printer.correct_report(|| self.page(known, series)));
         }
         self.printer.note(self.end_log(known));
         self.printer.collected()?;
         Ok(known)
+    }
+
+    fn has_differences(&self) -> bool {
+        Totals::get(&self.totals().differences) > 0
+    }
+
+    /// The exit code if something could not be printed.
+    fn unprinted_code(&self) -> Option<u8> {
+        let code = if self.has_differences() { exit::DIFFERS } else { exit::FAILED };
+        self.printer.unprinted().map(|_| code)
     }
 
     /// Adds to the log what nothing else could be told, and how the run ended.
@@ -279,8 +298,8 @@ impl CopyRun<'_> {
     fn tell_level(&self, todo: &Todo) -> anyhow::Result<()> {
         match self.args.verify_only && todo.is_one_level_off() {
             true => write_err(&format!(
-                "aiocp: hint: -T compares with '{}' itself\n",
-                shown(todo.place())
+                "aiocp: hint: -T compares with {} itself\n",
+                quoted(todo.place())
             )),
             false => Ok(()),
         }
@@ -418,11 +437,15 @@ impl CopyRun<'_> {
     fn name_failures(&self, failed: u64, differences: u64) -> anyhow::Result<()> {
         let repeated = self.printer.failures.to_repeat();
         // Where copies are proved, each that is not is a failure as well.
-        let differences_left = match self.args.verify_only {
-            true => self.printer.failures.differences_to_repeat(),
-            false => Vec::new(),
+        let differences_left = match (self.args.verify_only, self.printer.unprinted()) {
+            (true, None) => {
+                let lines = self.printer.failures.differences_to_repeat();
+                lines.iter().map(|line| format!("not mended: {line}")).collect()
+            }
+            // Standard output has not taken them.
+            (true, Some(_)) => self.printer.failures.differences(),
+            (false, _) => Vec::new(),
         };
-        let differences_left = differences_left.iter().map(|line| format!("not mended: {line}"));
         for line in repeated.iter().cloned().chain(differences_left) {
             write_err(&format!("aiocp: {line}\n"))?;
         }
@@ -452,17 +475,17 @@ impl CopyRun<'_> {
 
 /// The command line, quoted as a shell wants it.
 fn command_line() -> String {
-    let words = std::env::args_os().map(|word| quoted(&shown(word)));
+    let words = std::env::args_os().map(|word| match shown(&word) {
+        plain if is_plain(&plain) => plain,
+        _ => quoted(word),
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
+/// Whether a shell reads a word as it is.
+fn is_plain(word: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || "-_=+,./:@%^".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    !word.is_empty() && word.chars().all(is_plain)
 }
 
 /// Prints why nothing was copied at all, and what can be done.

@@ -1,6 +1,7 @@
 //! Where the results of `aiosum` go: lines on standard output, messages on standard error.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,7 @@ use super::lines::{Flusher, Lines};
 use crate::cli::exit;
 use crate::cli::screen::units::count;
 use crate::cli::screen::watch::Watched;
-use crate::error::{Error, SpecialKind, shown};
+use crate::error::{Error, SpecialKind, quoted, shown};
 use crate::fs;
 use crate::report::Way;
 use crate::sum::Algorithm;
@@ -44,6 +45,8 @@ pub struct SumPrinter {
     broken: Mutex<Option<anyhow::Error>>,
     failed: AtomicU64,
     counts: Mutex<Counts>,
+    /// The hints that were printed already.
+    hinted: Mutex<HashSet<String>>,
 }
 
 impl SumPrinter {
@@ -58,6 +61,7 @@ impl SumPrinter {
             broken: Mutex::default(),
             failed: AtomicU64::new(0),
             counts: Mutex::default(),
+            hinted: Mutex::default(),
         }
     }
 
@@ -164,7 +168,10 @@ impl SumPrinter {
         self.fail();
         self.tell(|| json::failed(error));
         self.say(&error.to_string());
-        if let Some(hint) = error.hint() {
+        let mut hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hint) = error.hint()
+            && hinted.insert(hint.clone())
+        {
             self.say(&format!("hint: {hint}"));
         }
     }
@@ -192,9 +199,9 @@ impl SumPrinter {
         }
         self.note(&match why {
             Skipped::Special(kind) => {
-                format!("skipped '{}': it is a {kind}, which has no contents to hash", shown(path))
+                format!("skipped {}: it is a {kind}, which has no contents to hash", quoted(path))
             }
-            Skipped::Output => format!("skipped '{}': the lines are written to it", shown(path)),
+            Skipped::Output => format!("skipped {}: the lines are written to it", quoted(path)),
         });
     }
 
@@ -378,8 +385,8 @@ impl CheckListener for SumPrinter {
                 } else {
                     self.tell(|| json::malformed(&manifest, line_number, &reason));
                     self.say(&format!(
-                        "cannot read line {line_number} of '{}': {reason}",
-                        shown(&manifest)
+                        "cannot read line {line_number} of {}: {reason}",
+                        quoted(&manifest)
                     ));
                 }
             }

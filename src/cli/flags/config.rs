@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use super::usage;
-use crate::error::{reason, shown};
+use crate::error::{quoted, reason, shown};
 
 /// Names the file.
 const VARIABLE: &str = "AIOCP_CONFIG_PATH";
@@ -49,13 +49,13 @@ impl Config {
         let path = PathBuf::from(env::var_os(VARIABLE).filter(|path| !path.is_empty())?);
         let name = command.get_name();
         let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-            let what = format!("cannot read '{}': {}", shown(&path), reason(&error));
+            let what = format!("cannot read {}: {}", quoted(&path), reason(&error));
             usage::refuse(name, &what, Some(&format!("{VARIABLE} names it; {PROBE} ignores it")))
         });
         let config = Self { path, lines: lines(&bytes) };
         if let Some((line, fault)) = config.fault(command) {
-            let path = shown(&config.path);
-            let what = format!("cannot use line {} of '{path}': {}", line.number, fault.what);
+            let path = quoted(&config.path);
+            let what = format!("cannot use line {} of {path}: {}", line.number, fault.what);
             let hint = fault.hint.unwrap_or_else(|| format!("{PROBE} ignores the file"));
             usage::refuse(name, &what, Some(&hint))
         }
@@ -69,14 +69,14 @@ impl Config {
 
     /// What helps where a command line makes no sense together with the file.
     pub fn hint(&self) -> String {
-        format!("'{}' adds options ({VARIABLE}); {PROBE} ignores it", shown(&self.path))
+        format!("{} adds options ({VARIABLE}); {PROBE} ignores it", quoted(&self.path))
     }
 
     /// Which arguments the file adds, in one line.
     pub fn summary(&self) -> String {
         let words: Vec<_> = self.words().map(shown).collect();
         let what = if words.is_empty() { "nothing".to_owned() } else { words.join(" ") };
-        format!("'{}' adds {what}", shown(&self.path))
+        format!("{} adds {what}", quoted(&self.path))
     }
 
     /// The first line that makes no sense, and why.
@@ -124,11 +124,11 @@ fn judge(command: &Command, lines: &[Line]) -> Option<Fault> {
             Some(word) => {
                 // Behind `--` the probe is an operand too.
                 let word = if ignores_file(&matches) { word } else { OsStr::new("--") };
-                let what = format!("'{}' is no option", shown(word));
+                let what = format!("{} is no option", quoted(word));
                 Some(Fault::new(what, "SOURCE and DEST belong on the command line"))
             }
             None if !ignores_file(&matches) => Some(Fault {
-                what: format!("'{}' needs a value", shown(last)),
+                what: format!("{} needs a value", quoted(last)),
                 hint: Some(AFTER_EQUALS.to_owned()),
             }),
             None => parse(None)
@@ -152,7 +152,7 @@ fn misshapen(word: &OsStr) -> Option<Fault> {
     if bytes.contains(&0) {
         Some(Fault { what: "there is a NUL byte in it".to_owned(), hint: None })
     } else if is_split {
-        Some(Fault::new(format!("'{}' is more than one argument", shown(word)), AFTER_EQUALS))
+        Some(Fault::new(format!("{} is more than one argument", quoted(word)), AFTER_EQUALS))
     } else {
         None
     }

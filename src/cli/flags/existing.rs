@@ -157,6 +157,11 @@ impl ExistingArgs {
         }
     }
 
+    /// The suffix of backups, if one is given.
+    pub fn suffix(&self) -> Option<&OsString> {
+        self.suffix.as_ref()
+    }
+
     /// Whether questions are asked, whose answers are read from standard input.
     pub fn asks(&self, matches: &ArgMatches) -> bool {
         self.rule(matches) == OnExisting::Ask

@@ -5,6 +5,7 @@ pub mod abbreviations;
 mod completions;
 pub mod config;
 pub mod existing;
+mod foreign;
 pub mod general;
 pub mod help;
 pub mod order;

@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
 use super::abbreviations::{options_like, rsync_negation};
-use super::{help, pager};
+use super::{foreign, help, pager};
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 use crate::fs;
@@ -49,6 +49,7 @@ fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
     let name = command.get_name();
     if error.use_stderr() {
         let (what, hint) = explained(command, error);
+        let hint = foreign_word(name, error).or(hint);
         refuse(name, &what, hint.as_deref())
     }
     let asking = asking_word(command, words).to_string_lossy();
@@ -184,6 +185,13 @@ fn explain(error: &Error) -> (String, Option<String>) {
         (_, possible) => Some(format!("expected one of: {possible}")),
     };
     (what, hint)
+}
+
+/// What helps users of cp and rsync whose option this command has not.
+fn foreign_word(name: &str, error: &Error) -> Option<String> {
+    let [option] = words(error, ContextKind::InvalidArg) else { return None };
+    let is_unknown = name == "aiocp" && error.kind() == ErrorKind::UnknownArgument;
+    foreign::word(&bare(option)).filter(|_| is_unknown).map(str::to_owned)
 }
 
 /// What is said of missing arguments. clap does not say which flag needs them, but only these flags

@@ -99,11 +99,12 @@ impl Failures {
     /// The first differences that are left, if one that was set right was printed after one of
     /// them.
     pub fn differences_to_repeat(&self) -> Vec<String> {
-        if self.buried_difference.load(Ordering::Relaxed) {
-            self.lock().differences.clone()
-        } else {
-            Vec::new()
-        }
+        if self.buried_difference.load(Ordering::Relaxed) { self.differences() } else { Vec::new() }
+    }
+
+    /// The first differences that are left.
+    pub fn differences(&self) -> Vec<String> {
+        self.lock().differences.clone()
     }
 
     /// The first failures.

@@ -11,7 +11,7 @@ use rustix::fs::CWD;
 
 use super::standing::folder_of;
 use crate::cli::screen::units::count;
-use crate::error::{Error, Operation, Result, shown};
+use crate::error::{Error, Operation, Result, quoted};
 use crate::fs;
 use crate::report::{Copied, Event, Made, Way};
 
@@ -136,11 +136,11 @@ fn sentence(event: &Event) -> String {
     match event {
         Event::Copied(file) => copied(file),
         Event::Made(made) => self::made(made),
-        Event::Skipped(path, why) => format!("skipped '{}': {why}", shown(path)),
+        Event::Skipped(path, why) => format!("skipped {}: {why}", quoted(path)),
         Event::Failed(error) => format!("failed: {error}"),
         Event::Warning(error) => format!("warning: {error}"),
         Event::Differs(difference) => format!("differs: {difference}"),
-        Event::Same(path, proof) => format!("same '{}': {proof}", shown(path)),
+        Event::Same(path, proof) => format!("same {}: {proof}", quoted(path)),
         Event::NoKernelAio(reason) => format!("kernel AIO: {reason}; threads do its work"),
     }
 }
@@ -151,13 +151,13 @@ fn copied(file: &Copied) -> String {
         Way::Planned => "would copy",
         _ => "copied",
     };
-    let mut line = format!("{verb} '{}' -> '{}'", shown(&file.source), shown(&file.target));
+    let mut line = format!("{verb} {} -> {}", quoted(&file.source), quoted(&file.target));
     line += &format!(" ({}, {}", count(file.size_bytes, "byte", "bytes"), file.route);
     line.extend(file.proof.map(|proof| format!(", {proof}")));
     line.extend(
         file.hash.map(|hash| format!(", blake3 {}", blake3::Hash::from_bytes(hash).to_hex())),
     );
-    line.extend(file.backup.as_ref().map(|backup| format!(", backup '{}'", shown(backup))));
+    line.extend(file.backup.as_ref().map(|backup| format!(", backup {}", quoted(backup))));
     line + ")"
 }
 
@@ -165,7 +165,7 @@ fn made(made: &Made) -> String {
     let backup = made
         .backup
         .as_ref()
-        .map(|backup| format!(" (backup '{}')", shown(backup)))
+        .map(|backup| format!(" (backup {})", quoted(backup)))
         .unwrap_or_default();
-    format!("made {} '{}'{backup}", made.kind, shown(&made.target))
+    format!("made {} {}{backup}", made.kind, quoted(&made.target))
 }

@@ -148,14 +148,17 @@ pub enum Naming<'a> {
 /// Looks at one source, and finds the name of its copy.
 pub fn resolve(source: &Path, naming: Naming<'_>, options: &Options) -> Result<OperandPair> {
     let stat_error = |cause| Error::new(Operation::Stat, source, cause);
+    let no_source = || Error::new(Operation::Stat, source, Cause::NoSource);
     if source.as_os_str().is_empty() {
-        return Err(stat_error(not_found()));
+        return Err(stat_error(io::Error::from_raw_os_error(libc::ENOENT)));
     }
     let (from, last) = split(source);
-    let folder = from.open_folder().map_err(|cause| Error::new(Operation::Open, source, cause))?;
-    let mut stat = fs::stat_at(&folder, &from.name)
-        .and_then(|stat| stat.ok_or_else(not_found))
-        .map_err(stat_error)?;
+    let folder = from.open_folder().map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => Error::new(Operation::Open, source, Cause::NoSource),
+        _ => Error::new(Operation::Open, source, cause),
+    })?;
+    let stat = fs::stat_at(&folder, &from.name).map_err(stat_error)?;
+    let mut stat = stat.ok_or_else(no_source)?;
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     let is_magic = is_link
         && matches!(options.action, Action::Copy | Action::Attributes | Action::Compare)
@@ -191,10 +194,6 @@ pub fn resolve(source: &Path, naming: Naming<'_>, options: &Options) -> Result<O
         pair.refuse_own_inside(source)?;
     }
     Ok(pair)
-}
-
-fn not_found() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOENT)
 }
 
 fn refuse_what_needs_a_directory(source: &Path, options: &Options) -> Result<()> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::call::{FileType, OFlags};
 
-use crate::error::{Error, Operation, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::fs;
 
 /// A name in a folder.
@@ -68,14 +68,28 @@ pub fn exact_target(target: &Path, source: FileType, through: Through) -> Result
     }
     let is_link = target.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     let followed = match is_link && through == Through::Links {
-        true => fs::canonical(target)
-            .map_err(|cause| Error::new(Operation::WriteThroughDanglingLink, target, cause))?,
+        true => {
+            refuse_what_is_open(target)?;
+            fs::canonical(target)
+                .map_err(|cause| Error::new(Operation::WriteThroughDanglingLink, target, cause))?
+        }
         false => target.to_owned(),
     };
     let (named, _) = split(&followed);
     // A folder that is missing is told before anything is copied.
     named.open_folder().map_err(error)?;
     Ok(named)
+}
+
+/// The file behind a standard stream has readers and writers already: a copy in its place would
+/// take it from them.
+fn refuse_what_is_open(target: &Path) -> Result<()> {
+    let (named, _) = split(target);
+    let is_open = named.open_folder().and_then(|folder| fs::is_magic_link(folder, &named.name));
+    match is_open.map_err(|cause| Error::new(Operation::Create, target, cause))? {
+        true => Err(Error::new(Operation::WriteTo, target, Cause::OpenFile)),
+        false => Ok(()),
+    }
 }
 
 pub fn ends_with_slash(path: &Path) -> bool {

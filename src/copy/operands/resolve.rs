@@ -28,6 +28,15 @@ pub enum Destination {
     Exact(PathBuf),
 }
 
+impl Destination {
+    /// Its path as the user wrote it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Either(path) | Self::Directory(path) | Self::Exact(path) => path,
+        }
+    }
+}
+
 /// What is to be copied where.
 pub struct Operands {
     pub(super) pairs: Vec<OperandPair>,

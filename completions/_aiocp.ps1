@@ -92,6 +92,8 @@ Register-ArgumentCompleter -Native -CommandName 'aiocp' -ScriptBlock {
             [CompletionResult]::new('--repair', '--repair', [CompletionResultType]::ParameterName, 'Rewrite blocks that differ; with --verify-only also copy what is missing')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Print each file when it is done')
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Print each file when it is done')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print errors only')
             [CompletionResult]::new('--debug', '--debug', [CompletionResultType]::ParameterName, 'Print for each file whether I/O was direct, and why')
             [CompletionResult]::new('--stats', '--stats', [CompletionResultType]::ParameterName, 'Print totals at the end')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print events and a summary as JSON lines on stdout')

@@ -23,7 +23,7 @@ _aiocp() {
 
     case "${cmd}" in
         aiocp)
-            opts="-t -T -r -p -a -L -P -H -d -x -l -s -i -n -u -f -b -S -0 -v -h -V --target-directory --no-target-directory --recursive --archive --preserve --no-preserve --parents --strip-trailing-slashes --dereference --no-dereference --one-file-system --link --symbolic-link --attributes-only --no-sync --sparse --reflink --interactive --no-clobber --update --force --inplace --remove-destination --backup --suffix --exclude --include --exclude-from --include-from --from0 --min-size --max-size --files-from --manifest --verify --resume --verify-only --repair --direct --engine --queue-depth --block-size --threads --bwlimit --journal-interval --verbose --progress --debug --stats --json --log-file --failed-list --report --dry-run --completions --no-config --help --version"
+            opts="-t -T -r -p -a -L -P -H -d -x -l -s -i -n -u -f -b -S -0 -v -q -h -V --target-directory --no-target-directory --recursive --archive --preserve --no-preserve --parents --strip-trailing-slashes --dereference --no-dereference --one-file-system --link --symbolic-link --attributes-only --no-sync --sparse --reflink --interactive --no-clobber --update --force --inplace --remove-destination --backup --suffix --exclude --include --exclude-from --include-from --from0 --min-size --max-size --files-from --manifest --verify --resume --verify-only --repair --direct --engine --queue-depth --block-size --threads --bwlimit --journal-interval --verbose --quiet --progress --debug --stats --json --log-file --failed-list --report --dry-run --completions --no-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -89,6 +89,8 @@ set edit:completion:arg-completer[aiocp] = {|@words|
             cand --repair 'Rewrite blocks that differ; with --verify-only also copy what is missing'
             cand -v 'Print each file when it is done'
             cand --verbose 'Print each file when it is done'
+            cand -q 'Print errors only'
+            cand --quiet 'Print errors only'
             cand --debug 'Print for each file whether I/O was direct, and why'
             cand --stats 'Print totals at the end'
             cand --json 'Print events and a summary as JSON lines on stdout'

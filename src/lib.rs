@@ -60,6 +60,7 @@ pub mod report;
 pub mod sum;
 pub(crate) mod sys;
 pub(crate) mod tree;
+pub(crate) mod units;
 pub(crate) mod workers;
 
 /// The examples of the book's page about the library, for `cargo test --doc`.

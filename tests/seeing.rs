@@ -186,18 +186,25 @@ fn what_makes_no_sense_together_is_refused() {
     );
 }
 
-/// Without `--from0`, a name with a line break cannot be listed.
+/// Without `-0`, a name with a line break is told, and all others are listed.
 fn a_line_break_needs_from0(folder: &Path) {
     let at = |name: &str| folder.join(name);
     let line_break = OsStr::from_bytes(b"line\nbreak");
     fs::write(at("from").join(line_break), "good").unwrap();
     fs::create_dir(at("to").join(line_break)).unwrap();
+    fs::write(at("bad"), "an old list\n").unwrap();
     let output = run(in_folder(folder).args(["--failed-list=bad", "-T", "from", "to"]), 1);
     assert!(stderr(&output).contains(
         "cannot list as failed 'line\\nbreak': there is a line break in its name\n\
-         aiocp: hint: --from0 "
+         aiocp: hint: -0 writes it"
     ));
-    assert!(!at("bad").exists());
+    let listed = fs::read(at("bad")).unwrap();
+    assert_eq!(
+        listed,
+        b"./#hash\nnot \xff utf8\nplain\nsub/ space \nsub/#odd\n",
+        "{}",
+        listed.escape_ascii()
+    );
 }
 
 /// Removes everything in a directory.

@@ -10,3 +10,5 @@ pub const DIFFERS: u8 = 3;
 pub const USAGE: u8 = 2;
 /// Added to the number of the signal that ended the run early: 130 for SIGINT, 143 for SIGTERM.
 pub const SIGNAL: u8 = 128;
+/// The reader of what was printed has gone: as of a process that SIGPIPE ended.
+pub const UNREAD: u8 = SIGNAL + libc::SIGPIPE as u8;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 
 use super::exit;
+use super::screen::terminal::is_unread;
 use crate::error::Error;
 use crate::fs;
 use crate::sys::{memory, signal};
@@ -39,6 +40,8 @@ pub fn run(name: &'static str, command: fn() -> anyhow::Result<u8>) -> ExitCode 
         // A panic of a thread that nothing waits for.
         Ok(Ok(exit::DONE)) if PANICKED.load(Ordering::Acquire) => exit::FAILED,
         Ok(Ok(code)) => code,
+        // The reader has what it wanted.
+        Ok(Err(error)) if is_unread(&error) => exit::UNREAD,
         Ok(Err(error)) => {
             say_last(name, &error);
             exit::FAILED

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::entry::{At, Source};
+use super::full::Full;
 use super::options::Options;
 use crate::digest::Hash;
 use crate::error::{Cause, Error};
@@ -48,12 +49,15 @@ pub struct Outcome {
     pub route: Route,
     pub proof: Option<Proof>,
     pub elapsed: Duration,
+    /// Of that what it only waited for others.
+    pub waited: Duration,
 }
 
 impl Outcome {
     /// Of one whose data stayed where it is.
     pub fn unmoved(size_bytes: u64, route: Route) -> Self {
-        Self { size_bytes, hash: None, route, proof: None, elapsed: Duration::ZERO }
+        let (elapsed, waited) = (Duration::ZERO, Duration::ZERO);
+        Self { size_bytes, hash: None, route, proof: None, elapsed, waited }
     }
 }
 
@@ -75,6 +79,8 @@ pub struct Events<'a> {
     base: PathBuf,
     syncs: bool,
     proves: bool,
+    /// Whether the destination takes anything more.
+    pub full: Full,
     /// Where files differ that are to be replaced.
     differing: Mutex<HashMap<PathBuf, Ranges>>,
 }
@@ -82,13 +88,23 @@ pub struct Events<'a> {
 impl<'a> Events<'a> {
     pub fn new(options: &Options, sink: &'a dyn Sink, totals: &'a Totals, base: PathBuf) -> Self {
         let (syncs, proves) = (options.sync, options.proves());
-        Self { sink, totals, base, syncs, proves, differing: Mutex::default() }
+        let (full, differing) = (Full::default(), Mutex::default());
+        Self { sink, totals, base, syncs, proves, full, differing }
     }
 
     /// Reports a failure. An interruption is told once, by the caller that asked for it.
     pub fn fail(&self, error: Error) {
         if matches!(error.cause, Cause::Interrupted) {
             return;
+        }
+        match error.cause {
+            Cause::NoSpace { needed_bytes, left_bytes } => {
+                self.full.add_failure(needed_bytes, left_bytes);
+            }
+            Cause::Full => {}
+            // A name that does not fit needs no more than itself.
+            _ if error.errno() == Some(libc::ENOSPC) => self.full.add_failure(0, 0),
+            _ => {}
         }
         Totals::add(&self.totals.failed, 1);
         self.sink.event(Event::Failed(error));
@@ -128,6 +144,7 @@ impl<'a> Events<'a> {
     /// Counts a regular file whose data was moved, and tells of it.
     pub fn moved(&self, at: At<'_>, published: Published, moved: &Moved, outcome: Outcome) {
         let totals = self.totals;
+        self.full.add_success();
         Totals::add(&totals.files, 1);
         Totals::add(&totals.written_bytes, moved.written_bytes);
         Totals::add(&totals.hole_bytes, moved.hole_bytes);
@@ -146,7 +163,7 @@ impl<'a> Events<'a> {
         if !self.sink.wants_files() {
             return;
         }
-        let Outcome { size_bytes, hash, route, proof, elapsed } = outcome;
+        let Outcome { size_bytes, hash, route, proof, elapsed, waited } = outcome;
         self.sink.event(Event::Copied(Copied {
             source: at.source_path(),
             target: at.target_path(),
@@ -159,6 +176,7 @@ impl<'a> Events<'a> {
             route,
             proof,
             elapsed,
+            waited,
         }));
     }
 
@@ -301,7 +319,7 @@ impl Counted {
 
     /// Nothing more is done with the data. What was not counted as it moved never moved: it was
     /// cloned, or small, or failed before.
-    pub fn count_rest(&mut self) {
+    fn count_rest(&mut self) {
         if !std::mem::replace(&mut self.is_handled, true) {
             let moved_bytes = Totals::get(&self.handled_bytes);
             let rest_bytes = self.found_bytes.saturating_sub(moved_bytes);
@@ -314,9 +332,22 @@ impl Counted {
         self.owes_proof = false;
     }
 
+    /// The file's data is in place, or it failed for a cause. What the wish to stop cut short is
+    /// neither, and counts as nothing more.
+    pub fn end(&mut self, failed: Option<&Cause>) {
+        match failed {
+            Some(Cause::Interrupted) => self.leave_undone(),
+            _ => self.count_rest(),
+        }
+    }
+
     /// The file is not begun, or not gone on with, since the run is to stop: it counts as nothing
     /// more.
     pub fn left_undone(mut self) {
+        self.leave_undone();
+    }
+
+    fn leave_undone(&mut self) {
         (self.is_handled, self.owes_proof) = (true, false);
     }
 
@@ -351,5 +382,35 @@ impl InHand<'_> {
 impl Drop for InHand<'_> {
     fn drop(&mut self) {
         Totals::add(&self.totals.met, self.entries);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stop_cuts_short_is_not_counted_as_done() {
+        let meter = Arc::<Meter>::default();
+        let counted = || Counted {
+            meter: Arc::clone(&meter),
+            found_bytes: 100,
+            handled_bytes: Arc::new(AtomicU64::new(30)),
+            is_handled: false,
+            owes_proof: true,
+        };
+        let end = |failed: Option<&Cause>| {
+            let mut counted = counted();
+            counted.end(failed);
+            drop(counted);
+            (Totals::get(&meter.handled_bytes), Totals::get(&meter.proved_bytes))
+        };
+        assert_eq!(end(Some(&Cause::Interrupted)), (0, 0));
+        assert_eq!(end(Some(&Cause::SourceChanged)), (70, 100));
+        assert_eq!(end(None), (140, 200));
+        drop(counted());
+        assert_eq!(Totals::get(&meter.handled_bytes), 210);
+        counted().left_undone();
+        assert_eq!(Totals::get(&meter.handled_bytes), 210);
     }
 }

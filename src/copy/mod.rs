@@ -7,6 +7,7 @@ mod data;
 mod durable;
 mod entry;
 mod events;
+mod full;
 mod hardlinks;
 mod metadata;
 mod names;
@@ -208,8 +209,11 @@ impl Shares {
             usize::try_from(count).map_or(max, |count| count.clamp(1, max))
         };
         let limit = limit.unwrap_or(u64::MAX);
+        // In a dry run one after the other decides which of several names is linked to which, so
+        // that the same tree gets the same answer.
+        let threads = if options.dry_run { 1 } else { threads.max(1) };
         Self {
-            workers: part(limit / 2 / files_per_worker, threads.max(1)),
+            workers: part(limit / 2 / files_per_worker, threads),
             entries: part((limit / 2).saturating_sub(OTHERS) / sides, tree::BATCH_ENTRIES),
             open_dirs: part(limit / 16, 256),
             unsynced: part(limit / 16, 256),

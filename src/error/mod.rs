@@ -20,6 +20,8 @@ pub use shown::{quoted, shown};
 pub use special::SpecialKind;
 pub use unavailable::is_unavailable;
 
+use crate::units;
+
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -38,6 +40,9 @@ pub enum Cause {
         /// What the filesystem had for it, in bytes; other copies may have taken it meanwhile.
         left_bytes: u64,
     },
+    /// The destination's filesystem took nothing any more, and the file was not tried.
+    #[error("No space left on device; it was not tried")]
+    Full,
     /// Size, modification time or change time differ from what they were when the copy of the file
     /// began.
     #[error("the source changed while it was being copied")]
@@ -179,6 +184,11 @@ pub enum Cause {
     ThreadGone,
 }
 
+impl Cause {
+    /// What errno(3) says of ENOSPC.
+    pub const NO_SPACE: &'static str = "No space left on device";
+}
+
 /// One failed operation on one path.
 #[derive(Debug)]
 pub struct Error {
@@ -210,7 +220,7 @@ impl Error {
             Cause::Os(error) | Cause::OnlyWritten(error) | Cause::NotWritten(error) => {
                 error.raw_os_error()
             }
-            Cause::NoSpace { .. } => Some(libc::ENOSPC),
+            Cause::NoSpace { .. } | Cause::Full => Some(libc::ENOSPC),
             Cause::NoSource => Some(libc::ENOENT),
             _ => None,
         }
@@ -232,14 +242,11 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self.cause {
             Cause::NoSpace { needed_bytes, left_bytes } => {
-                Some(match needed_bytes.checked_sub(left_bytes) {
-                    Some(missing_bytes @ 1..) => {
-                        format!(
-                            "the file needs {needed_bytes} bytes and {left_bytes} are left: \
-                             {missing_bytes} are missing"
-                        )
-                    }
-                    _ => format!("the file needs {needed_bytes} bytes, which other files took"),
+                let [needed, left] =
+                    [needed_bytes, left_bytes].map(|part| units::bytes(part as f64));
+                Some(match needed_bytes > left_bytes {
+                    true => format!("needs {needed}, {left} free"),
+                    false => format!("needs {needed}, which other files took"),
                 })
             }
             _ => self.remedy().map(str::to_owned),
@@ -269,7 +276,7 @@ impl Error {
             (Cause::BackupIsSource, _) => Some("--backup=numbered never replaces a file"),
             (Cause::Special(_), _) => Some("-a copies it as what it is"),
             (Cause::IsCopied { .. }, _) => Some("write it elsewhere, or --exclude the file"),
-            (Cause::LineBreak, _) => Some("--from0 ends the names with NUL instead"),
+            (Cause::LineBreak, _) => Some("-0 writes it, and ends the names in NUL"),
             (Cause::OnlyWritten(_), _) => {
                 Some("it may be written all the same: --inplace does that, as cat SOURCE > DEST")
             }

@@ -11,6 +11,7 @@ mod io;
 mod journal;
 mod lease;
 mod magic;
+mod mount;
 mod names;
 mod node;
 mod open;
@@ -46,6 +47,7 @@ pub use io::{believed, close, has_byte_at, read_at, read_full_at, write_all};
 pub use journal::Journal;
 pub use lease::wait_for_lease;
 pub use magic::is_magic_link;
+pub use mount::{Mount, mount_of};
 pub use names::{is_append_only, keeps_names, rename, rename_unless_taken, unlink_if};
 pub use node::{ACL, Node, attribute_at};
 pub use open::{

@@ -1,6 +1,7 @@
 //! What happened, as data. It knows no terminal: the caller of a copy hands in a [`Sink`] and gets
 //! events.
 
+mod current;
 mod meter;
 mod series;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use current::{Current, CurrentFile, FileProgress, Look};
 pub use meter::{Histogram, Latencies, Meter};
 pub use series::{Sample, Series};
 
@@ -204,6 +206,8 @@ pub struct Copied {
     /// From the beginning of the copy to its name; small files of one batch wait until all are
     /// durable. Zero if nothing was moved.
     pub elapsed: Duration,
+    /// Of that what it only waited for the other files of its batch.
+    pub waited: Duration,
 }
 
 /// Something other than the copy of a regular file that stands under its final name, or in a dry
@@ -398,6 +402,8 @@ pub struct Totals {
     pub left_bytes: AtomicU64,
     /// What is counted while data moves.
     pub meter: Arc<Meter>,
+    /// The files that are in hand.
+    pub current: Current,
 }
 
 impl Totals {

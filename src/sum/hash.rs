@@ -23,7 +23,7 @@ use crate::pipeline::{
     BatchFile, BatchWay, Budget, Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape,
     Started, Traffic, Transfer,
 };
-use crate::report::{Totals, Way};
+use crate::report::{CurrentFile, Totals, Way};
 use crate::tree::OpenDirs;
 use crate::workers::{Work, Workers};
 
@@ -257,8 +257,9 @@ impl<T> SmallInput<T> {
 }
 
 /// A file for the pipeline, and whether it could be handed in.
-struct BigInput<T> {
+struct BigInput<'a, T> {
     opened: Opened<T>,
+    current: Option<CurrentFile<'a>>,
     in_pipeline: std::result::Result<InPipeline, Failure>,
 }
 
@@ -286,18 +287,22 @@ impl<T> Worker<'_, T> {
                 let access = route::small_source_access(direct, merges, &opened.file, size_bytes);
                 small.push(SmallInput { opened, access });
             } else {
+                let path = || opened.item.location.path();
+                let files = &self.totals.current;
+                let current = files.begin(size_bytes, &opened.handled_bytes, path);
                 let in_pipeline = self.start_big(&opened);
-                big.push(BigInput { opened, in_pipeline });
+                big.push(BigInput { opened, current, in_pipeline });
             }
         }
         self.pipeline.read_batch(small, SmallInput::describe, |SmallInput { opened, .. }, read| {
+            self.totals.current.pass(|| opened.item.location.path());
             let hashed = read.map_err(|failure| read_error(&opened, failure)).and_then(|read| {
                 let way = if read.is_some() { Way::Direct } else { route::SMALL.read };
                 hash_small(&opened, read, buffer).map(|output| Hashed { output, way })
             });
             self.end(opened, hashed);
         });
-        for BigInput { opened, in_pipeline } in big {
+        for BigInput { opened, current: _in_hand, in_pipeline } in big {
             let result = self.finish_big(&opened, in_pipeline, buffer);
             self.end(opened, result);
         }

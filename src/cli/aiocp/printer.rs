@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use super::question;
+use super::question::{self, rights};
 use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::selection::NameEnd;
 use crate::cli::output::failures::Failures;
 use crate::cli::output::file::{self, OutputFile};
 use crate::cli::output::json;
 use crate::cli::output::log::Log;
+use crate::cli::output::planned::Planned;
 use crate::cli::output::repeats::{Repeats, Telling};
 use crate::cli::output::slowest::Slowest;
-use crate::cli::screen::terminal::Screen;
+use crate::cli::screen::terminal::{Screen, is_unread, write_out};
 use crate::cli::screen::units::count;
 use crate::copy::{Appears, Operands, Options, Stop};
 use crate::error::{Cause, Error, Operation, quoted, shown};
@@ -72,7 +73,11 @@ pub struct CopyPrinter<'a> {
     /// The hints that were printed already.
     hinted: Mutex<HashSet<&'static str>>,
     /// What is told once for many files.
-    repeats: Repeats,
+    pub repeats: Repeats,
+    /// What a dry run would do.
+    planned: Planned,
+    /// Whoever read what is printed has gone.
+    is_unread: AtomicBool,
     /// What the paths of the manifest are relative to.
     base: OnceLock<PathBuf>,
     /// Something that is written at the end would take the place of a file of the copy.
@@ -106,6 +111,8 @@ impl<'a> CopyPrinter<'a> {
             name_end,
             hinted: Mutex::default(),
             repeats: Repeats::default(),
+            planned: Planned::default(),
+            is_unread: AtomicBool::new(false),
             base: OnceLock::new(),
             is_refused: AtomicBool::new(false),
             broken: Mutex::default(),
@@ -142,11 +149,29 @@ impl<'a> CopyPrinter<'a> {
         self.base.get().and_then(|base| path.strip_prefix(base).ok()).unwrap_or(path)
     }
 
-    /// Takes note of what could not be printed.
+    /// Takes note of what could not be printed. Where its reader has gone, the run ends, as cp
+    /// does, and says no more.
     pub fn note(&self, printed: Result<()>) {
-        if let Err(error) = printed {
-            self.unprinted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        match printed {
+            Ok(()) => {}
+            Err(error) if is_unread(&error) => self.end_unread(),
+            Err(error) => {
+                let mut unprinted = self.unprinted.lock().unwrap_or_else(PoisonError::into_inner);
+                unprinted.get_or_insert(error);
+            }
         }
+    }
+
+    /// Ends the run, since nobody reads what it prints.
+    pub fn end_unread(&self) {
+        if !self.is_unread.swap(true, Ordering::Relaxed) {
+            self.stop.request();
+        }
+    }
+
+    /// Whether the reader of what is printed has gone.
+    pub fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
     }
 
     /// The first failure of printing, if any.
@@ -175,6 +200,18 @@ impl<'a> CopyPrinter<'a> {
         self.screen.out(line)
     }
 
+    /// Keeps a line of a dry run until it has ended.
+    fn plan(&self, path: &Path, line: &str) -> Result<()> {
+        self.planned.add(path, line).with_context(|| {
+            format!("cannot write a temporary file in '{}'", shown(std::env::temp_dir()))
+        })
+    }
+
+    /// Prints what a dry run would do.
+    pub fn print_planned(&self) -> Result<()> {
+        self.planned.take()?.try_for_each(|line| write_out(line?))
+    }
+
     fn err(&self, line: &str) -> Result<()> {
         self.failures.bury();
         self.screen.err(line)
@@ -187,6 +224,10 @@ impl<'a> CopyPrinter<'a> {
     }
 
     fn warned(&self, error: &Error) -> Result<()> {
+        // What was lost is no mere warning.
+        if self.seeing.quiet && !matches!(error.cause, Cause::HalfWritten) {
+            return Ok(());
+        }
         let remedy = error.missing().and_then(|_| error.remedy());
         let remedy = remedy.filter(|remedy| self.hinted().insert(remedy));
         let hint = remedy.map(|remedy| format!("aiocp: hint: {remedy}\n")).unwrap_or_default();
@@ -196,21 +237,25 @@ impl<'a> CopyPrinter<'a> {
     /// Says how often came again what was told once.
     pub fn tell_repeats(&self) -> Result<()> {
         // They bury no failure: they are a part of it.
-        self.repeats
-            .lines()
+        let lines = self.repeats.lines();
+        lines
             .iter()
+            .filter(|line| !(self.seeing.quiet && line.starts_with("warning: ")))
             .try_for_each(|line| self.screen.err(&format!("aiocp: {line}\n")))
     }
 
     fn made(&self, made: &Made) -> Result<()> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
-            SeeingArgs { dry_run: true, .. } => self.out(&format!(
-                "would make {} {}{}\n",
-                made.kind,
-                quoted(&made.target),
-                replacing(made.replaced)
-            )),
+            SeeingArgs { dry_run: true, .. } => self.plan(
+                &made.target,
+                &format!(
+                    "would make {} {}{}\n",
+                    made.kind,
+                    quoted(&made.target),
+                    replacing(made.replaced)
+                ),
+            ),
             SeeingArgs { verbose: true, .. } => {
                 self.arrow(&made.source, &made.target, made.backup.as_deref())
             }
@@ -228,7 +273,7 @@ impl<'a> CopyPrinter<'a> {
         match self.seeing {
             SeeingArgs { json: true, .. } => Ok(()),
             SeeingArgs { dry_run: true, .. } => {
-                self.out(&format!("would skip {}: {why}\n", quoted(path)))
+                self.plan(path, &format!("would skip {}: {why}\n", quoted(path)))
             }
             _ if why == Skip::NamedTwice => {
                 self.err(&format!("aiocp: skipped {}: {why}\n", quoted(path)))
@@ -257,7 +302,7 @@ impl<'a> CopyPrinter<'a> {
                 true => ", writing into what is there",
                 false => replacing(file.replaced),
             };
-            return self.out(&format!("{what}{change}\n"));
+            return self.plan(&file.target, &format!("{what}{change}\n"));
         }
         if self.seeing.debug {
             let proof = file.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
@@ -363,7 +408,7 @@ impl<'a> CopyPrinter<'a> {
     /// Tells of an event wherever it is to be told: what cannot be told in one place is in others.
     fn tell(&self, event: &Event, telling: Telling) {
         if self.seeing.json {
-            self.note(self.screen.out(&json::line(event)));
+            self.note(self.print_json(event));
         }
         if let Some(log) = &self.log {
             self.note(log.event(event).map_err(Into::into));
@@ -373,8 +418,23 @@ impl<'a> CopyPrinter<'a> {
         }
     }
 
+    fn print_json(&self, event: &Event) -> Result<()> {
+        let path = match event {
+            _ if !self.seeing.dry_run => None,
+            Event::Copied(file) => Some(&file.target),
+            Event::Made(made) => Some(&made.target),
+            Event::Skipped(path, _) => Some(path),
+            _ => None,
+        };
+        match path {
+            Some(path) => self.plan(path, &json::line(event)),
+            None => self.screen.out(&json::line(event)),
+        }
+    }
+
     fn print(&self, event: &Event) -> Result<()> {
         match event {
+            Event::Copied(_) | Event::Made(_) | Event::Skipped(..) if self.seeing.quiet => Ok(()),
             Event::Copied(file) => self.copied(file),
             Event::Made(made) => self.made(made),
             Event::Skipped(path, why) => self.skipped(path, *why),
@@ -437,27 +497,31 @@ impl<'a> CopyPrinter<'a> {
         if !self.may_write() {
             return Vec::new();
         }
-        let (mut written, mut manifest_end) = (Vec::new(), ManifestEnd::default());
+        let (mut unwritten, mut manifest_end) = (Vec::new(), ManifestEnd::default());
         if let Some((output, lines)) = &self.manifest
             && let Some(operands) = operands
             && end == RunEnd::Whole
         {
             let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
-            written.push(output.write(self.sync, |mut out| {
+            let written = output.write(self.sync, |mut out| {
                 manifest_end = lines.write(&operands.base, &mut out)?;
                 Ok(())
-            }));
+            });
+            unwritten.extend(written.err());
         }
         if let Some(output) = &self.failed_list {
-            written.push(self.failures.write(output, self.name_end, operands, self.sync));
+            unwritten.extend(self.failures.write(output, self.name_end, operands, self.sync));
         }
         self.note(self.warn_of_missing_lines(manifest_end));
-        written.into_iter().filter_map(std::result::Result::err).collect()
+        unwritten
     }
 
     /// Says what the manifest lacks.
     fn warn_of_missing_lines(&self, end: ManifestEnd) -> Result<()> {
         let ManifestEnd { unprintable, too_long, left_alone } = end;
+        if self.seeing.quiet {
+            return Ok(());
+        }
         if unprintable > 0 {
             let names =
                 count(unprintable, "name in the manifest has", "names in the manifest have");
@@ -528,11 +592,4 @@ pub fn error_lines(error: &Error) -> String {
 
 fn replacing(replaced: bool) -> &'static str {
     if replaced { ", replacing what is there" } else { "" }
-}
-
-/// The nine rights in a mode, as ls(1) shows them.
-fn rights(mode: u32) -> String {
-    let right =
-        |bit: u32| if mode & (1 << bit) != 0 { ['x', 'w', 'r'][bit as usize % 3] } else { '-' };
-    (0..9).rev().map(right).collect()
 }

@@ -30,3 +30,10 @@ pub fn answer(input: impl AsFd, is_over: impl Fn() -> bool) -> io::Result<Option
         }
     }
 }
+
+/// The nine rights in a mode, as ls(1) shows them.
+pub fn rights(mode: u32) -> String {
+    let right =
+        |bit: u32| if mode & (1 << bit) != 0 { ['x', 'w', 'r'][bit as usize % 3] } else { '-' };
+    (0..9).rev().map(right).collect()
+}

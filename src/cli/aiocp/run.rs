@@ -14,8 +14,9 @@ use crate::cli::exit;
 use crate::cli::flags::config::Config;
 use crate::cli::flags::seeing::SeeingArgs;
 use crate::cli::flags::usage;
-use crate::cli::output::{json, summary};
-use crate::cli::page::{self, Deed, Page};
+use crate::cli::output::json;
+use crate::cli::output::summary::{self, Asked};
+use crate::cli::page::{self, Deed, Page, Place};
 use crate::cli::process;
 use crate::cli::screen::progress::RunKind;
 use crate::cli::screen::signals::{Received, stop_on_signals};
@@ -24,7 +25,11 @@ use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
 use crate::error::{Cause, Error, Operation, quoted, reason, shown};
+use crate::fs;
 use crate::report::{Event, Series, Sink, Totals, Unheeded};
+
+/// How many sources the report names.
+const PLACES_MAX: usize = 20;
 
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
 /// kept the run from beginning or ending; failures of files have been printed by then.
@@ -144,7 +149,7 @@ fn carry_out(
     };
     let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
         .context("cannot watch for signals")?;
-    let progress = match args.seeing.dry_run {
+    let progress = match args.seeing.dry_run || args.seeing.quiet {
         true => Shown::Never,
         false => Shown::on_stderr(args.seeing.progress.progress),
     };
@@ -234,12 +239,18 @@ impl CopyRun<'_> {
         series: &Series,
         todo: &Todo,
     ) -> anyhow::Result<u8> {
-        let interrupted = self.received.exit_code();
+        let unread = self.printer.is_unread().then_some(exit::UNREAD);
+        let interrupted = self.received.exit_code().or(unread);
         let began = copied.is_some();
         let operands = copied.as_ref().map(|(operands, _)| operands);
         let end = if interrupted.is_some() { RunEnd::Interrupted } else { RunEnd::Whole };
         let unwritten = self.printer.finish(operands, end);
-        unwritten.into_iter().for_each(|error| self.tell(Event::Failed(error)));
+        for error in unwritten {
+            match error.op == Operation::WriteTo && error.errno() == Some(libc::EPIPE) {
+                true => self.printer.end_unread(),
+                false => self.tell(Event::Failed(error)),
+            }
+        }
         let differences = Totals::get(&self.totals().differences);
         let failed = Totals::get(&self.totals().failed);
         let of_totals = || match (interrupted, failed, differences, began) {
@@ -251,10 +262,12 @@ impl CopyRun<'_> {
         let code = self.unprinted_code().unwrap_or_else(of_totals);
         // The journal goes last, so that the next run still has it if anything cannot be written.
         let ended =
-            self.printer.write_report(|| self.page(code, series)).and_then(|()| match copied {
-                Some((_, ended)) if code == exit::DONE => ended.finish(),
-                _ => Ok(()),
-            });
+            self.printer.write_report(|| self.page(code, series, todo)).and_then(
+                |()| match copied {
+                    Some((_, ended)) if code == exit::DONE => ended.finish(),
+                    _ => Ok(()),
+                },
+            );
         let mut known = code;
         if let Err(error) = ended {
             self.tell(Event::Failed(error));
@@ -262,9 +275,13 @@ impl CopyRun<'_> {
         }
         self.printer.note(self.sum_up(known, began));
         self.printer.note(self.tell_level(todo));
-        known = self.unprinted_code().unwrap_or(known);
+        if let Some(failed) = self.unprinted_code() {
+            known = failed;
+        } else if self.printer.is_unread() && code == exit::DONE {
+            known = exit::UNREAD;
+        }
         if known != code {
-            self.printer.note(self.printer.correct_report(|| self.page(known, series)));
+            self.printer.note(self.printer.correct_report(|| self.page(known, series, todo)));
         }
         self.printer.note(self.end_log(known));
         self.printer.collected()?;
@@ -306,10 +323,12 @@ impl CopyRun<'_> {
     }
 
     /// The page that `--report` writes.
-    fn page(&self, exit_code: u8, series: &Series) -> String {
+    fn page(&self, exit_code: u8, series: &Series, todo: &Todo) -> String {
         let (seeing, totals) = (&self.args.seeing, self.totals());
         page::render(&Page {
             command: command_line(),
+            host: host(),
+            places: &self.places(todo),
             version: usage::VERSION,
             deed: match () {
                 () if seeing.dry_run => Deed::Plan,
@@ -328,36 +347,46 @@ impl CopyRun<'_> {
         })
     }
 
+    /// The operands, and what they are on.
+    fn places(&self, todo: &Todo) -> Vec<Place> {
+        let sources = todo.sources.iter().take(PLACES_MAX).map(|source| ("from", &**source));
+        let places = sources.chain([("to", todo.place())]).map(|(part, path)| Place {
+            part,
+            path: path.to_owned(),
+            // A page lacks what cannot be known.
+            mount: fs::mount_of(path).unwrap_or(None),
+        });
+        places.collect()
+    }
+
     /// Prints what there is to say of the run as a whole.
     fn sum_up(&self, code: u8, began: bool) -> anyhow::Result<()> {
         let (args, totals) = (self.args, self.totals());
         let elapsed = self.watched.begun.elapsed();
+        if args.seeing.dry_run {
+            self.printer.print_planned()?;
+        }
         match args.seeing {
+            _ if self.printer.is_unread() => return Ok(()),
             SeeingArgs { json: true, dry_run, .. } => {
                 write_out(json::summary(totals, elapsed, code, dry_run))?
             }
+            SeeingArgs { quiet: true, .. } => {}
             SeeingArgs { dry_run: true, .. } => write_out(summary::plan(totals))?,
             SeeingArgs { stats: true, .. } => {
                 write_out(summary::stats(totals, elapsed, args.verify_only))?
             }
             _ if code == exit::DONE && self.progress != Shown::Never => {
-                write_err(&format!(
-                    "aiocp: {}\n",
-                    summary::brief(totals, elapsed, args.verify_only)
-                ))?;
+                write_err(&format!("aiocp: {}\n", summary::brief(totals, elapsed, self.asked())))?;
             }
             _ => {}
         }
-        let from_memory = Totals::get(&totals.verified_from_memory);
-        if from_memory > 0 {
-            let files = count(from_memory, "file was", "files were");
-            write_err(&format!(
-                "aiocp: warning: {files} verified from memory; --debug says why\n"
-            ))?;
-        }
         self.printer.tell_repeats()?;
-        self.tell_what_stays()?;
-        self.watched.warn_of_few_threads()?;
+        if !args.seeing.quiet {
+            self.tell_from_memory()?;
+            self.tell_what_stays()?;
+            self.watched.warn_of_few_threads()?;
+        }
         let (failed, differences) = (Totals::get(&totals.failed), Totals::get(&totals.differences));
         if self.received.exit_code().is_some() {
             self.tell_interrupted()
@@ -365,6 +394,28 @@ impl CopyRun<'_> {
             self.name_failures(failed, differences)
         } else {
             Ok(())
+        }
+    }
+
+    /// What the files of the run were to be.
+    fn asked(&self) -> Asked {
+        match self.args {
+            Args { verify_only: true, .. } => Asked::Compare,
+            Args { verify: true, .. } => Asked::CopyAndVerify,
+            _ => Asked::Copy,
+        }
+    }
+
+    /// Warns of copies that were not read back from the device.
+    fn tell_from_memory(&self) -> anyhow::Result<()> {
+        match Totals::get(&self.totals().verified_from_memory) {
+            0 => Ok(()),
+            from_memory => {
+                let files = count(from_memory, "file was", "files were");
+                write_err(&format!(
+                    "aiocp: warning: {files} verified from memory; --debug says why\n"
+                ))
+            }
         }
     }
 
@@ -457,6 +508,7 @@ impl CopyRun<'_> {
             _ => format!("{failures} and {others}"),
         };
         let named = match repeated.len() as u64 {
+            _ if self.printer.repeats.counts_failures() => "named or counted above".to_owned(),
             shown if 0 < shown && shown < failed => format!("the first {shown} named above again"),
             _ => "named above".to_owned(),
         };
@@ -469,8 +521,20 @@ impl CopyRun<'_> {
             }
             _ => count(files, "file was copied", "files were copied"),
         };
-        write_err(&format!("aiocp: {what}, {named}; {rest}\n"))
+        let next = match self.options.resume && self.printer.repeats.lacked_space() {
+            true => "; free some space: the same command continues",
+            false => "",
+        };
+        write_err(&format!("aiocp: {what}, {named}; {rest}{next}\n"))
     }
+}
+
+/// The machine and its kernel.
+fn host() -> String {
+    let uname = rustix::system::uname();
+    let [node, system, release] =
+        [uname.nodename(), uname.sysname(), uname.release()].map(|part| part.to_string_lossy());
+    format!("{node}, {system} {release}")
 }
 
 /// The command line, quoted as a shell wants it.

@@ -11,9 +11,21 @@ use super::abbreviations::abbreviated;
 pub struct SeeingArgs {
     /// Print each file when it is done
     ///
-    /// And what is left alone, and why.
+    /// And what is left alone, and why. Files are copied side by side, and the lines come in the
+    /// order in which they are done.
     #[arg(short, long)]
     pub verbose: bool,
+
+    /// Print errors only
+    ///
+    /// No progress, no summary and no warnings; the exit code says how it went.
+    #[arg(
+        short,
+        long,
+        overrides_with_all = ["verbose", "progress"],
+        conflicts_with_all = ["debug", "stats"]
+    )]
+    pub quiet: bool,
 
     #[command(flatten)]
     pub progress: ProgressArgs,
@@ -53,7 +65,7 @@ pub struct SeeingArgs {
 
     /// Show what it would do (-n is --no-clobber)
     ///
-    /// Nothing is changed.
+    /// Nothing is changed. The lines are in the order of the paths.
     /// rsync's -n has only this long name here, since -n is what it is in cp.
     #[arg(
         long,

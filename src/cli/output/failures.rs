@@ -1,6 +1,5 @@
 //! What failed: named once more at the end, and written where `--files-from` reads it.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
@@ -8,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use itertools::Itertools;
-
 use super::file::OutputFile;
+use super::paths::Paths;
 use super::repeats::Telling;
 use crate::cli::flags::selection::NameEnd;
 use crate::copy::Operands;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::report::{Difference, What};
-use crate::sum::sorter::Sorter;
 
 /// How many failures are repeated at the end.
 const REPEATED_MAX: usize = 100;
@@ -112,76 +109,54 @@ impl Failures {
         self.lock().lines.clone()
     }
 
-    /// Writes the paths of what failed as `--files-from` reads them, relative to the one source.
+    /// Writes the paths of what failed as `--files-from` reads them, relative to the one source,
+    /// and answers with what could not be listed or written.
     ///
     /// The list has the whole source, `.`, where a path is not below the source, as of a failure of
-    /// the source itself. Without `operands`, nothing could be copied, and it has `.` too.
+    /// the source itself. Without `operands`, nothing could be copied, and it has `.` too. A name
+    /// that a list of lines cannot hold is told, and keeps no other from being written.
     pub fn write(
         &self,
         to: &OutputFile,
         name_end: NameEnd,
         operands: Option<&Operands>,
         sync: bool,
-    ) -> Result<()> {
+    ) -> Vec<Error> {
+        let (mut paths, mut unlisted) = (Paths::default(), Vec::new());
         let name = to.path().unwrap_or(Path::new("stdout"));
         let cannot = |cause: io::Error| Error::new(Operation::Write, name, cause);
-        let mut paths = Paths::default();
         if operands.is_none() {
             paths.add(Path::new("."));
         }
-        for path in mem::take(&mut self.lock().paths).sorted().map_err(cannot)? {
+        let mut list = |path: io::Result<PathBuf>| -> Result<()> {
             let path = path.map_err(cannot)?;
             let below = operands.map(|operands| operands.below_source(&path)).unwrap_or_default();
             if below.is_empty() {
                 paths.add(Path::new("."));
             }
-            for path in &below {
-                let has_break =
-                    path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte));
-                if name_end == NameEnd::Newline && has_break {
-                    return Err(Error::new(Operation::ListAsFailed, path, Cause::LineBreak));
+            for path in below {
+                if name_end == NameEnd::Newline && has_line_break(&path) {
+                    unlisted.push(Error::new(Operation::ListAsFailed, path, Cause::LineBreak));
+                } else {
+                    paths.add(&path);
                 }
-                paths.add(path);
             }
-        }
-        to.write(sync, |out| paths.sorted()?.try_for_each(|path| write_line(out, &path?, name_end)))
-    }
-}
-
-/// Any number of paths.
-#[derive(Default)]
-struct Paths {
-    sorter: Sorter,
-    /// The first failure of keeping one.
-    fault: Option<io::Error>,
-}
-
-impl Paths {
-    /// Adds a path. Its separators are the least bytes of the key, so that what is in a directory
-    /// follows it.
-    fn add(&mut self, path: &Path) {
-        let bytes = path.as_os_str().as_bytes();
-        let key = bytes.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect();
-        if self.fault.is_none() {
-            self.fault = self.sorter.push(key, Vec::new()).err();
-        }
-    }
-
-    /// All of them in order, each once.
-    fn sorted(self) -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        let records = self.sorter.sorted()?.dedup_by(|one, next| match (one, next) {
-            (Ok(one), Ok(next)) => one.key == next.key,
-            _ => false,
+            Ok(())
+        };
+        let failed = mem::take(&mut self.lock().paths).sorted().map_err(cannot);
+        let listed = failed.and_then(|mut failed| failed.try_for_each(&mut list));
+        let written = listed.and_then(|()| {
+            let line =
+                |out: &mut dyn Write, path: io::Result<PathBuf>| write_line(out, &path?, name_end);
+            to.write(sync, |out| paths.sorted()?.try_for_each(|path| line(out, path)))
         });
-        Ok(records.map(|record| {
-            let mut path = record?.key;
-            path.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'/');
-            Ok(PathBuf::from(OsStr::from_bytes(&path)))
-        }))
+        unlisted.extend(written.err());
+        unlisted
     }
+}
+
+fn has_line_break(path: &Path) -> bool {
+    path.as_os_str().as_bytes().iter().any(|byte| b"\n\r".contains(byte))
 }
 
 /// Writes a name. One that begins like a comment gets the `./` that makes it none.

@@ -5,6 +5,8 @@ pub mod file;
 pub mod json;
 pub mod log;
 pub mod object;
+mod paths;
+pub mod planned;
 pub mod repeats;
 pub mod slowest;
 mod standing;

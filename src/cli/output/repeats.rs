@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::screen::units::count;
-use crate::error::{Cause, reason};
+use crate::error::{Cause, Error, Operation, reason};
 use crate::report::Event;
 
 /// Failures and warnings that are like one that was told.
@@ -16,7 +16,8 @@ pub struct Repeats(Mutex<BTreeMap<Kind, u64>>);
 struct Kind {
     /// How the line begins.
     prefix: &'static str,
-    operation: &'static str,
+    /// What could not be done; nothing where it was the copy itself, for want of space.
+    operation: Option<&'static str>,
     reason: String,
 }
 
@@ -53,9 +54,26 @@ impl Repeats {
         again
             .map(|(Kind { prefix, operation, reason }, more)| {
                 let others = count(*more, "other", "others");
-                format!("{prefix}cannot {operation} {others} either: {reason}")
+                match operation {
+                    Some(operation) => {
+                        format!("{prefix}cannot {operation} {others} either: {reason}")
+                    }
+                    None => format!("{prefix}cannot copy {others} either: {reason}"),
+                }
             })
             .collect()
+    }
+
+    /// Whether anything was not copied for want of space.
+    pub fn lacked_space(&self) -> bool {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.keys().any(|kind| kind.operation.is_none())
+    }
+
+    /// Whether failures were counted instead of told.
+    pub fn counts_failures(&self) -> bool {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().any(|(kind, more)| kind.operation.is_none() && *more > 0)
     }
 }
 
@@ -66,13 +84,34 @@ impl Kind {
             Event::Warning(error) => ("warning: ", error),
             _ => return None,
         };
+        if let Some(reason) = reason_of_no_space(error) {
+            return Some(Self { prefix, operation: None, reason });
+        }
         error.missing()?;
         // Names of attributes are many, and anybody's.
         let reason = match &error.cause {
             Cause::Attribute(_, cause) => reason(cause),
             cause => cause.to_string(),
         };
-        Some(Self { prefix, operation: error.op.words(), reason })
+        Some(Self { prefix, operation: Some(error.op.words()), reason })
+    }
+}
+
+/// Why something was not copied, if its filesystem had no space or the user's quota none. What is
+/// written at the end is told each time.
+fn reason_of_no_space(error: &Error) -> Option<String> {
+    let is_of_copy = !matches!(
+        error.op,
+        Operation::Write | Operation::WriteTo | Operation::WriteLog | Operation::OpenLog
+    );
+    match &error.cause {
+        Cause::NoSpace { .. } | Cause::Full => Some(Cause::NO_SPACE.to_owned()),
+        Cause::Os(cause) if is_of_copy => match cause.raw_os_error() {
+            Some(libc::ENOSPC) => Some(Cause::NO_SPACE.to_owned()),
+            Some(libc::EDQUOT) => Some(reason(cause)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -81,7 +120,6 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::error::{Error, Operation};
 
     #[test]
     fn what_cannot_be_had_is_told_once_and_all_else_each_time() {
@@ -108,5 +146,24 @@ mod tests {
                 "warning: cannot set times of 2 others either: Operation not permitted",
             ]
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_once_whatever_could_not_be_done() {
+        let repeats = Repeats::default();
+        let no_space = || io::Error::from_raw_os_error(libc::ENOSPC).into();
+        let failed = |op, cause: Cause| repeats.note(&Event::Failed(Error::new(op, "file", cause)));
+        assert!(!repeats.lacked_space());
+        let cause = Cause::NoSpace { needed_bytes: 4_000_000, left_bytes: 1_048_576 };
+        assert_eq!(failed(Operation::AllocateSpace, cause), Telling::First);
+        assert!(repeats.lacked_space() && !repeats.counts_failures());
+        assert_eq!(failed(Operation::Create, no_space()), Telling::Again);
+        assert_eq!(failed(Operation::CreateDirectory, no_space()), Telling::Again);
+        assert_eq!(failed(Operation::Copy, Cause::Full), Telling::Again);
+        // The manifest is no file of the copy.
+        assert_eq!(failed(Operation::Write, no_space()), Telling::First);
+        assert_eq!(failed(Operation::Write, no_space()), Telling::First);
+        assert!(repeats.counts_failures());
+        assert_eq!(repeats.lines(), ["cannot copy 3 others either: No space left on device"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a run that took longest.
+//! The files of a run that took longest by themselves.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,21 +13,17 @@ const KEPT_MAX: usize = 20;
 pub struct Slowest(Mutex<Vec<Slow>>);
 
 impl Slowest {
-    /// Keeps a file if it is one of the slowest.
+    /// Keeps a file if it is one of the slowest. That it waited for others does not count.
     pub fn add(&self, file: &Copied) {
+        let elapsed = file.elapsed.saturating_sub(file.waited);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.partition_point(|slow| slow.elapsed >= file.elapsed);
-        if place < KEPT_MAX && !file.elapsed.is_zero() {
+        let place = kept.partition_point(|slow| slow.elapsed >= elapsed);
+        if place < KEPT_MAX && !elapsed.is_zero() {
             kept.truncate(KEPT_MAX - 1);
-            let Copied { target, size_bytes, elapsed, route, .. } = file;
+            let Copied { target, size_bytes, route, .. } = file;
             kept.insert(
                 place,
-                Slow {
-                    path: target.clone(),
-                    size_bytes: *size_bytes,
-                    elapsed: *elapsed,
-                    route: *route,
-                },
+                Slow { path: target.clone(), size_bytes: *size_bytes, elapsed, route: *route },
             );
         }
     }
@@ -61,7 +57,8 @@ mod tests {
                 hash: None,
                 route: Route::CLONED,
                 proof: None,
-                elapsed: Duration::from_secs(n * 7 % 101),
+                elapsed: Duration::from_secs(n * 7 % 101 + n),
+                waited: Duration::from_secs(n),
             });
         }
         let kept: Vec<_> = slowest.all().iter().map(|slow| slow.elapsed.as_secs()).collect();

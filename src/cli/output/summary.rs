@@ -43,41 +43,56 @@ pub fn stats(totals: &Totals, elapsed: Duration, compared: bool) -> String {
         .collect()
 }
 
-/// The short form, for the end of a run whose progress was shown.
-pub fn brief(totals: &Totals, elapsed: Duration, compared: bool) -> String {
+/// What a run was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To copy.
+    Copy,
+    /// To read each copy back, too.
+    CopyAndVerify,
+    /// To compare what is there.
+    Compare,
+}
+
+/// The short form, for the end of a run whose progress was shown. How the data went is for
+/// `--stats`.
+pub fn brief(totals: &Totals, elapsed: Duration, asked: Asked) -> String {
     let seconds = elapsed.as_secs_f64();
-    let (written, direct) = (Totals::get(&totals.written_bytes), Totals::get(&totals.direct_bytes));
-    let (files, moved) = match compared {
-        true => (
-            count(Totals::get(&totals.verified_files), "file is the same", "files are the same"),
-            Totals::get(&totals.meter.proved_bytes),
-        ),
-        false => (count(Totals::get(&totals.files), "file", "files"), written),
-    };
+    let of = |sum| Totals::get(sum);
     let bytes = |bytes: u64| units::bytes(bytes as f64);
-    let mut line = format!(
-        "{files}, {} in {seconds:.2} s, {}",
-        bytes(moved),
-        units::rate(moved as f64 / seconds)
-    );
-    let mut add = |sum: u64, what: &str| {
-        if sum > 0 {
-            line += &format!(", {} {what}", bytes(sum));
-        }
+    let (files, moved) = match asked {
+        Asked::Compare => (
+            count(of(&totals.verified_files), "file is the same", "files are the same"),
+            of(&totals.meter.proved_bytes),
+        ),
+        _ => (count(of(&totals.files), "file", "files"), of(&totals.written_bytes)),
     };
-    add(direct, "direct");
-    add(written.saturating_sub(direct), "buffered");
-    add(Totals::get(&totals.cloned_bytes), "cloned");
-    add(Totals::get(&totals.hole_bytes), "of holes");
-    add(Totals::get(&totals.rewritten_bytes), "written again");
-    add(Totals::get(&totals.meter.kept_bytes), "copied earlier");
-    match Totals::get(&totals.resumed) {
-        0 => {}
-        resumed => line += &format!(", {} finished earlier", count(resumed, "file", "files")),
+    let mut line = format!("{files}, {} in {seconds:.2} s", bytes(moved));
+    if moved > 0 {
+        line += &format!(", {}", units::rate(moved as f64 / seconds));
     }
-    match Totals::get(&totals.skipped) {
-        0 => line,
-        skipped => line + &format!(", {skipped} skipped"),
+    for (sum, what) in [
+        (&totals.cloned_bytes, "shared with the source"),
+        (&totals.hole_bytes, "empty and not written"),
+        (&totals.rewritten_bytes, "written again"),
+        (&totals.meter.kept_bytes, "copied earlier"),
+    ] {
+        if of(sum) > 0 {
+            line += &format!(", {} {what}", bytes(of(sum)));
+        }
+    }
+    if of(&totals.resumed) > 0 {
+        line += &format!(", {} finished earlier", count(of(&totals.resumed), "file", "files"));
+    }
+    if of(&totals.skipped) > 0 {
+        line += &format!(", {} skipped", of(&totals.skipped));
+    }
+    match (asked, of(&totals.verified_files), of(&totals.files)) {
+        (Asked::CopyAndVerify, verified @ 1.., files) if verified == files => {
+            line + ", all verified"
+        }
+        (Asked::CopyAndVerify, verified @ 1.., _) => line + &format!(", {verified} verified"),
+        _ => line,
     }
 }
 

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::fs::Mount;
 use crate::report::{Latencies, Route, Sample, Totals};
 
 /// All that a page says of a run.
 pub struct Page<'a> {
     /// The command line as it was given.
     pub command: String,
+    /// The machine and its kernel.
+    pub host: String,
+    /// What the run read from and wrote to.
+    pub places: &'a [Place],
     /// The version of the program, in lines.
     pub version: &'a str,
     /// What the run was to do.
@@ -45,6 +50,17 @@ pub enum Deed {
     Compare,
     /// Say what it would do.
     Plan,
+}
+
+/// An operand, and what it is on.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What it is to the run: "from" or "to".
+    pub part: &'static str,
+    /// Its path as it was given.
+    pub path: PathBuf,
+    /// The filesystem, if that is known.
+    pub mount: Option<Mount>,
 }
 
 /// A file that took long.

@@ -22,13 +22,13 @@ fn headline(page: &Page<'_>) -> Headline {
             "good",
             '✓',
             "Everything was copied and is durable",
-            "all copied, durable, and proved where that was asked for",
+            "all is on the device, and verified where that was asked for",
         ),
         (exit::DONE, Deed::Copy { durable: false }) => (
             "good",
             '✓',
             "Everything was copied",
-            "all copied; that it is durable was not waited for",
+            "all copied, but the device was not waited for (--no-sync)",
         ),
         (exit::DONE, Deed::Compare) => {
             ("good", '✓', "Both sides are the same", "no difference was found")
@@ -69,6 +69,7 @@ fn ended_early(code: u8) -> Headline {
             let signal = match i32::from(number) {
                 libc::SIGINT => "SIGINT".to_owned(),
                 libc::SIGTERM => "SIGTERM".to_owned(),
+                libc::SIGPIPE => "SIGPIPE: what was printed had no reader any more".to_owned(),
                 _ => format!("signal {number}"),
             };
             (

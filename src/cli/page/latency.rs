@@ -116,9 +116,10 @@ fn picture(rows: &[Row]) -> String {
     }
     markup.push_str("\n</div>\n");
     markup.push_str(
-        "<p class=\"note\">Each bar begins at the median, is thinner from p90 and a line from p99 \
-         to the longest; times are up to a sixteenth too long. \
-         Blocks of big files count from their queueing to their completion.</p>\n",
+        "<p class=\"note\">How long single reads and writes took. p99 is the time within which 99 \
+         of 100 were done. Each bar begins at the median, is thinner from p90 and a line from p99 \
+         to the longest. A block of a big file counts with the time that it waited for its \
+         turn.</p>\n",
     );
     markup
 }

@@ -17,8 +17,9 @@ mod units;
 
 use std::fmt::Write;
 
-pub use data::{Deed, Page, Slow};
+pub use data::{Deed, Page, Place, Slow};
 
+use crate::fs::Mount;
 use crate::report::{Totals, Way};
 use units::{bytes, counted, duration, escaped, grouped, named, per_second, percent, rate, share};
 
@@ -27,14 +28,20 @@ const STYLE: &str = include_str!("page.css");
 
 /// The whole page.
 pub fn render(page: &Page<'_>) -> String {
+    let failed = failures(page);
+    // What went wrong is what the reader looks for.
+    let is_bad = page.failed > 0 || Totals::get(&page.totals.differences) > 0;
+    let (first, last) = if is_bad { (&*failed, "") } else { ("", &*failed) };
     let sections = [
         headline::header(page),
         "<main>\n".to_owned(),
+        first.to_owned(),
         progress::charts(page),
         latency::section(page.latencies),
         shares(page.totals),
         slowest(page.slowest),
-        failures(page),
+        last.to_owned(),
+        places(page),
         counts(page.totals),
         "</main>\n".to_owned(),
         footer(page),
@@ -96,11 +103,12 @@ fn shares(totals: &Totals) -> String {
         content.push_str("<p>No byte was written.</p>\n");
     } else {
         content.push_str(
-            "<p class=\"note\">Direct is past the page cache, with O_DIRECT. Cloned bytes are \
-             shared with the source, and holes take no space; neither is written.</p>\n",
+            "<p class=\"note\">Direct: straight to the device, past the page cache. Buffered: \
+             through the page cache, as most programs write. Cloned bytes are shared with the \
+             source, and holes take no space; neither is written.</p>\n",
         );
     }
-    format!("<section class=\"card half\">\n<h2>Direct and buffered</h2>\n{content}</section>\n")
+    format!("<section class=\"card half\">\n<h2>How it was written</h2>\n{content}</section>\n")
 }
 
 /// The slowest files as a table.
@@ -126,13 +134,36 @@ fn slowest(files: &[Slow]) -> String {
         "<p>No file was timed.</p>\n".to_owned()
     } else {
         format!(
-            "<table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"name\">file</th>\
+            "<p class=\"note\">By the time that each took by itself. That small files become \
+             durable together, and wait for each other, is left out.</p>\n\
+             <table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"name\">file</th>\
              <th scope=\"col\">size</th><th scope=\"col\">took</th>\
              <th scope=\"col\">rate</th><th scope=\"col\" class=\"road\">how</th></tr></thead>\n\
              <tbody>\n{rows}</tbody>\n</table>\n"
         )
     };
     format!("<section class=\"card wide\">\n<h2>Slowest files</h2>\n{content}</section>\n")
+}
+
+/// The machine, and the filesystem of each operand.
+fn places(page: &Page<'_>) -> String {
+    let mut rows = String::new();
+    for Place { part, path, mount } in page.places {
+        let on = mount.as_ref().map(|Mount { kind, device, point }| {
+            format!("{}, {} on {}", escaped(kind), named(device), named(point))
+        });
+        _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\">{part}</th><td class=\"name\">{}</td><td>{}</td></tr>",
+            named(path),
+            on.unwrap_or_else(|| "unknown".to_owned()),
+        );
+    }
+    let host = escaped(&page.host);
+    format!(
+        "<section class=\"card wide\">\n<h2>Machine and filesystems</h2>\n<p>{host}</p>\n\
+         <table class=\"places\">\n<tbody>\n{rows}</tbody>\n</table>\n</section>\n"
+    )
 }
 
 /// What failed.

@@ -224,8 +224,10 @@ fn depth(seconds: f64, intervals: &[Interval]) -> String {
     let most_of = counted(most.round() as u64, "block", "blocks");
     let chart = Chart {
         title: "Queue depth",
-        note: "Blocks of big files being read or written; small files are not among them."
-            .to_owned(),
+        note:
+            "How many blocks of big files were being read or written at once. Small files are not \
+               counted."
+                .to_owned(),
         times: Axis::of_times(seconds),
         values: Axis::of_counts(most, "blocks"),
         curves: vec![Curve {

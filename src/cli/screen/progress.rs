@@ -32,6 +32,50 @@ impl Default for RunKind {
     }
 }
 
+/// A part of the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// How much it matters.
+    pub rank: Rank,
+    /// What is shown.
+    pub text: String,
+}
+
+/// How much a part of the line matters, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// How much is done, or that the run ends early.
+    Share,
+    /// How many bytes that is.
+    Handled,
+    /// How fast it goes.
+    Rate,
+    /// How long it takes.
+    Left,
+    /// What was read back.
+    Verified,
+    /// What a power cut leaves.
+    Durable,
+    /// How many files are done.
+    Files,
+}
+
+/// The parts that matter most, in so many columns.
+pub fn fitted(mut parts: Vec<Part>, width: Option<usize>) -> Vec<Part> {
+    while let Some(width) = width
+        && join(&parts).len() > width
+        && let Some(last) = parts.iter().map(|part| part.rank).max()
+    {
+        parts.retain(|part| part.rank != last);
+    }
+    parts
+}
+
+/// Parts as a line.
+pub fn join(parts: &[Part]) -> String {
+    parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// What the line shows, at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -103,19 +147,20 @@ impl Snapshot {
     }
 
     /// The share that is done, never 100: the end of the run says that, when all is durable.
-    fn per_cent(&self) -> Option<u64> {
+    pub fn per_cent(&self) -> Option<u64> {
         let per_cent = |work: u64| (u128::from(self.done_bytes()) * 100 / u128::from(work)) as u64;
         (self.all_found && self.work_bytes() > 0).then(|| per_cent(self.work_bytes()).min(99))
     }
 
-    /// The line in at most `width` columns: what matters least is left out first.
-    pub fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
+    /// What there is to say, each part with its rank, 0 for what matters most.
+    pub fn parts(&self, rate: Option<f64>) -> Vec<Part> {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
-        // Each part with its rank, 0 for what matters most.
         let mut parts = Vec::new();
-        match self.stopping {
-            true => parts.push((0, "stopping (again: at once)".to_owned())),
-            false => parts.extend(self.per_cent().map(|per_cent| (0, format!("{per_cent} %")))),
+        let mut add = |rank, text| parts.push(Part { rank, text });
+        match (self.stopping, self.per_cent()) {
+            (true, _) => add(Rank::Share, "stopping (again: at once)".to_owned()),
+            (false, Some(per_cent)) => add(Rank::Share, format!("{per_cent} %")),
+            (false, None) => {}
         }
         let word = match self.kind {
             RunKind::Hash => "hashed",
@@ -124,30 +169,39 @@ impl Snapshot {
             RunKind::Copy { .. } => "done",
         };
         let more = if self.all_found { "" } else { "+" };
-        parts.push((
-            1,
+        add(
+            Rank::Handled,
             format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes)),
-        ));
-        if self.checking_bytes > 0 {
-            parts.push((2, format!("checking {} copied earlier", bytes(self.checking_bytes))));
-        }
-        parts.extend(self.durable_bytes.map(|durable| (5, format!("{} durable", bytes(durable)))));
-        parts.extend(
-            self.verified_bytes.map(|verified| (4, format!("{} verified", bytes(verified)))),
         );
-        parts.push((6, count(self.files, "file", "files")));
-        parts.extend(rate.map(|rate| (2, units::rate(rate))));
-        parts.extend(self.left(rate).map(|left| (3, left)));
-        loop {
-            let line = parts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
-            let last = parts.iter().map(|&(rank, _)| rank).max();
-            match (width, last) {
-                (Some(width), Some(last)) if line.len() > width => {
-                    parts.retain(|&(rank, _)| rank != last)
-                }
-                _ => return line,
-            }
+        if self.checking_bytes > 0 {
+            add(Rank::Rate, format!("checking {} copied earlier", bytes(self.checking_bytes)));
         }
+        if let Some(durable) = self.durable_bytes.filter(|&durable| self.is_telling(durable)) {
+            add(Rank::Durable, format!("{} durable", bytes(durable)));
+        }
+        if let Some(verified) = self.verified_bytes.filter(|&verified| self.is_telling(verified)) {
+            add(Rank::Verified, format!("{} verified", bytes(verified)));
+        }
+        add(Rank::Files, count(self.files, "file", "files"));
+        if let Some(rate) = rate {
+            add(Rank::Rate, units::rate(rate));
+        }
+        if let Some(left) = self.left(rate) {
+            add(Rank::Left, left);
+        }
+        parts
+    }
+
+    /// Whether it says anything that so much of what is done with is durable, or verified: neither
+    /// none nor all of it. In the end, none says something too.
+    fn is_telling(&self, bytes: u64) -> bool {
+        let is_moved = self.all_found && self.handled_bytes == self.found_bytes;
+        bytes < self.handled_bytes && (bytes > 0 || is_moved)
+    }
+
+    /// The line in at most `width` columns: what matters least is left out first.
+    pub fn line(&self, rate: Option<f64>, width: Option<usize>) -> String {
+        join(&fitted(self.parts(rate), width))
     }
 
     /// The time that is left, once all that is to be done is known.
@@ -257,6 +311,22 @@ mod tests {
         assert_eq!(hashes.line(None, None), "44 %, 1.93 GB of 4.29 GB hashed, 120 files");
         let resumed = Snapshot { handled_bytes: 0, checking_bytes: 1_700_000_000, ..snapshot() };
         assert!(resumed.line(None, Some(70)).contains("checking 1.70 GB copied earlier"));
+    }
+
+    #[test]
+    fn durable_and_verified_are_shown_where_they_say_something() {
+        let line = |handled_bytes, durable_bytes, verified_bytes| {
+            let (durable_bytes, verified_bytes) = (Some(durable_bytes), Some(verified_bytes));
+            Snapshot { handled_bytes, durable_bytes, verified_bytes, ..snapshot() }.line(None, None)
+        };
+        let none = line(1_000_000, 0, 0);
+        assert!(!none.contains("durable") && !none.contains("verified"), "{none}");
+        let some = line(2_000_000, 1_000_000, 1_500_000);
+        assert!(some.contains(", 1.00 MB durable, 1.50 MB verified, "), "{some}");
+        let all = line(2_000_000, 2_000_000, 2_000_000);
+        assert!(!all.contains("durable") && !all.contains("verified"), "{all}");
+        let moved = line(4_290_000_000, 0, 0);
+        assert!(moved.contains(", 0 B durable, 0 B verified, "), "{moved}");
     }
 
     #[test]

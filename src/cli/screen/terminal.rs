@@ -1,14 +1,14 @@
-//! The one line of progress, and everything else that is printed while it stands there.
+//! The picture of progress, and everything else that is printed while it stands there.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
+use super::picture::Canvas;
 use crate::fs;
 
 /// The columns of a terminal that does not say how many it has.
@@ -29,24 +29,28 @@ impl Default for Screen {
 
 #[derive(Default)]
 struct ScreenState {
-    /// The line, while there is one.
-    line: Option<ProgressBar>,
-    /// Questions that wait for an answer. No line is drawn meanwhile.
+    /// What draws the picture that stands there, if one does.
+    drawn: Option<String>,
+    /// Questions that wait for an answer. Nothing is drawn meanwhile.
     questions: usize,
 }
 
 impl ScreenState {
-    /// Prints with the line taken away.
-    fn print<R>(&self, print: impl FnOnce() -> R) -> R {
-        match &self.line {
-            Some(line) => line.suspend(print),
-            None => print(),
+    /// Prints with the picture taken away.
+    fn print<R>(&mut self, print: impl FnOnce() -> R) -> R {
+        let Some(drawn) = self.drawn.take() else { return print() };
+        put(CLEAR);
+        let printed = print();
+        if !is_in_background() {
+            put(&drawn);
+            self.drawn = Some(drawn);
         }
+        printed
     }
 
     fn clear(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.finish_and_clear();
+        if self.drawn.take().is_some() {
+            put(CLEAR);
         }
     }
 }
@@ -76,24 +80,24 @@ impl Screen {
         self.lock().print(|| write_err(text))
     }
 
-    /// Shows a line of progress, or changes it. `line` gets the columns that it may have.
-    pub fn draw(&self, line: impl FnOnce(usize) -> String) {
+    /// Shows the progress, or changes it. `lines` gets what the terminal can show.
+    pub fn draw(&self, lines: impl FnOnce(Canvas) -> Vec<String>) {
         let mut state = self.lock();
         // While the run is in the background, the terminal belongs to another command.
         if state.questions > 0 || is_in_background() {
             return;
         }
-        // The last column stays free: some terminals go to the next line with it.
-        let text = line(columns() - 1);
-        state.line.get_or_insert_with(new_line).set_message(text);
+        let drawn = drawing(&lines(canvas()));
+        put(&drawn);
+        state.drawn = Some(drawn);
     }
 
-    /// Takes the line away.
+    /// Takes the picture away.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// Takes the line away and prints the last words before the process ends at once.
+    /// Takes the picture away and prints the last words before the process ends at once.
     ///
     /// It waits for nothing: a terminal that is stopped does not get the words.
     pub fn end_with(&self, text: &str) {
@@ -101,7 +105,7 @@ impl Screen {
         let takes_it =
             poll(&mut [PollFd::new(&io::stderr(), PollFlags::OUT)], Some(&Timespec::default()));
         if takes_it.is_ok_and(|ready| ready > 0) {
-            let clear = if state.line.is_some() { CLEAR } else { "" };
+            let clear = if state.drawn.is_some() { CLEAR } else { "" };
             drop(io::stderr().write_all(format!("{clear}{text}").as_bytes()));
         }
     }
@@ -120,15 +124,6 @@ impl Screen {
     }
 }
 
-fn new_line() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg}").expect("the template is a good one");
-    ProgressBar::with_draw_target(
-        None,
-        ProgressDrawTarget::term_like(Box::<ProgressLine>::default()),
-    )
-    .with_style(style)
-}
-
 /// Whether the terminal of standard error listens to other processes at the moment, see
 /// tcgetpgrp(3).
 fn is_in_background() -> bool {
@@ -143,69 +138,58 @@ fn columns() -> usize {
     }
 }
 
-/// One line of a terminal, at whose beginning the cursor waits.
-///
-/// A terminal that is made narrower breaks the line in two and leaves the cursor at the beginning
-/// of both. Erasing from there on takes all of it. What the terminal echoes, such as ^C, falls into
-/// the line and goes with it.
-#[derive(Debug, Default)]
-struct ProgressLine {
-    /// The text to be written at once, so that nothing flickers.
-    text: Mutex<String>,
-}
-
-impl ProgressLine {
-    fn lock(&self) -> MutexGuard<'_, String> {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl TermLike for ProgressLine {
-    fn width(&self) -> u16 {
-        u16::try_from(columns()).unwrap_or(u16::MAX)
-    }
-
-    // Nothing above or below belongs to it.
-    fn move_cursor_up(&self, _lines: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _lines: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _columns: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _columns: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        // indicatif fills the line with spaces. A narrower terminal would make a line of its own of
-        // them.
-        self.lock().push_str(text.trim_end());
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.lock().push_str(CLEAR);
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let text = std::mem::take(&mut *self.lock());
-        io::stderr().write_all(format!("{text}\r").as_bytes())
-    }
+/// What standard error can show.
+fn canvas() -> Canvas {
+    let size = tcgetwinsize(io::stderr());
+    let rows = size.map_or(0, |size| size.ws_row.into());
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    // The first that is set holds, see setlocale(3).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| is_set(name));
+    let locale = locale.and_then(std::env::var_os).unwrap_or_default();
+    let charset = locale.to_string_lossy().to_ascii_lowercase().replace('-', "");
+    let unicode = charset.ends_with("utf8") || charset.contains("utf8@");
+    Canvas { columns: columns(), rows, colours: !is_set("NO_COLOR"), unicode }
 }
 
 /// Goes to the beginning of the line and erases everything from there to the end of the screen.
 const CLEAR: &str = "\r\x1b[J";
+
+/// What draws lines in the place of those that stand there, and leaves the cursor at the beginning
+/// of the first.
+///
+/// A terminal that is made narrower breaks lines in two and leaves the cursor at the beginning of
+/// all. Erasing from there on takes them. What the terminal echoes, such as ^C, falls into the
+/// first line and goes with it. A line that is too long all the same, since the terminal has just
+/// become narrower, is cut and not broken, so that the way up is as long as the way down.
+fn drawing(lines: &[String]) -> String {
+    match lines {
+        [] => CLEAR.to_owned(),
+        [line] => format!("{CLEAR}{line}\r"),
+        lines => {
+            let (text, up) = (lines.join("\r\n"), lines.len() - 1);
+            format!("{CLEAR}\x1b[?7l{text}\x1b[?7h\r\x1b[{up}A")
+        }
+    }
+}
+
+/// Writes to the terminal at once, so that nothing flickers. A picture that cannot be drawn costs
+/// nothing but itself.
+fn put(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
+}
+
+/// That something could not be written to standard error.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stderr")]
+struct NotOnStderr;
+
+/// Whether a result could not be printed because its reader has gone, as `head` has when it has its
+/// lines. Messages that nobody reads end nothing.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let is_broken_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    !error.is::<NotOnStderr>()
+        && error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_broken_pipe))
+}
 
 /// Prints on standard output, past the line of progress.
 pub fn write_out(text: impl AsRef<[u8]>) -> Result<()> {
@@ -215,5 +199,5 @@ pub fn write_out(text: impl AsRef<[u8]>) -> Result<()> {
 
 /// Prints on standard error, past the line of progress.
 pub fn write_err(text: &str) -> Result<()> {
-    io::stderr().write_all(text.as_bytes()).context("cannot write to stderr")
+    io::stderr().write_all(text.as_bytes()).context(NotOnStderr)
 }

@@ -2,12 +2,14 @@
 //! of a report.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::picture::Canvas;
 use super::progress::{Rate, RunKind, Snapshot};
 use super::terminal::{Screen, write_err};
 use crate::cli::flags::seeing::ShowProgress;
@@ -20,6 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Where a line cannot be changed, each is a line of its own. They come no closer than this.
 const LINES_APART: Duration = Duration::from_secs(1);
+/// How long the name of a small file is shown after it.
+const NAME_STAYS: Duration = Duration::from_secs(1);
 /// Samples of a report: more than a page has columns to draw them in.
 const SAMPLES_MAX: usize = 2048;
 
@@ -73,6 +77,8 @@ pub struct Watched {
     /// Where the line is shown.
     pub screen: Arc<Screen>,
     rate: Mutex<Rate>,
+    /// The name of a small file that was shown last, and since when.
+    named: Mutex<Option<(PathBuf, Instant)>>,
 }
 
 impl Watched {
@@ -87,17 +93,38 @@ impl Watched {
             begun_at: SystemTime::now(),
             screen: Arc::default(),
             rate: Mutex::default(),
+            named: Mutex::default(),
         }
     }
 
-    /// The present line, by the width that it may have.
-    fn line(&self, width: Option<usize>) -> String {
+    /// How far the run is, and at which rate.
+    fn snapshot(&self) -> (Snapshot, Option<f64>) {
         // The snapshot is taken under the lock, so that the rate sees each after the one before.
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = self.begun.elapsed();
         let now = Snapshot::of(&self.totals, elapsed, self.kind, self.stop.is_requested());
         let rate = rate.update(&now);
+        (now, rate)
+    }
+
+    /// The present line, by the width that it may have.
+    fn line(&self, width: Option<usize>) -> String {
+        let (now, rate) = self.snapshot();
         now.line(rate, width)
+    }
+
+    /// The present picture.
+    fn picture(&self, canvas: Canvas) -> Vec<String> {
+        let mut look = self.totals.current.look(canvas.files_max());
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        match look.name {
+            Some(name) => *named = Some((name, Instant::now())),
+            // A name of a moment ago stays, so that its line does not come and go.
+            None => _ = named.take_if(|(_, then)| then.elapsed() > NAME_STAYS),
+        }
+        look.name = named.as_ref().map(|(name, _)| name.clone());
+        let (now, rate) = self.snapshot();
+        canvas.lines(&now, rate, &look)
     }
 
     /// Prints a warning if threads could not be made, or not for lack of memory.
@@ -162,6 +189,9 @@ impl Watcher {
         if shown == Shown::Never && sampling == Sampling::Off {
             return Ok(Self { thread: None });
         }
+        if let Shown::Drawn(_) = shown {
+            watched.totals.current.watch();
+        }
         let (end, ended) = bounded(0);
         let watched = Arc::clone(watched);
         let thread = std::thread::Builder::new().name("watch".to_owned());
@@ -189,7 +219,7 @@ fn look(watched: &Watched, shown: Shown, ended: &Receiver<()>) -> Seen {
         series.push(watched.sample());
         match shown {
             Shown::Drawn(patience) if watched.begun.elapsed() >= patience => {
-                watched.screen.draw(|width| watched.line(Some(width)));
+                watched.screen.draw(|canvas| watched.picture(canvas));
             }
             Shown::Printed
                 if result.is_ok() && printed.is_none_or(|then| then.elapsed() >= LINES_APART) =>

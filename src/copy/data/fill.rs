@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::big::{BigFile, BigFiles, cut};
 use super::clone::Clones;
@@ -30,6 +30,8 @@ pub struct Filled {
     pub size_bytes: u64,
     pub route: Route,
     pub begun: Instant,
+    /// How long it was worked on until it waits for the others of its batch, if there are any.
+    pub took: Option<Duration>,
     /// What the source answered when it was opened.
     pub source: Seen,
     /// How much of its metadata was kept.
@@ -282,6 +284,7 @@ impl<'a> Data<'a> {
             size_bytes,
             route,
             begun,
+            took: Some(begun.elapsed()),
             source,
             kept,
             is_partial,

@@ -150,6 +150,16 @@ impl Verify<'_> {
             [source, target]
         });
         settle(both, |wait| self.options.stop.sleep(wait));
+        let current = &self.events.totals.current;
+        let in_hand = |Comparison { source, entry, counted, .. }: &Comparison| {
+            let path = || dir.source_path(&entry.name);
+            if self.options.is_small(source.size_bytes()) {
+                current.pass(path);
+                return None;
+            }
+            current.begin(source.size_bytes(), counted.handled_bytes(), path)
+        };
+        let _in_hand: Vec<_> = all.iter().filter_map(in_hand).collect();
         let (mut sources, mut targets) = (Readings::default(), Readings::default());
         for Comparison { source, target, counted, extent, .. } in &all {
             let handled = Progress::Handled(Arc::clone(counted.handled_bytes()));
@@ -365,7 +375,8 @@ impl Verify<'_> {
         found: Read,
     ) -> Result<Compared> {
         let Comparison { entry, source, target, mut counted, .. } = comparison;
-        counted.count_rest();
+        let failed = wanted.as_ref().err().or(found.as_ref().err());
+        counted.end(failed.map(|failure| &failure.cause));
         let at = At::new(dir, &entry);
         let (wanted, _) = wanted.map_err(|failure| failure.of(at.source_path()))?;
         let (found, proof) = found.map_err(|Failure { op, offset_bytes, cause, .. }| {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::services::Services;
 use crate::copy::data::{Fate, Filled};
@@ -47,7 +48,10 @@ impl Services<'_> {
                 }
             }
         }
-        let proved = self.prove(dir, durable);
+        let mut proved = self.prove(dir, durable);
+        if let [(file, _)] = &mut *proved {
+            file.filled.took = None;
+        }
         self.resume.record_unnamed(proved.iter().map(|(file, _)| unnamed(dir, file)));
         let mut records = Records::default();
         let mut named = Vec::new();
@@ -114,8 +118,8 @@ impl Services<'_> {
     fn publish(&self, dir: &OpenDir, file: Written, proof: Option<Proof>, records: &mut Records) {
         let Written { entry, claim, filled, counted: _counted } = file;
         let at = At::new(dir, &entry);
-        let Filled { target, moved, cloned_bytes, size_bytes, route, begun, source, kept, .. } =
-            filled;
+        let Filled { moved, cloned_bytes, size_bytes, route, begun, took, source, .. } = filled;
+        let (target, kept) = (filled.target, filled.kept);
         let hash = moved.root();
         let copy = match claim.as_ref().map(|_| identity(dir, &target)).transpose() {
             Ok(copy) => copy,
@@ -135,7 +139,8 @@ impl Services<'_> {
                 self.resume.record(at, &source, published.stat.as_ref(), kept, hash, records);
                 Totals::add(&self.events.totals.cloned_bytes, cloned_bytes);
                 let elapsed = begun.elapsed();
-                let outcome = Outcome { size_bytes, hash, route, proof, elapsed };
+                let waited = took.map_or(Duration::ZERO, |took| elapsed.saturating_sub(took));
+                let outcome = Outcome { size_bytes, hash, route, proof, elapsed, waited };
                 self.events.moved(at, published, &moved, outcome);
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
                 self.keep_claim(claim, || Original { dir, name, copy, size_bytes, hash, kept });
@@ -165,7 +170,8 @@ impl Services<'_> {
     /// Throws away a file that may not get its name. One that was merely interrupted stays for the
     /// next run, if that can find it.
     fn reject(&self, dir: &OpenDir, file: Written, error: Error) {
-        let Written { entry, claim, filled, counted: _counted } = file;
+        let Written { entry, claim, filled, mut counted } = file;
+        counted.end(Some(&error.cause));
         let stays = filled.is_partial && matches!(error.cause, Cause::Interrupted);
         let left_bytes = if stays { filled.size_bytes } else { 0 };
         Totals::add(&self.events.totals.left_bytes, left_bytes);

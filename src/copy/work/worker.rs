@@ -11,7 +11,7 @@ use crate::copy::names::Admitted;
 use crate::copy::options::Action;
 use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
-use crate::error::Result;
+use crate::error::{Cause, Operation, Result};
 use crate::pipeline::route::Access;
 use crate::pipeline::{BatchFile, BatchWay, Failure};
 use crate::tree::{Batch, Entry, EntryKind, OpenDir};
@@ -162,6 +162,10 @@ impl Services<'_> {
             self.plan_file(dir, &entry, claim, &source.stat);
             return Ok(());
         }
+        if let Err(error) = self.check_room(At::new(dir, &entry), source.size_bytes()) {
+            self.give_up(claim, error);
+            return Ok(());
+        }
         let counted = self.events.found(source.size_bytes());
         if entry.is_stream || self.options.is_small(source.size_bytes()) {
             let access = self.data.small_access(dir, &source);
@@ -172,6 +176,14 @@ impl Services<'_> {
             self.queue.push_single(Single { dir, entry, claim, counted });
         }
         Ok(())
+    }
+
+    /// An error for a file that holds something, when nothing fits any more.
+    fn check_room(&self, at: At<'_>, size_bytes: u64) -> Result<()> {
+        match size_bytes > 0 && self.events.full.is_full() {
+            true => Err(at.source_error(Operation::Copy, Cause::Full)),
+            false => Ok(()),
+        }
     }
 
     fn copy_small(
@@ -188,13 +200,15 @@ impl Services<'_> {
             return None;
         }
         let at = At::new(dir, &entry);
+        self.events.totals.current.pass(|| at.source_path());
         let replaced = entry.spot.replaced;
         let copying = Copying { at, source: &source, replaced, counted: &counted };
         let filled = contents.map_err(|failure| at.data_error(failure)).and_then(|contents| {
+            self.check_room(at, source.size_bytes())?;
             let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
             self.data.copy_small(copying, in_place, contents, buffer)
         });
-        counted.count_rest();
+        counted.end(filled.as_ref().err().map(|error| &error.cause));
         match filled {
             Ok(filled) => Some(Written { entry, claim, filled, counted }),
             Err(error) => {
@@ -226,6 +240,7 @@ impl Services<'_> {
         // A name that waited for another one is met as a file only now.
         let mut counted = counted.unwrap_or_else(|| self.events.found(0));
         let at = At::new(dir, &entry);
+        let mut current = None;
         let filled = at.open_source(&self.options.stop).and_then(|mut source| {
             self.opened_again(at, claim.as_ref(), &source.file, &source.stat);
             settle([&mut source].into_iter(), |wait| self.options.stop.sleep(wait));
@@ -236,10 +251,15 @@ impl Services<'_> {
             let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
             match entry.is_stream || self.options.is_small(size_bytes) {
                 true => self.data.copy_small(copying, in_place, None, buffer),
-                false => self.data.copy_big(copying, in_place),
+                false => {
+                    let (files, handled) = (&self.events.totals.current, counted.handled_bytes());
+                    current = files.begin(size_bytes, handled, || at.source_path());
+                    let _big = self.events.full.begin_big();
+                    self.data.copy_big(copying, in_place)
+                }
             }
         });
-        counted.count_rest();
+        counted.end(filled.as_ref().err().map(|error| &error.cause));
         match filled {
             Ok(filled) => self.finish(dir, vec![Written { entry, claim, filled, counted }]),
             Err(error) => {
@@ -247,5 +267,7 @@ impl Services<'_> {
                 self.give_up(claim, error);
             }
         }
+        // It is in hand until it is durable and proved.
+        drop(current);
     }
 }

@@ -1,0 +1,103 @@
+//! A destination that is full: one hint, one line for all the rest, and the same command continues.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::*;
+
+const FILES: u64 = 400;
+const FILE_BYTES: usize = 60_000;
+
+/// Makes 400 files in 4 directories, 24 MB.
+fn source() -> tempfile::TempDir {
+    let from = folder();
+    for n in 0..FILES {
+        let dir = from.path().join(format!("d{}", n % 4));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(format!("f{n}")), noise(FILE_BYTES, n)).unwrap();
+    }
+    from
+}
+
+/// The files below a directory, by their paths in it.
+fn files_below(root: &Path) -> BTreeSet<String> {
+    let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    let path = |entry: walkdir::DirEntry| entry.path().strip_prefix(root).unwrap().to_owned();
+    files.map(|entry| path(entry).into_os_string().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_full_disk_gets_one_hint_and_the_same_command_continues() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let from = source();
+    for kind in ["ext4", "tmpfs"] {
+        let (to, list) = (Mounted::new(kind, 12), folder());
+        let (target, list) = (to.path.join("t"), list.path().join("list"));
+        let mut command = aiocp();
+        command.args(["--resume", "--json", "--failed-list"]).arg(&list);
+        command.arg("-T").arg(from.path()).arg(&target);
+        let output = run(&mut command, 1);
+        let said = stderr(&output);
+        let lines: Vec<_> = said.lines().collect();
+        let [first, hint, others, last] = lines[..] else { panic!("{kind}: {said}") };
+        assert!(first.ends_with(": No space left on device"), "{said}");
+        assert!(hint.starts_with("aiocp: hint: "), "{said}");
+        assert!(
+            others.starts_with("aiocp: cannot copy ")
+                && others.ends_with(" others either: No space left on device"),
+            "{said}"
+        );
+        assert!(
+            last.contains(" failures, named or counted above; ")
+                && last.ends_with(" copied; free some space: the same command continues"),
+            "{said}"
+        );
+        // What was not copied is on the list, by itself or by its directory.
+        let (all, copied) = (files_below(from.path()), files_below(&target));
+        assert!(copied.len() > 50 && copied.len() < all.len(), "{kind}: {}", copied.len());
+        let listed = fs::read_to_string(&list).unwrap();
+        for file in all.difference(&copied) {
+            let is_listed = |line: &str| line == "." || Path::new(file).starts_with(line);
+            assert!(listed.lines().any(is_listed), "{kind}: {file}: {listed}");
+        }
+        for file in &copied {
+            assert!(!listed.lines().any(|line| line == file), "{kind}: {file}");
+        }
+        // When nothing fits any more, nothing is tried.
+        let json = String::from_utf8(output.stdout).unwrap();
+        assert!(json.contains("No space left on device; it was not tried"), "{kind}: {json}");
+        if kind == "tmpfs" {
+            must(Command::new("mount").args(["-o", "remount,size=64m"]).arg(&to.path));
+            run(&mut command, 0);
+            assert_eq!(files_below(&target), all);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_too_large_stops_no_other() {
+    if !is_root("mounting filesystems") {
+        return;
+    }
+    let (from, to) = (folder(), Mounted::new("tmpfs", 16));
+    for n in 0..20 {
+        fs::write(from.path().join(format!("large{n}")), noise(18 << 20, n)).unwrap();
+        fs::write(from.path().join(format!("small{n}")), noise(10_000, n)).unwrap();
+    }
+    let target = to.path.join("t");
+    let said = stderr(&run(aiocp().arg("-T").arg(from.path()).arg(&target), 1));
+    assert!(said.contains("hint: needs 18.9 MB, "), "{said}");
+    assert!(said.contains("cannot copy 19 others either: No space left on device\n"), "{said}");
+    assert!(
+        said.ends_with("20 failures, named or counted above; 20 files were copied\n"),
+        "{said}"
+    );
+    assert_eq!(files_below(&target).len(), 20);
+}

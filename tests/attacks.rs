@@ -168,10 +168,7 @@ fn names_exchanged_between_listing_and_opening_are_refused() {
     ] {
         let line =
             text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
-        assert!(
-            line.ends_with("it is no longer what the directory listing said"),
-            "{name}: {text}"
-        );
+        assert!(line.ends_with("it was replaced after the directory was listed"), "{name}: {text}");
         assert!(stage.at("target").join(name).symlink_metadata().is_err(), "{name} was copied");
     }
     stage.assert_secret_is_kept(&output);
@@ -197,10 +194,7 @@ fn names_exchanged_while_a_tree_is_hashed_are_refused() {
     for name in ["dir-link", "file-link"] {
         let line =
             text.lines().find(|line| line.contains(&format!("source/{name}'"))).unwrap_or_default();
-        assert!(
-            line.ends_with("it is no longer what the directory listing said"),
-            "{name}: {text}"
-        );
+        assert!(line.ends_with("it was replaced after the directory was listed"), "{name}: {text}");
     }
     let sums = String::from_utf8_lossy(&output.stdout);
     assert!(sums.ends_with("  source/kept\n") && sums.lines().count() == 1, "{sums}");
@@ -268,7 +262,7 @@ fn a_new_link_exchanged_for_another_file_gives_that_file_no_new_owner() {
             fs::hard_link(&victim, stage.at("target/made")).unwrap();
         });
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(stderr(&output).contains("it is no longer what"), "{output:?}");
+        assert!(stderr(&output).contains("it was replaced after"), "{output:?}");
         assert_eq!(fs::metadata(&victim).unwrap().uid(), 0, "{kind}");
     }
 }

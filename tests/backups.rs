@@ -59,7 +59,7 @@ fn backups_are_named_as_cp_names_them() {
     );
     assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~"]);
     let output = run(place.command(&["-b", "a", "b"]).env("VERSION_CONTROL", "sometimes"), 2);
-    assert!(stderr(&output).contains("VERSION_CONTROL is 'sometimes'"));
+    assert!(stderr(&output).contains("invalid value 'sometimes' of VERSION_CONTROL"));
     // Numbered backups continue where some exist.
     place.cp(&["-b", "a", "b"]);
     assert_eq!(place.list(""), ["a", "b", "b-", "b.~1~", "b.~2~"]);

@@ -305,7 +305,7 @@ fn an_audit_names_what_no_line_names_and_touches_nothing_outside() {
             "in/deep/x" => "OK",
             "-" => "FAILED (No such file or directory)",
             "." => "FAILED (Is a directory)",
-            _ => "FAILED (it leads out of the audited directory)",
+            _ => "FAILED (it is outside the audited directory)",
         };
         assert_eq!(verdict, &format!("{name}: {want}"));
     }

@@ -65,7 +65,7 @@ const NONSENSE: [(&[&str], &str, &str); 20] = [
     (&["--quiet", "a", "b"], "unknown option '--quiet'", "'aiocp --help' lists all options"),
     (
         &["--log-file=-", "a", "b"],
-        "--log-file wants a file; --verbose prints on stdout",
+        "--log-file needs a file; --verbose prints on stdout",
         "'aiocp --help' lists all options",
     ),
     // clap would suggest `-- -Z`, which almost no user means.
@@ -84,7 +84,7 @@ const NONSENSE: [(&[&str], &str, &str); 20] = [
     ),
     (
         &["--verbose=3", "a", "b"],
-        "'--verbose' takes no value, and '3' was given",
+        "'--verbose' takes no value, but got '3'",
         "'aiocp --help' lists all options",
     ),
     (

@@ -259,7 +259,7 @@ fn a_manifest_has_the_lines_of_what_stands_there() {
         // What stood there before has no line, neither under its name nor as a backup.
         let text = stderr(&output);
         prop_assert_eq!(names.len(), copies, "{}{}", lines, text);
-        let lacking = text.contains("the manifest lacks 1 file that stood there and stayed");
+        let lacking = text.contains("the manifest lacks 1 file that already existed");
         let stayed = fs::read(at("d/x")).is_ok_and(|contents| contents == b"before");
         let meets = |n: usize| at(&format!("s{n}/x")).symlink_metadata().is_ok();
         prop_assert_eq!(lacking, stayed && (0..trees.len()).any(meets), "{}", text);
@@ -268,7 +268,7 @@ fn a_manifest_has_the_lines_of_what_stands_there() {
         Ok(())
     });
     assert!(lines_seen.into_inner() > 300);
-    assert!(lacking_seen.into_inner() > 3, "some stood there and stayed");
+    assert!(lacking_seen.into_inner() > 3, "some already existed");
 }
 
 /// A size as someone may write it.

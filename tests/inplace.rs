@@ -662,7 +662,7 @@ fn what_was_cut_short_is_made_whole_by_the_same_command() {
             assert!(!output.status.success());
             if signal == Signal::INT {
                 let said = stderr(&output);
-                let lost = "cannot finish 'd/big': it was written into, is no copy";
+                let lost = "cannot finish 'd/big': it is only partly written";
                 assert!(said.contains(lost), "{what:?}: {said}");
                 let goes_on = said.lines().any(|line| line.contains("the same command"));
                 assert!(goes_on && !said.contains("were removed"), "{what:?}: {said}");
@@ -692,7 +692,7 @@ fn a_failure_half_way_says_that_the_old_contents_are_gone() {
         let mut command = strace(&options, &trace);
         command.args(["--inplace", "--engine=threads", "--direct=never", "new", "old"]);
         let said = stderr(&run(command.current_dir(folder.path()), 1));
-        let lost = "warning: cannot finish 'old': it was written into, is no copy";
+        let lost = "warning: cannot finish 'old': it is only partly written";
         assert!(said.contains(lost) && said.contains("Input/output error"), "{said}");
         assert_eq!(said.matches("cannot finish").count(), 1, "{said}");
         copy(folder.path(), &["new", "old"], 0);

@@ -77,7 +77,7 @@ fn put_roots(made: &Path) {
 
 fn is_refused(output: &Output, path: &str) {
     let said = stderr(output);
-    let wanted = format!("cannot create directory '{path}': it was exchanged");
+    let wanted = format!("cannot create directory '{path}': it was replaced right after");
     assert!(said.contains(&wanted) && output.status.code() == Some(1), "{output:?}");
 }
 

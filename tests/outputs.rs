@@ -256,7 +256,7 @@ fn a_manifest_that_is_lost_is_told_when_it_happens() {
     command.current_dir(&scene.folder).env("TMPDIR", "/nonexistent");
     command.args(["--no-sync", "--manifest=m", "--log-file=log", "-T", "s", "d"]);
     let text = stderr(&run(&mut command, 1));
-    let told = "; the copy goes on, and nothing is written at its end";
+    let told = "; the copy continues, and writes no manifest, list or report";
     assert_eq!(text.matches(told).count(), 1, "{text}");
     assert!(text.contains("a temporary file of the manifest in '/nonexistent'"), "{text}");
     assert!(!scene.at("m").exists() && scene.at("d/g").exists());

@@ -89,7 +89,7 @@ fn a_page_that_cannot_be_written_is_told() {
     assert_eq!(stderr(&output), "aiocp: cannot write 'no/run.html': No such file or directory\n");
     assert!(!folder.path().join("b").exists(), "it is refused before anything is copied");
     let output = run(&mut in_folder(folder.path(), &["--report=-", "-v", "a", "b"]), 2);
-    assert!(stderr(&output).contains("--report=- wants stdout for itself"), "{output:?}");
+    assert!(stderr(&output).contains("--report=- needs stdout for itself"), "{output:?}");
     let output = run(&mut in_folder(folder.path(), &["--report=-", "a", "b"]), 0);
     assert!(output.stdout.ends_with(b"</html>\n"), "{output:?}");
     // The report does not take a copy's own name.

@@ -511,7 +511,7 @@ fn a_second_signal_ends_it_at_once() {
     signal_until_it_ends(&mut child, copy, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(stderr(&output), "aiocp: stopped at once; what has its name is whole\n");
+    assert_eq!(stderr(&output), "aiocp: stopped at once; finished files are whole\n");
 }
 
 #[test]

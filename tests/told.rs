@@ -74,7 +74,7 @@ fn a_manifest_says_how_many_files_it_lacks() {
         write(scene.at("t/new"), "new");
         // The link was left alone too, but would have no line.
         let text = scene.cp(&copy, 0);
-        assert!(text.contains("the manifest lacks 3 files that stood there and stayed"), "{text}");
+        assert!(text.contains("the manifest lacks 3 files that already existed"), "{text}");
         assert_eq!(names(&scene.at("m")), ["new"]);
     }
     // What another SOURCE of the run has copied has a line.
@@ -274,7 +274,7 @@ fn one_standard_input_has_one_reader() {
             }
             let args = [one, name, other, "-", "-T", "t", "d"];
             let output = run(aiocp().current_dir(&scene.folder).args(args).stdin(stdin()), 2);
-            assert!(stderr(&output).contains("is asked for twice"), "{output:?}");
+            assert!(stderr(&output).contains("can be read only once"), "{output:?}");
         }
         let args = ["-i", "--files-from", name, "-T", "t", "d"];
         run(aiocp().current_dir(&scene.folder).args(args).stdin(stdin()), 2);

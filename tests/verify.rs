@@ -234,7 +234,7 @@ fn an_old_file_stays_if_the_new_one_is_not_proved() {
         60
     );
     assert_eq!(ranges(&output.stderr, &target, " differs").len(), 20);
-    assert!(stderr(&output).contains("what was read back is not what was written"));
+    assert!(stderr(&output).contains("the data read back differs from the data written"));
     for name in marks.keys() {
         assert_eq!(fs::read(target.join(name)).unwrap(), b"old");
     }

@@ -7,8 +7,8 @@ use aiocp::cli::process;
 /// Ends the process in good order where no memory is left.
 #[global_allocator]
 static ALLOCATOR: process::Allocator = process::Allocator::new(concat!(
-    "aiocp: cannot go on: Cannot allocate memory; what has its name is whole, ",
-    "and neither a manifest nor a list nor a report is written\n",
+    "aiocp: cannot go on: Cannot allocate memory; finished files are whole, ",
+    "and no manifest, list or report is written\n",
 ));
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use aiocp::cli::process;
 /// Ends the process in good order where no memory is left.
 #[global_allocator]
 static ALLOCATOR: process::Allocator = process::Allocator::new(
-    "aiosum: cannot go on: Cannot allocate memory; the files that have no line were not hashed\n",
+    "aiosum: cannot go on: Cannot allocate memory; files without a line were not hashed\n",
 );
 
 fn main() -> ExitCode {

@@ -37,10 +37,12 @@ impl Missing {
     /// What the user can do about it.
     pub(super) fn remedy(self) -> &'static str {
         match self {
-            Self::Mode => "it cannot be had here; --no-preserve=mode does without",
-            Self::Ownership => "it cannot be had here; --no-preserve=ownership does without",
-            Self::Timestamps => "they cannot be had here; --no-preserve=timestamps does without",
-            Self::Attributes => "they cannot be had here; --no-preserve=xattr does without",
+            Self::Mode => "it is not supported here; --no-preserve=mode leaves it out",
+            Self::Ownership => "it is not supported here; --no-preserve=ownership leaves it out",
+            Self::Timestamps => {
+                "they are not supported here; --no-preserve=timestamps leaves them out"
+            }
+            Self::Attributes => "they are not supported here; --no-preserve=xattr leaves them out",
             Self::Links => "the names are copied one by one; --no-preserve=links does so at once",
         }
     }

@@ -43,16 +43,16 @@ pub enum Cause {
     #[error("the source changed while it was being copied")]
     SourceChanged,
     /// What was read back from the device is not what was written to it.
-    #[error("what was read back is not what was written")]
+    #[error("the data read back differs from the data written")]
     NotAsWritten,
     /// Size or modification time differ from what they were when the reading of the file began.
     #[error("it changed while it was being read")]
     ChangedWhileRead,
     /// What is found is not what was listed: the name was exchanged in between.
-    #[error("it is no longer what the directory listing said")]
+    #[error("it was replaced after the directory was listed")]
     Swapped,
     /// What was just made is not what its name leads to.
-    #[error("it was exchanged for another one as soon as it was made")]
+    #[error("it was replaced right after it was created")]
     Exchanged,
     /// Source and destination are one file.
     #[error("source and destination are the same file")]
@@ -68,17 +68,15 @@ pub enum Cause {
     SpecialInTheWay(SpecialKind),
     /// The filesystem lets a file have no more names; see EMLINK in link(2).
     #[error(
-        "the filesystem lets one file have no more names; it is a copy, and the next are linked \
-         to that"
+        "the filesystem allows no more hard links to one file; this is a copy, and further names \
+         are linked to it"
     )]
     TooManyNames,
     /// Something stands there, and may not be replaced.
     #[error("it exists")]
     Exists,
     /// Something stands where a link is to be made.
-    #[error(
-        "it exists, and a link that is made instead of a copy replaces nothing unless it is told to"
-    )]
+    #[error("it exists, and a link replaces it only on request")]
     LinkInstead,
     /// Making the backup would replace the source.
     #[error("its backup would take the place of the source")]
@@ -115,7 +113,7 @@ pub enum Cause {
     #[error("no line in it is properly formatted")]
     NoGoodLine,
     /// A name in a manifest leads out of the directory that is audited.
-    #[error("it leads out of the audited directory")]
+    #[error("it is outside the audited directory")]
     LeadsOutside,
     /// More output bytes than are kept for each file of a directory.
     #[error("outputs of more than {0} bytes are for files, not for directories")]
@@ -165,7 +163,7 @@ pub enum Cause {
     #[error("{}", reason(.0))]
     NotWritten(io::Error),
     /// A file that was written into, and whose copy came to nothing.
-    #[error("it was written into, is no copy, and has lost what it held, or a part of that")]
+    #[error("it is only partly written, and its old contents are lost")]
     HalfWritten,
     /// A name that a list of lines cannot hold.
     #[error("there is a line break in its name")]

@@ -313,7 +313,8 @@ impl<'a> CopyPrinter<'a> {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         if broken.is_none() {
             self.note(self.err(&format!(
-                "aiocp: warning: {error:#}; the copy goes on, and nothing is written at its end\n"
+                "aiocp: warning: {error:#}; the copy continues, and writes no manifest, list or \
+                 report\n"
             )));
             *broken = Some(error);
         }
@@ -467,7 +468,7 @@ impl<'a> CopyPrinter<'a> {
         }
         for (files, why) in [
             (too_long, "with longer names than a check reads"),
-            (left_alone, "that stood there and stayed"),
+            (left_alone, "that already existed"),
         ] {
             if files > 0 {
                 let files = count(files, "file", "files");

@@ -132,11 +132,11 @@ fn carry_out(
         }
     }
     let last_word = match (options.existing.in_place, options.resume) {
-        (true, _) => "aiocp: stopped at once; a file that was being written into is no copy\n",
+        (true, _) => "aiocp: stopped at once; a file that was being written into is incomplete\n",
         (_, true) => {
             "aiocp: stopped at once; run the same command again to continue from what is durable\n"
         }
-        (_, false) => "aiocp: stopped at once; what has its name is whole\n",
+        (_, false) => "aiocp: stopped at once; finished files are whole\n",
     };
     let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
         .context("cannot watch for signals")?;

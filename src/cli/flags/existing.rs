@@ -170,7 +170,10 @@ impl ExistingArgs {
             (Some(control), _) => control,
             (None, Ok(text)) if !text.is_empty() => {
                 abbreviations::value(&text).ok_or_else(|| {
-                    format!("VERSION_CONTROL is '{text}', which is no way to make backups")
+                    format!(
+                        "invalid value '{text}' of VERSION_CONTROL: expected none, numbered, \
+                         existing or simple"
+                    )
                 })?
             }
             _ => Control::Existing,

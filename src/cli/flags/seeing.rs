@@ -104,12 +104,12 @@ impl SeeingArgs {
         }
         let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
         if is_stdout(self.log_file.as_deref()) {
-            return Err("--log-file wants a file; --verbose prints on stdout");
+            return Err("--log-file needs a file; --verbose prints on stdout");
         }
         if is_stdout(self.report.as_deref()) {
             let prints = self.verbose || self.json || self.stats || self.dry_run;
             if prints || is_stdout(manifest) || is_stdout(self.failed_list.as_deref()) {
-                return Err("--report=- wants stdout for itself");
+                return Err("--report=- needs stdout for itself");
             }
         }
         if self.json && self.failed_list.as_deref() == Some(Path::new("-")) {

@@ -13,7 +13,7 @@ use crate::error::{Error, Operation, Result};
 use crate::fs;
 
 /// What is said of two readers of one standard input: the second would find nothing.
-pub const MANY_ON_STDIN: &str = "standard input can be read once, and is asked for twice";
+pub const MANY_ON_STDIN: &str = "standard input can be read only once";
 
 /// What is left out of a tree, both for copying and for hashing.
 #[derive(Debug, Args)]

@@ -50,9 +50,8 @@ fn read(text: &str, unitless: Unitless) -> Result<u64, String> {
     let part: u64 = fraction.parse().unwrap_or(0);
     let part_bytes = u128::from(part) * unit_bytes / 10_u128.pow(fraction.len() as u32);
     let bytes = u128::from(whole) * unit_bytes + part_bytes;
-    let bytes = bytes
-        .checked_add_signed(more_bytes)
-        .ok_or_else(|| format!("'{text}' is less than nothing"))?;
+    let bytes =
+        bytes.checked_add_signed(more_bytes).ok_or_else(|| format!("'{text}' is below zero"))?;
     u64::try_from(bytes).map_err(|_| too_much())
 }
 

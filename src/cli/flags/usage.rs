@@ -163,7 +163,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
             format!("invalid value '{value}' for '{option}': {reason}")
         }
         ErrorKind::MissingRequiredArgument => missing(&text(ContextKind::InvalidArg)),
-        ErrorKind::TooManyValues => format!("'{option}' takes no value, and '{value}' was given"),
+        ErrorKind::TooManyValues => format!("'{option}' takes no value, but got '{value}'"),
         ErrorKind::ArgumentConflict => match name(ContextKind::PriorArg) {
             alone if alone.is_empty() => format!("'{option}' goes with nothing else"),
             _ => {

@@ -90,10 +90,10 @@ fn why_not(half: &Begun, now: &Begun, temporary: &Stat, trust: Trust) -> Option<
             Some("the source changed since it was begun; it is copied from the start")
         }
         () if !is_as_begun(temporary, half, trust) => {
-            Some("its temporary was exchanged; it is copied from the start")
+            Some("its temporary file was replaced; it is copied from the start")
         }
         () if half.block_bytes != now.block_bytes => {
-            Some("the block size is another now; it is copied from the start")
+            Some("the block size changed; it is copied from the start")
         }
         () => None,
     }

@@ -145,7 +145,9 @@ fn every_flag_is_in_the_help() {
     for Piece { place, text } in typed.chain(prose_of_help) {
         for flag in text.split_whitespace().flat_map(flags_in) {
             found += 1;
-            if !known.contains(&flag) {
+            // The manual shows beginnings, which the commands take if they fit one flag.
+            let fits = |known: &&String| flag.len() > 2 && known.starts_with(&flag);
+            if !known.contains(&flag) && known.iter().filter(fits).count() != 1 {
                 breaches.push(format!("{place}: {flag} is no flag"));
             }
         }

@@ -114,6 +114,7 @@ const HABITS: &[(&str, Answer)] = &[
         "-avn A B",
         Says("warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one", copied),
     ),
+    ("-anq A B", Works(copied)),
     (
         "-av -n A B",
         Says("warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one", copied),

@@ -124,7 +124,7 @@ const RECIPES: [Case; 15] = [
     Case {
         heading: "Beside other work",
         before: "mkdir -p $ROOT/mnt/backup dataset; seq 300000 > dataset/c",
-        after: "diff -r dataset $ROOT/mnt/backup/dataset; grep 'durable, ' $ROOT/all-said",
+        after: "diff -r dataset $ROOT/mnt/backup/dataset; grep ' written, ' $ROOT/all-said",
     },
     Case {
         heading: "A job for Slurm",

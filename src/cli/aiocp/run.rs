@@ -74,7 +74,7 @@ pub fn run() -> anyhow::Result<u8> {
             return Ok(exit::FAILED);
         }
     };
-    for line in habits {
+    for line in habits.into_iter().filter(|_| !todo.args.seeing.quiet) {
         printer.note(write_err(&format!("aiocp: {line}\n")));
     }
     carry_out(&todo, unreadable, &printer, &watched)

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -220,7 +219,7 @@ fn the_ring_wraps_around_and_loses_nothing() {
 fn under_strace(test: &str, options: &[&str]) -> String {
     let folder = folder();
     let trace = folder.path().join("trace");
-    let mut command = Command::new("strace");
+    let mut command = program("strace");
     command.args(["-f", "-o"]).arg(&trace).args(options).arg(std::env::current_exe().unwrap());
     run(command.args(["--exact", test]).env("AIOCP_UNDER_STRACE", "1"), 0);
     fs::read_to_string(trace).unwrap()

@@ -5,7 +5,6 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::Path;
-use std::process::Command;
 
 use common::place::{Place, fifo};
 use common::*;
@@ -109,7 +108,7 @@ fn the_old_file_never_lacks_its_name_while_it_is_backed_up() {
     }
     let place = Place::with(&[("a", "new"), ("b", "old")]);
     let trace = place.at("trace");
-    let mut strace = Command::new("strace");
+    let mut strace = program("strace");
     strace
         .args(["-f", "-e", "trace=link,linkat,rename,renameat,renameat2,unlink,unlinkat", "-o"])
         .arg(&trace);

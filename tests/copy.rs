@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::elsewhere::Elsewhere;
 use common::*;
 
 #[test]
@@ -234,10 +235,10 @@ fn one_failing_file_does_not_stop_the_others() {
 
 #[test]
 fn an_unreadable_file_is_named() {
-    if !is_root("becoming another user") {
+    if !is_root("becoming another user") || !have("setpriv") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Elsewhere::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     // Like many a /home, this directory can be passed through but not listed.
     fs::create_dir(folder.path().join("passage")).unwrap();
@@ -245,8 +246,6 @@ fn an_unreadable_file_is_named() {
     fs::set_permissions(folder.path().join("passage"), fs::Permissions::from_mode(0o711)).unwrap();
     fs::set_permissions(folder.path().join("passage/own"), fs::Permissions::from_mode(0o777))
         .unwrap();
-    let binary = folder.path().join("aiocp");
-    fs::copy(assert_cmd::cargo::cargo_bin!("aiocp"), &binary).unwrap();
     fs::create_dir(folder.path().join("source")).unwrap();
     fs::create_dir(folder.path().join("source/closed")).unwrap();
     fs::write(folder.path().join("source/secret"), "s").unwrap();
@@ -257,25 +256,16 @@ fn an_unreadable_file_is_named() {
         .unwrap();
     fs::set_permissions(folder.path().join("source/closed"), fs::Permissions::from_mode(0o700))
         .unwrap();
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    let mut command = std::process::Command::new("setpriv");
-    let output = run(
-        command.args(nobody).arg(&binary).args(["source", "target"]).current_dir(folder.path()),
-        1,
-    );
+    let nobody =
+        |args: [&str; 2], code| run(folder.as_user(65534).arg(folder.aiocp()).args(args), code);
+    let output = nobody(["source", "target"], 1);
     let text = stderr(&output);
     assert!(text.contains("cannot open 'source/secret': Permission denied"), "{text}");
     assert!(text.contains("cannot open directory 'source/closed': Permission denied"), "{text}");
     let copied = fs::metadata(folder.path().join("target/open")).unwrap();
     assert_eq!(copied.mode() & 0o7777, 0o755, "a file with another owner gets no setuid");
     assert_eq!(copied.uid(), 65534);
-    let mut command = std::process::Command::new("setpriv");
-    command
-        .args(nobody)
-        .arg(&binary)
-        .args(["target", "passage/own/copy"])
-        .current_dir(folder.path());
-    run(&mut command, 0);
+    nobody(["target", "passage/own/copy"], 0);
     assert_eq!(fs::read(folder.path().join("passage/own/copy/open")).unwrap(), b"o");
 }
 
@@ -426,10 +416,10 @@ fn a_manifest_overwrites_no_file_of_the_copy_and_is_no_part_of_it() {
 
 #[test]
 fn few_threads_are_enough() {
-    if !is_root("a limit of processes for another user") {
+    if !is_root("a limit of processes for another user") || !have("setpriv") {
         return;
     }
-    let folder = folder();
+    let folder = Elsewhere::new();
     let at = |name: &str| folder.path().join(name);
     for program in [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")]
     {
@@ -446,10 +436,8 @@ fn few_threads_are_enough() {
         "./aiosum s/big > b",
         "cd t && ../aiosum --check ../m",
     ] {
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid=61234", "--regid=61234", "--clear-groups", "bash", "-c"]);
-        command.arg(format!("cd {} && ulimit -u 7 && {script}", folder.path().display()));
-        run(&mut command, 0);
+        let mut command = folder.as_user(61234);
+        run(command.args(["bash", "-c", &format!("ulimit -u 7 && {script}")]), 0);
     }
     assert_eq!(describe(&at("s")), describe(&at("t")));
     let hash = blake3::hash(&noise(5 << 20, 2)).to_hex();

@@ -13,7 +13,7 @@ fn with_lie(program: &Command, call: &str, when: u32, path: &Path) -> (bool, Out
     let folder = folder();
     let trace = folder.path().join("trace");
     let inject = format!("inject={call}:retval=999999999:when={when}");
-    let mut command = Command::new("strace");
+    let mut command = common::program("strace");
     command.args(["-f", "-o"]).arg(&trace).arg("-P").arg(path);
     command.args(["-e", &format!("trace={call}"), "-e", &inject]);
     command.arg(program.get_program()).args(program.get_args()).env_remove("RUST_BACKTRACE");
@@ -80,7 +80,7 @@ fn what_claims_to_have_been_written_and_was_not_is_an_error() {
     copy.args(["--reflink=never", "-T"]).arg(at("source")).arg(at("copy"));
     let trace = at("trace");
     let inject = "inject=pwrite64:retval=999999999:when=1";
-    let mut command = Command::new("strace");
+    let mut command = program("strace");
     command.args(["-f", "-o"]).arg(&trace).args(["-e", "trace=pwrite64", "-e", inject]);
     command.arg(copy.get_program()).args(copy.get_args()).env_remove("RUST_BACKTRACE");
     let output = run_limited(&mut command);

@@ -4,38 +4,34 @@
 mod common;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use common::elsewhere::Elsewhere;
 use common::*;
 
 /// The command as a user who may have so many processes, or nothing where that cannot be tried.
-fn with_processes(folder: &tempfile::TempDir, count: u32, args: &[&str]) -> Option<Output> {
-    if !is_root("a user of its own") || !have("setpriv") {
+fn with_processes(folder: &Elsewhere, count: u32, args: &[&str]) -> Option<Output> {
+    if !is_root("a user of its own") || !have("setpriv") || !have("prlimit") {
         return None;
     }
-    // The user may not reach the folder that the program was built in.
-    let program = folder.path().join("program");
-    if !program.exists() {
-        fs::copy(aiosum().get_program(), &program).unwrap();
-        common::hard::set_mode(folder.path(), 0o755);
-        common::hard::set_mode(&program, 0o755);
+    let copied = folder.path().join("program");
+    if !copied.exists() {
+        fs::copy(aiosum().get_program(), &copied).unwrap();
     }
     // What other tests run counts for users of their own.
     static USERS: AtomicU32 = AtomicU32::new(0);
     let user = 54_387 + USERS.fetch_add(1, Ordering::Relaxed);
-    let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
-    command.arg("prlimit");
-    command.arg(format!("--nproc={count}")).arg(program).args(args).env_remove("RUST_BACKTRACE");
-    Some(run_limited(command.current_dir(folder)))
+    let mut command = folder.as_user(user);
+    command.args(["prlimit", &format!("--nproc={count}")]).arg(copied).args(args);
+    Some(run_limited(command.env_remove("RUST_BACKTRACE")))
 }
 
 #[test]
 fn a_number_of_threads_that_cannot_be_had_is_a_wish() {
-    let folder = folder();
+    let folder = Elsewhere::new();
     fs::write(folder.path().join("big"), noise(3 << 20, 1)).unwrap();
-    let wanted = run(aiosum().current_dir(&folder).arg("big"), 0).stdout;
+    let wanted = run(aiosum().current_dir(folder.path()).arg("big"), 0).stdout;
     let mut done = Vec::new();
     for threads in [&[][..], &["--num-threads=1"], &["--num-threads=2"], &["--num-threads=64"]] {
         for count in 2..9 {
@@ -60,13 +56,16 @@ fn a_number_of_threads_that_cannot_be_had_is_a_wish() {
 
 #[test]
 fn what_keeps_a_sum_from_going_on_has_operation_path_and_reason() {
-    let folder = folder();
+    let folder = Elsewhere::new();
     fs::create_dir(folder.path().join("t")).unwrap();
     for n in 0..20 {
         fs::write(folder.path().join(format!("t/{n}")), "").unwrap();
     }
     let mut command = aiosum();
-    command.current_dir(&folder).args(["--length=1048576", "t"]).env("TMPDIR", "/nonexistent");
+    command
+        .current_dir(folder.path())
+        .args(["--length=1048576", "t"])
+        .env("TMPDIR", "/nonexistent");
     let text = stderr(&run(&mut command, 1));
     let wanted = "aiosum: cannot use a temporary file in '/nonexistent': ";
     assert!(text.starts_with(wanted) && text.lines().count() == 1, "{text}");

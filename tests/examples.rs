@@ -75,7 +75,7 @@ fn aior_says_which_call_failed_and_why() {
             ("io_setup:error=ENOSYS", "io_setup: this kernel has no AIO"),
             ("io_submit:error=EBADF", "io_submit: Bad file descriptor"),
         ] {
-            let mut strace = Command::new("strace");
+            let mut strace = program("strace");
             strace.args(["-o", "/dev/null", "-e", &format!("inject={inject}")]);
             fails(strace.arg(example("aior").get_program()).arg(&file), start);
         }

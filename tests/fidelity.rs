@@ -9,13 +9,14 @@ use std::os::unix::fs::{FileExt, MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use common::elsewhere::Elsewhere;
 use common::hard::*;
 use common::*;
 use rustix::fs::FileType;
 
 /// The changes that rsync would still make to turn `target` into `source`.
 fn rsync_differences(source: &Path, target: &Path) -> String {
-    let mut command = Command::new("rsync");
+    let mut command = program("rsync");
     // xfs lists ACLs once more under its own names.
     command.arg("--filter=-x trusted.SGI_ACL_*");
     command.args([
@@ -32,10 +33,11 @@ fn rsync_differences(source: &Path, target: &Path) -> String {
 }
 
 fn everything_is_kept_on(kind: &str) {
-    if !is_root("mounting filesystems") || !have("rsync") {
+    if !have("rsync") {
         return;
     }
-    let (from, to) = (Mounted::new("ext4", 256), Mounted::new(kind, 512));
+    let Some(from) = Mounted::new("ext4", 256) else { return };
+    let Some(to) = Mounted::new(kind, 512) else { return };
     let (source, target) = (from.path.join("source"), to.path.join("target"));
     make_hard_tree(&source);
     let manifest = to.path.join("manifest");
@@ -104,11 +106,8 @@ fn everything_is_kept_on_tmpfs() {
 
 #[test]
 fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
     const LEVELS: usize = 5000;
-    let from = Mounted::new("ext4", 256);
+    let Some(from) = Mounted::new("ext4", 256) else { return };
     let source = from.path.join("source");
     make_chain(&source, LEVELS);
     fs::File::create(source.join("hole")).unwrap().set_len(1 << 40).unwrap();
@@ -121,7 +120,7 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
         ("btrfs", 256, &["--no-sync"]),
         ("tmpfs", 128, &[]),
     ] {
-        let to = Mounted::new(kind, 512);
+        let Some(to) = Mounted::new(kind, 512) else { continue };
         let target = to.path.join("target");
         let mut command = Command::new("sh");
         command.args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)]);
@@ -165,7 +164,7 @@ fn a_file_that_claims_exabytes_costs_no_more_than_its_data() {
     }
     const EIB: u64 = 1 << 60;
     for kind in ["xfs", "btrfs", "tmpfs"] {
-        let mounted = Mounted::new(kind, 512);
+        let Some(mounted) = Mounted::new(kind, 512) else { continue };
         let at = |name: &str| mounted.path.join(name);
         fs::create_dir(at("source")).unwrap();
         fs::write(at("source/other"), "other").unwrap();
@@ -243,10 +242,7 @@ fn each_thing_is_kept_under_its_own_name() {
 
 #[test]
 fn a_default_acl_of_the_destination_widens_nothing() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
-    let mounted = Mounted::new("ext4", 64);
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
     let at = |name: &str| mounted.path.join(name);
     fs::create_dir_all(at("source/dir")).unwrap();
     fs::write(at("source/file"), "x").unwrap();
@@ -269,10 +265,8 @@ fn a_default_acl_of_the_destination_widens_nothing() {
 
 #[test]
 fn what_the_filesystem_cannot_hold_is_a_warning_unless_it_was_demanded() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
-    let (from, to) = (Mounted::new("ext4", 64), Mounted::new("ramfs", 64));
+    let Some(from) = Mounted::new("ext4", 64) else { return };
+    let Some(to) = Mounted::new("ramfs", 64) else { return };
     let at = |name: &str| from.path.join(name);
     for name in ["attribute", "acl"] {
         fs::write(at(name), name).unwrap();
@@ -299,10 +293,8 @@ fn what_the_filesystem_cannot_hold_is_a_warning_unless_it_was_demanded() {
 
 #[test]
 fn a_time_that_the_filesystem_cannot_hold_is_named() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
-    let (from, to) = (Mounted::new("btrfs", 256), Mounted::new("ext4", 64));
+    let Some(from) = Mounted::new("btrfs", 256) else { return };
+    let Some(to) = Mounted::new("ext4", 64) else { return };
     let source = from.path.join("file");
     fs::write(&source, "x").unwrap();
     let time = rustix::fs::Timespec { tv_sec: 1 << 40, tv_nsec: 0 };
@@ -353,6 +345,9 @@ fn hard_links_are_kept_across_directories_and_operands_and_listed() {
 
 #[test]
 fn a_second_name_is_copied_when_the_first_one_fails() {
+    if !have_strace() {
+        return;
+    }
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     for kind in ["file", "symlink"] {
@@ -365,7 +360,7 @@ fn a_second_name_is_copied_when_the_first_one_fails() {
             fs::hard_link(at("from/x1"), at(&format!("from/x{n}"))).unwrap();
         }
         let call = if kind == "file" { "linkat" } else { "symlinkat" };
-        let mut command = Command::new("strace");
+        let mut command = program("strace");
         command.args(["-f", "-o"]).arg(at("trace")).args(["-e", &format!("trace={call}")]);
         command
             .args(["-e", &format!("inject={call}:error=EIO:when=1")])
@@ -385,14 +380,12 @@ fn a_second_name_is_copied_when_the_first_one_fails() {
 
 #[test]
 fn somebody_else_s_tree_is_copied_by_nobody_as_far_as_nobody_may() {
-    if !is_root("becoming another user") {
+    if !is_root("becoming another user") || !have("setpriv") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Elsewhere::new();
     let at = |name: &str| folder.path().join(name);
     set_mode(folder.path(), 0o777);
-    let binary = at("aiocp");
-    fs::copy(assert_cmd::cargo::cargo_bin!("aiocp"), &binary).unwrap();
     fs::create_dir_all(at("source/read-only/below")).unwrap();
     fs::write(at("source/read-only/below/file"), "f").unwrap();
     fs::write(at("source/setuid"), "s").unwrap();
@@ -404,9 +397,9 @@ fn somebody_else_s_tree_is_copied_by_nobody_as_far_as_nobody_may() {
     set_mode(&at("source/read-only"), 0o555);
     set_times(&at("source/read-only"), 5, 6);
     for args in [&["-a"][..], &["-p", "-a"]] {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).args(args);
-        let output = run(command.args(["source", "target"]).current_dir(folder.path()), 0);
+        let mut command = folder.as_user(65534);
+        command.arg(folder.aiocp()).args(args);
+        let output = run(command.args(["source", "target"]), 0);
         assert!(output.stderr.is_empty(), "{output:?}");
         let meta = |name: &str| fs::metadata(at("target").join(name)).unwrap();
         assert_eq!(meta("setuid").mode() & 0o7777, 0o755, "no setuid without the owner");
@@ -438,11 +431,8 @@ fn directories_are_let_go_without_sync_too() {
 
 #[test]
 fn memory_does_not_grow_with_the_entries_of_a_directory() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
     const ENTRIES: usize = 1_000_000;
-    let mounted = Mounted::new("tmpfs", 512);
+    let Some(mounted) = Mounted::new("tmpfs", 512) else { return };
     let (source, target) = (mounted.path.join("source"), mounted.path.join("target"));
     fs::create_dir(&source).unwrap();
     // The longest names, all of a few inodes: a million inodes would fill the kernel's memory.

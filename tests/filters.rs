@@ -90,7 +90,7 @@ fn an_excluded_directory_is_never_opened() {
     let programs =
         [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")];
     for (program, target) in programs.into_iter().zip([Some("to"), None]) {
-        let mut strace = Command::new("strace");
+        let mut strace = common::program("strace");
         strace.args(["-f", "-e", "trace=file,desc", "-o"]).arg(at("trace"));
         strace.arg(program).args(["--exclude=secret/", "d"]).args(target);
         run(strace.current_dir(folder.path()), 0);
@@ -253,7 +253,7 @@ fn random_rules_leave_out_of_random_trees_what_rsync_leaves_out() {
         let (theirs, ours) = (folder.path().join("theirs"), folder.path().join("ours"));
         let mut from = source.clone().into_os_string();
         from.push("/");
-        run(Command::new("rsync").arg("-r").args(&args).arg(from).arg(&theirs), 0);
+        run(program("rsync").arg("-r").args(&args).arg(from).arg(&theirs), 0);
         run(aiocp().arg("--no-sync").args(&args).arg("-T").arg(&source).arg(&ours), 0);
         let (all, ours, theirs) = (paths(&source), paths(&ours), paths(&theirs));
         left_out.fetch_add(all.len() - ours.len(), Ordering::Relaxed);
@@ -431,12 +431,8 @@ fn random_lists_are_copied_as_rsync_copies_them() {
             let mut from = source.clone().into_os_string();
             from.push("/");
             let arg = format!("--files-from={}", folder.path().join("list").display());
-            let rsync = Command::new("rsync")
-                .args(["-r", "-0", &arg])
-                .arg(from)
-                .arg(&theirs)
-                .output()
-                .unwrap();
+            let rsync =
+                program("rsync").args(["-r", "-0", &arg]).arg(from).arg(&theirs).output().unwrap();
             let own = aiocp()
                 .args(["--no-sync", "-0", &arg, "-T"])
                 .arg(&source)

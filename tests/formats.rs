@@ -165,7 +165,7 @@ fn random_lines_that_sha256sum_reads_are_read() {
         |lines| {
             let manifest = format!("{}.sums", count.fetch_add(1, Ordering::Relaxed));
             fs::write(folder.path().join(&manifest), lines.join("\n") + "\n").unwrap();
-            let sha256sum = Command::new("sha256sum")
+            let sha256sum = program("sha256sum")
                 .current_dir(folder.path())
                 .args(["--check", "--strict", &manifest])
                 .output()
@@ -309,7 +309,7 @@ fn random_sizes_are_what_rsync_takes_them_for() {
         };
         for flag in ["--max-size", "--min-size"] {
             let flag = format!("{flag}={size}");
-            let rsync = Command::new("rsync")
+            let rsync = program("rsync")
                 .current_dir(folder.path())
                 .args(["-rn", "--out-format=:%n ", &flag, "s/", "d"])
                 .output()
@@ -396,7 +396,7 @@ fn random_classes_match_what_they_match_in_rsync() {
             fs::remove_dir_all(&to).unwrap();
             names
         };
-        let theirs = copied(Command::new("rsync").arg("-r"), "s/", "theirs");
+        let theirs = copied(program("rsync").arg("-r"), "s/", "theirs");
         let ours = copied(aiocp().args(["--no-sync", "-T"]), "s", "ours");
         left_out.fetch_add(usize::from(ours.len() < bytes.len() * 6), Ordering::Relaxed);
         prop_assert_eq!(ours, theirs);

@@ -26,7 +26,7 @@ fn tables() -> [(clap::Command, Command); 2] {
 /// What a shell's command shows on a terminal of 80 columns and so many lines.
 fn on_terminal(lines: usize, typed: &str) -> String {
     let typed = format!("stty rows {lines} cols 80; {typed}");
-    text(run(Command::new("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
+    text(run(common::program("script").args(["-qec", &typed, "/dev/null"]), 0).stdout)
 }
 
 #[test]

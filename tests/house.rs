@@ -91,6 +91,11 @@ fn tests_leave_things_out_in_one_way() {
 }
 
 #[test]
+fn tests_call_what_can_be_missing_in_one_way() {
+    assert_none(&skips::called_alone(house()));
+}
+
+#[test]
 fn what_tests_call_is_installed_by_ci() {
     assert_none(&skips::not_installed(house()));
 }

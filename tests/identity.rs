@@ -33,14 +33,14 @@ impl Drop for Unmounted {
 
 impl Union {
     fn new() -> Option<Self> {
-        if !have_fuse() {
+        if !can_mount("tmpfs") || !have_fuse() {
             return None;
         }
         let folder = folder();
         let branches = ["one", "two"].map(|name| folder.path().join(name));
         let mounts = branches.clone().map(|path| {
             fs::create_dir(&path).unwrap();
-            must(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&path));
+            must(program("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&path));
             Unmounted(path)
         });
         let seen = Passed::new(folder.path(), 0)?;
@@ -312,10 +312,7 @@ const WAITING_DIRS: usize = 150;
 
 impl Reused {
     fn new(kind: &str) -> Option<Self> {
-        if !is_root("mounting filesystems") || !have(&format!("mkfs.{kind}")) {
-            return None;
-        }
-        let mounted = Mounted::new(kind, 400);
+        let mounted = Mounted::new(kind, 400)?;
         let root = mounted.path.clone();
         fs::create_dir_all(root.join("src")).unwrap();
         fs::create_dir_all(root.join("out")).unwrap();
@@ -438,7 +435,7 @@ fn in_a_tree_that_changes_no_copy_has_the_contents_of_another() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     for options in [&["-a"][..], &["-a", "--verify"], &["-aL"], &["-a", "--resume"]] {
-        let mounted = Mounted::new("ext4", 400);
+        let Some(mounted) = Mounted::new("ext4", 400) else { continue };
         let (source, target) = (mounted.path.join("src"), mounted.path.join("dst"));
         (0..20).for_each(|n| fs::create_dir_all(source.join(n.to_string())).unwrap());
         for file in 0..FILES {

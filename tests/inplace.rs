@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::elsewhere::Elsewhere;
 use common::hard::{acl, set_mode, set_xattr, xattr};
 use common::place::fifo;
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 const USER: u32 = 12_345;
 const ACL: &str = "system.posix_acl_access";
@@ -43,15 +43,14 @@ fn inode(path: &Path) -> u64 {
 }
 
 /// The command as an ordinary user.
-fn as_user(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args([format!("--reuid={USER}"), format!("--regid={USER}")]).arg("--clear-groups");
-    command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(args).current_dir(folder);
+fn as_user(folder: &Elsewhere, args: &[&str]) -> Command {
+    let mut command = folder.as_user(USER);
+    command.arg(folder.aiocp()).args(args);
     command
 }
 
 fn may_act_for_a_user() -> bool {
-    is_root("mounting, and acting for a user") && have("setpriv")
+    can_mount("tmpfs") && have("setpriv")
 }
 
 /// Asserts contents without printing them.
@@ -189,9 +188,8 @@ fn random_files_are_written_over_random_files() {
 }
 
 /// A new file of this size, and an old one that everyone may write and only root owns.
-fn stage(len: usize) -> TempDir {
-    let folder = folder();
-    set_mode(folder.path(), 0o755);
+fn stage(len: usize) -> Elsewhere {
+    let folder = Elsewhere::new();
     fs::write(folder.path().join("new"), noise(len, 1)).unwrap();
     set_mode(&folder.path().join("new"), 0o644);
     fs::write(folder.path().join("old"), noise(100_000, 2)).unwrap();
@@ -214,7 +212,7 @@ fn what_may_only_be_written_into_is() {
             for mode in [0o755, 0o1777] {
                 set_mode(path, mode);
                 fs::write(&old, noise(100_000, 2)).unwrap();
-                let said = stderr(&run(&mut as_user(path, &all), 0));
+                let said = stderr(&run(&mut as_user(&folder, &all), 0));
                 holds(&old, &noise(len, 1), &what);
                 let meta = fs::metadata(&old).unwrap();
                 assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o666), "{what:?}");
@@ -222,7 +220,7 @@ fn what_may_only_be_written_into_is() {
                 assert!(lines.all(|line| line.contains(" warning: cannot set ")), "{said}");
             }
             fs::write(path.join("host"), "host").unwrap();
-            must(Command::new("mount").arg("--bind").args([path.join("host"), old.clone()]));
+            must(program("mount").arg("--bind").args([path.join("host"), old.clone()]));
             let output = aiocp().args(&all).current_dir(path).output().unwrap();
             let found = fs::read(&old).unwrap();
             unmount(&old);
@@ -240,10 +238,10 @@ fn an_answer_names_it_where_it_would_do() {
         return;
     }
     let folder = stage(3);
-    let said = stderr(&run(&mut as_user(folder.path(), &["new", "old"]), 1));
+    let said = stderr(&run(&mut as_user(&folder, &["new", "old"]), 1));
     assert!(said.contains("hint: ") && said.contains("--inplace"), "{said}");
     set_mode(&folder.path().join("old"), 0o644);
-    let said = stderr(&run(&mut as_user(folder.path(), &["new", "old"]), 1));
+    let said = stderr(&run(&mut as_user(&folder, &["new", "old"]), 1));
     assert_eq!(
         said,
         "aiocp: cannot create 'old': Permission denied\n\
@@ -267,7 +265,7 @@ fn what_only_its_owner_may_change_is_a_failure_where_it_is_demanded() {
     ] {
         let folder = stage(3);
         let all = [&["--inplace"][..], args, &["new", "old"]].concat();
-        let said = stderr(&run(&mut as_user(folder.path(), &all), code));
+        let said = stderr(&run(&mut as_user(&folder, &all), code));
         assert_eq!(said.is_empty(), args.first() == Some(&"--no-preserve=mode,timestamps"));
         holds(&folder.path().join("old"), &noise(3, 1), &args);
     }
@@ -310,12 +308,12 @@ fn what_may_not_be_written_is_an_error_that_says_what_to_do() {
     set_mode(&old, 0o444);
     let all = ["--inplace", "new", "old"];
     // In a folder that may not be written either, nothing would help.
-    let said = stderr(&run(&mut as_user(path, &all), 1));
+    let said = stderr(&run(&mut as_user(&folder, &all), 1));
     assert!(said.contains("cannot write into 'old': Permission denied"), "{said}");
     assert!(!said.contains("hint"), "{said}");
     chown(path, Some(USER), Some(USER)).unwrap();
     for args in [&all[..], &["--inplace", "--dry-run", "new", "old"]] {
-        let said = stderr(&run(&mut as_user(path, args), 1));
+        let said = stderr(&run(&mut as_user(&folder, args), 1));
         assert!(said.contains("cannot write into 'old': Permission denied"), "{said}");
         assert!(said.contains("hint: ") && said.contains("without --inplace"), "{said}");
     }
@@ -399,7 +397,7 @@ fn a_file_of_source_is_never_written_into() {
 
 #[test]
 fn a_file_of_source_that_is_mounted_in_the_copy_is_not_written_into() {
-    if !is_root("mounting") {
+    if !can_mount("tmpfs") {
         return;
     }
     for len in SIZES {
@@ -412,7 +410,7 @@ fn a_file_of_source_that_is_mounted_in_the_copy_is_not_written_into() {
             fs::write(at(name), noise(len, name.len() as u64)).unwrap();
         }
         fs::write(at("d/a"), "").unwrap();
-        must(Command::new("mount").arg("--bind").args([at("s/longer"), at("d/a")]));
+        must(program("mount").arg("--bind").args([at("s/longer"), at("d/a")]));
         let args = ["--inplace", "-T", "s", "d"];
         let output = aiocp().args(args).current_dir(folder.path()).output().unwrap();
         unmount(&at("d/a"));
@@ -595,15 +593,10 @@ fn a_stream_ends_where_it_ends() {
 
 #[test]
 fn a_full_disk_costs_nothing_of_what_stands_there() {
-    if !is_root("mounting") {
-        return;
-    }
     for kind in ["ext4", "xfs"] {
-        if !have(&format!("mkfs.{kind}")) {
-            continue;
-        }
         for (old_len, new_len) in [(1000, 900_000), (BIG, 12 << 20)] {
-            let (disk, folder) = (Mounted::new(kind, 320), folder());
+            let Some(disk) = Mounted::new(kind, 320) else { continue };
+            let folder = folder();
             let (new, old) = (folder.path().join("new"), disk.path.join("old"));
             fs::write(&new, noise(new_len, 1)).unwrap();
             fs::write(&old, noise(old_len, 2)).unwrap();
@@ -709,10 +702,11 @@ fn a_failure_half_way_says_that_the_old_contents_are_gone() {
 /// folder durable at once does not reach them.
 #[test]
 fn what_is_mounted_from_elsewhere_is_synced_by_itself() {
-    if !is_root("mounting") || !have_strace() {
+    if !have_strace() {
         return;
     }
-    let (disk, folder) = (Mounted::new("ext4", 64), folder());
+    let Some(disk) = Mounted::new("ext4", 64) else { return };
+    let folder = folder();
     let at = |name: String| folder.path().join(name);
     for name in ["s", "d"] {
         fs::create_dir(at(name.into())).unwrap();
@@ -723,7 +717,7 @@ fn what_is_mounted_from_elsewhere_is_synced_by_itself() {
         fs::write(at(format!("d/{n}")), "under").unwrap();
         fs::write(disk.path.join(n.to_string()), "old").unwrap();
         let paths = [disk.path.join(n.to_string()), at(format!("d/{n}"))];
-        must(Command::new("mount").arg("--bind").args(paths));
+        must(program("mount").arg("--bind").args(paths));
     }
     let trace = at("trace".into());
     let mut command = strace(&["-y", "-e", "trace=fsync,io_submit"], &trace);
@@ -745,14 +739,8 @@ fn what_is_mounted_from_elsewhere_is_synced_by_itself() {
 
 #[test]
 fn a_clone_is_made_where_it_is_demanded_alone() {
-    if !is_root("mounting") {
-        return;
-    }
     for kind in ["xfs", "btrfs"] {
-        if !have(&format!("mkfs.{kind}")) {
-            continue;
-        }
-        let disk = Mounted::new(kind, 512);
+        let Some(disk) = Mounted::new(kind, 512) else { continue };
         let (new, old) = (disk.path.join("new"), disk.path.join("old"));
         for len in [700_001, BIG] {
             for old_len in [3, len + 100_001] {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{aiocp, aiosum, describe, folder, have_strace, litter, noise, run_limited, stderr};
+use common::*;
 
 /// Small files for all workers, and big ones for the pipeline.
 fn tree(path: &Path) {
@@ -182,7 +182,7 @@ fn a_small_cgroup_is_enough() {
 #[test]
 fn where_no_thread_can_be_made_every_engine_ends() {
     let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    if !common::is_root("a user of its own") || !common::have("setpriv") {
+    if !is_root("a user of its own") || !have("setpriv") || !have("prlimit") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ fn where_no_thread_can_be_made_every_engine_ends() {
         for threads in [1, 3, 5, 6, 8, 10, 16] {
             let target = folder.path().join("target");
             let limit = format!("--nproc={threads}");
-            let mut command = Command::new("setpriv");
+            let mut command = common::program("setpriv");
             command.args(user).args(["prlimit", &limit]).arg(&program).env_remove("RUST_BACKTRACE");
             command.args(["--no-sync", "--block-size=4K", engine]);
             let output = run_limited(command.arg(&source).arg(&target));

@@ -5,8 +5,9 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use common::elsewhere::Elsewhere;
 use common::place::{Place, fifo};
 use common::*;
 
@@ -53,7 +54,7 @@ fn what_is_left_alone_is_not_read_and_directories_are_merged_all_the_same() {
     place.cp(&["-n", "-T", "from", "to"]);
     assert_eq!((place.read("to/sub/f"), place.read("to/sub/g")), ("old".into(), "new".into()));
     let trace = place.at("trace");
-    let mut strace = Command::new("strace");
+    let mut strace = program("strace");
     strace
         .args(["-f", "-e", "trace=pread64,read,io_submit", "-P"])
         .arg(place.at("from/sub/f"))
@@ -115,22 +116,17 @@ fn questions_are_asked_one_at_a_time_and_only_a_yes_replaces() {
 
 #[test]
 fn a_question_names_the_mode_that_would_be_overridden() {
-    if !is_root("becoming another user") {
+    if !is_root("becoming another user") || !have("setpriv") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Elsewhere::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let binary = folder.path().join("aiocp");
-    fs::copy(assert_cmd::cargo::cargo_bin!("aiocp"), &binary).unwrap();
     fs::write(folder.path().join("a"), "new").unwrap();
     fs::write(folder.path().join("b"), "old").unwrap();
     fs::set_permissions(folder.path().join("b"), fs::Permissions::from_mode(0o444)).unwrap();
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .args(["-i", "a", "b"]);
-    let output = run(command.current_dir(folder.path()).stdin(Stdio::null()), 0);
+    let mut command = folder.as_user(65534);
+    command.arg(folder.aiocp()).args(["-i", "a", "b"]);
+    let output = run(command.stdin(Stdio::null()), 0);
     assert_eq!(stderr(&output), "aiocp: replace 'b', overriding mode 0444 (r--r--r--)? \n");
 }
 
@@ -482,10 +478,7 @@ fn slashes_at_the_end_of_a_source_can_be_stripped() {
 
 #[test]
 fn other_filesystems_are_left_out() {
-    if !is_root("mounting a filesystem") {
-        return;
-    }
-    let mounted = Mounted::new("tmpfs", 16);
+    let Some(mounted) = Mounted::new("tmpfs", 16) else { return };
     let outer = mounted.path.parent().unwrap();
     fs::write(mounted.path.join("inside"), "x").unwrap();
     let target = folder();

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{aiocp, folder, have, is_root, litter, must, run, skip, stderr};
+use common::{aiocp, can_mount, folder, litter, must, program, run, skip, stderr};
 
 /// A btrfs in which a directory has room for some fifteen long names of one file; unmounted on
 /// drop.
@@ -16,20 +16,20 @@ struct Narrow(tempfile::TempDir);
 
 impl Narrow {
     fn new() -> Option<Self> {
-        if !is_root("mounting") || !have("mkfs.btrfs") {
+        if !can_mount("btrfs") {
             return None;
         }
         let folder = folder();
         let image = folder.path().join("image");
         fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
-        let mut make = Command::new("mkfs.btrfs");
+        let mut make = program("mkfs.btrfs");
         make.args(["-q", "-f", "-n", "4096", "-O", "^extref"]).arg(&image);
         if !make.output().unwrap().status.success() {
             skip("this mkfs.btrfs makes no filesystem without extref");
             return None;
         }
         fs::create_dir(folder.path().join("mount")).unwrap();
-        let mut mount = Command::new("mount");
+        let mut mount = program("mount");
         must(mount.args(["-o", "loop"]).arg(&image).arg(folder.path().join("mount")));
         Some(Self(folder))
     }
@@ -41,7 +41,7 @@ impl Narrow {
 
 impl Drop for Narrow {
     fn drop(&mut self) {
-        must(Command::new("umount").arg(self.path()));
+        must(program("umount").arg(self.path()));
     }
 }
 

@@ -176,7 +176,7 @@ fn without_rights(place: &Place, typed: &str) -> Option<Command> {
     if !have("setpriv") {
         return None;
     }
-    let mut bound = Command::new("setpriv");
+    let mut bound = program("setpriv");
     bound.arg("--bounding-set=-dac_override,-dac_read_search").arg(command.get_program());
     bound.args(command.get_args()).current_dir(place.at("."));
     Some(bound)
@@ -206,16 +206,13 @@ fn a_missing_right_is_answered_with_who_can_give_it() {
 
 #[test]
 fn a_filesystem_that_takes_nothing_says_why() {
-    if !is_root("mounting") {
-        return;
-    }
+    let Some(mounted) = Mounted::new("tmpfs", 1) else { return };
     let place = Place::with(&[("F", "file")]);
     fs::write(place.at("big"), noise(3 << 20, 1)).unwrap();
-    let mounted = Mounted::new("tmpfs", 1);
     let copy = |name: &str| stderr(&run(aiocp().arg(place.at(name)).arg(&mounted.path), 1));
     let full = copy("big");
     assert!(full.contains(": No space left on device\naiocp: hint: "), "{full}");
-    run(Command::new("mount").args(["-o", "remount,ro"]).arg(&mounted.path), 0);
+    run(program("mount").args(["-o", "remount,ro"]).arg(&mounted.path), 0);
     let read_only = copy("F");
     assert!(
         read_only.contains(

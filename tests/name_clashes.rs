@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::folding::{Foreign, Names};
 use common::place::fifo;
@@ -135,16 +135,16 @@ fn the_next_run_fails_like_the_first() {
 #[test]
 fn ntfs() {
     let tools = ["mkfs.ntfs", "lowntfs-3g"];
-    if !is_root("mounting filesystems") || !have_fuse() || !tools.into_iter().all(have) {
+    if !can_mount_fuse() || !tools.into_iter().all(have) {
         return;
     }
     let folder = folder();
     let (image, mount) = (folder.path().join("image"), folder.path().join("m"));
     fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
     fs::create_dir(&mount).unwrap();
-    let mut mkfs = Command::new("mkfs.ntfs");
+    let mut mkfs = program("mkfs.ntfs");
     must(mkfs.args(["-q", "-F"]).arg(&image).stderr(std::process::Stdio::null()));
-    must(Command::new("lowntfs-3g").arg(&image).arg(&mount).args(["-o", "ignore_case"]));
+    must(program("lowntfs-3g").arg(&image).arg(&mount).args(["-o", "ignore_case"]));
     let source = folder.path().join("s");
     for (name, contents) in [("Dir/x", "one"), ("dir/x", "two"), ("a", "small"), ("A", "capital")] {
         fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();
@@ -352,17 +352,17 @@ fn names_that_differ_are_told_apart_elsewhere() {
 #[test]
 fn exfat() {
     let tools = ["mkfs.exfat", "mount.exfat-fuse", "losetup"];
-    if !is_root("mounting filesystems") || !tools.into_iter().all(have) {
+    if !can_mount_fuse() || !tools.into_iter().all(have) {
         return;
     }
     let folder = folder();
     let (image, mount) = (folder.path().join("image"), folder.path().join("m"));
     fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
     fs::create_dir(&mount).unwrap();
-    let device = run(Command::new("losetup").args(["-f", "--show"]).arg(&image), 0);
+    let device = run(program("losetup").args(["-f", "--show"]).arg(&image), 0);
     let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
-    must(Command::new("mkfs.exfat").arg(&device));
-    must(Command::new("mount.exfat-fuse").arg(&device).arg(&mount));
+    must(program("mkfs.exfat").arg(&device));
+    must(program("mount.exfat-fuse").arg(&device).arg(&mount));
     let source = folder.path().join("s");
     for (name, contents) in [("Dir/x", "one"), ("dir/x", "two"), ("a", "small"), ("A", "capital")] {
         fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();
@@ -378,27 +378,27 @@ fn exfat() {
         }
     });
     unmount(&mount);
-    must(Command::new("losetup").args(["-d", &device]));
+    must(program("losetup").args(["-d", &device]));
     result.unwrap();
 }
 
 /// ext4 whose directories fold case, where the kernel has that.
 #[test]
 fn ext4_with_casefold() {
-    if !is_root("mounting filesystems") {
+    if !can_mount("ext4") || !have("chattr") {
         return;
     }
     let folder = folder();
     let (image, mount) = (folder.path().join("image"), folder.path().join("m"));
     fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
     fs::create_dir(&mount).unwrap();
-    must(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "casefold"]).arg(&image));
-    let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount).output();
+    must(program("mkfs.ext4").args(["-q", "-F", "-O", "casefold"]).arg(&image));
+    let mounted = program("mount").args(["-o", "loop"]).arg(&image).arg(&mount).output();
     if !mounted.unwrap().status.success() {
         return skip_for_kernel("this kernel has no ext4 with casefold");
     }
     fs::create_dir(mount.join("empty")).unwrap();
-    must(Command::new("chattr").arg("+F").arg(mount.join("empty")));
+    must(program("chattr").arg("+F").arg(mount.join("empty")));
     let source = folder.path().join("s");
     fs::create_dir(&source).unwrap();
     for name in ["name", "NAME"] {

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::hard::{mknod, set_mode};
@@ -158,18 +158,19 @@ fn an_exchanged_fifo_gets_nothing() {
 /// Such a filesystem's owner is nobody who copies, and its modes are not those that were asked for.
 #[test]
 fn where_the_filesystem_gives_owners_and_modes_directories_are_made_all_the_same() {
-    if !is_root("mounting filesystems") || !have("mkfs.exfat") || !have("mount.exfat-fuse") {
+    let tools = ["mkfs.exfat", "mount.exfat-fuse", "losetup"];
+    if !can_mount_fuse() || !tools.into_iter().all(have) {
         return;
     }
     let (folder, mount) = (folder(), folder());
     make_tree_of_files(folder.path());
     let image = folder.path().join("image");
     fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
-    must(Command::new("mkfs.exfat").arg(&image).stdout(Stdio::null()));
-    let device = Command::new("losetup").args(["-f", "--show"]).arg(&image).output().unwrap();
+    must(program("mkfs.exfat").arg(&image).stdout(Stdio::null()));
+    let device = program("losetup").args(["-f", "--show"]).arg(&image).output().unwrap();
     let device = String::from_utf8(device.stdout).unwrap();
     must(
-        Command::new("mount.exfat-fuse")
+        program("mount.exfat-fuse")
             .args(["-o", "uid=77,gid=77,fmask=022,dmask=022", device.trim()])
             .arg(mount.path()),
     );
@@ -181,7 +182,7 @@ fn where_the_filesystem_gives_owners_and_modes_directories_are_made_all_the_same
     let read = fs::read(mount.path().join("tree/below/deep/file"));
     let owner = fs::metadata(mount.path().join("tree/below")).map(|meta| meta.uid());
     unmount(mount.path());
-    must(Command::new("losetup").args(["-d", device.trim()]));
+    must(program("losetup").args(["-d", device.trim()]));
     assert!(copied.status.success(), "{copied:?}");
     assert_eq!((read.unwrap().as_slice(), owner.unwrap()), (&b"contents"[..], 77));
 }

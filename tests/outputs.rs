@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use common::elsewhere::Elsewhere;
 use common::hard::{ACCESS, acl, set_mode, set_xattr, xattr};
 use common::*;
 
@@ -15,12 +16,12 @@ const FLAGS: [&str; 3] = ["--manifest", "--failed-list", "--report"];
 
 /// A folder with a tree `s` of two files, in which everyone may write.
 struct Scene {
-    folder: tempfile::TempDir,
+    folder: Elsewhere,
 }
 
 impl Scene {
     fn new() -> Self {
-        let scene = Self { folder: folder() };
+        let scene = Self { folder: Elsewhere::new() };
         set_mode(scene.folder.path(), 0o777);
         fs::create_dir(scene.at("s")).unwrap();
         fs::write(scene.at("s/f"), "f").unwrap();
@@ -33,26 +34,18 @@ impl Scene {
     }
 
     fn cp(&self, args: &[&str], code: i32) -> Output {
-        run(aiocp().current_dir(&self.folder).args(args), code)
+        run(aiocp().current_dir(self.folder.path()).args(args), code)
     }
 
     /// Runs it as a user without rights.
     fn cp_as_user(&self, args: &[&str], code: i32) -> Output {
-        // The user may not reach the folder that the program was built in.
-        let program = self.at("program");
-        if !program.exists() {
-            fs::copy(aiocp().get_program(), &program).unwrap();
-            set_mode(&program, 0o755);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(args);
-        run(command.current_dir(&self.folder), code)
+        run(self.folder.as_user(65534).arg(self.folder.aiocp()).args(args), code)
     }
 }
 
 /// Whether there is a user without rights to be tried as.
 fn have_user() -> bool {
-    is_root("a user of its own") && have("setpriv")
+    can_mount("tmpfs") && have("setpriv")
 }
 
 #[test]
@@ -101,14 +94,17 @@ fn what_may_be_written_and_not_replaced_is_written_over() {
     // A mount point cannot be replaced either.
     fs::write(scene.at("m"), "old").unwrap();
     fs::write(scene.at("below"), "old").unwrap();
-    let bind = Command::new("mount")
+    let bind = program("mount")
         .args(["--bind", "below", "m"])
-        .current_dir(&scene.folder)
+        .current_dir(scene.folder.path())
         .status()
         .unwrap();
     assert!(bind.success());
-    let output =
-        aiocp().current_dir(&scene.folder).args(["--manifest=m", "-T", "s", "d"]).output().unwrap();
+    let output = aiocp()
+        .current_dir(scene.folder.path())
+        .args(["--manifest=m", "-T", "s", "d"])
+        .output()
+        .unwrap();
     unmount(&scene.at("m"));
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fs::read_to_string(scene.at("below")).unwrap().lines().count(), 2);
@@ -222,7 +218,7 @@ fn log_and_report_say_the_exit_code_that_the_process_has() {
     ] {
         let scene = Scene::new();
         let mut command = aiocp();
-        command.current_dir(&scene.folder).args(args);
+        command.current_dir(scene.folder.path()).args(args);
         command.args(["--log-file=log", "--report=r", "-T", "s", "d"]);
         spoil(&mut command, full());
         let code = command.status().unwrap().code().unwrap();
@@ -253,7 +249,7 @@ fn a_manifest_that_is_lost_is_told_when_it_happens() {
         fs::write(deep.join(format!("{n}{}", "y".repeat(200))), "").unwrap();
     }
     let mut command = aiocp();
-    command.current_dir(&scene.folder).env("TMPDIR", "/nonexistent");
+    command.current_dir(scene.folder.path()).env("TMPDIR", "/nonexistent");
     command.args(["--no-sync", "--manifest=m", "--log-file=log", "-T", "s", "d"]);
     let text = stderr(&run(&mut command, 1));
     let told = "; the copy continues, and writes no manifest, list or report";

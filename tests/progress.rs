@@ -39,7 +39,7 @@ fn on_terminal(
     }
     let command = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
     let typed = format!("stty cols {columns} rows {rows}; {environment} {command} {args}");
-    let mut script = Command::new("script");
+    let mut script = program("script");
     let script = script
         .args(["-qec", &typed, "/dev/null"])
         .env("TERM", "xterm")
@@ -351,7 +351,7 @@ impl Terminal {
     }
 
     fn tmux(&self, args: &[&str]) -> String {
-        let mut command = Command::new("tmux");
+        let mut command = program("tmux");
         let command = command
             .arg("-S")
             .arg(&self.socket)
@@ -382,7 +382,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // If the server has gone already, another assertion has failed.
-        let killed = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+        let killed = program("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
         assert!(std::thread::panicking() || killed.is_ok_and(|output| output.status.success()));
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use common::faults::{self, Place};
 use common::lease::Lease;
 use common::verdict::{ERRORS, MODES, Refused, Verdict, judge};
-use common::{aiocp, aiosum, folder, have_strace, noise, run, run_limited, sandbox, stderr};
+use common::*;
 
 use Verdict::{Fails, Plain, Told, Warned};
 
@@ -377,8 +377,8 @@ fn a_folder_that_keeps_every_name_takes_new_files_after_one_that_it_refuses() {
     for n in 0..200 {
         fs::write(at(&format!("source/b{n}")), "new").unwrap();
     }
-    let chattr = |flag| Command::new("chattr").arg(flag).arg(at("copy")).output().unwrap();
-    if !common::is_root("chattr") || !chattr("+a").status.success() {
+    let chattr = |flag| program("chattr").arg(flag).arg(at("copy")).output().unwrap();
+    if !is_root("chattr") || !have("chattr") || !chattr("+a").status.success() {
         return;
     }
     let args = ["--threads=1", "-T", "source", "copy"];

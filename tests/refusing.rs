@@ -10,7 +10,7 @@ use std::fs;
 use common::faults::{self, Place};
 use common::passing::{Passed, Refusal};
 use common::verdict::{ERRORS, MODES, Refused, Verdict, judge};
-use common::{aiocp, cold_file, folder, have_fuse, is_root, run, run_limited, stderr};
+use common::{aiocp, can_mount_fuse, cold_file, folder, run, run_limited, stderr};
 
 use Verdict::{Fails, Plain, Told, Warned};
 
@@ -167,7 +167,7 @@ impl Case {
 
 #[test]
 fn what_a_filesystem_refuses_is_done_without() {
-    if !have_fuse() || !is_root("mounting filesystems") {
+    if !can_mount_fuse() {
         return;
     }
     let seed = faults::seed();
@@ -192,7 +192,7 @@ fn what_a_filesystem_refuses_is_done_without() {
 
 #[test]
 fn direct_io_that_is_demanded_is_tried_where_the_filesystem_does_not_name_its_alignment() {
-    if !have_fuse() || !is_root("mounting filesystems") {
+    if !can_mount_fuse() {
         return;
     }
     let folder = folder();

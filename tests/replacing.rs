@@ -6,20 +6,18 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use common::elsewhere::Elsewhere;
 use common::hard::{acl, set_mode, set_xattr, xattr};
 use common::*;
-use tempfile::TempDir;
 
 const USER: u32 = 12_345;
 const GROUP: u32 = 4_242;
 const ACL: &str = "system.posix_acl_access";
 
 /// A new file of mode 0644, and an old one of somebody's with this mode.
-fn stage(owner: (u32, u32), mode: u32) -> TempDir {
-    let folder = folder();
-    set_mode(folder.path(), 0o755);
+fn stage(owner: (u32, u32), mode: u32) -> Elsewhere {
+    let folder = Elsewhere::new();
     fs::write(folder.path().join("new"), "new").unwrap();
     set_mode(&folder.path().join("new"), 0o644);
     fs::write(folder.path().join("old"), "old").unwrap();
@@ -130,7 +128,8 @@ fn an_acl_that_cannot_be_read_widens_nothing() {
     let refused = ["strace", "-f", "-o", "trace", "-e", "inject=lgetxattr:error=EIO"];
     let user = format!("setpriv --reuid={USER} --regid={USER} --clear-groups");
     let user: Vec<&str> = user.split(' ').chain(refused).collect();
-    if !is_root("unshare") || !have_strace() || !have("setpriv") {
+    let tools = ["strace", "setpriv", "unshare", "mount"];
+    if !is_root("unshare") || !tools.into_iter().all(have) {
         return;
     }
     for (way, old_mode, is_kept) in
@@ -144,8 +143,8 @@ fn an_acl_that_cannot_be_read_widens_nothing() {
             for path in [&old, &folder.path().join("new"), folder.path()] {
                 chown(path, Some(USER), Some(USER)).unwrap();
             }
-            let mut command = Command::new(way[0]);
-            command.args(&way[1..]).arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(args);
+            let mut command = program(way[0]);
+            command.args(&way[1..]).arg(folder.aiocp()).args(args);
             command.args(["new", "old"]).current_dir(folder.path());
             let output = run(&mut command, i32::from(!is_kept));
             assert_eq!(xattr(&old, ACL).is_some(), is_kept, "{way:?} {args:?}: {output:?}");
@@ -160,8 +159,8 @@ fn an_acl_that_cannot_be_read_widens_nothing() {
     }
 }
 
-fn stage_own() -> TempDir {
-    let folder = folder();
+fn stage_own() -> Elsewhere {
+    let folder = Elsewhere::new();
     fs::write(folder.path().join("new"), "new").unwrap();
     set_mode(&folder.path().join("new"), 0o640);
     fs::write(folder.path().join("old"), "old").unwrap();
@@ -190,10 +189,10 @@ fn a_user_keeps_the_group_that_the_user_may_give() {
     chown(folder.path(), Some(USER), Some(USER)).unwrap();
     for (group, kept) in [(GROUP, GROUP), (99, USER)] {
         chown(folder.path().join("old"), Some(USER), Some(group)).unwrap();
-        let mut command = Command::new("setpriv");
+        let mut command = program("setpriv");
         let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
         command.args(ids).arg(format!("--groups={GROUP}"));
-        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["new", "old"]);
+        command.arg(folder.aiocp()).args(["new", "old"]);
         let output = run(command.current_dir(folder.path()), 0);
         assert!(output.stderr.is_empty(), "{output:?}");
         assert_eq!(fs::metadata(folder.path().join("old")).unwrap().gid(), kept);
@@ -204,25 +203,19 @@ fn a_user_keeps_the_group_that_the_user_may_give() {
 /// a folder that keeps what is others', and one in which nothing changes.
 #[test]
 fn what_may_only_be_written_into_is_told_as_that() {
-    if !is_root("mounting, and acting for a user") || !have("setpriv") {
+    if !can_mount("tmpfs") || !have("setpriv") {
         return;
     }
     let folder = stage((0, 0), 0o666);
     let (path, old) = (folder.path(), folder.path().join("old"));
-    let user = |args: &[&str]| {
-        let mut command = Command::new("setpriv");
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
-        command.args(ids).arg("--clear-groups");
-        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(args);
-        stderr(&run(command.current_dir(path), 1))
-    };
+    let user = |args: &[&str]| stderr(&run(folder.as_user(USER).arg(folder.aiocp()).args(args), 1));
     let refused = |said: String, dry: String, why: &str| {
         assert!(said.contains(why) && said.contains("hint: ") && said.contains("cat "), "{said}");
         assert!(dry.contains(why), "a dry run says so too: {dry}");
         assert_eq!(litter(path), [] as [PathBuf; 0]);
     };
     fs::write(path.join("host"), "host").unwrap();
-    must(Command::new("mount").arg("--bind").args([path.join("host"), old.clone()]));
+    must(program("mount").arg("--bind").args([path.join("host"), old.clone()]));
     let said = [&["new", "old"][..], &["--dry-run", "new", "old"]].map(|args| {
         let output = aiocp().args(args).current_dir(path).output().unwrap();
         (output.status.code(), stderr(&output))
@@ -252,10 +245,8 @@ fn a_dry_run_promises_no_directory_that_cannot_be_made() {
     }
     let folder = stage((0, 0), 0o666);
     fs::create_dir_all(folder.path().join("tree/sub")).unwrap();
-    let mut command = Command::new("setpriv");
-    let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
-    command.args(ids).arg("--clear-groups");
-    command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args(["--dry-run", "tree", "copy"]);
-    let said = stderr(&run(command.current_dir(folder.path()), 1));
+    let mut command = folder.as_user(USER);
+    command.arg(folder.aiocp()).args(["--dry-run", "tree", "copy"]);
+    let said = stderr(&run(&mut command, 1));
     assert!(said.contains("cannot create directory 'copy': Permission denied"), "{said}");
 }

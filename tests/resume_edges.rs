@@ -76,7 +76,7 @@ fn what_was_finished_on_a_full_disk_is_on_record() {
         fs::write(source.join(format!("{n}")), noise(10_000, n)).unwrap();
     }
     for (kind, mib) in [("ext4", 48), ("xfs", 320)] {
-        let mounted = Mounted::new(kind, mib);
+        let Some(mounted) = Mounted::new(kind, mib) else { continue };
         let (target, filler) = (mounted.path.join("target"), mounted.path.join("filler"));
         fs::write(&filler, "").unwrap();
         let free =

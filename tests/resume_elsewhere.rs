@@ -150,17 +150,14 @@ fn what_has_no_record_is_removed_and_what_is_none_of_ours_stays_behind_fuse() {
 
 #[test]
 fn half_copied_files_are_gone_on_with_on_an_overlay() {
-    if !is_root("mounting filesystems") {
-        return;
-    }
-    let memory = Mounted::memory("tmpfs", "size=64m");
+    let Some(memory) = Mounted::memory("tmpfs", "size=64m") else { return };
     let at = |name: &str| memory.path.join(name);
     for name in ["lower", "upper", "work", "merged", "src"] {
         fs::create_dir(at(name)).unwrap();
     }
     let layers = ["lower", "upper", "work"].map(|name| at(name).display().to_string());
     let options = format!("lowerdir={},upperdir={},workdir={}", layers[0], layers[1], layers[2]);
-    let mut mount = Command::new("mount");
+    let mut mount = program("mount");
     let mounted = mount.args(["-t", "overlay", "-o", &options, "overlay"]).arg(at("merged"));
     if !mounted.stderr(Stdio::null()).status().unwrap().success() {
         return skip_for_kernel("the kernel has no overlays");
@@ -178,15 +175,15 @@ fn half_copied_files_are_gone_on_with_on_an_overlay() {
 fn ntfs() {
     for tool in ["ntfs-3g", "lowntfs-3g"] {
         let tools = [tool, "mkfs.ntfs"];
-        if !is_root("mounting filesystems") || !have_fuse() || !tools.into_iter().all(have) {
+        if !can_mount_fuse() || !tools.into_iter().all(have) {
             return;
         }
         let folder = folder();
         let (image, mount) = (folder.path().join("image"), folder.path().join("m"));
         fs::File::create(&image).unwrap().set_len(100 << 20).unwrap();
         fs::create_dir(&mount).unwrap();
-        must(Command::new("mkfs.ntfs").args(["-q", "-F"]).arg(&image).stderr(Stdio::null()));
-        must(Command::new(tool).arg(&image).arg(&mount));
+        must(program("mkfs.ntfs").args(["-q", "-F"]).arg(&image).stderr(Stdio::null()));
+        must(program(tool).arg(&image).arg(&mount));
         let source = folder.path().join("src");
         make_two(&source);
         let result = std::panic::catch_unwind(|| {

@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use common::elsewhere::Elsewhere;
 use common::hard::set_mode;
 use common::held::{signal_until_it_ends, traced, wait_for};
 use common::*;
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 const USER: u32 = 12_345;
 
 /// A folder into which every user may look, and which the user owns.
 struct Home {
-    folder: TempDir,
+    folder: Elsewhere,
 }
 
 impl Home {
@@ -29,8 +29,7 @@ impl Home {
         if !is_root(what) || !have("setpriv") {
             return None;
         }
-        let folder = folder();
-        set_mode(folder.path(), 0o755);
+        let folder = Elsewhere::new();
         chown(folder.path(), Some(USER), Some(USER)).unwrap();
         Some(Self { folder })
     }
@@ -41,11 +40,9 @@ impl Home {
 
     /// aiocp by the user, below this umask.
     fn command(&self, umask: u32) -> Command {
-        let mut command = Command::new("setpriv");
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
-        command.args(ids).args(["--clear-groups", "sh", "-c"]);
-        command.arg(format!("umask {umask:04o}; exec \"$0\" \"$@\""));
-        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).current_dir(self.folder.path());
+        let mut command = self.folder.as_user(USER);
+        command.args(["sh", "-c", &format!("umask {umask:04o}; exec \"$0\" \"$@\"")]);
+        command.arg(self.folder.aiocp());
         command
     }
 
@@ -195,11 +192,10 @@ fn names_in_an_unlisted_folder_are_made_durable() {
         set_mode(&folder, bits);
         fs::write(&trace, "").unwrap();
         chown(&trace, Some(USER), Some(USER)).unwrap();
-        let mut command = Command::new("setpriv");
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
-        command.args(ids).args(["--clear-groups", "strace", "-f", "-y", "-o"]).arg(&trace);
+        let mut command = home.folder.as_user(USER);
+        command.args(["strace", "-f", "-y", "-o"]).arg(&trace);
         command.args(["-e", "trace=linkat,io_submit,fsync,fdatasync,syncfs"]);
-        command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).current_dir(home.folder.path());
+        command.arg(home.folder.aiocp());
         run(command.args(["source/small", "folder"]), 0);
         let trace = fs::read_to_string(trace).unwrap();
         let after = &trace[trace.find("linkat(").unwrap()..];
@@ -435,12 +431,11 @@ fn a_second_signal_leaves_directories_their_modes() {
     fs::create_dir_all(home.at("copy/sub")).unwrap();
     home.give("copy");
     set_mode(&home.at("copy/sub"), 0o555);
-    let mut command = Command::new("setpriv");
-    let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
-    command.args(ids).args(["--clear-groups", "strace", "-f", "-o"]).arg(home.at("trace"));
+    let mut command = home.folder.as_user(USER);
+    command.args(["strace", "-f", "-o"]).arg(home.at("trace"));
     let slow = "inject=fsync,fdatasync,syncfs,io_submit:delay_enter=6000000";
     command.args(["-e", "trace=fsync,fdatasync,syncfs,io_submit", "-e", slow]);
-    command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).current_dir(home.folder.path());
+    command.arg(home.folder.aiocp());
     let mut child = command.args(["-T", "source", "copy"]).spawn().unwrap();
     wait_for("it is writable", || mode(&home.at("copy/sub")) == 0o755);
     let copy = traced(&child).unwrap();
@@ -467,7 +462,8 @@ fn a_folder_that_is_named_is_not_made_writable() {
 #[test]
 fn an_unlisted_folder_without_unnamed_files_keeps_the_times_that_it_was_given() {
     let Some(home) = Home::new("mounting filesystems") else { return };
-    if !have("mkfs.exfat") || !have("mount.exfat-fuse") {
+    let tools = ["mkfs.exfat", "mount.exfat-fuse", "losetup"];
+    if !can_mount_fuse() || !tools.into_iter().all(have) {
         return;
     }
     fs::create_dir_all(home.at("source/sub")).unwrap();
@@ -476,12 +472,12 @@ fn an_unlisted_folder_without_unnamed_files_keeps_the_times_that_it_was_given() 
     set_times(&home.at("source/sub"), 1_600_000_000, 0);
     let image = home.at("image");
     fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
-    must(Command::new("mkfs.exfat").arg(&image));
-    let device = run(Command::new("losetup").args(["-f", "--show"]).arg(&image), 0);
+    must(program("mkfs.exfat").arg(&image));
+    let device = run(program("losetup").args(["-f", "--show"]).arg(&image), 0);
     let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
     let options = format!("allow_other,uid={USER},gid={USER},dmask=0477");
     let mount = ["-o", &options, &device];
-    must(Command::new("mount.exfat-fuse").args(mount).arg(home.at("mount")));
+    must(program("mount.exfat-fuse").args(mount).arg(home.at("mount")));
     let copied = ["", "--resume"].map(|resume| {
         let options = ["-r", "--no-preserve=mode", resume].into_iter().filter(|o| !o.is_empty());
         let mut copy = home.command(0o022);
@@ -493,7 +489,7 @@ fn an_unlisted_folder_without_unnamed_files_keeps_the_times_that_it_was_given() 
         (output, modified.ok(), names.ok())
     });
     unmount(&home.at("mount"));
-    must(Command::new("losetup").args(["-d", &device]));
+    must(program("losetup").args(["-d", &device]));
     for (output, modified, names) in copied {
         assert!(output.status.success(), "{output:?}");
         assert_eq!((modified, names), (Some(1_600_000_000), Some(1)), "{output:?}");

@@ -45,7 +45,7 @@ fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
         return;
     }
     for kind in ["ext4", "xfs", "btrfs", "tmpfs"] {
-        let mounted = Mounted::new(kind, 400);
+        let Some(mounted) = Mounted::new(kind, 400) else { continue };
         let place = &mounted.path;
         make(&place.join("many"), 1000, 3000);
         make(&place.join("few"), 10, 3000);
@@ -59,10 +59,10 @@ fn many_files_take_a_few_calls_and_after_an_error_each_file_has_its_own() {
 
 #[test]
 fn where_syncfs_proves_nothing_it_has_data_written_at_once() {
-    if !have_strace() || !is_root("mounting filesystems") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("overlay", 400);
+    let Some(mounted) = Mounted::new("overlay", 400) else { return };
     let place = &mounted.path;
     make(&place.join("many"), 1000, 3000);
     let trace = place.join("trace");
@@ -118,10 +118,8 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         // The device is removed after a failed test too.
-        let unmounted = Command::new("umount")
-            .arg(&self.path)
-            .output()
-            .is_ok_and(|output| output.status.success());
+        let unmounted =
+            program("umount").arg(&self.path).output().is_ok_and(|output| output.status.success());
         let removed = fs::write("/sys/class/zram-control/hot_remove", &self.number);
         assert!(std::thread::panicking() || (unmounted && removed.is_ok()), "{removed:?}");
     }
@@ -129,7 +127,7 @@ impl Drop for Failing {
 
 #[test]
 fn what_the_device_did_not_take_has_no_name() {
-    if !is_root("mounting filesystems") {
+    if !can_mount("ext4") {
         return;
     }
     let folder = folder();
@@ -138,11 +136,11 @@ fn what_the_device_did_not_take_has_no_name() {
     fs::create_dir(&mount).unwrap();
     let no_trim = "lazy_itable_init=1,nodiscard";
     must(
-        Command::new("mkfs.ext4")
+        program("mkfs.ext4")
             .args(["-q", "-F", "-O", "^has_journal", "-E", no_trim])
             .arg(&device.path),
     );
-    must(Command::new("mount").arg(&device.path).arg(&mount));
+    must(program("mount").arg(&device.path).arg(&mount));
     let (from, copy) = (folder.path().join("from"), mount.join("copy"));
     make(&from, 1000, 80_000);
     rustix::fs::sync();

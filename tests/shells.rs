@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{folder, have, run};
+use common::{folder, have, program, run, skip};
 
 mod common;
 
@@ -31,9 +31,20 @@ const TYPED: [(&str, &[&str]); 13] = [
 /// Stands in for the commands in a shell under test, and shows their words.
 const SHOWING: &str = "printf '<%s>'";
 
+/// What bash needs to load completions as they are asked for.
+const BASH_COMPLETION: &str = "/usr/share/bash-completion/bash_completion";
+
+fn has_bash_completion() -> bool {
+    let is_there = Path::new(BASH_COMPLETION).exists();
+    if !is_there {
+        skip("bash-completion is missing (Debian package bash-completion)");
+    }
+    is_there
+}
+
 fn make(target: &str, destination: &Path) {
     let binaries = Path::new(assert_cmd::cargo::cargo_bin!("aiocp")).parent().unwrap();
-    let mut command = Command::new("make");
+    let mut command = program("make");
     command.args(["-C", env!("CARGO_MANIFEST_DIR"), "PREFIX=/usr", target]);
     command
         .arg(format!("DESTDIR={}", destination.display()))
@@ -54,7 +65,7 @@ fn complete(shell: &str, home: &Path) {
     fs::create_dir_all(work.join("folder here")).unwrap();
     fs::write(work.join("odd name"), "").unwrap();
     fs::write(work.join("more"), "").unwrap();
-    let mut terminal = Command::new("script")
+    let mut terminal = program("script")
         .args(["-qfec", shell, "/dev/null"])
         .current_dir(&work)
         .env("HOME", home)
@@ -83,7 +94,7 @@ fn complete(shell: &str, home: &Path) {
 
 #[test]
 fn flags_values_and_paths_complete_in_bash() {
-    if !have("bash") || !have("script") {
+    if !["bash", "script", "make"].into_iter().all(have) || !has_bash_completion() {
         return;
     }
     let home = folder();
@@ -92,14 +103,13 @@ fn flags_values_and_paths_complete_in_bash() {
         .map(|name| format!("{name}() {{ {SHOWING} \"$@\"; echo; }}\n"))
         .concat();
     let rc = home.path().join("rc");
-    fs::write(&rc, format!(". /usr/share/bash-completion/bash_completion\nPS1='$ '\n{functions}"))
-        .unwrap();
+    fs::write(&rc, format!(". {BASH_COMPLETION}\nPS1='$ '\n{functions}")).unwrap();
     complete(&format!("bash --noprofile --rcfile '{}' -i", rc.display()), home.path());
 }
 
 #[test]
 fn flags_values_and_paths_complete_in_zsh() {
-    if !have("zsh") || !have("script") {
+    if !["zsh", "script", "make"].into_iter().all(have) {
         return;
     }
     let home = folder();
@@ -118,7 +128,7 @@ fn flags_values_and_paths_complete_in_zsh() {
 
 #[test]
 fn flags_values_and_paths_complete_in_fish() {
-    if !have("fish") || !have("script") {
+    if !["fish", "script", "make"].into_iter().all(have) {
         return;
     }
     let home = folder();

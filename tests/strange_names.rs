@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 
 use common::hard::mknod;
 use common::*;
@@ -50,7 +49,7 @@ fn sums_on_a_terminal_move_no_cursor() {
         fs::write(folder.path().join("sums"), lines).unwrap();
         for args in [&[name][..], &["--check", "sums"]] {
             let command = format!("\"$0\" {}", if args.len() == 1 { "\"$1\"" } else { "$1 $2" });
-            let mut terminal = Command::new("script");
+            let mut terminal = program("script");
             terminal.args(["-qec", &format!("sh -c '{command}' \"$PROGRAM\" \"$ONE\" $TWO")]);
             terminal.env("PROGRAM", assert_cmd::cargo::cargo_bin!("aiosum")).env("ONE", args[0]);
             terminal.env("TWO", args.get(1).unwrap_or(&"")).arg("/dev/null");
@@ -80,7 +79,7 @@ fn a_check_opens_nothing_but_files() {
     let lines: String = names.iter().map(|name| format!("{hash}  {name}\n")).collect();
     fs::write(at("sums"), lines).unwrap();
     for args in [&["--check", "sums"][..], &["--check", "--audit", ".", "sums"]] {
-        let mut command = Command::new("strace");
+        let mut command = program("strace");
         command.args(["-f", "-o"]).arg(at("trace")).args(["-e", "trace=open,openat,openat2"]);
         command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).args(args);
         let output = run(command.current_dir(folder.path()), 1);

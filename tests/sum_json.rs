@@ -142,7 +142,7 @@ fn threads_in_the_place_of_kernel_aio_are_a_notice() {
     }
     let folder = folder();
     cold_file(&folder.path().join("a"), 2);
-    let mut command = std::process::Command::new("strace");
+    let mut command = program("strace");
     let inject = ["-e", "trace=io_setup", "-e", "inject=io_setup:error=EPERM"];
     command.args(["-f", "-o", "/dev/null"]).args(inject);
     command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).arg(folder.path().join("a"));

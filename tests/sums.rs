@@ -97,7 +97,7 @@ fn paths_start_from_the_directory_that_is_entered_first() {
     // make enters several in this way.
     if have("make") {
         fs::write(at("a/b/Makefile"), "all:\n\t@pwd\n").unwrap();
-        let mut make = Command::new("make");
+        let mut make = program("make");
         make.current_dir(folder.path()).args(["-s", "--no-print-directory", "-Ca", "-Cb"]);
         let entered = stdout(&run(&mut make, 0));
         assert_eq!(entered.trim_end(), at("a/b").canonicalize().unwrap().to_str().unwrap());

@@ -6,16 +6,15 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
 
 use common::*;
 
 #[test]
 fn one_context_and_batches_of_operations() {
-    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("ext4", 512);
+    let Some(mounted) = Mounted::new("ext4", 512) else { return };
     let (source, target, trace) =
         (mounted.path.join("s"), mounted.path.join("t"), mounted.path.join("trace"));
     cold_file(&source, 128);
@@ -63,7 +62,7 @@ fn what_needs_no_context_makes_none() {
     )
     .unwrap();
     let contexts = |program: &Path, args: &[&str], code| {
-        let mut strace = Command::new("strace");
+        let mut strace = common::program("strace");
         strace.args(["-f", "-e", "trace=io_setup", "-o", "trace"]).arg(program).args(args);
         run(strace.current_dir(folder.path()), code);
         fs::read_to_string(at("trace"))
@@ -117,10 +116,10 @@ fn submitted_and_read(trace: &Path) -> (u64, usize) {
 
 #[test]
 fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_memory() {
-    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("ext4", 64);
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
     let at = |name: &str| mounted.path.join(name);
     let options = ["-e", "trace=io_submit,pread64"];
     cold_folder(&at("s"));
@@ -137,10 +136,10 @@ fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_m
 
 #[test]
 fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
-    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("ext4", 64);
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
     let at = |name: &str| mounted.path.join(name);
     for errno in ["EINVAL", "EIO", "EAGAIN"] {
         fs::create_dir(at("s")).unwrap();
@@ -436,10 +435,10 @@ fn cold_tree(path: &Path) {
 
 #[test]
 fn a_loop_that_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() {
-    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("ext4", 256);
+    let Some(mounted) = Mounted::new("ext4", 256) else { return };
     let at = |name: &str| mounted.path.join(name);
     let (mut failed, mut runs) = (0, 0);
     for verify in [false, true] {
@@ -470,10 +469,10 @@ fn a_loop_that_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() {
 
 #[test]
 fn a_sum_whose_loop_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() {
-    if !have_strace() || !is_root("mounting a filesystem that is direct") {
+    if !have_strace() {
         return;
     }
-    let mounted = Mounted::new("ext4", 64);
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
     let at = |name: &str| mounted.path.join(name);
     cold_tree(&at("s"));
     let sums = run(aiosum().arg(at("s")), 0).stdout;
@@ -484,7 +483,7 @@ fn a_sum_whose_loop_cannot_wait_or_be_woken_fails_its_files_and_nothing_hangs() 
         // It has no other engine where there is kernel AIO.
         for fault in Fault::all().into_iter().filter(|fault| fault.engine == "kernel") {
             cold_tree(&at("s"));
-            let mut command = Command::new("strace");
+            let mut command = program("strace");
             command.args(["-f", "-o"]).arg(at("trace")).args(&fault.options);
             command.arg(assert_cmd::cargo::cargo_bin!("aiosum"));
             match check {

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -95,15 +95,15 @@ fn a_second_that_was_set_by_hand_is_older_than_its_fraction() {
 
 /// An ext4 whose inodes have no room for fractions of a second.
 fn whole_seconds() -> Option<Seconds> {
-    if !is_root("mounting filesystems") {
+    if !can_mount("ext4") {
         return None;
     }
     let folder = folder();
     let (image, path) = (folder.path().join("image"), folder.path().join("m"));
     File::create(&image).unwrap().set_len(64 << 20).unwrap();
     fs::create_dir(&path).unwrap();
-    must(Command::new("mkfs.ext4").args(["-q", "-F", "-I", "128"]).arg(&image));
-    must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path));
+    must(program("mkfs.ext4").args(["-q", "-F", "-I", "128"]).arg(&image));
+    must(program("mount").args(["-o", "loop"]).arg(&image).arg(&path));
     Some(Seconds { path, _folder: folder })
 }
 

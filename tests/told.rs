@@ -427,7 +427,7 @@ fn a_name_on_a_list_that_is_not_there_is_told_as_in_rsync() {
         fs::write(at("list"), lines.join("\n") + "\n").unwrap();
         let args = ["-r", "--files-from=list", &format!("--exclude={exclude}")];
         let args = &args[..if exclude.is_empty() { 2 } else { 3 }];
-        let mut rsync = Command::new("rsync");
+        let mut rsync = program("rsync");
         let rsync = rsync.current_dir(&folder).args(args).args(["s/", "theirs"]).output().unwrap();
         let mut ours = aiocp();
         ours.current_dir(&folder).args(args).args(["--no-sync", "-T", "s", "ours"]);

@@ -458,8 +458,7 @@ impl Foreign {
 impl Drop for Foreign {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            let over = session.umount_and_join();
-            assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
+            super::end_fuse(session, &self.path);
         }
     }
 }

@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -203,7 +202,7 @@ impl LyingDisk {
     /// Makes and mounts a disk of `mib` MiB that is honest until [`Lies::left`] is set. `None`
     /// without FUSE, which is an error in CI.
     pub fn new(kind: &str, mib: u64) -> Option<Self> {
-        if !super::can_mount_fuse() {
+        if !super::can_mount_fuse() || !super::can_mount(kind) {
             return None;
         }
         let folder = super::folder();
@@ -216,9 +215,9 @@ impl LyingDisk {
         let mounted = Self { path, lies, session: Some(session), folder };
         let quiet: &[&str] =
             if kind == "ext4" { &["-q", "-F", "-E", "nodiscard"] } else { &["-q", "-f", "-K"] };
-        super::must(Command::new(format!("mkfs.{kind}")).args(quiet).arg(disk.join("image")));
+        super::must(super::program(&format!("mkfs.{kind}")).args(quiet).arg(disk.join("image")));
         super::must(
-            Command::new("mount").args(["-o", "loop"]).arg(disk.join("image")).arg(&mounted.path),
+            super::program("mount").args(["-o", "loop"]).arg(disk.join("image")).arg(&mounted.path),
         );
         Some(mounted)
     }
@@ -227,11 +226,9 @@ impl LyingDisk {
 impl Drop for LyingDisk {
     fn drop(&mut self) {
         super::unmount(&self.path);
-        // The loop device lets go of the image a moment later.
-        super::unmount(&self.folder.path().join("disk"));
         if let Some(session) = self.session.take() {
-            let over = session.join();
-            assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
+            // The loop device lets go of the image a moment later.
+            super::end_fuse(session, &self.folder.path().join("disk"));
         }
     }
 }

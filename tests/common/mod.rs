@@ -9,11 +9,12 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
 pub mod aio;
+pub mod elsewhere;
 pub mod faults;
 pub mod folding;
 pub mod hard;
@@ -34,7 +35,8 @@ pub mod verdict;
 
 #[allow(unused_imports, reason = "each test file uses a part of them")]
 pub use skip::{
-    can_mount_fuse, have, have_fuse, have_strace, is_root, skip, skip_for_kernel, tool,
+    can_mount, can_mount_fuse, have, have_fuse, have_strace, is_root, program, skip,
+    skip_for_kernel, tool,
 };
 
 /// The command under test, without the options that the user has for every run.
@@ -143,7 +145,7 @@ pub fn stderr(output: &Output) -> String {
 
 /// aiocp under strace with these options, writing to `trace`.
 pub fn strace(options: &[&str], trace: &Path) -> Command {
-    let mut command = Command::new("strace");
+    let mut command = program("strace");
     command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
     command
 }
@@ -266,33 +268,39 @@ impl Mounted {
         Self { mounts: vec![path.clone()], path, _folder: folder }
     }
 
-    /// Mounts a filesystem in memory with these options.
-    pub fn memory(kind: &str, options: &str) -> Self {
+    /// Mounts a filesystem in memory with these options. `None` where [`can_mount`] says no.
+    pub fn memory(kind: &str, options: &str) -> Option<Self> {
+        if !can_mount(kind) {
+            return None;
+        }
         let mounted = Self::empty();
-        must(Command::new("mount").args(["-t", kind, "-o", options, kind]).arg(&mounted.path));
-        mounted
+        must(program("mount").args(["-t", kind, "-o", options, kind]).arg(&mounted.path));
+        Some(mounted)
     }
 
     /// Makes a filesystem of `mib` MiB with these further arguments of its `mkfs`, and mounts it
-    /// with those of mount(8).
-    pub fn disk(kind: &str, mkfs: &[&str], mount: &[&str], mib: u64) -> Self {
+    /// with those of mount(8). `None` where [`can_mount`] says no.
+    pub fn disk(kind: &str, mkfs: &[&str], mount: &[&str], mib: u64) -> Option<Self> {
+        if !can_mount(kind) {
+            return None;
+        }
         let mounted = Self::empty();
         let image = mounted._folder.path().join("image");
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let force = if kind.starts_with("ext") { "-F" } else { "-f" };
-        must(Command::new(format!("mkfs.{kind}")).args(["-q", force]).args(mkfs).arg(&image));
-        must(Command::new("mount").args(mount).arg(&image).arg(&mounted.path));
-        mounted
+        must(program(&format!("mkfs.{kind}")).args(["-q", force]).args(mkfs).arg(&image));
+        must(program("mount").args(mount).arg(&image).arg(&mounted.path));
+        Some(mounted)
     }
 
     /// Makes and mounts a filesystem of `mib` MiB: ext4, xfs, btrfs, tmpfs, ramfs (which has no
-    /// attributes), or overlay (on ext4).
-    pub fn new(kind: &str, mib: u64) -> Self {
+    /// attributes), or overlay (on ext4). `None` where [`can_mount`] says no.
+    pub fn new(kind: &str, mib: u64) -> Option<Self> {
         if matches!(kind, "tmpfs" | "ramfs") {
             return Self::memory(kind, &format!("size={mib}M"));
         }
         let disk = if kind == "overlay" { "ext4" } else { kind };
-        let mut mounted = Self::disk(disk, &[], &["-o", "loop"], mib);
+        let mut mounted = Self::disk(disk, &[], &["-o", "loop"], mib)?;
         if kind == "overlay" {
             let part = |name: &str| {
                 let path = mounted.path.join(name);
@@ -306,15 +314,11 @@ impl Mounted {
                 part("work")
             );
             let merged = PathBuf::from(part("merged"));
-            must(
-                Command::new("mount")
-                    .args(["-t", "overlay", "-o", &options, "overlay"])
-                    .arg(&merged),
-            );
+            must(program("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&merged));
             mounted.mounts.push(merged.clone());
             mounted.path = merged;
         }
-        mounted
+        Some(mounted)
     }
 }
 
@@ -322,14 +326,14 @@ impl Mounted {
     /// Does what a power cut does, for ext4 and xfs: loses everything that is not on the device,
     /// and stops all later writes.
     pub fn cut_power(&self) {
-        must(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.path));
+        must(program("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.path));
     }
 
     /// Mounts the filesystem again after a power cut.
     pub fn mount_again(&self) {
         unmount(&self.path);
         must(
-            Command::new("mount")
+            program("mount")
                 .args(["-o", "loop"])
                 .arg(self._folder.path().join("image"))
                 .arg(&self.path),
@@ -347,20 +351,26 @@ impl Drop for Mounted {
 
 /// Runs umount(8), which has to succeed unless the test already failed.
 pub fn unmount(mount: &Path) {
-    let umount = || Command::new("umount").arg(mount).output();
+    let umount = || program("umount").arg(mount).output();
     let gone = |output: &std::io::Result<Output>| {
         output.as_ref().is_ok_and(|output| output.status.success())
     };
     let mut output = umount();
-    // A child forked by another test's thread shares open files until it calls exec, for a moment.
-    for _ in 0..40 {
-        if gone(&output) {
-            break;
-        }
+    // A child forked by another test's thread shares open files until it calls exec, which takes a
+    // while on a busy machine.
+    let begun = Instant::now();
+    while !gone(&output) && begun.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(50));
         output = umount();
     }
     assert!(gone(&output) || std::thread::panicking(), "umount {mount:?}: {output:?}");
+}
+
+/// Unmounts a FUSE filesystem of the test's own, and waits for its end.
+pub fn end_fuse(session: fuser::BackgroundSession, mount: &Path) {
+    unmount(mount);
+    let over = session.join();
+    assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
 }
 
 /// A number of `--stats`, which omits zeros.

@@ -168,10 +168,8 @@ impl OddFiles {
 
 impl Drop for OddFiles {
     fn drop(&mut self) {
-        super::unmount(&self.path);
         if let Some(session) = self.session.take() {
-            let over = session.join();
-            assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
+            super::end_fuse(session, &self.path);
         }
     }
 }

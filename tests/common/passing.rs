@@ -571,9 +571,7 @@ impl Passed {
 
     fn end(&mut self) {
         if let Some(session) = self.session.take() {
-            super::unmount(&self.path);
-            let over = session.join();
-            assert!(over.is_ok() || std::thread::panicking(), "the FUSE filesystem ends: {over:?}");
+            super::end_fuse(session, &self.path);
         }
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
 use super::lying::{Disk, Done, Lies, Log};
-use super::{can_mount_fuse, must, unmount};
+use super::{can_mount_fuse, must, program, unmount};
 
 /// A filesystem of a kind: how it is made and mounted, and what its repair is.
 #[derive(Clone, Copy, Debug)]
@@ -33,19 +33,20 @@ impl Kind {
 
     fn is_there(&self) -> bool {
         let is_exfat = self.mkfs[0] == "mkfs.exfat";
-        let programs = [Some(self.mkfs[0]), is_exfat.then_some("mount.exfat-fuse"), self.repair];
+        let mounts = if is_exfat { "mount.exfat-fuse" } else { "mount" };
+        let programs = [Some(self.mkfs[0]), Some(mounts), self.repair];
         programs.into_iter().flatten().all(super::have)
     }
 
     fn mount(&self, image: &Path, at: &Path) -> Mount {
-        must(Command::new(self.mount[0]).args(&self.mount[1..]).args([image, at]));
+        must(program(self.mount[0]).args(&self.mount[1..]).args([image, at]));
         Mount(at.to_owned())
     }
 
     /// mkfs(8). That of btrfs looks at all loop devices, and fails if one of another test goes
     /// meanwhile.
     fn make(&self, image: &Path) {
-        let mkfs = || Command::new(self.mkfs[0]).args(&self.mkfs[1..]).arg(image).output().unwrap();
+        let mkfs = || program(self.mkfs[0]).args(&self.mkfs[1..]).arg(image).output().unwrap();
         let is_made = (0..10).any(|_| mkfs().status.success());
         assert!(is_made, "{self:?}: {:?}", mkfs());
     }
@@ -126,7 +127,7 @@ impl PowerDisk {
             }
         }
         if let Some(repair) = self.kind.repair {
-            let output = Command::new(repair).arg("-fy").arg(&image).output().unwrap();
+            let output = program(repair).arg("-fy").arg(&image).output().unwrap();
             // 1: it found something to correct, and did.
             assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         }

@@ -1,10 +1,10 @@
-//! Tests leave things out in one way, and what they call is installed by `.ci/run`.
+//! Tests leave things out in one way. They call programs in one way, and `.ci/run` installs those.
 
 use std::collections::BTreeSet;
 
 use super::{Breach, House, Source};
 
-/// Where a test says what it leaves out.
+/// Where a test says what it leaves out, and calls programs that can be missing.
 const THE_WAY: &str = "tests/common/skip.rs";
 
 /// What tries that way.
@@ -20,7 +20,10 @@ const ESSENTIAL: [&str; 15] = [
 ];
 
 /// How a test names a program that it calls or cannot do without.
-const CALLS: [&str; 3] = ["Command::new(\"", "have(\"", "tool(\""];
+const CALLS: [&str; 4] = [NEW_CALL, "have(\"", "tool(\"", "program(\""];
+
+/// How a program is called that cannot be missing.
+const NEW_CALL: &str = "Command::new(\"";
 
 fn tests(house: &House) -> impl Iterator<Item = &Source> {
     let is_test = |path: &str| path.starts_with("tests/") && path.ends_with(".rs");
@@ -37,6 +40,22 @@ pub fn of_their_own(house: &House) -> Vec<Breach> {
         own.map(|(_, line)| Breach::new(&source.path, line, format!("{THE_WAY} says it")))
     });
     breaches.collect()
+}
+
+/// Programs that can be missing, and that a test calls by itself.
+pub fn called_alone(house: &House) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for source in tests(house).filter(|source| source.path != THE_WAY) {
+        for (line, number) in source.text.lines().zip(1..) {
+            let named = line.split(NEW_CALL).skip(1).filter_map(|rest| rest.split('"').next());
+            let made = line.contains("Command::new(format!").then_some("what is formatted");
+            for program in named.filter(|name| !ESSENTIAL.contains(name)).chain(made) {
+                let what = format!("{THE_WAY} has `program` to call {program}");
+                breaches.push(Breach::new(&source.path, number, what));
+            }
+        }
+    }
+    breaches
 }
 
 /// Programs that a test calls and that `.ci/run` does not install.
@@ -95,8 +114,20 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_called_past_the_way_is_found() {
+        let text = "Command::new(\"cp\"); program(\"strace\")\n\
+                    process::Command::new(\"strace\")\nCommand::new(format!(\"mkfs.{kind}\"))\n";
+        let house =
+            House::example(&[("tests/a.rs", text), (THE_WAY, text), ("tests/rules/a.rs", text)]);
+        let wanted = [(2, "strace"), (3, "what is formatted")].map(|(line, name)| {
+            format!("tests/a.rs:{line}: {THE_WAY} has `program` to call {name}")
+        });
+        assert_eq!(said(called_alone(&house)), wanted);
+    }
+
+    #[test]
     fn a_program_that_nothing_installs_is_found() {
-        let text = "Command::new(\"rsync\"), have(\"fish\")\ntool(\"b3sum\"); have(\"mandoc\")\n\
+        let text = "program(\"rsync\"), have(\"fish\")\ntool(\"b3sum\"); have(\"mandoc\")\n\
                     &[\"mkfs.exfat\", \"-q\"], \"mkfs.{kind}\", Command::new(\"cp\")\n";
         let ci = "need rsync rsync\nneed fish fish\ncommand -v b3sum >/dev/null || cargo install\n";
         let house = House::example(&[("tests/a.rs", text), (CI, ci)]);

@@ -99,3 +99,33 @@ fn a_file_that_is_too_large_stops_no_other() {
     );
     assert_eq!(files_below(&target).len(), 20);
 }
+
+/// What is replaced gives its space back when the new file has its name.
+#[test]
+fn a_directory_that_gave_space_back_is_tried_again() {
+    const DIRS: u64 = 8;
+    const FILES_EACH: u64 = 40;
+    let from = folder();
+    let Some(to) = Mounted::new("tmpfs", 4) else { return };
+    for n in 0..DIRS * FILES_EACH {
+        for (root, seed) in [(from.path(), n), (&to.path, n + 1_000)] {
+            let dir = root.join(format!("d{}", n / FILES_EACH));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("f{n}")), noise(8192, seed)).unwrap();
+        }
+    }
+    // Room for a dozen.
+    let free = rustix::fs::statvfs(&to.path).unwrap();
+    let free_bytes = free.f_bavail * free.f_frsize;
+    fs::write(to.path.join("ballast"), vec![1; free_bytes as usize - 100_000]).unwrap();
+    run(aiocp().args(["--threads=1", "-T"]).arg(from.path()).arg(&to.path), 1);
+    for dir in 0..DIRS {
+        let files = fs::read_dir(from.path().join(format!("d{dir}"))).unwrap();
+        let is_copied = |file: std::io::Result<fs::DirEntry>| {
+            let path = file.unwrap().path();
+            let copy = to.path.join(path.strip_prefix(from.path()).unwrap());
+            fs::read(copy).unwrap() == fs::read(path).unwrap()
+        };
+        assert!(files.map(is_copied).filter(|is| *is).count() > 5, "d{dir}");
+    }
+}

@@ -1,9 +1,13 @@
 //! Whether the destination takes anything more. A file that does not fit stops no other one, which
-//! may be smaller; but when the least does not fit, nothing is tried any more.
+//! may be smaller. When even the least does not fit, a file is tried only where its filesystem has
+//! room, until one fits again.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Files that do not fit, one after the other, until nothing more is tried.
+use crate::fs;
+
+/// Files that do not fit, one after the other, until the filesystem is asked first.
 const FAILURES_MAX: u64 = 16;
 /// What the least file takes: a block.
 const BLOCK_BYTES: u64 = 4096;
@@ -50,16 +54,19 @@ impl Full {
         }
     }
 
-    /// A file did fit.
+    /// A file did fit, and may have given back the space of the one that it replaced.
     pub fn add_success(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
+            self.is_full.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether no file that holds anything is tried any more.
-    pub fn is_full(&self) -> bool {
+    /// Whether a file that holds something need not be tried in this directory. What failed may have
+    /// been in another filesystem, or have met a limit of its own.
+    pub fn is_full(&self, dir: impl AsFd) -> bool {
         self.is_full.load(Ordering::Relaxed)
+            && fs::free_bytes(dir).is_ok_and(|left_bytes| left_bytes < ROOM_BYTES_MIN)
     }
 }
 
@@ -67,26 +74,34 @@ impl Full {
 mod tests {
     use super::*;
 
+    fn is_full(full: &Full) -> bool {
+        full.is_full.load(Ordering::Relaxed)
+    }
+
     #[test]
     fn what_does_not_fit_stops_nothing_that_may_fit() {
         let full = Full::default();
         // A large file that does not fit says nothing of small ones.
         (0..100).for_each(|_| full.add_failure(1 << 40, 1 << 30));
-        assert!(!full.is_full());
+        assert!(!is_full(&full));
         // What a big file holds may come back.
         let big = full.begin_big();
         (0..100).for_each(|_| full.add_failure(1, 0));
-        assert!(!full.is_full());
+        assert!(!is_full(&full));
         drop(big);
         for _ in 0..100 {
             (1..FAILURES_MAX).for_each(|_| full.add_failure(1, 0));
             full.add_success();
         }
-        assert!(!full.is_full());
+        assert!(!is_full(&full));
         // Nothing but failures: of what needs nothing, as a name, and of what finds nothing.
         (1..FAILURES_MAX).for_each(|_| full.add_failure(0, 1 << 30));
-        assert!(!full.is_full());
+        assert!(!is_full(&full));
         full.add_failure(1 << 20, 0);
-        assert!(full.is_full());
+        assert!(is_full(&full));
+        // A filesystem with room is tried, and one that took a file, too.
+        assert!(!full.is_full(std::fs::File::open(std::env::temp_dir()).unwrap()));
+        full.add_success();
+        assert!(!is_full(&full));
     }
 }

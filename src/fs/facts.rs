@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use crate::sys::call::{self as fs, AtFlags, IFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::system::uname;
 
 use super::times::{Clock, Grain};
 use crate::sys;
@@ -119,16 +119,20 @@ pub fn numbers_are_kept(dir: impl AsFd) -> io::Result<bool> {
 /// does since 5.17; and where the filesystem itself is on the device. FUSE and overlays answer for
 /// others.
 pub fn syncs_whole(file: impl AsFd) -> io::Result<bool> {
-    Ok(kernel_is(5, 17) && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
+    Ok(kernel_is(5, 17)? && matches!(filesystem_magic(file)?, EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC))
 }
 
-/// Whether the kernel is of this version or a later one; see uname(2).
-fn kernel_is(major: u32, minor: u32) -> bool {
-    let name = uname();
-    let release = name.release().to_string_lossy();
+/// Whether the kernel is of this version or a later one. It is asked once.
+fn kernel_is(major: u32, minor: u32) -> io::Result<bool> {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(*version >= (major, minor));
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Ok(*VERSION.get_or_init(|| version) >= (major, minor))
 }
 
 /// The flag of directories that fold case, see ioctl_iflags(2).
@@ -168,7 +172,11 @@ pub fn clock_of(file: impl AsFd) -> Clock {
     match filesystem_magic(file) {
         Err(_) => Clock::Elsewhere,
         Ok(magic) if ELSEWHERE_STAMPED.contains(&magic) => Clock::Elsewhere,
-        Ok(EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC | TMPFS_MAGIC) if kernel_is(6, 13) => Clock::Fresh,
+        Ok(EXT4_MAGIC | XFS_MAGIC | BTRFS_MAGIC | TMPFS_MAGIC)
+            if kernel_is(6, 13).is_ok_and(|is| is) =>
+        {
+            Clock::Fresh
+        }
         Ok(EXT4_MAGIC) => Clock::Ticking { coarsest: Grain::Second },
         Ok(_) => Clock::Ticking { coarsest: Grain::TwoSeconds },
     }

@@ -433,7 +433,8 @@ impl Keeper {
             Err(cause) => {
                 let errno = cause.raw_os_error().unwrap_or(libc::EIO);
                 let cause = io::Error::from_raw_os_error(errno);
-                lost(Loss::unless_demanded(Operation::ReadAcl, cause, false));
+                let forgivable = fs::is_unavailable(&cause);
+                lost(Loss { forgivable, ..Loss::new(Operation::ReadAcl, cause) });
                 self.keep_acl(acl::ACCESS, None, target, lost);
                 false
             }

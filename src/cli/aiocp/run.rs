@@ -529,11 +529,12 @@ impl CopyRun<'_> {
     }
 }
 
-/// The machine and its kernel.
+/// The machine and its kernel, as far as /proc tells; see uname(2).
 fn host() -> String {
-    let uname = rustix::system::uname();
-    let [node, system, release] =
-        [uname.nodename(), uname.sysname(), uname.release()].map(|part| part.to_string_lossy());
+    let [node, system, release] = ["hostname", "ostype", "osrelease"].map(|name| {
+        let text = std::fs::read_to_string(Path::new("/proc/sys/kernel").join(name));
+        text.map_or_else(|_| "unknown".to_owned(), |text| text.trim_end().to_owned())
+    });
     format!("{node}, {system} {release}")
 }
 

@@ -100,9 +100,23 @@ impl Kind {
 /// Why something was not copied, if its filesystem had no space or the user's quota none. What is
 /// written at the end is told each time.
 fn reason_of_no_space(error: &Error) -> Option<String> {
+    use Operation::{
+        FsyncJournal, OpenLog, ReadLinks, SetAcl, SetAttribute, SetDefaultAcl, Write, WriteJournal,
+        WriteLog, WriteTo,
+    };
+    // With these a file is copied all the same.
     let is_of_copy = !matches!(
         error.op,
-        Operation::Write | Operation::WriteTo | Operation::WriteLog | Operation::OpenLog
+        FsyncJournal
+            | OpenLog
+            | ReadLinks
+            | SetAcl
+            | SetAttribute
+            | SetDefaultAcl
+            | Write
+            | WriteJournal
+            | WriteLog
+            | WriteTo
     );
     match &error.cause {
         Cause::NoSpace { .. } | Cause::Full => Some(Cause::NO_SPACE.to_owned()),

@@ -8,10 +8,11 @@ use crate::copy::entry::{At, Source, settle};
 use crate::copy::events::{Copying, Counted};
 use crate::copy::hardlinks::Claim;
 use crate::copy::names::Admitted;
-use crate::copy::options::Action;
+use crate::copy::options::{Action, Reflink};
 use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
 use crate::error::{Cause, Operation, Result};
+use crate::fs;
 use crate::pipeline::route::Access;
 use crate::pipeline::{BatchFile, BatchWay, Failure};
 use crate::tree::{Batch, Entry, EntryKind, OpenDir};
@@ -162,7 +163,7 @@ impl Services<'_> {
             self.plan_file(dir, &entry, claim, &source.stat);
             return Ok(());
         }
-        if let Err(error) = self.check_room(At::new(dir, &entry), source.size_bytes()) {
+        if let Err(error) = self.check_room(dir, &entry, source.size_bytes()) {
             self.give_up(claim, error);
             return Ok(());
         }
@@ -178,10 +179,16 @@ impl Services<'_> {
         Ok(())
     }
 
-    /// An error for a file that holds something, when nothing fits any more.
-    fn check_room(&self, at: At<'_>, size_bytes: u64) -> Result<()> {
-        match size_bytes > 0 && self.events.full.is_full() {
-            true => Err(at.source_error(Operation::Copy, Cause::Full)),
+    /// An error for a file that holds something, when nothing fits any more. What is written into
+    /// has space already, and a clone needs none.
+    fn check_room(&self, dir: &OpenDir, entry: &Admitted, size_bytes: u64) -> Result<()> {
+        let devices = dir.devices();
+        let may_clone = self.options.reflink != Reflink::Never
+            && devices.source == devices.target
+            && !fs::never_clones(&*dir.target);
+        let needs_none = size_bytes == 0 || entry.spot.in_place.is_some() || may_clone;
+        match !needs_none && self.events.full.is_full(&*dir.target) {
+            true => Err(At::new(dir, entry).source_error(Operation::Copy, Cause::Full)),
             false => Ok(()),
         }
     }
@@ -204,7 +211,7 @@ impl Services<'_> {
         let replaced = entry.spot.replaced;
         let copying = Copying { at, source: &source, replaced, counted: &counted };
         let filled = contents.map_err(|failure| at.data_error(failure)).and_then(|contents| {
-            self.check_room(at, source.size_bytes())?;
+            self.check_room(dir, &entry, source.size_bytes())?;
             let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
             self.data.copy_small(copying, in_place, contents, buffer)
         });

@@ -104,7 +104,8 @@ impl SmallFiles<'_> {
 
 impl SmallFiles<'_> {
     /// read(2) of what has no offsets, when there is something to be read or it has ended. Its
-    /// descriptor does not block, so that a request to stop is seen meanwhile.
+    /// descriptor does not block, so that a request to stop is seen meanwhile. An end that comes
+    /// after the request is none: the signal may have ended the writer as well.
     fn read_stream(
         &self,
         source: &OwnedFd,
@@ -113,6 +114,7 @@ impl SmallFiles<'_> {
         loop {
             match retry_on_intr(|| rustix::io::read(source, &mut *buffer)) {
                 Err(Errno::AGAIN) => {}
+                Ok(0) if self.stop.is_requested() => return Err(Cause::Interrupted),
                 read => {
                     let read = read.map_err(io::Error::from);
                     return Ok(read.and_then(|count| fs::believed(count, buffer.len()))?);

@@ -170,6 +170,35 @@ fn a_file_that_cannot_be_read_is_an_error_and_so_is_what_it_does_not_go_with() {
 }
 
 #[test]
+fn a_hint_about_the_command_line_speaks_of_that_alone() {
+    let adds = "'config' adds options (AIOCP_CONFIG_PATH); --no-config ignores it";
+    for (config, args, what, hint) in [
+        ("--suffix=.old", &["a"][..], "a destination is missing after 'a'", adds),
+        ("--target-directory=b", &["-v"], "a SOURCE is missing", adds),
+        (
+            "--suffix=.old",
+            &["-S", "a", "b"],
+            "a destination is missing after 'b'",
+            "-S took 'a' as the SUFFIX of backups; holes are kept without it",
+        ),
+    ] {
+        let said = stderr(&Scene::new(config).run(args, 2));
+        assert_eq!(said, format!("aiocp: {what}\naiocp: hint: {hint}\n"), "{config} {args:?}");
+    }
+}
+
+#[test]
+fn an_option_of_rsync_that_begins_one_of_aiocp_is_refused_here_too() {
+    let said = stderr(&Scene::new("-v\n\n--no-t\n--sparse=auto\n").run(&["a", "b"], 2));
+    let what =
+        "'--no-t' is an option of rsync's, and the beginning of '--no-target-directory' here";
+    let wanted = format!(
+        "aiocp: cannot use line 3 of 'config': {what}\naiocp: hint: write the option in full\n"
+    );
+    assert_eq!(said, wanted);
+}
+
+#[test]
 fn debug_and_the_log_say_what_it_adds() {
     let scene = Scene::new("# all\n--preserve=mode\n-f\n");
     let adds = "'config' adds --preserve=mode -f";

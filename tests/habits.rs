@@ -31,6 +31,8 @@ fn world() -> Place {
         ("E/f", "old"),
         ("list", "f\nsub/g\n"),
         ("host:file", "local"),
+        ("file:there", "old"),
+        ("D:/", ""),
     ]);
     symlink("f", place.at("A/link")).unwrap();
     fs::hard_link(place.at("A/f"), place.at("A/again")).unwrap();
@@ -60,6 +62,17 @@ fn left(place: &Place) {
 fn nothing(place: &Place) {
     assert!(!place.at("B").exists());
 }
+
+/// The files of B are those of A.
+fn linked(place: &Place) {
+    assert_eq!(fs::metadata(place.at("B/f")).unwrap().nlink(), 4);
+}
+
+fn leads_to_list(place: &Place) {
+    assert_eq!(fs::read_link(place.at("B")).unwrap().to_str(), Some("list"));
+}
+
+const NO_DRY_RUN: &str = "warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one";
 
 const UNKNOWN: &str = "unknown option ";
 
@@ -101,7 +114,12 @@ const HABITS: &[(&str, Answer)] = &[
     ("A/f D/12:30", Works(|place| assert_eq!(place.read("D/12:30"), "one"))),
     ("-t D A", Works(copied_into)),
     ("-vt D A/f", Works(|place| assert_eq!(place.read("D/f"), "one"))),
-    ("-al A B", Works(|place| assert_eq!(fs::metadata(place.at("B/f")).unwrap().nlink(), 4))),
+    ("A/f file:there", Works(|place| assert_eq!(place.read("file:there"), "one"))),
+    ("-t D: A", Works(|place| assert_eq!(place.read("D:/A/f"), "one"))),
+    ("-al A B", Works(linked)),
+    ("-nv A B", Works(copied)),
+    ("-nr A B", Works(copied)),
+    ("-rH A B", Works(copied)),
     // Works, and a line says what it is here.
     (
         "-avP A B",
@@ -110,15 +128,13 @@ const HABITS: &[(&str, Answer)] = &[
             copied,
         ),
     ),
-    (
-        "-avn A B",
-        Says("warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one", copied),
-    ),
+    ("-avn A B", Says(NO_DRY_RUN, copied)),
+    ("-an A B", Says(NO_DRY_RUN, copied)),
+    ("-ain A B", Says(NO_DRY_RUN, copied)),
+    ("-rni A B", Says(NO_DRY_RUN, copied)),
+    ("-an --dry-run A B", Works(nothing)),
     ("-anq A B", Works(copied)),
-    (
-        "-av -n A B",
-        Says("warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one", copied),
-    ),
+    ("-av -n A B", Says(NO_DRY_RUN, copied)),
     (
         "-aH A B",
         Says(
@@ -135,9 +151,55 @@ const HABITS: &[(&str, Answer)] = &[
     (
         "-rl A B",
         Says(
+            "hint: -l makes hard links instead of copies, as in cp; symbolic links are kept \
+             without it",
+            linked,
+        ),
+    ),
+    (
+        "-rvl A B",
+        Says(
             "warning: -l makes hard links instead of copies, as in cp; symbolic links are kept \
              without it",
-            |place| assert_eq!(fs::metadata(place.at("B/f")).unwrap().nlink(), 4),
+            linked,
+        ),
+    ),
+    (
+        "-avl A B",
+        Says(
+            "warning: -l makes hard links instead of copies, as in cp; symbolic links are kept \
+             without it",
+            linked,
+        ),
+    ),
+    (
+        "-avs list B",
+        Says(
+            "warning: -s makes symbolic links instead of copies, as in cp; names are safe without \
+             it",
+            leads_to_list,
+        ),
+    ),
+    (
+        "-as list B",
+        Says(
+            "hint: -s makes symbolic links instead of copies, as in cp; names are safe without it",
+            leads_to_list,
+        ),
+    ),
+    ("-s list B", Works(leads_to_list)),
+    (
+        "-rvP A B",
+        Says(
+            "hint: -P is --no-dereference, as in cp; rsync's -P is --progress and --resume",
+            copied,
+        ),
+    ),
+    (
+        "-rvH A B",
+        Says(
+            "hint: -H follows links given as SOURCE, as in cp; hard links are kept without it",
+            copied,
         ),
     ),
     (

@@ -256,4 +256,8 @@ fn a_manifest_that_is_lost_is_told_when_it_happens() {
     assert_eq!(text.matches(told).count(), 1, "{text}");
     assert!(text.contains("a temporary file of the manifest in '/nonexistent'"), "{text}");
     assert!(!scene.at("m").exists() && scene.at("d/g").exists());
+    let mut command = aiocp();
+    command.current_dir(scene.folder.path()).env("TMPDIR", "/no'where");
+    let text = stderr(&run(command.args(["--dry-run", "-T", "s", "e"]), 1));
+    assert!(text.contains("cannot write a temporary file in \"/no'where\": "), "{text}");
 }

@@ -130,3 +130,22 @@ fn where_the_reader_goes_the_run_ends_in_silence() {
     assert_eq!(with_impatient_reader(&mut command), silence);
     assert_eq!(place.list("t5").len(), 1500);
 }
+
+#[test]
+fn a_difference_or_a_failure_counts_for_more_than_a_reader_that_has_gone() {
+    let place = Place::with(&[("s/", ""), ("t/", ""), ("one", "1")]);
+    for n in 0..1500 {
+        fs::write(place.at(&format!("s/{n:0100}")), "x").unwrap();
+    }
+    let mut command = place.command(&["--verify-only", "-T", "s", "t"]);
+    assert_eq!(with_impatient_reader(&mut command), (Some(3), String::new()));
+    // The report fails first, and then nothing takes the totals.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = place.command(&["--report=/dev/full", "--stats", "one", "two"]);
+    let output = command.stdout(writer).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("'/dev/full'"), "{said}");
+    assert_eq!(place.read("two"), "1");
+}

@@ -29,6 +29,8 @@ const COMMON: [&str; 15] = [
 pub struct CommandLine {
     /// The values of the flags.
     pub args: Args,
+    /// Those of the command line alone, without the file.
+    pub typed: Args,
     /// What clap knows of their order.
     pub matches: ArgMatches,
     /// The file with more options, if there is one.
@@ -44,7 +46,13 @@ impl CommandLine {
             usage::show(&command);
         }
         let mut matches = usage::matches(&mut command, &words);
-        usage::refuse_rsync_negation(&command, &words);
+        if let Some((what, hint)) = usage::rsync_negation(&command, words.iter()) {
+            usage::refuse("aiocp", &what, Some(hint));
+        }
+        let read = |matches: &ArgMatches| {
+            Args::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+        };
+        let typed = read(&matches);
         let is_ignored = matches.get_flag("no_config") || matches.contains_id("completions");
         let config = if is_ignored { None } else { Config::read(&command) };
         if let Some(config) = &config {
@@ -54,7 +62,6 @@ impl CommandLine {
                 usage::refuse("aiocp", &what, Some(&config.hint()))
             });
         }
-        let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        Self { args, matches, config }
+        Self { args: read(&matches), typed, matches, config }
     }
 }

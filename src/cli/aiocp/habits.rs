@@ -86,41 +86,77 @@ pub fn check(
     let mut lines = Vec::new();
     lines.extend(times_or_target(&clusters, sources)?);
     refuse_hosts(sources, destination)?;
-    let all: String = clusters.iter().map(|cluster| cluster.options.as_str()).collect();
-    let has = |options: &str| options.chars().all(|option| all.contains(option));
-    if has("nv") && !args.seeing.dry_run {
-        lines.push(
-            "warning: -n is --no-clobber, as in cp, and no dry run; --dry-run is one".to_owned(),
-        );
-    }
-    if has("rl") && !has("a") {
-        lines.push(
-            "warning: -l makes hard links instead of copies, as in cp; symbolic links are kept \
-             without it"
-                .to_owned(),
-        );
-    }
-    if has("aP") {
-        lines.push(
-            "hint: -P is --no-dereference, as in cp; rsync's -P is --progress and --resume"
-                .to_owned(),
-        );
-    }
-    if has("aH") {
-        lines.push(
-            "hint: -H follows links given as SOURCE, as in cp; hard links are kept without it"
-                .to_owned(),
-        );
-    }
-    if has("aR") && sources.iter().any(|source| has_folders(source)) {
-        lines.push("hint: -R is --recursive, as in cp; rsync's -R is --parents".to_owned());
-    }
-    if has("a")
+    let letters = Letters::of(&clusters);
+    lines.extend(letters.lines(args, sources));
+    if letters.has('a')
         && let Some(line) = contents_or_directory(sources, destination)
     {
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// The short options of a whole command line.
+struct Letters(String);
+
+impl Letters {
+    fn of(clusters: &[Cluster]) -> Self {
+        Self(clusters.iter().map(|cluster| cluster.options.as_str()).collect())
+    }
+
+    fn has(&self, option: char) -> bool {
+        self.0.contains(option)
+    }
+
+    /// Whether they look like those of a copy by rsync.
+    fn are_of_rsync(&self) -> bool {
+        self.has('a') || self.has('r') && self.has('v')
+    }
+
+    /// What is said of letters that mean something else in rsync.
+    fn lines(&self, args: &Args, sources: &[PathBuf]) -> Vec<String> {
+        let has = |option| self.has(option);
+        let is_dry_run = has('n') && (has('a') || has('r') && has('i')) && !args.seeing.dry_run;
+        // `cp -al` makes snapshots, and some write it as `cp -rl`.
+        let is_copy_with_links = has('v') && self.are_of_rsync() || has('r') && !has('a');
+        let keeps_folders = has('a') && sources.iter().any(|source| has_folders(source));
+        let level = if has('v') { "warning" } else { "hint" };
+        let meanings = [
+            (
+                is_dry_run,
+                "warning",
+                "-n is --no-clobber, as in cp, and no dry run; --dry-run is one",
+            ),
+            (
+                has('l') && is_copy_with_links,
+                level,
+                "-l makes hard links instead of copies, as in cp; symbolic links are kept without \
+                 it",
+            ),
+            (
+                has('s') && self.are_of_rsync(),
+                level,
+                "-s makes symbolic links instead of copies, as in cp; names are safe without it",
+            ),
+            (
+                has('P') && self.are_of_rsync(),
+                "hint",
+                "-P is --no-dereference, as in cp; rsync's -P is --progress and --resume",
+            ),
+            (
+                has('H') && self.are_of_rsync(),
+                "hint",
+                "-H follows links given as SOURCE, as in cp; hard links are kept without it",
+            ),
+            (
+                has('R') && keeps_folders,
+                "hint",
+                "-R is --recursive, as in cp; rsync's -R is --parents",
+            ),
+        ];
+        let said = meanings.into_iter().filter(|(is_meant, ..)| *is_meant);
+        said.map(|(_, level, meaning)| format!("{level}: {meaning}")).collect()
+    }
 }
 
 /// `-rtv` and `-aSv` are options of rsync that stand together.
@@ -183,12 +219,9 @@ fn times_or_target(clusters: &[Cluster], sources: &[PathBuf]) -> Result<Option<S
 
 /// A path with a colon that no slash precedes is one on another machine, as in rsync and scp.
 fn refuse_hosts(sources: &[PathBuf], destination: &Destination) -> Result<(), Refused> {
-    let missing = sources.iter().filter(|source| source.symlink_metadata().is_err());
-    let place = destination.path();
-    let Some(path) = missing.map(PathBuf::as_path).chain([place]).find(|path| names_host(path))
-    else {
-        return Ok(());
-    };
+    let paths = sources.iter().map(PathBuf::as_path).chain([destination.path()]);
+    let mut missing = paths.filter(|path| path.symlink_metadata().is_err());
+    let Some(path) = missing.find(|path| names_host(path)) else { return Ok(()) };
     let name = quoted(path);
     let local = quoted(Path::new(".").join(path));
     Err(match path.as_os_str().as_bytes().windows(3).any(|part| part == b"://") {

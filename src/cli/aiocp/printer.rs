@@ -203,7 +203,7 @@ impl<'a> CopyPrinter<'a> {
     /// Keeps a line of a dry run until it has ended.
     fn plan(&self, path: &Path, line: &str) -> Result<()> {
         self.planned.add(path, line).with_context(|| {
-            format!("cannot write a temporary file in '{}'", shown(std::env::temp_dir()))
+            format!("cannot write a temporary file in {}", quoted(std::env::temp_dir()))
         })
     }
 

@@ -34,7 +34,7 @@ const PLACES_MAX: usize = 20;
 /// Parses the process's arguments, copies, and answers with the exit code. An error is one that
 /// kept the run from beginning or ending; failures of files have been printed by then.
 pub fn run() -> anyhow::Result<u8> {
-    let CommandLine { args, matches, config } = CommandLine::read();
+    let CommandLine { args, typed, matches, config } = CommandLine::read();
     let config_hint = config.as_ref().map(Config::hint);
     let refuse = |what: &str, hint: Option<String>| -> ! {
         usage::refuse("aiocp", what, hint.or(config_hint.clone()).as_deref())
@@ -45,7 +45,7 @@ pub fn run() -> anyhow::Result<u8> {
     }
     let (sources, destination) = match args.operands() {
         Ok(operands) => operands,
-        Err(what) => refuse(&what, args.swallowed()),
+        Err(what) => refuse(&what, typed.swallowed()),
     };
     if let Err(what) = args.check(&matches, sources.len()) {
         refuse(what, None);
@@ -254,6 +254,8 @@ impl CopyRun<'_> {
         let differences = Totals::get(&self.totals().differences);
         let failed = Totals::get(&self.totals().failed);
         let of_totals = || match (interrupted, failed, differences, began) {
+            // A reader that has seen enough has not seen fewer differences.
+            (Some(exit::UNREAD), _, 1.., _) => exit::DIFFERS,
             (Some(code), ..) => code,
             (_, _, 1.., _) => exit::DIFFERS,
             (_, 0, 0, true) if self.printer.may_write() => exit::DONE,
@@ -277,7 +279,7 @@ impl CopyRun<'_> {
         self.printer.note(self.tell_level(todo));
         if let Some(failed) = self.unprinted_code() {
             known = failed;
-        } else if self.printer.is_unread() && code == exit::DONE {
+        } else if self.printer.is_unread() && known == exit::DONE {
             known = exit::UNREAD;
         }
         if known != code {

@@ -111,7 +111,8 @@ impl ManifestCounts {
         if assumed.all_differ() {
             return Some(Hint::Assumed);
         }
-        if asked.all_differ() {
+        // One file alone may be damaged.
+        if asked.all_differ() && asked.differing > 1 {
             let alike = wanted.and_then(|wanted| as_long(wanted.hash_bytes(), Some(wanted)));
             return alike.map(Hint::Alike);
         }
@@ -212,6 +213,7 @@ mod tests {
         ] {
             assert_eq!(concluded(Option, algorithm, &[Differs, Differs]), other);
             assert_eq!(concluded(Option, algorithm, &[Differs, Matches]), None);
+            assert_eq!(concluded(Option, algorithm, &[Differs]), None, "it is damaged");
         }
         assert_eq!(concluded(Tag, Sha1, &[Differs, Differs]), Some(Hint::Elsewhere));
         assert_eq!(concluded(Tag, Sha1, &[Differs]), None, "it is damaged");

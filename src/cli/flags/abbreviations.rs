@@ -89,12 +89,12 @@ pub fn options_like(command: &Command, typed: &str) -> Vec<String> {
 
 /// A word that is a whole option of rsync's, as `--no-t` for `--no-times`, and only the beginning
 /// of one here.
-pub fn rsync_negation(words: &[OsString]) -> Option<&OsStr> {
+pub fn rsync_negation<'a>(words: impl Iterator<Item = &'a OsString>) -> Option<&'a OsStr> {
     let is_negation = |word: &OsStr| {
         let rest = word.as_bytes().strip_prefix(b"--no-");
         matches!(rest, Some([letter]) if letter.is_ascii_alphabetic())
     };
-    let options = words.iter().map(OsString::as_os_str).take_while(|&word| word != "--");
+    let options = words.map(OsString::as_os_str).take_while(|&word| word != "--");
     let mut negations = options.filter(|word| is_negation(word));
     negations.next()
 }

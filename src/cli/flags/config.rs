@@ -131,9 +131,11 @@ fn judge(command: &Command, lines: &[Line]) -> Option<Fault> {
                 what: format!("{} needs a value", quoted(last)),
                 hint: Some(AFTER_EQUALS.to_owned()),
             }),
-            None => parse(None)
-                .is_ok_and(|matches| ignores_file(&matches))
-                .then(|| Fault::new(format!("{PROBE} ignores the file"), is_alone)),
+            None if parse(None).is_ok_and(|matches| ignores_file(&matches)) => {
+                Some(Fault::new(format!("{PROBE} ignores the file"), is_alone))
+            }
+            None => usage::rsync_negation(command, lines.iter().map(|line| &line.word))
+                .map(|(what, hint)| Fault::new(what, hint)),
         },
     }
 }

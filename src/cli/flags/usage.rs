@@ -9,8 +9,8 @@ use std::process::exit;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgMatches, Command};
 
-use super::abbreviations::{options_like, rsync_negation};
-use super::{foreign, help, pager};
+use super::abbreviations::options_like;
+use super::{abbreviations, foreign, help, pager};
 use crate::cli::exit::{DONE, FAILED, USAGE};
 use crate::error::shown;
 use crate::fs;
@@ -25,14 +25,15 @@ pub fn matches(command: &mut Command, words: &[OsString]) -> ArgMatches {
     matched.unwrap_or_else(|error| end(command, words, &error))
 }
 
-/// Ends the process if a word has another meaning for rsync.
-pub fn refuse_rsync_negation(command: &Command, words: &[OsString]) {
-    if let Some(word) = rsync_negation(words) {
-        let word = shown(word);
-        let meant = alternatives(&options_like(command, &word));
-        let what = format!("'{word}' is an option of rsync's, and the beginning of {meant} here");
-        refuse(command.get_name(), &what, Some("write the option in full"))
-    }
+/// What is wrong with a word that has another meaning for rsync, and what helps.
+pub fn rsync_negation<'a>(
+    command: &Command,
+    words: impl Iterator<Item = &'a OsString>,
+) -> Option<(String, &'static str)> {
+    let word = shown(abbreviations::rsync_negation(words)?);
+    let meant = alternatives(&options_like(command, &word));
+    let what = format!("'{word}' is an option of rsync's, and the beginning of {meant} here");
+    Some((what, "write the option in full"))
 }
 
 /// Ends the process with how the command is called, as what was typed is less.

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use crate::common::folder;
+use crate::common::verdict::told;
 
 const FENCE: &str = "```console";
 
@@ -77,13 +78,15 @@ fn printed_by<'a>(commands: impl Iterator<Item = &'a str>) -> Vec<String> {
         .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
         .env("LC_ALL", "C")
         .env("TERM", "dumb")
+        .env_remove("AIOCP_CONFIG_PATH")
         .stdin(Stdio::null())
         .stderr(output.try_clone().unwrap())
         .stdout(output)
         .status()
         .unwrap();
     let said = fs::read_to_string(said).unwrap();
-    said.split_terminator(END).map(str::to_owned).collect()
+    let lines = |said: &str| told(said).iter().map(|line| format!("{line}\n")).collect();
+    said.split_terminator(END).map(lines).collect()
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn complete(shell: &str, home: &Path) {
 
 #[test]
 fn flags_values_and_paths_complete_in_bash() {
-    if !["bash", "script", "make"].into_iter().all(have) || !has_bash_completion() {
+    if !has_bash_completion() || !["bash", "script", "make"].into_iter().all(have) {
         return;
     }
     let home = folder();

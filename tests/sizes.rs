@@ -57,7 +57,6 @@ fn holds(source: &Path, wanted: &[u8]) {
 /// A copy that has something more, less or else is told from its source, and mended.
 fn differs(source: &Path, wanted: &[u8]) {
     let folder = folder();
-    let copy = &folder.path().join("copy");
     let mut longer = wanted.to_vec();
     longer.push(0);
     let mut others = vec![longer];
@@ -74,7 +73,9 @@ fn differs(source: &Path, wanted: &[u8]) {
         others.push(padded);
     }
     let about = |other: &[u8]| format!("{}: {} bytes", source.display(), other.len());
-    for other in others {
+    for (n, other) in others.into_iter().enumerate() {
+        // What was mended has the source's mode, and may be read-only.
+        let copy = &folder.path().join(n.to_string());
         fs::write(copy, &other).unwrap();
         let compare = || {
             let mut command = aiocp();

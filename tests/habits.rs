@@ -133,7 +133,9 @@ const HABITS: &[(&str, Answer)] = &[
     ("-ain A B", Says(NO_DRY_RUN, copied)),
     ("-rni A B", Says(NO_DRY_RUN, copied)),
     ("-an --dry-run A B", Works(nothing)),
-    ("-anq A B", Works(copied)),
+    // What a command does instead is no note that -q leaves out, and a hint is.
+    ("-anq A B", Says(NO_DRY_RUN, copied)),
+    ("-aHq A B", Works(copied)),
     ("-av -n A B", Says(NO_DRY_RUN, copied)),
     (
         "-aH A B",

@@ -62,8 +62,8 @@ impl Full {
         }
     }
 
-    /// Whether a file that holds something need not be tried in this directory. What failed may have
-    /// been in another filesystem, or have met a limit of its own.
+    /// Whether a file that holds something need not be tried in this directory. What failed may
+    /// have been in another filesystem, or have met a limit of its own.
     pub fn is_full(&self, dir: impl AsFd) -> bool {
         self.is_full.load(Ordering::Relaxed)
             && fs::free_bytes(dir).is_ok_and(|left_bytes| left_bytes < ROOM_BYTES_MIN)

@@ -74,7 +74,9 @@ pub fn run() -> anyhow::Result<u8> {
             return Ok(exit::FAILED);
         }
     };
-    for line in habits.into_iter().filter(|_| !todo.args.seeing.quiet) {
+    // A command that does something else than it seems to is told of in any case.
+    let is_told = |line: &String| !todo.args.seeing.quiet || line.starts_with("warning: ");
+    for line in habits.into_iter().filter(is_told) {
         printer.note(write_err(&format!("aiocp: {line}\n")));
     }
     carry_out(&todo, unreadable, &printer, &watched)

@@ -54,14 +54,9 @@ pub struct SumArgs {
 
     /// Use NAME instead of BLAKE3
     ///
-    /// In a check, lines of another are not accepted.
-    #[arg(
-        short,
-        long,
-        value_name = "NAME",
-        value_enum,
-        value_parser = abbreviated::<AlgorithmArg>()
-    )]
+    /// In a check, lines of another are not accepted. The name is not abbreviated.
+    // The beginning of one algorithm's name may be the name of another: sha3 is no sha384.
+    #[arg(short, long, value_name = "NAME", value_enum)]
     pub algorithm: Option<AlgorithmArg>,
 
     /// Read hashes from the FILEs and check them

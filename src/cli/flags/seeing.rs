@@ -108,13 +108,17 @@ pub enum ShowProgress {
 impl SeeingArgs {
     /// What makes no sense together with a manifest in this place.
     pub fn check(&self, manifest: Option<&Path>) -> Result<(), &'static str> {
-        if self.verbose && manifest == Some(Path::new("-")) {
-            return Err("--verbose and --manifest=- would both write to stdout");
-        }
-        if self.json && manifest == Some(Path::new("-")) {
-            return Err("--json and --manifest=- would both write to stdout");
-        }
         let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
+        match is_stdout(manifest) {
+            true if self.verbose => {
+                return Err("--verbose and --manifest=- would both write to stdout");
+            }
+            true if self.json => return Err("--json and --manifest=- would both write to stdout"),
+            true if self.stats => {
+                return Err("--stats and --manifest=- would both write to stdout");
+            }
+            _ => {}
+        }
         if is_stdout(self.log_file.as_deref()) {
             return Err("--log-file needs a file; --verbose prints on stdout");
         }
@@ -124,9 +128,11 @@ impl SeeingArgs {
                 return Err("--report=- needs stdout for itself");
             }
         }
-        if self.json && self.failed_list.as_deref() == Some(Path::new("-")) {
-            return Err("--json and --failed-list=- would both write to stdout");
+        match is_stdout(self.failed_list.as_deref()) {
+            true if self.verbose => Err("--verbose and --failed-list=- would both write to stdout"),
+            true if self.json => Err("--json and --failed-list=- would both write to stdout"),
+            true if self.stats => Err("--stats and --failed-list=- would both write to stdout"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-# nix run 'github:aiocp/aiocp?dir=packaging/nix' -- --help
+# nix run 'git+https://github.com/aiocp/aiocp?dir=packaging/nix' -- --help
 {
   description = "Copy files and trees at the speed of the device, hashed with BLAKE3";
 

@@ -204,6 +204,7 @@ fn shell(root: &Path, text: &str) {
         .env("HOME", root.join("home"))
         .env("TMPDIR", root.join("scratch"))
         .env("SLURM_JOB_ID", "7")
+        .env_remove("AIOCP_CONFIG_PATH")
         .stderr(output.try_clone().unwrap())
         .stdout(output)
         .status()

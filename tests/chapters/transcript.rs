@@ -77,6 +77,7 @@ fn printed_by<'a>(commands: impl Iterator<Item = &'a str>) -> Vec<String> {
         .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
         .env("LC_ALL", "C")
         .env("TERM", "dumb")
+        .env_remove("AIOCP_CONFIG_PATH")
         .stdin(Stdio::null())
         .stderr(output.try_clone().unwrap())
         .stdout(output)

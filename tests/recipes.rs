@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::skip::find;
+use common::verdict::told;
 use common::{folder, have};
 
 mod common;
@@ -326,6 +327,6 @@ fn the_readme_shows_what_is_printed() {
         shell(root.path(), &moved(command));
         let said = fs::read_to_string(root.path().join("said")).unwrap();
         let said = said.replace(root.path().to_str().unwrap(), "");
-        assert_eq!(said.lines().collect::<Vec<_>>(), wanted, "{command}");
+        assert_eq!(told(&said), wanted, "{command}");
     }
 }

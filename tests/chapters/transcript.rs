@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use crate::common::folder;
+use crate::common::verdict::told;
 
 const FENCE: &str = "```console";
 
@@ -84,7 +85,8 @@ fn printed_by<'a>(commands: impl Iterator<Item = &'a str>) -> Vec<String> {
         .status()
         .unwrap();
     let said = fs::read_to_string(said).unwrap();
-    said.split_terminator(END).map(str::to_owned).collect()
+    let lines = |said: &str| told(said).iter().map(|line| format!("{line}\n")).collect();
+    said.split_terminator(END).map(lines).collect()
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub struct CopyPrinter<'a> {
     pub repeats: Repeats,
     /// What a dry run would do.
     planned: Planned,
-    /// Whoever read what is printed has gone.
+    /// The reader of what is printed has gone.
     is_unread: AtomicBool,
     /// What the paths of the manifest are relative to.
     base: OnceLock<PathBuf>,
@@ -162,7 +162,7 @@ impl<'a> CopyPrinter<'a> {
         }
     }
 
-    /// Ends the run, since nobody reads what it prints.
+    /// Ends the run, since the reader of what it prints has gone.
     pub fn end_unread(&self) {
         if !self.is_unread.swap(true, Ordering::Relaxed) {
             self.stop.request();

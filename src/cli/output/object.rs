@@ -28,13 +28,13 @@ impl Object {
         Self::new(event).name("path", &error.path).error(error)
     }
 
-    /// The same with another field.
+    /// Adds a field.
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.0.insert(field.to_owned(), value.into());
         self
     }
 
-    /// The same with another field, if there is something for it.
+    /// Adds a field, if there is a value for it.
     pub fn with_some(self, field: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.with(field, value),

@@ -18,7 +18,7 @@ impl Planned {
         sorter.push(key(path), line.into())
     }
 
-    /// All lines in order; none of them comes twice.
+    /// All lines, in the order of their paths.
     pub fn take(&self) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
         let mut sorter = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sorted = std::mem::take(&mut *sorter).sorted()?;

@@ -66,7 +66,7 @@ impl Canvas {
         }
     }
 
-    /// A bar of so many columns.
+    /// A bar as wide as `columns`.
     fn bar(&self, columns: usize, per_cent: u64) -> String {
         let (done, rest) = if self.unicode { ("━", "─") } else { ("=", "-") };
         let filled = columns * per_cent.min(100) as usize / 100;
@@ -74,7 +74,7 @@ impl Canvas {
         done + &self.inked(Ink::Faint, &rest.repeat(columns - filled))
     }
 
-    /// The end of a name, in so many columns: it says more than its beginning.
+    /// The end of a name, in at most `columns`: it says more than its beginning.
     fn end_of<'t>(&self, name: &'t str, columns: usize) -> (&'static str, &'t str) {
         if name.width() <= columns {
             return ("", name);

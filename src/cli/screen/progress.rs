@@ -60,7 +60,7 @@ pub enum Rank {
     Files,
 }
 
-/// The parts that matter most, in so many columns.
+/// The parts that matter most, in at most `width` columns.
 pub fn fitted(mut parts: Vec<Part>, width: Option<usize>) -> Vec<Part> {
     while let Some(width) = width
         && join(&parts).len() > width
@@ -152,7 +152,7 @@ impl Snapshot {
         (self.all_found && self.work_bytes() > 0).then(|| per_cent(self.work_bytes()).min(99))
     }
 
-    /// What there is to say, each part with its rank, 0 for what matters most.
+    /// What there is to say, each part with its rank.
     pub fn parts(&self, rate: Option<f64>) -> Vec<Part> {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
         let mut parts = Vec::new();

@@ -184,7 +184,7 @@ fn put(text: &str) {
 struct NotOnStderr;
 
 /// Whether a result could not be printed because its reader has gone, as `head` has when it has its
-/// lines. Messages that nobody reads end nothing.
+/// lines. A message without a reader ends nothing.
 pub fn is_unread(error: &anyhow::Error) -> bool {
     let is_broken_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
     !error.is::<NotOnStderr>()

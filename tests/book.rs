@@ -13,6 +13,8 @@ mod common;
 
 const EVENTS: (&str, &str) =
     ("<!-- events: written by tests/book.rs -->", "<!-- end of events -->");
+const EVENTS_OF_SUMS: (&str, &str) =
+    ("<!-- events of aiosum: written by tests/book.rs -->", "<!-- end of aiosum's events -->");
 const HINTS: (&str, &str) = ("<!-- hints: written by tests/book.rs -->", "<!-- end of hints -->");
 
 fn page(name: &str) -> String {
@@ -61,10 +63,12 @@ fn troubleshooting_has_every_hint_of_the_code() {
 }
 
 #[test]
-fn the_page_about_json_has_every_event_of_the_schema() {
+fn the_page_about_json_has_every_event_of_the_schemas() {
     let _alone = alone();
-    let sections = events::sections(&page("aiocp.schema.json"));
-    is_current("json.md", &replaced(&page("json.md"), EVENTS, &sections));
+    for (schema, marks) in [("aiocp.schema.json", EVENTS), ("aiosum.schema.json", EVENTS_OF_SUMS)] {
+        let sections = events::sections(&page(schema));
+        is_current("json.md", &replaced(&page("json.md"), marks, &sections));
+    }
 }
 
 #[test]

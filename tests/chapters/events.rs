@@ -21,12 +21,22 @@ pub fn sections(schema: &str) -> String {
             }
             let is_always = required.iter().any(|name| *name == field);
             let always = if is_always { "always" } else { "" };
+            let form = referred(&schema, form);
             writeln!(text, "| `{field}` | {} | {always} |", values(form)).unwrap();
         }
         text.push('\n');
     }
     text.truncate(text.trim_end().len() + 1);
     text
+}
+
+/// A form with a list of values in place of a reference to it. Names stay references.
+fn referred<'s>(schema: &'s Value, form: &'s Value) -> &'s Value {
+    let name = form["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+    match name.map(|name| &schema["$defs"][name]) {
+        Some(listed) if listed["enum"].is_array() => listed,
+        _ => form,
+    }
 }
 
 /// What values a field has.

@@ -62,7 +62,8 @@ struct Hints<'a> {
     reasons: &'a Reasons,
     /// The type whose functions are visited, for `Self`.
     of: String,
-    /// What the function that is visited has hints for, if it has any.
+    /// The reason before the hints of the function that is visited, if it has any: empty where the
+    /// patterns say it.
     subject: Option<String>,
     /// Reasons and hints, in the order of the code.
     found: Vec<(String, String)>,
@@ -81,8 +82,11 @@ impl Hints<'_> {
         let name = name.to_string();
         let subject = name.split_once("remedy").map(|(_, rest)| rest.trim_start_matches("_of_"));
         self.subject = subject.map(|subject| match subject {
-            "cause" | "errno" => String::new(),
-            subject => subject.replace('_', " "),
+            "" | "cause" | "errno" => String::new(),
+            "missing_source" => system_reason("ENOENT"),
+            "missing_right" => system_reason("EACCES"),
+            "a_copy_that_cannot_start" => "cannot start the copy: …".to_owned(),
+            new => panic!("{new} is new here"),
         });
         self.visit_block(block);
         self.subject = None;
@@ -135,12 +139,10 @@ impl<'ast> Visit<'ast> for Hints<'_> {
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        if self.subject.is_none() {
+        let Some(subject) = self.subject.clone() else {
             return syn::visit::visit_arm(self, arm);
-        }
-        let reason = self.reason(&arm.pat);
-        let reason =
-            if reason.is_empty() { self.subject.clone().unwrap_or_default() } else { reason };
+        };
+        let reason = if subject.is_empty() { self.reason(&arm.pat) } else { subject };
         for hint in literals(&arm.body) {
             self.add(&reason, &hint);
         }
@@ -216,7 +218,8 @@ pub fn table(root: &Path) -> String {
     assert!(hints.found.len() > 20, "the hints were found: {:?}", hints.found);
     let mut text = "| reason | hint |\n| --- | --- |\n".to_owned();
     for (reason, hint) in hints.found {
-        writeln!(text, "| {} | {} |", cell(&reason), cell(&hint)).unwrap();
+        let reason = if reason.is_empty() { "(none)" } else { &reason };
+        writeln!(text, "| {} | {} |", cell(reason), cell(&hint)).unwrap();
     }
     text
 }

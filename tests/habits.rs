@@ -166,7 +166,7 @@ const HABITS: &[(&str, Answer)] = &[
     (
         "-at A/f E/f",
         Refused(
-            "'-at' names 'A/f' as the directory to copy into, and that is none",
+            "'-at' names 'A/f' as the directory to copy into, and 'A/f' is not a directory",
             "leave out -t, which is --target-directory: times are kept without it",
         ),
     ),

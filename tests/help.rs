@@ -150,7 +150,7 @@ fn letters_around_h_are_refused_and_an_h_alone_is_not() {
         let output = run(command.args(words), 2);
         let word = words.iter().find(|word| word.contains(letter)).unwrap();
         let what =
-            format!("{name}: '{word}' has -{letter} in it, which goes alone\n{name}: hint: ");
+            format!("{name}: '{word}' contains -{letter}, which stands alone\n{name}: hint: ");
         assert!(stderr(&output).starts_with(&what), "{output:?}");
         assert!(output.stdout.is_empty());
     }

@@ -124,8 +124,7 @@ const MISTAKES: &[Mistake] = &[
     mistake(
         "F /dev/stdout",
         1,
-        "cannot write to '/dev/stdout': it leads to what a process has open, and a copy is a file \
-         of its own",
+        "cannot write to '/dev/stdout': it names an open file, and a copy would be a new one",
         "cat writes into what is open: cat SOURCE",
     ),
     // What is elsewhere, and what is misspelt.

@@ -63,7 +63,7 @@ pub enum Cause {
     #[error("No such file or directory")]
     NoSource,
     /// The destination is named as what a process has open.
-    #[error("it leads to what a process has open, and a copy is a file of its own")]
+    #[error("it names an open file, and a copy would be a new one")]
     OpenFile,
     /// Source and destination are one file.
     #[error("source and destination are the same file")]

@@ -161,7 +161,7 @@ fn times_or_target(clusters: &[Cluster], sources: &[PathBuf]) -> Result<Option<S
     let wrong = match (directory.is_dir(), last.symlink_metadata().is_ok()) {
         (true, true) => None,
         (true, false) => Some(format!("there is no SOURCE {from}")),
-        (false, _) if directory.exists() => Some("that is none".to_owned()),
+        (false, _) if directory.exists() => Some(format!("{into} is not a directory")),
         // A missing directory is no SOURCE of rsync either.
         (false, _) => None,
     };

@@ -18,7 +18,7 @@ const OWNERS: &str = "-p or --preserve=ownership keeps owner and group";
 const NO_OWNERS: &str =
     "owners are kept by -p and -a alone; --no-preserve=ownership takes them out";
 const SPECIALS: &str = "-a copies FIFOs, sockets and devices as what they are";
-const NO_SPECIALS: &str = "special files are copied by -a alone; -p keeps owners without it";
+const NO_SPECIALS: &str = "only -a copies special files; -p keeps owners without them";
 const DELETES: &str =
     "not yet: aiocp removes nothing from DEST; --verify-only prints what is extra there";
 const UNCHANGED: &str = "not yet; -u replaces only files that are older than their SOURCE";

@@ -56,7 +56,7 @@ fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
     let letter = if error.kind() == ErrorKind::DisplayVersion { 'V' } else { 'h' };
     let is_long = asking.starts_with("--");
     if !is_long && asking.chars().count() > 2 {
-        let what = format!("'{}' has -{letter} in it, which goes alone", shown(&*asking));
+        let what = format!("'{}' contains -{letter}, which stands alone", shown(&*asking));
         let hint = "leave out the h: sizes are human-readable without it";
         refuse(name, &what, (letter == 'h').then_some(hint))
     }

@@ -23,7 +23,7 @@ fn with_few_files(command: &Command, files_max: usize) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!(r#"ulimit -n {files_max}; exec "$0" "$@""#)]);
     limited.arg(command.get_program()).args(command.get_args());
-    limited.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
+    limited.env("TMPDIR", env!("CARGO_TARGET_TMPDIR")).env_remove("AIOCP_CONFIG_PATH");
     limited
 }
 

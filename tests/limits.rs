@@ -24,7 +24,8 @@ fn tree(path: &Path) {
 fn limited(limits: &str, command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!("{limits} && exec \"$@\""), "sh"]).arg(command.get_program());
-    limited.args(command.get_args()).env_remove("RUST_BACKTRACE");
+    limited.args(command.get_args());
+    limited.env_remove("RUST_BACKTRACE").env_remove("AIOCP_CONFIG_PATH");
     limited
 }
 

@@ -28,7 +28,7 @@ const TUNINGS: [&[&str]; 7] = [
 fn bash(folder: &Path, line: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", line, "bash"]).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
-    command.current_dir(folder);
+    command.current_dir(folder).env_remove("AIOCP_CONFIG_PATH");
     command
 }
 

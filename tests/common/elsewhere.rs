@@ -53,7 +53,6 @@ impl Elsewhere {
         let mut command = program("setpriv");
         command.args([format!("--reuid={user}"), format!("--regid={user}")]);
         command.arg("--clear-groups").current_dir(&self.folder);
-        command.env_remove("AIOCP_CONFIG_PATH");
         command
     }
 }

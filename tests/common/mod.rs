@@ -147,7 +147,6 @@ pub fn stderr(output: &Output) -> String {
 pub fn strace(options: &[&str], trace: &Path) -> Command {
     let mut command = program("strace");
     command.args(["-f", "-o"]).arg(trace).args(options).arg(assert_cmd::cargo::cargo_bin!("aiocp"));
-    command.env_remove("AIOCP_CONFIG_PATH");
     command
 }
 

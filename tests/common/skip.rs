@@ -63,9 +63,12 @@ fn missing(name: &str) -> String {
 }
 
 /// A program that a test calls after it asked for it with [`have`]. Without it this is a failure.
+/// What it runs has none of the options that the user has for every run.
 pub fn program(name: &str) -> Command {
     let found = find(name).unwrap_or_else(|| panic!("{}, and no test asked", missing(name)));
-    Command::new(found)
+    let mut command = Command::new(found);
+    command.env_remove("AIOCP_CONFIG_PATH");
+    command
 }
 
 /// Whether a program is installed; in CI it has to be.

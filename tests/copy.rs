@@ -463,7 +463,8 @@ fn few_open_files_are_enough() {
             command
                 .args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)])
                 .arg(program)
-                .args(flags);
+                .args(flags)
+                .env_remove("AIOCP_CONFIG_PATH");
             run(command.args(operands), 0)
         };
         sh(aiocp, &["-T"], &[&source, &target]);

@@ -127,6 +127,7 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
         run(
             command
                 .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+                .env_remove("AIOCP_CONFIG_PATH")
                 .arg("-a")
                 .args(sync)
                 .arg(&source)
@@ -228,7 +229,8 @@ fn each_thing_is_kept_under_its_own_name() {
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"umask 027; exec "$0" "$@""#])
-            .arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+            .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+            .env_remove("AIOCP_CONFIG_PATH");
         run(command.args(args).args(["file", "second", "to"]).current_dir(folder.path()), 0);
         let meta = fs::metadata(at("to/file")).unwrap();
         assert_eq!(meta.mode() & 0o7777, mode, "{args:?}");
@@ -424,7 +426,8 @@ fn directories_are_let_go_without_sync_too() {
     let mut command = Command::new("sh");
     command
         .args(["-c", r#"ulimit -n 128; exec "$0" "$@""#])
-        .arg(assert_cmd::cargo::cargo_bin!("aiocp"));
+        .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .env_remove("AIOCP_CONFIG_PATH");
     run(command.args(["--no-sync", "from", "to"]).current_dir(folder.path()), 0);
     assert_eq!(fs::read_dir(folder.path().join("to")).unwrap().count(), 300);
 }

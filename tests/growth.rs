@@ -167,7 +167,8 @@ fn what_differs_in_a_file_of_many_blocks_is_found_in_larger_pieces() {
     // A part is durable when the next file size is refused.
     let mut half = Command::new("sh");
     half.args(["-c", r#"ulimit -f $((100 << 11)); exec "$0" "$@""#])
-        .arg(common::aiocp().get_program());
+        .arg(common::aiocp().get_program())
+        .env_remove("AIOCP_CONFIG_PATH");
     half.args(["--block-size=4K", "--resume", "--journal-interval=16M", "--sparse=never", "-T"]);
     run(half.arg(&source).arg(&target), 1);
     let manifest = aiocp(&["--resume", "--journal-interval=16M", "--manifest=-"], 0);

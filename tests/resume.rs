@@ -539,7 +539,12 @@ fn an_ignored_signal_stays_ignored() {
     make_small_tree(&source);
     let mut command = Command::new("sh");
     let script = r#"trap "" INT; exec "$0" "$@""#;
-    command.args(["-c", script]).arg(aiocp().get_program()).arg(&source).arg(&target);
+    command
+        .env_remove("AIOCP_CONFIG_PATH")
+        .args(["-c", script])
+        .arg(aiocp().get_program())
+        .arg(&source)
+        .arg(&target);
     let mut child = command.spawn().unwrap();
     wait_for("the shell's trap", || ignores(&child, Signal::INT));
     for _ in 0..3 {

@@ -288,6 +288,7 @@ fn a_record_of_4_gib_takes_no_memory(source: &Path, target: &Path) {
         Command::new("sh")
             .args(["-c", "ulimit -v 2000000; exec \"$0\" \"$@\""])
             .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+            .env_remove("AIOCP_CONFIG_PATH")
             .args(["--resume", "-T"])
             .args(TUNING)
             .arg(source)

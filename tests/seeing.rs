@@ -150,7 +150,12 @@ fn a_dry_run_of_a_deep_tree_decides_what_the_copy_does() {
     let limited = |dry: &str| {
         let script = format!("ulimit -n 100; exec \"$0\" -v {dry} \"$1\" \"$2\"");
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(aiocp().get_program()).arg(&source).arg(&target);
+        command
+            .env_remove("AIOCP_CONFIG_PATH")
+            .args(["-c", &script])
+            .arg(aiocp().get_program())
+            .arg(&source)
+            .arg(&target);
         stdout(&run(&mut command, 0))
     };
     let planned = limited("--dry-run");

@@ -112,6 +112,7 @@ fn names_of_one_copy_stay_so_however_far_they_are_from_each_other() {
     command
         .args(["-c", r#"ulimit -n 64; exec "$0" "$@""#])
         .arg(assert_cmd::cargo::cargo_bin!("aiocp"))
+        .env_remove("AIOCP_CONFIG_PATH")
         .args(REPAIR);
     let said = run(command.current_dir(place.at("")), 0).stdout;
     assert_eq!(String::from_utf8(said).unwrap().lines().count(), 3);

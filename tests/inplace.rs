@@ -744,7 +744,7 @@ fn a_clone_is_made_where_it_is_demanded_alone() {
         let (new, old) = (disk.path.join("new"), disk.path.join("old"));
         for len in [700_001, BIG] {
             for old_len in [3, len + 100_001] {
-                for more in [&[][..], &["--verify"], &["--manifest=-"]] {
+                for more in [&[][..], &["--verify"], &["--manifest=/dev/null"]] {
                     fs::write(&new, noise(len, 1)).unwrap();
                     for (reflink, is_cloned) in [("--reflink", true), ("--reflink=auto", false)] {
                         fs::write(&old, noise(old_len, 2)).unwrap();

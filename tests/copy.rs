@@ -425,7 +425,7 @@ fn few_threads_are_enough() {
     let at = |name: &str| folder.path().join(name);
     for program in [assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum")]
     {
-        fs::copy(program, at(program.file_name().unwrap().to_str().unwrap())).unwrap();
+        copy_program(program, at(program.file_name().unwrap().to_str().unwrap()));
     }
     fs::create_dir(at("s")).unwrap();
     (0..12).for_each(|n| fs::write(at("s").join(n.to_string()), noise(n, 1)).unwrap());

@@ -17,7 +17,7 @@ fn with_processes(folder: &Elsewhere, count: u32, args: &[&str]) -> Option<Outpu
     }
     let copied = folder.path().join("program");
     if !copied.exists() {
-        fs::copy(aiosum().get_program(), &copied).unwrap();
+        copy_program(aiosum().get_program(), &copied);
     }
     // What other tests run counts for users of their own.
     static USERS: AtomicU32 = AtomicU32::new(0);

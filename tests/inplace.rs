@@ -321,7 +321,7 @@ fn what_may_not_be_written_is_an_error_that_says_what_to_do() {
     // A program that runs.
     let program = path.join("old");
     fs::remove_file(&program).unwrap();
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy_program(Path::new("/bin/sleep"), &program);
     let mut sleep = Command::new(&program).arg("60").spawn().unwrap();
     let said = copy(path, &["new", "old"], 1);
     sleep.kill().unwrap();

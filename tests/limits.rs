@@ -190,7 +190,7 @@ fn where_no_thread_can_be_made_every_engine_ends() {
     let (source, program) = (folder.path().join("source"), folder.path().join("aiocp"));
     fs::write(&source, noise(1_300_000, 3)).unwrap();
     // The user may not search the folder of the build.
-    fs::copy(aiocp().get_program(), &program).unwrap();
+    copy_program(aiocp().get_program(), &program);
     for path in [folder.path(), &program] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(path, mode).unwrap();

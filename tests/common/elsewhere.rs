@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::hard::set_mode;
-use super::program;
+use super::{copy_program, program};
 
 /// A folder that every user can reach, and aiocp beside it.
 pub struct Elsewhere {
@@ -30,7 +30,7 @@ impl Elsewhere {
         let (folder, aiocp) = (root.path().join("folder"), root.path().join("aiocp"));
         match is_reachable {
             true => symlink(built, &aiocp).unwrap(),
-            false => fs::copy(built, &aiocp).map(|_| ()).unwrap(),
+            false => copy_program(built, &aiocp),
         }
         fs::create_dir(&folder).unwrap();
         for path in [root.path(), &folder] {

@@ -260,6 +260,12 @@ pub fn must(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
+/// Copies a program that is then run. Another thread's child holds what this process is writing
+/// until it calls exec, and what is held so cannot be run ("Text file busy"): cp(1) writes it.
+pub fn copy_program(program: impl AsRef<Path>, copy: impl AsRef<Path>) {
+    must(Command::new("cp").args([program.as_ref(), copy.as_ref()]));
+}
+
 impl Mounted {
     fn empty() -> Self {
         let folder = folder();

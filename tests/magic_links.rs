@@ -151,7 +151,7 @@ fn what_cannot_be_read_is_refused_and_leaves_nothing() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Nobody writes: the wait ends with the first signal, and what came is thrown away.
+/// Nothing writes: the wait ends with the first signal, and what came is thrown away.
 #[test]
 fn a_signal_ends_the_wait() {
     let folder = folder();

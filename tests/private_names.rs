@@ -317,7 +317,7 @@ fn without_locks_a_journal_that_may_be_another_run_s_is_left_alone() {
     }
 }
 
-/// Between the making of a temporary and its renaming somebody takes its name.
+/// Between the making of a temporary and its renaming another process takes its name.
 #[test]
 fn what_is_exchanged_before_it_is_renamed_is_never_published_in_silence() {
     if !have_strace() {

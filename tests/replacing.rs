@@ -15,7 +15,7 @@ const USER: u32 = 12_345;
 const GROUP: u32 = 4_242;
 const ACL: &str = "system.posix_acl_access";
 
-/// A new file of mode 0644, and an old one of somebody's with this mode.
+/// A new file of mode 0644, and an old one of another user's with this mode.
 fn stage(owner: (u32, u32), mode: u32) -> Elsewhere {
     let folder = Elsewhere::new();
     fs::write(folder.path().join("new"), "new").unwrap();

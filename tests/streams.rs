@@ -66,7 +66,7 @@ fn a_manifest_on_standard_input_is_read_whole_by_any_name() {
         assert_eq!(stdout(&output).lines().count(), 2001, "{name}");
         assert_eq!(stdout(&output).matches("empty: OK\n").count(), 2000, "{name}");
     }
-    // A pipe may have a name that is nobody's but its own.
+    // A pipe may have a name of its own.
     common::place::fifo(&folder.path().join("pipe"));
     let shell = "cat lines > pipe & exec \"$0\" --check pipe < pipe";
     fs::write(folder.path().join("lines"), lines).unwrap();

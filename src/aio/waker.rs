@@ -115,7 +115,7 @@ mod tests {
     fn only_who_announced_a_wait_is_woken_and_once() {
         let waker = Waker::new().unwrap();
         waker.wake();
-        assert!(!is_written(&waker), "nobody waits");
+        assert!(!is_written(&waker), "nothing waits");
         waker.arm();
         waker.wake();
         waker.wake();

@@ -13,7 +13,7 @@ const F_SETSIG: i32 = 10;
 pub struct Lease(File);
 
 impl Lease {
-    /// Takes one. Whoever opens the file has this process sent SIGURG, which does nothing.
+    /// Takes one. Opening the file sends this process SIGURG, which does nothing.
     pub fn take(path: &Path) -> Self {
         let lease = Self(File::options().read(true).write(true).open(path).unwrap());
         lease.call(F_SETSIG, libc::SIGURG);

@@ -136,30 +136,28 @@ impl Moment {
 /// How a stored time stands to the exact time of another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// It is later, the same, or the same cut to what the filesystem stores.
+    /// It is later or the same.
     NotOlder,
     /// It is earlier.
     Older,
-    /// It is older, unless the filesystem cuts times so.
-    OlderUnlessCut,
+    /// It is older, unless its filesystem cuts times to this grain, or to a coarser one that does
+    /// the same to this time.
+    OlderUnlessCut(Grain),
 }
 
-/// Whether what is `stored` was modified before `exact`. What of `exact` the filesystem cannot
-/// store does not count, as far as the other times of `stored` show that it cannot.
+/// Whether what is `stored` was modified before `exact`, as far as the times of `stored` show. The
+/// kernel stamps changes with all that the filesystem stores: one time that is finer than a grain
+/// shows that nothing is cut to it. Times that are no finer show nothing, as a fine time ends in a
+/// zero by chance: in 100 ns, every tenth is a whole microsecond.
 pub fn age(stored: &Stat, exact: Moment) -> Age {
     let (modified, changed) = (Moment::modified(stored), Moment::changed(stored));
     if modified >= exact {
         return Age::NotOlder;
     }
-    let Some(needed) = Grain::of_cut(modified, exact) else { return Age::Older };
-    // The kernel stamps change times with all that the filesystem stores. Where they merely repeat
-    // the modification time, they show nothing.
-    let shown = Grain::coarsest_of(&[modified, changed, Moment::accessed(stored)]);
-    match () {
-        () if needed > shown => Age::Older,
-        // Every other second is an even one.
-        () if changed == modified || needed == Grain::TwoSeconds => Age::OlderUnlessCut,
-        () => Age::NotOlder,
+    let coarsest = Grain::coarsest_of(&[modified, changed, Moment::accessed(stored)]);
+    match Grain::of_cut(modified, exact) {
+        Some(needed) if needed <= coarsest => Age::OlderUnlessCut(needed),
+        _ => Age::Older,
     }
 }
 
@@ -343,7 +341,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no fstat of everything")]
-    fn a_time_is_not_older_for_what_its_filesystem_cut_off() {
+    fn a_time_may_be_older_for_what_its_filesystem_cut_off_alone() {
         let exact = at(1001, 678_901_234);
         let stamp = at(2000, 111_222_333);
         for (modified, changed, expected) in [
@@ -353,16 +351,20 @@ mod tests {
             // The change time has nanoseconds, so that the whole second is what was set.
             (at(1001, 0), stamp, Age::Older),
             (at(1001, 678_901_200), stamp, Age::Older),
-            (at(1001, 0), at(2001, 0), Age::NotOlder),
-            (at(1001, 678_901_200), at(2000, 111_222_300), Age::NotOlder),
             (at(1001, 0), at(2000, 111_222_300), Age::Older),
-            (at(1000, 0), at(2001, 0), Age::Older),
+            // No time is finer than the cut.
+            (at(1001, 0), at(2001, 0), Age::OlderUnlessCut(Grain::Second)),
+            (at(1001, 0), at(1001, 0), Age::OlderUnlessCut(Grain::Second)),
+            (
+                at(1001, 678_901_200),
+                at(2000, 111_222_300),
+                Age::OlderUnlessCut(Grain::HundredNanoseconds),
+            ),
             // A second too early, or cut to an even one.
-            (at(1000, 0), at(2000, 0), Age::OlderUnlessCut),
+            (at(1000, 0), at(2000, 0), Age::OlderUnlessCut(Grain::TwoSeconds)),
+            (at(1000, 0), at(2001, 0), Age::Older),
             (at(999, 0), at(2000, 0), Age::Older),
             (at(998, 0), at(2000, 0), Age::Older),
-            // A change time that is the modification time shows nothing.
-            (at(1001, 0), at(1001, 0), Age::OlderUnlessCut),
         ] {
             let found = age(&stat(modified, changed), exact);
             assert_eq!(found, expected, "{modified:?}, changed {changed:?}");

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::fs::{self, Grain, Moment, Node, Target};
 use crate::tree::OpenDir;
 
-/// The grains of filesystems, by device.
+/// The grains of filesystems, by device; nothing where none may be tried.
 pub struct Grains {
-    known: Mutex<HashMap<u64, Grain>>,
+    known: Mutex<HashMap<u64, Option<Grain>>>,
     /// Whether nothing may be made.
     dry_run: bool,
 }
@@ -20,17 +20,23 @@ impl Grains {
         Self { known: Mutex::default(), dry_run }
     }
 
-    /// The grain of the times in a directory of the destination. Where the kind of its filesystem
-    /// does not say it, a file without a name is made, and given a time. Times that cannot be tried
-    /// are taken for exact.
-    pub fn of(&self, dir: &OpenDir) -> Grain {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether the filesystem of a directory of the destination stores `exact` as `stored`, which
+    /// takes a grain of `needed` at least. Where its kind does not say it, a file without a name is
+    /// made, and given a time. Times that cannot be tried are taken for exact; a dry run tries
+    /// none, and takes all for cut but an odd second for an even one.
+    pub fn cut(&self, dir: &OpenDir, exact: Moment, stored: Moment, needed: Grain) -> bool {
+        let known_kind = || fs::grain_of_times(&*dir.target);
         let tried = || match self.dry_run {
-            true => Grain::Second,
-            false => try_times(dir).unwrap_or(Grain::Nanosecond),
+            true => None,
+            false => Some(try_times(dir).unwrap_or(Grain::Nanosecond)),
         };
-        let find = || fs::grain_of_times(&*dir.target).unwrap_or_else(tried);
-        *known.entry(dir.devices().target).or_insert_with(find)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let grain =
+            *known.entry(dir.devices().target).or_insert_with(|| known_kind().or_else(tried));
+        match grain {
+            Some(grain) => exact.cut(grain) == stored,
+            None => needed <= Grain::Second,
+        }
     }
 }
 

@@ -180,7 +180,7 @@ impl<'a> Names<'a> {
             Verdict::BackUp => self.find_backup_spot(dir, entry),
             Verdict::Refuse(Cause::SameName) => Err(same_name(at)),
             Verdict::Refuse(cause) => Err(at.target_error(Operation::Replace, cause)),
-            Verdict::Replace | Verdict::Ask | Verdict::FindGrain => {
+            Verdict::Replace | Verdict::Ask | Verdict::FindGrain(_) => {
                 self.take_name(at, &stands)?;
                 let Options { existing, action, .. } = self.options;
                 let are_files = at.entry.kind == EntryKind::File
@@ -258,9 +258,9 @@ impl<'a> Names<'a> {
             answer: None,
         };
         let mut verdict = rules::judge(&facts);
-        if matches!(verdict, Verdict::FindGrain) {
-            let exact = Moment::modified(source);
-            let is_cut = exact.cut(self.grains.of(at.dir)) == Moment::modified(stands);
+        if let Verdict::FindGrain(needed) = verdict {
+            let (exact, stored) = (Moment::modified(source), Moment::modified(stands));
+            let is_cut = self.grains.cut(at.dir, exact, stored, needed);
             facts.age = if is_cut { Age::NotOlder } else { Age::Older };
             verdict = rules::judge(&facts);
         }

@@ -3,7 +3,7 @@
 
 use crate::copy::options::{Action, Existing, OnExisting};
 use crate::error::Cause;
-use crate::fs::{Age, FileType};
+use crate::fs::{Age, FileType, Grain};
 use crate::report::Skip;
 use crate::tree::EntryKind;
 
@@ -52,9 +52,9 @@ pub enum Verdict {
     Skip(Skip),
     /// The file is named as its own copy: the copy is its backup.
     BackUp,
-    /// Whether it is older depends on how the filesystem cuts times. When that is known, the facts
-    /// have to be judged again.
-    FindGrain,
+    /// It is older unless the filesystem cuts times to this grain at least. When that is known, the
+    /// facts have to be judged again.
+    FindGrain(Grain),
     /// The question has to be asked, and the facts judged again with the answer.
     Ask,
     /// It stays, which is a failure.
@@ -74,7 +74,9 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
     }
     match facts.age {
         Age::NotOlder if existing.only_older => return Verdict::Skip(Skip::NotOlder),
-        Age::OlderUnlessCut if existing.only_older => return Verdict::FindGrain,
+        Age::OlderUnlessCut(needed) if existing.only_older => {
+            return Verdict::FindGrain(needed);
+        }
         _ => {}
     }
     match (existing.rule, facts.answer) {
@@ -222,10 +224,10 @@ mod tests {
             ("none-fail", |_| (), "Refuse(Exists)"),
             ("-u", |_| (), "Replace"),
             ("-u", |facts| facts.age = Age::NotOlder, "Skip(NotOlder)"),
-            ("-u", |facts| facts.age = Age::OlderUnlessCut, "FindGrain"),
+            ("-u", |facts| facts.age = Age::OlderUnlessCut(Grain::Second), "FindGrain(Second)"),
             ("-u -b", |facts| facts.age = Age::NotOlder, "Skip(NotOlder)"),
             ("", |facts| facts.age = Age::NotOlder, "Replace"),
-            ("-b", |facts| facts.age = Age::OlderUnlessCut, "Replace"),
+            ("-b", |facts| facts.age = Age::OlderUnlessCut(Grain::Second), "Replace"),
             ("-u -n", |facts| facts.age = Age::NotOlder, "Skip(Exists)"),
             ("attributes", |_| (), "Replace"),
         ]);

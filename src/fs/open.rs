@@ -172,7 +172,7 @@ pub fn open_folder_to_fill(path: &Path) -> io::Result<OwnedFd> {
 /// may not be searched. realpath(3) looks at every folder from the root on, and what is reached
 /// from the working directory needs no right to them.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
-    path.canonicalize().or_else(|cause| {
+    fs::realpath(path).or_else(|cause| {
         if cause.kind() != io::ErrorKind::PermissionDenied && !is_no_answer(&cause) {
             return Err(cause);
         }

@@ -342,7 +342,7 @@ impl Audit {
         let root = crate::fs::call::open(path, flags, crate::fs::call::Mode::empty())
             .map_err(|cause| error(cause.into()))?;
         let cwd = std::env::current_dir().map_err(error)?;
-        let prefixes = [cwd.join(path), path.canonicalize().map_err(error)?];
+        let prefixes = [cwd.join(path), crate::fs::call::realpath(path).map_err(error)?];
         Ok(Self {
             path: path.to_owned(),
             root: Arc::new(root),

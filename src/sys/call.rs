@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::ffi::CString;
 use rustix::fs as raw;
@@ -22,6 +23,12 @@ pub(super) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<
             done => return done,
         }
     }
+}
+
+/// A path without links, dots and double slashes: realpath(3), which asks faccessat2(2) about a
+/// name that ends in a slash.
+pub fn realpath(path: &Path) -> io::Result<PathBuf> {
+    retried(|| path.canonicalize())
 }
 
 /// Defines each call as the one of the same name that is made again.

@@ -110,7 +110,7 @@ fn find(path: &Path, destination: &Path) -> io::Result<To> {
     {
         return Ok(To::Stdout);
     }
-    if kind != FileType::RegularFile || folder_of(path).canonicalize()?.starts_with("/proc") {
+    if kind != FileType::RegularFile || fs::call::realpath(folder_of(path))?.starts_with("/proc") {
         return Ok(To::Into(path.to_owned()));
     }
     let path = if is_link { fs::canonical(path)? } else { path.to_owned() };

@@ -171,6 +171,51 @@ fn is_right(source: &Path, replaced: Option<&Path>, target: &Path, when: &str) {
     assert_eq!(ino("twice"), ino("d/1"), "two names of one file");
 }
 
+/// A further name that replaces a file is hidden first, and a kill may leave it so. What removes it
+/// changes the change time of the copy, which is none the less what it was.
+#[test]
+fn killed_while_a_further_name_replaces_a_file_it_goes_on() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (source, target) = (at("source"), at("target"));
+    // The first name is met, and recorded, before the folder of the other is gone through.
+    fs::create_dir_all(source.join("d")).unwrap();
+    fs::write(source.join("a"), "new").unwrap();
+    fs::hard_link(source.join("a"), source.join("d/b")).unwrap();
+    set_times(&source.join("a"), 1_000_000_000, 1);
+    for options in [&["--backup=simple"][..], &[]] {
+        for call in [libc::SYS_linkat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_unlinkat]
+        {
+            for nth in 1.. {
+                fs::create_dir_all(target.join("d")).unwrap();
+                for name in ["a", "d/b"] {
+                    fs::write(target.join(name), "old").unwrap();
+                }
+                let command = || {
+                    let mut command = resume(&source, &target);
+                    command.arg("--threads=1").args(options);
+                    command
+                };
+                let was_killed = tracer::kill_at(&mut command(), &[call], nth);
+                let when = format!("{options:?}: {nth}. call of {call}");
+                if was_killed {
+                    assert_eq!(stderr(&run(&mut command(), 0)), "", "{when}");
+                }
+                let ino = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+                assert_eq!(ino("a"), ino("d/b"), "{when}");
+                for name in ["a~", "d/b~"] {
+                    let backup = fs::read_to_string(target.join(name)).ok();
+                    assert_eq!(backup.as_deref(), options.first().map(|_| "old"), "{when}: {name}");
+                }
+                fs::remove_dir_all(&target).unwrap();
+                if !was_killed {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_has_its_name_and_no_record_is_in_the_manifest_all_the_same() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();

@@ -131,7 +131,8 @@ pub enum Standing {
     Unnamed,
     /// What is missing of its metadata is tried once more in the next moment.
     Retried,
-    /// It loses a name when it is closed: some filesystems keep one that was removed until then.
+    /// It loses a name when it is closed, as some filesystems keep one that was removed until then;
+    /// or it gets a hidden one, which becomes a further name or is removed.
     Closing,
 }
 

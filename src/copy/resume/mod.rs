@@ -21,4 +21,6 @@ pub use file::Journal;
 pub use identity::{JournalIdentity, JournalPlace};
 pub use lock::has_journal;
 pub use partial::Partial;
-pub use session::{Completed, Due, Earlier, Found, Looks, Records, Resume, Trusts, Unnamed};
+pub use session::{
+    Completed, Due, Earlier, FirstName, Found, Looks, Records, Resume, Trusts, Unnamed,
+};

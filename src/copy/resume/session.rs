@@ -49,6 +49,15 @@ pub struct Unnamed<'a> {
     pub is_partial: bool,
 }
 
+/// The name under which a copy stands.
+pub struct FirstName<'a> {
+    pub dir: &'a Dir,
+    pub name: &'a OsStr,
+    /// How much of the copy's metadata was kept.
+    pub kept: Kept,
+    pub hash: Option<Hash>,
+}
+
 /// Looks at a source and its copy.
 #[derive(Clone, Copy)]
 pub struct Looks<'a> {
@@ -232,6 +241,21 @@ impl<'a> Resume<'a> {
             let record = journal.finished(&relative, looked, Standing::Unnamed, kept, hash);
             self.append_unnamed(journal, vec![record]);
         }
+    }
+
+    /// Records that a copy is about to get a hidden name, which becomes the one of `at` or is
+    /// removed: its change time tells nothing from now on. Both names have the source that was
+    /// looked at.
+    pub fn record_hidden_link(&self, at: At<'_>, looks: Looks<'_>, first: FirstName<'_>) {
+        let Some(journal) = &self.journal else { return };
+        let FirstName { dir, name, kept, hash } = first;
+        let (relative, looked) = (self.events.relative(dir, name), looked(at, looks));
+        let standing = match kept {
+            Kept::All => Standing::Closing,
+            Kept::Part => Standing::Retried,
+        };
+        let record = journal.finished(&relative, looked, standing, kept, hash);
+        self.append(Records { records: vec![record], files_bytes: 0 });
     }
 
     fn append_unnamed(&self, journal: &Journal, records: Vec<Record>) {

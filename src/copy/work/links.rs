@@ -13,7 +13,7 @@ use crate::copy::hardlinks::{
 use crate::copy::names::Admitted;
 use crate::copy::options::Action;
 use crate::copy::queue::Single;
-use crate::copy::resume::Looks;
+use crate::copy::resume::{FirstName, Looks};
 use crate::copy::verify::StandingName;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Appearance, FileId, Identity, Sameness, Seen, Stat};
@@ -158,8 +158,14 @@ impl Services<'_> {
         }
         let mark = self.resume.mark();
         let looks = Looks { source, target: &dir.see_copy(stat) };
+        let is_linked = self.is_linked(at, entry, &file, &stat).map_err(io_error)?;
+        if entry.spot.occupied && !is_linked {
+            let Original { dir, name, kept, hash, .. } = original;
+            let first = FirstName { dir, name, kept: *kept, hash: *hash };
+            self.resume.record_hidden_link(at, looks, first);
+        }
         self.resume.record_unnamed_link(at, looks, original.kept, original.hash);
-        let published = match self.is_linked(at, entry, &file, &stat).map_err(io_error)? {
+        let published = match is_linked {
             // An earlier run made it. Its backup would be the copy itself, in the place of the
             // backup of what was replaced.
             true => {

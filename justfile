@@ -11,7 +11,7 @@ build:
 # Checks form and lints: a few minutes, the first time.
 lint:
     cargo fmt --all --check
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo test --locked --test house --test repository
 
 # Runs the tests, or those whose names contain a word: `just test resume`.

@@ -1,4 +1,5 @@
 //! POSIX AIO on the real C library.
+#![cfg(feature = "posix")]
 
 mod common;
 
@@ -10,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use aiocp::aio::posix::{
-    Cancelled, LIST_MAX, Notify, Request, Status, Suspended, cancel_all, list_and_go,
-    list_and_wait, orphans, suspend,
-};
-use aiocp::aio::{Done, Engine, Op, OpKind, Part, PollFlags, Pool, Posix, ReadWriteFlags};
 use common::aio::*;
 use common::posix::*;
 use common::*;
+use linux_aio::posix::{
+    Cancelled, LIST_MAX, Notify, Request, Status, Suspended, cancel_all, list_and_go,
+    list_and_wait, orphans, suspend,
+};
+use linux_aio::{Done, Engine, Op, OpKind, Part, PollFlags, Pool, Posix, ReadWriteFlags};
 
 fn write(file: &Arc<OwnedFd>, pool: &Pool, bytes: &[u8], offset_bytes: u64) -> Op {
     let part = Part::new(filled(pool, bytes), 0..bytes.len());
@@ -114,7 +115,7 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
         Op::new(file.clone(), OpKind::WriteVectored(Vec::new())),
         Op { flags: ReadWriteFlags::DSYNC, ..good() },
         Op { eventfd: Some(silent_eventfd()), ..good() },
-        Op { priority: Some(aiocp::aio::kernel::Priority::Idle), ..good() },
+        Op { priority: Some(linux_aio::kernel::Priority::Idle), ..good() },
     ];
     for op in unknown {
         assert_eq!(refused(op, Notify::None, 0), Some(libc::EOPNOTSUPP));

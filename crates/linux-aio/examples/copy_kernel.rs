@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::{error::Error, os::fd::OwnedFd, os::unix::fs::OpenOptionsExt, sync::Arc};
 
-use aiocp::aio::{Context, Op, OpKind, Part, Pool};
+use linux_aio::{Context, Op, OpKind, Part, Pool};
 
 const BLOCK_BYTES: u64 = 1 << 20;
 const ALIGN_BYTES: usize = 4096;

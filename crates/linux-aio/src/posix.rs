@@ -27,7 +27,7 @@
 //! `examples/copy_posix.rs` writes one block while the next is being read:
 //!
 //! ```no_run
-#![doc = include_str!("../../examples/copy_posix.rs")]
+#![doc = include_str!("../examples/copy_posix.rs")]
 //! ```
 //!
 //! # What the compiler refuses
@@ -36,7 +36,7 @@
 //!
 //! ```compile_fail,E0382
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, Pool, posix::{Notify, Request}};
+//! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
@@ -48,7 +48,7 @@
 //!
 //! ```compile_fail,E0382
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, Pool, posix::{Notify, Request}};
+//! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
@@ -59,7 +59,7 @@
 //!
 //! ```compile_fail,E0616
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, Pool, posix::{Notify, Request}};
+//! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
@@ -70,7 +70,7 @@
 //!
 //! ```compile_fail,E0382
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, OpKind, posix::{Notify, Request}};
+//! # use linux_aio::{Op, OpKind, posix::{Notify, Request}};
 //! let op = Op::new(Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())), OpKind::Fsync);
 //! let first = Request::start(op, Notify::None, 0);
 //! let second = Request::start(op, Notify::None, 0);
@@ -80,7 +80,7 @@
 //!
 //! ```compile_fail,E0505
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, OpKind, posix::{Notify, Request, suspend}};
+//! # use linux_aio::{Op, OpKind, posix::{Notify, Request, suspend}};
 //! let op = Op::new(Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())), OpKind::Fsync);
 //! let request = Request::start(op, Notify::None, 0).map_err(drop).unwrap();
 //! let list = [&request];
@@ -93,7 +93,7 @@
 //!
 //! ```compile_fail,E0277
 //! # use std::rc::Rc;
-//! # use aiocp::aio::posix::Notify;
+//! # use linux_aio::posix::Notify;
 //! let seen = Rc::new(());
 //! let notify = Notify::Callback(Box::new(move || drop(seen)));
 //! ```

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aiocp::aio::kernel::Priority;
-use aiocp::aio::{Context, Op, OpKind, Part, PollFlags, Pool, ReadWriteFlags, Submitted};
 use common::aio::*;
 use common::*;
+use linux_aio::kernel::Priority;
+use linux_aio::{Context, Op, OpKind, Part, PollFlags, Pool, ReadWriteFlags, Submitted};
 
 #[test]
 fn a_full_context_gives_the_operation_back() {
@@ -335,9 +335,8 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     while done.is_empty() {
         context.reap(1, None, &mut done).unwrap();
     }
-    let ready = |done: &aiocp::aio::Done| {
-        PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16)
-    };
+    let ready =
+        |done: &linux_aio::Done| PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16);
     assert_eq!((done[0].op.tag, ready(&done[0]).contains(PollFlags::OUT)), (0, true));
     assert_eq!(
         context.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),

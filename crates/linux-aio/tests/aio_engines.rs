@@ -1,4 +1,5 @@
 //! Properties that hold for every engine behind the trait, and for the pool of threads.
+#![cfg(all(feature = "posix", feature = "sim", feature = "threads"))]
 
 mod common;
 
@@ -6,13 +7,13 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aiocp::aio::kernel::Priority;
-use aiocp::aio::sim::{Faults, Sim};
-use aiocp::aio::{
+use common::aio::*;
+use linux_aio::kernel::Priority;
+use linux_aio::sim::{Faults, Sim};
+use linux_aio::{
     Context, Done, Engine, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted, Threads,
     Waker,
 };
-use common::aio::*;
 
 const DEPTH: usize = 4;
 

@@ -1,23 +1,23 @@
 //! Random operations of any shape, order and concurrency through each engine equal plain calls.
+#![cfg(all(feature = "posix", feature = "sim", feature = "threads"))]
 
 mod common;
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::process::Command;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 
-use aiocp::aio::sim::{Faults, Sim};
-use aiocp::aio::{
+use common::aio::shared;
+use linux_aio::sim::{Faults, Sim};
+use linux_aio::{
     Buffer, Context, Done, Engine, Op, OpKind, Part, Pool, Posix, ReadWriteFlags, SharedBuffer,
     Threads,
 };
-use aiocp::fs::{DirectIo, direct_io, set_direct};
-use common::aio::shared;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
 use rustix::io::{pread, preadv, preadv2, pwrite, pwritev, pwritev2};
 
 const DEPTH: usize = 8;
@@ -185,18 +185,28 @@ struct Handles {
     plain: File,
 }
 
+/// Whether direct I/O on a file is real, and content with 4096: by `STATX_DIOALIGN` of statx(2), or
+/// by the filesystem's kind before Linux 6.1.
+fn is_direct(file: &File) -> bool {
+    const EXT4_AND_XFS: [u64; 2] = [0xef53, 0x5846_5342];
+    let mask = StatxFlags::DIOALIGN;
+    let statx = statx(file, c"", AtFlags::EMPTY_PATH, mask).unwrap();
+    match statx.stx_mask & mask.bits() {
+        0 => EXT4_AND_XFS.contains(&(fstatfs(file).unwrap().f_type as u64)),
+        _ => (1..=4096).contains(&statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)),
+    }
+}
+
 impl Handles {
     fn new(contents: &[u8], mode: Mode) -> Self {
         let plain = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         plain.write_all_at(contents, 0).unwrap();
-        let direct = mode != Mode::Buffered
-            && matches!(direct_io(&plain), DirectIo::Aligned(align) if align <= 4096);
+        let direct = mode != Mode::Buffered && is_direct(&plain);
         let open = |read, write| {
             // A separate open file description: dup(2) would share the flags.
             let path = format!("/proc/self/fd/{}", plain.as_raw_fd());
-            let file = File::options().read(read).write(write).open(path).unwrap();
-            set_direct(&file, direct).unwrap();
-            shared(file)
+            let flags = if direct { libc::O_DIRECT } else { 0 };
+            shared(File::options().read(read).write(write).custom_flags(flags).open(path).unwrap())
         };
         Self {
             both: open(true, true),
@@ -566,35 +576,4 @@ fn every_engine_equals_pread_and_pwrite() {
         vectored > wishes / 4 && odd > wishes / 8 && misaligned_cases > 100,
         "{wishes} {vectored} {odd}"
     );
-}
-
-#[test]
-fn each_engine_copies_the_same_tree_to_the_same_hashes() {
-    let folder = common::folder();
-    let source = folder.path().join("source");
-    common::make_tree(&source);
-    // Cold and large files go through the engine and not through a worker.
-    for n in 0..3 {
-        let file = File::create(source.join(format!("big{n}"))).unwrap();
-        file.write_all_at(&common::noise((9 << 20) + n, n as u64), 0).unwrap();
-        file.sync_all().unwrap();
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-    }
-    let mut manifests = Vec::new();
-    for engine in ["kernel", "posix", "threads"] {
-        let (target, manifest) =
-            (folder.path().join(engine), folder.path().join(format!("{engine}.b3")));
-        let mut command: Command = common::aiocp();
-        command
-            .arg(format!("--engine={engine}"))
-            .arg("--manifest")
-            .arg(&manifest)
-            .arg(&source)
-            .arg(&target);
-        common::run(&mut command, 0);
-        assert_eq!(common::describe(&source), common::describe(&target), "{engine}");
-        manifests.push(std::fs::read_to_string(manifest).unwrap());
-        common::check_manifest(&manifests[0], &target);
-    }
-    assert!(manifests.iter().all(|manifest| *manifest == manifests[0]));
 }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! use aiocp::aio::{Engine, Op, Pool, sim::{Faults, Sim}};
+//! use linux_aio::{Engine, Op, Pool, sim::{Faults, Sim}};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
@@ -25,7 +25,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::perform::perform;
+use super::perform::perform_some;
 use super::{Done, Engine, Op, Submitted};
 
 /// How bad the day is. Each figure is a probability from 0 to 1, an operation.
@@ -90,7 +90,7 @@ impl Sim {
                 limit_bytes = self.random.usize(1..grains) * self.faults.grain_bytes;
             }
         }
-        let result = perform(&mut op, limit_bytes);
+        let result = perform_some(&mut op, limit_bytes);
         Done::new(op, result)
     }
 }

@@ -50,7 +50,7 @@
 //! one owner,
 //!
 //! ```compile_fail,E0599
-//! # use aiocp::aio::Pool;
+//! # use linux_aio::Pool;
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let twice = buffer.clone();
 //! ```
@@ -58,7 +58,7 @@
 //! frozen it stays frozen,
 //!
 //! ```compile_fail,E0382
-//! # use aiocp::aio::Pool;
+//! # use linux_aio::Pool;
 //! let mut buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let frozen = buffer.freeze();
 //! buffer[0] = 1;
@@ -68,7 +68,7 @@
 //!
 //! ```compile_fail,E0308
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, Pool};
+//! # use linux_aio::{Op, Pool};
 //! let file = Arc::new(OwnedFd::from(File::create("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let op = Op::write(file, buffer, 0);
@@ -78,7 +78,7 @@
 //!
 //! ```compile_fail,E0308
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::Op;
+//! # use linux_aio::Op;
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut bytes = [0; 4096];
 //! let op = Op::read(file, &mut bytes[..], 0);
@@ -88,17 +88,29 @@
 //!
 //! ```compile_fail,E0308
 //! # use std::{fs::File, os::fd::AsFd, sync::Arc};
-//! # use aiocp::aio::{Op, OpKind};
+//! # use linux_aio::{Op, OpKind};
 //! let file = File::open("/dev/null").unwrap();
 //! let op = Op::new(Arc::new(file.as_fd()), OpKind::Fsync);
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("linux-aio is for Linux: no other system has its kernel AIO");
+
 pub mod kernel;
 mod perform;
+#[cfg(feature = "posix")]
 pub mod posix;
+#[cfg(feature = "sim")]
 pub mod sim;
+mod sys;
+#[cfg(feature = "threads")]
 pub mod threads;
 mod waker;
+
+/// The example of the README, for `cargo test --doc`.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 use std::io;
 use std::time::Duration;
@@ -109,8 +121,10 @@ pub use crate::sys::PollFlags;
 pub use crate::sys::ReadWriteFlags;
 pub use crate::sys::{Buffer, Done, Op, OpKind, PARTS_MAX, Part, Pool, SharedBuffer, Submitted};
 pub use kernel::Context;
-pub(crate) use perform::perform;
+pub use perform::perform;
+#[cfg(feature = "posix")]
 pub use posix::Posix;
+#[cfg(feature = "threads")]
 pub use threads::Threads;
 pub use waker::Waker;
 
@@ -119,22 +133,20 @@ pub use waker::Waker;
 ///
 /// ```
 /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-/// use aiocp::aio::{Engine, Op, Pool, Posix, Threads};
+/// use linux_aio::{Context, Engine, Op, Pool};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-/// let engines: [Box<dyn Engine>; 2] =
-///     [Box::new(Posix::new(4, None)), Box::new(Threads::new(1, 4, None)?)];
-/// for mut engine in engines {
-///     let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
-///     engine.queue(Op::read(Arc::clone(&file), buffer, 0)).map_err(drop).expect("there is room");
-///     engine.submit();
-///     let mut done = Vec::new();
-///     while engine.in_flight() > 0 {
-///         engine.reap(1, None, &mut done)?;
-///     }
-///     assert_eq!(*done[0].result.as_ref().unwrap(), 4096);
+/// // Any other engine does, such as `Threads::new(1, 4, None)`.
+/// let mut engine: Box<dyn Engine> = Box::new(Context::new(4)?);
+/// let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
+/// engine.queue(Op::read(file, buffer, 0)).map_err(drop).expect("there is room");
+/// engine.submit();
+/// let mut done = Vec::new();
+/// while engine.in_flight() > 0 {
+///     engine.reap(1, None, &mut done)?;
 /// }
+/// assert_eq!(*done[0].result.as_ref().unwrap(), 4096);
 /// # Ok(())
 /// # }
 /// ```

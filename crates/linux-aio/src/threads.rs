@@ -71,9 +71,8 @@ impl Threads {
 }
 
 fn serve(todo: &Receiver<Op>, finished: &Completions) {
-    for mut op in todo {
-        let result = perform(&mut op, usize::MAX);
-        finished.add(Done::new(op, result));
+    for op in todo {
+        finished.add(perform(op));
     }
 }
 

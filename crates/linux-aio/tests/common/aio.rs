@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aiocp::aio::{Buffer, Context, Done, Op, OpKind, Pool, SharedBuffer};
+use linux_aio::{Buffer, Context, Done, Op, OpKind, Pool, SharedBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Wraps a file as operations want it.
@@ -102,6 +102,6 @@ pub fn read(file: &Arc<OwnedFd>, pool: &Pool, offset_bytes: u64) -> Op {
 }
 
 /// Queues an operation for which there is room.
-pub fn queue(context: &mut Context, op: Op) -> aiocp::aio::kernel::Ticket {
+pub fn queue(context: &mut Context, op: Op) -> linux_aio::kernel::Ticket {
     context.queue(op).map_err(drop).expect("there is room")
 }

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aiocp::aio::{Context, Engine, Op, OpKind, Pool, Posix, Threads};
+use linux_aio::{Context, Engine, Op, OpKind, Pool, Posix, Threads};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 

@@ -2,8 +2,8 @@
 
 use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 
-use aiocp::aio::posix::{Notify, Request};
-use aiocp::aio::{Done, Op, OpKind, Part, Pool};
+use linux_aio::posix::{Notify, Request};
+use linux_aio::{Done, Op, OpKind, Part, Pool};
 
 const BLOCK_BYTES: usize = 1 << 20;
 

@@ -5,8 +5,6 @@ use std::io;
 use std::ptr;
 use std::time::Duration;
 
-use super::call::retried;
-
 /// `struct iocb`: 64 bytes, the layout of little-endian machines (`aio_key` before `aio_rw_flags`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -63,9 +61,13 @@ fn check(result: libc::c_long) -> io::Result<usize> {
 /// io_setup(2).
 pub fn io_setup(events: u32) -> io::Result<ContextId> {
     let mut id: ContextId = 0;
-    // SAFETY: the kernel writes one `aio_context_t` to a live, zeroed variable.
-    retried(|| check(unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) }))?;
-    Ok(id)
+    loop {
+        // SAFETY: the kernel writes one `aio_context_t` to a live, zeroed variable.
+        match check(unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer.map(|_| id),
+        }
+    }
 }
 
 /// io_destroy(2); it waits for everything in flight.

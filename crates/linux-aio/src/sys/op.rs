@@ -137,7 +137,7 @@ pub struct Op {
     /// Whatever the submitter needs to know it again.
     pub tag: u64,
     /// `RWF_*` of reads and writes; see preadv2(2). One that the kernel, or the file, does not know
-    /// is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::aio::Posix).
+    /// is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::Posix).
     pub flags: ReadWriteFlags,
     /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it
     /// is refused (EOPNOTSUPP).
@@ -186,7 +186,8 @@ pub struct Done {
 }
 
 impl Done {
-    /// An operation with the system's answer, which is an error if it [cannot be](believed).
+    /// An operation with the system's answer. A count of more bytes than were asked for is an
+    /// error.
     pub fn new(op: Op, result: io::Result<usize>) -> Self {
         let result = match op.kind.len_bytes() {
             Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
@@ -198,7 +199,7 @@ impl Done {
 
 /// The count that the system answers of a transfer. More than was asked for is no count: what the
 /// buffer holds is not known then, and an error.
-pub fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
+fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
     match count <= asked_bytes {
         true => Ok(count),
         false => Err(io::Error::other("the system answered with more bytes than were asked for")),

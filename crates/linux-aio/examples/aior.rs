@@ -7,7 +7,7 @@ use std::os::{fd::OwnedFd, unix::fs::OpenOptionsExt};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aiocp::aio::{Context, Op, Pool};
+use linux_aio::{Context, Op, Pool};
 
 fn aior(path: &str) -> Result<(), Box<dyn Error>> {
     let file = OpenOptions::new()
@@ -27,7 +27,7 @@ fn aior(path: &str) -> Result<(), Box<dyn Error>> {
     let call = if submitted.refused > 0 { "io_submit" } else { "pread" };
     for done in done {
         let count = done.result.map_err(failed(call))?;
-        if let aiocp::aio::OpKind::Read(part) = done.op.kind {
+        if let linux_aio::OpKind::Read(part) = done.op.kind {
             stdout().write_all(&part.buffer[..count]).map_err(failed("write"))?;
         }
     }

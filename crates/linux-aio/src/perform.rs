@@ -4,14 +4,21 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
 
-use super::{Op, OpKind, PARTS_MAX};
-use crate::sys::call;
+use super::{Done, Op, OpKind, PARTS_MAX};
+
+/// Carries an operation out in the calling thread, by pread(2), pwrite(2) or their like: what an
+/// engine is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It
+/// blocks.
+pub fn perform(mut op: Op) -> Done {
+    let result = perform_some(&mut op, usize::MAX);
+    Done::new(op, result)
+}
 
 /// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the
 /// caller's to judge. Blocks.
-pub(crate) fn perform(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
+pub(crate) fn perform_some(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
     Ok(transfer(op, limit_bytes)?)
 }
 
@@ -56,8 +63,8 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
             }
             write(file, &slices, offset, flags)
         }
-        OpKind::Fsync => call::fsync(file).map(|()| 0),
-        OpKind::Fdatasync => call::fdatasync(file).map(|()| 0),
+        OpKind::Fsync => retry_on_intr(|| rustix::fs::fsync(file)).map(|()| 0),
+        OpKind::Fdatasync => retry_on_intr(|| rustix::fs::fdatasync(file)).map(|()| 0),
         // Waiting for readiness would hold a thread for as long as nothing happens.
         OpKind::Poll(_) => Err(Errno::OPNOTSUPP),
     }
@@ -74,13 +81,11 @@ fn read(
     flags: ReadWriteFlags,
 ) -> rustix::io::Result<usize> {
     let read = match slices {
-        [one] if flags.is_empty() => {
-            rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut **one, offset))
-        }
-        _ => rustix::io::retry_on_intr(|| preadv2(file, slices, offset, flags)),
+        [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
+        _ => retry_on_intr(|| preadv2(file, slices, offset, flags)),
     };
     match read {
-        Err(Errno::SPIPE) => rustix::io::retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
+        Err(Errno::SPIPE) => retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
         read => read,
     }
 }
@@ -92,13 +97,11 @@ fn write(
     flags: ReadWriteFlags,
 ) -> rustix::io::Result<usize> {
     let written = match slices {
-        [one] if flags.is_empty() => {
-            rustix::io::retry_on_intr(|| rustix::io::pwrite(file, one, offset))
-        }
-        several => rustix::io::retry_on_intr(|| pwritev2(file, several, offset, flags)),
+        [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
+        several => retry_on_intr(|| pwritev2(file, several, offset, flags)),
     };
     match written {
-        Err(Errno::SPIPE) => rustix::io::retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
+        Err(Errno::SPIPE) => retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
         written => written,
     }
 }

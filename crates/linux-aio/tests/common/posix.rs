@@ -4,8 +4,8 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use aiocp::aio::Op;
-use aiocp::aio::posix::{Notify, Request};
+use linux_aio::Op;
+use linux_aio::posix::{Notify, Request};
 
 /// Long enough for anything that finishes at all.
 pub const LONG: Option<Duration> = Some(Duration::from_secs(60));

@@ -1,12 +1,13 @@
 //! POSIX AIO when all of glibc's threads are busy. This is a program of its own, since it takes the
 //! threads away from every other test.
+#![cfg(feature = "posix")]
 
 mod common;
 
-use aiocp::aio::posix::{Cancelled, Request, Suspended, cancel_all, orphans, suspend};
-use aiocp::aio::{Op, OpKind, Part, Pool};
 use common::aio::*;
 use common::posix::*;
+use linux_aio::posix::{Cancelled, Request, Suspended, cancel_all, orphans, suspend};
+use linux_aio::{Op, OpKind, Part, Pool};
 
 /// The number of threads that glibc makes by default.
 const THREADS: usize = 20;

@@ -34,7 +34,7 @@
 //! `examples/aior.rs` prints the first 4096 bytes of a file:
 //!
 //! ```no_run
-#![doc = include_str!("../../examples/aior.rs")]
+#![doc = include_str!("../examples/aior.rs")]
 //! ```
 //!
 //! # A file copy
@@ -42,7 +42,7 @@
 //! `examples/copy_kernel.rs` keeps 16 blocks in flight:
 //!
 //! ```no_run
-#![doc = include_str!("../../examples/copy_kernel.rs")]
+#![doc = include_str!("../examples/copy_kernel.rs")]
 //! ```
 //!
 //! # What the compiler refuses
@@ -51,7 +51,7 @@
 //!
 //! ```compile_fail,E0382
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, Pool, kernel::Context};
+//! # use linux_aio::{Op, Pool, kernel::Context};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let mut context = Context::new(1).unwrap();
@@ -62,7 +62,7 @@
 //! Nor can a frozen buffer be changed while a write may read it:
 //!
 //! ```compile_fail,E0596
-//! # use aiocp::aio::Pool;
+//! # use linux_aio::Pool;
 //! let mut buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! buffer[0] = 1;
 //! let frozen = buffer.freeze();
@@ -73,7 +73,7 @@
 //!
 //! ```compile_fail,E0382
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
-//! # use aiocp::aio::{Op, OpKind, kernel::Context};
+//! # use linux_aio::{Op, OpKind, kernel::Context};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(2).unwrap();
 //! let op = Op::new(file, OpKind::Fsync);
@@ -85,7 +85,7 @@
 //!
 //! ```compile_fail,E0597
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc, sync::atomic::{AtomicU32, Ordering}};
-//! # use aiocp::aio::{Op, OpKind, kernel::Context};
+//! # use linux_aio::{Op, OpKind, kernel::Context};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(1).unwrap();
 //! {
@@ -101,7 +101,7 @@
 //!
 //! ```compile_fail,E0277
 //! # use std::{cell::Cell, fs::File, os::fd::OwnedFd, rc::Rc, sync::Arc};
-//! # use aiocp::aio::{Op, OpKind, kernel::{Callback, Context}};
+//! # use linux_aio::{Op, OpKind, kernel::{Callback, Context}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(1).unwrap();
 //! let seen = Rc::new(Cell::new(0));
@@ -112,7 +112,7 @@
 //! Two threads cannot reap at once, so that the ring has one reader:
 //!
 //! ```compile_fail,E0499
-//! # use aiocp::aio::kernel::Context;
+//! # use linux_aio::kernel::Context;
 //! let mut context = Context::new(1).unwrap();
 //! std::thread::scope(|scope| {
 //!     scope.spawn(|| context.reap(1, None, &mut Vec::new()));
@@ -123,7 +123,7 @@
 //! And a context that is gone has no operations:
 //!
 //! ```compile_fail,E0382
-//! # use aiocp::aio::kernel::Context;
+//! # use linux_aio::kernel::Context;
 //! let mut context = Context::new(1).unwrap();
 //! drop(context);
 //! context.submit();

@@ -1,15 +1,16 @@
 //! The seeded fake: one seed always gives the same run, and the fake does nothing that an engine
 //! may not.
+#![cfg(all(feature = "sim", feature = "threads"))]
 
 mod common;
 
 use std::fs;
 use std::path::Path;
 
-use aiocp::aio::sim::{Faults, Sim};
-use aiocp::aio::{Engine, Op, OpKind, Part, Pool, ReadWriteFlags, Threads};
 use common::aio::*;
 use common::*;
+use linux_aio::sim::{Faults, Sim};
+use linux_aio::{Engine, Op, OpKind, Part, Pool, ReadWriteFlags, Threads};
 
 const BAD_DAY: Faults = Faults { shorten: 0.4, fail: 0.2, delay: 0.3, grain_bytes: 512 };
 

@@ -3,6 +3,7 @@
 //! Sending a signal to one thread and forking are `unsafe`, and no crate wraps them otherwise. This
 //! is the one test file that does, in a few small functions, for what it shows of the safe
 //! interface.
+#![cfg(feature = "posix")]
 #![allow(unsafe_code, reason = "no safe crate sends thread signals or forks")]
 
 mod common;
@@ -13,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use aiocp::aio::kernel::SignalMask;
-use aiocp::aio::posix::{
-    Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans,
-    set_threads, suspend,
-};
-use aiocp::aio::{Context, Engine, Op, OpKind, Part, PollFlags, Pool, Posix};
 use common::aio::*;
 use common::is_root;
 use common::posix::*;
+use linux_aio::kernel::SignalMask;
+use linux_aio::posix::{
+    Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans,
+    set_threads, suspend,
+};
+use linux_aio::{Context, Engine, Op, OpKind, Part, PollFlags, Pool, Posix};
 
 /// The value of the last signal.
 static VALUE: AtomicUsize = AtomicUsize::new(0);

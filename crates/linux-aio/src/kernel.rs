@@ -132,11 +132,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Done, Engine, Op, Submitted};
+use crate::engine::Engine;
 pub use crate::sys::{Callback, Cancel, Context, Priority, SignalMask, Ticket};
+use crate::sys::{Done, Op, Submitted};
 
 #[cfg(doc)]
-use super::OpKind;
+use crate::sys::OpKind;
 
 impl Engine for Context {
     fn queue(&mut self, op: Op) -> Result<(), Op> {

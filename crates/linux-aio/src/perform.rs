@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
 
-use super::{Done, Op, OpKind, PARTS_MAX};
+use crate::sys::{Done, Op, OpKind, PARTS_MAX};
 
 /// Carries an operation out in the calling thread, by pread(2), pwrite(2) or their like: what an
 /// engine is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It

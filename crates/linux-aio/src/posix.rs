@@ -103,12 +103,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Done, Engine, Op, Submitted, Waker};
+use crate::engine::Engine;
 use crate::sys::posix::in_forked_child;
 pub use crate::sys::posix::{
     Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
     cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
+use crate::sys::{Done, Op, Submitted};
+use crate::waker::Waker;
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
 /// More made no copy faster.

@@ -25,8 +25,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::perform::perform_some;
-use super::{Done, Engine, Op, Submitted};
+use crate::engine::Engine;
+use crate::perform::perform_some;
+use crate::sys::{Done, Op, Submitted};
 
 /// How bad the day is. Each figure is a probability from 0 to 1, an operation.
 #[derive(Clone, Copy, Debug)]
@@ -141,8 +142,8 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
 
-    use super::super::Pool;
     use super::*;
+    use crate::sys::Pool;
 
     /// The order in which operations come back that all fail, so that none reaches the kernel.
     fn order(seed: u64) -> Vec<u64> {

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::perform::perform;
-use super::{Done, Engine, Op, Submitted, Waker};
+use crate::engine::Engine;
+use crate::perform::perform;
+use crate::sys::{Done, Op, Submitted};
+use crate::waker::Waker;
 
 /// Operations that are over, and the way to wait for them.
 struct Completions {

@@ -34,6 +34,10 @@ deny:
 house:
     .ci/house
 
+# Compiles with the oldest Rust that is promised.
+oldest:
+    .ci/oldest
+
 # Runs the memory checkers.
 soundness:
     .ci/soundness

@@ -1,6 +1,6 @@
 //! POSIX AIO when all of glibc's threads are busy. This is a program of its own, since it takes the
 //! threads away from every other test.
-#![cfg(feature = "posix")]
+#![cfg(all(feature = "posix", target_env = "gnu"))]
 
 mod common;
 

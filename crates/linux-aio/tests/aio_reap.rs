@@ -215,20 +215,6 @@ fn the_ring_wraps_around_and_loses_nothing() {
     }
 }
 
-/// Runs one test of this file again under strace, with a variable that says so. Returns the trace.
-fn under_strace(test: &str, options: &[&str]) -> String {
-    let folder = folder();
-    let trace = folder.path().join("trace");
-    let mut command = program("strace");
-    command.args(["-f", "-o"]).arg(&trace).args(options).arg(std::env::current_exe().unwrap());
-    run(command.args(["--exact", test]).env("AIOCP_UNDER_STRACE", "1"), 0);
-    fs::read_to_string(trace).unwrap()
-}
-
-fn is_under_strace() -> bool {
-    std::env::var_os("AIOCP_UNDER_STRACE").is_some()
-}
-
 #[test]
 fn what_is_in_the_ring_is_taken_without_a_system_call() {
     let name = "what_is_in_the_ring_is_taken_without_a_system_call";

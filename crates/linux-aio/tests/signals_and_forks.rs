@@ -52,7 +52,7 @@ fn handle_signals() {
 fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     handle_signals();
     // SAFETY: the call only names the calling thread.
-    let waiter = unsafe { libc::pthread_self() };
+    let waiter = unsafe { libc::pthread_self() } as usize;
     let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -60,7 +60,10 @@ fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
                 == Err(mpsc::RecvTimeoutError::Timeout)
             {
                 // SAFETY: the waiter lives until the scope ends, which waits for this thread.
-                assert_eq!(unsafe { libc::pthread_kill(waiter, libc::SIGUSR1) }, 0);
+                assert_eq!(
+                    unsafe { libc::pthread_kill(waiter as libc::pthread_t, libc::SIGUSR1) },
+                    0
+                );
             }
         });
         let result = wait();

@@ -105,3 +105,18 @@ pub fn read(file: &Arc<OwnedFd>, pool: &Pool, offset_bytes: u64) -> Op {
 pub fn queue(context: &mut Context, op: Op) -> linux_aio::kernel::Ticket {
     context.queue(op).map_err(drop).expect("there is room")
 }
+
+/// Runs one test of this program again under strace, with a variable that says so. Returns the trace.
+pub fn under_strace(test: &str, options: &[&str]) -> String {
+    let folder = super::folder();
+    let trace = folder.path().join("trace");
+    let mut command = super::program("strace");
+    command.args(["-f", "-o"]).arg(&trace).args(options).arg(std::env::current_exe().unwrap());
+    super::run(command.args(["--exact", test]).env("AIOCP_UNDER_STRACE", "1"), 0);
+    std::fs::read_to_string(trace).unwrap()
+}
+
+/// Whether [`under_strace`] runs this test again.
+pub fn is_under_strace() -> bool {
+    std::env::var_os("AIOCP_UNDER_STRACE").is_some()
+}

@@ -12,6 +12,7 @@
 
 mod list;
 mod notify;
+mod raw;
 mod request;
 
 pub use list::{ListedRequests, list_and_go, list_and_wait};

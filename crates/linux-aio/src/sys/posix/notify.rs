@@ -4,6 +4,8 @@ use std::io;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+#[cfg(not(target_env = "gnu"))]
+use std::sync::{Mutex, PoisonError};
 
 /// What is called when a request, or a list, is over, on a thread of its own; `SIGEV_THREAD` of
 /// sigevent(7).
@@ -37,22 +39,29 @@ pub(super) fn silent() -> libc::sigevent {
     event
 }
 
-/// Makes the sigevent(7), and the pointer that has to be freed if glibc never gets to use it.
-///
-/// EINVAL for a number that is no signal, or one that glibc keeps to itself. glibc would say so
-/// only when the request is over, as if that had failed.
-pub(super) fn sigevent(
-    notify: Notify,
-) -> io::Result<(libc::sigevent, Option<NonNull<NotifyCallback>>)> {
-    let mut event = silent();
+/// EINVAL for a number that is no signal, or one that the C library keeps to itself. glibc would say
+/// so only when the request is over, as if that had failed.
+pub(super) fn check(notify: &Notify) -> io::Result<()> {
     match notify {
-        Notify::None => Ok((event, None)),
         Notify::Signal { number, .. }
-            if !(1..32).contains(&number)
-                && !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) =>
+            if !(1..32).contains(number)
+                && !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(number) =>
         {
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the sigevent(7), and the pointer that has to be freed if the C library never gets to use
+/// it. The error is that of [`check`].
+pub(super) fn sigevent(
+    notify: Notify,
+) -> io::Result<(libc::sigevent, Option<NonNull<NotifyCallback>>)> {
+    check(&notify)?;
+    let mut event = silent();
+    match notify {
+        Notify::None => Ok((event, None)),
         Notify::Signal { number, value } => {
             event.sigev_notify = libc::SIGEV_SIGNAL;
             event.sigev_signo = number;
@@ -93,5 +102,56 @@ pub(super) fn free_callback(pointer: Option<NonNull<NotifyCallback>>) {
     if let Some(pointer) = pointer {
         // SAFETY: the box was leaked by `sigevent`, and the call that failed took no notice of it.
         drop(unsafe { Box::from_raw(pointer.as_ptr()) });
+    }
+}
+
+/// Notifies when it is dropped: each request of a list holds it, and the last one drops it.
+#[cfg(not(target_env = "gnu"))]
+pub(super) struct Last(Mutex<Notify>);
+
+#[cfg(not(target_env = "gnu"))]
+impl Last {
+    pub(super) fn new(notify: Notify) -> Self {
+        Self(Mutex::new(notify))
+    }
+
+    fn take(&mut self) -> Notify {
+        std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notifies of the end of a list that is over already. A callback is called on another thread,
+    /// as always: this one may hold what it waits for. EAGAIN without a thread, and then there is no
+    /// call.
+    pub(super) fn notify_elsewhere(mut self) -> io::Result<()> {
+        match self.take() {
+            Notify::Callback(callback) => std::thread::Builder::new().spawn(callback).map(drop),
+            notify => {
+                drop(Self::new(notify));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+impl Drop for Last {
+    fn drop(&mut self) {
+        unsafe extern "C" {
+            fn sigqueue(
+                process: libc::pid_t,
+                signal: libc::c_int,
+                value: libc::sigval,
+            ) -> libc::c_int;
+        }
+        match self.take() {
+            Notify::None => {}
+            Notify::Callback(callback) => callback(),
+            Notify::Signal { number, value } => {
+                let value = libc::sigval { sival_ptr: ptr::without_provenance_mut(value) };
+                // SAFETY: the call takes numbers. It fails where the process may have no more
+                // signals queued, as it would for a request of its own.
+                let _sent = unsafe { sigqueue(libc::getpid(), number, value) };
+            }
+        }
     }
 }

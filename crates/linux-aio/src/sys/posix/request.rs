@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::notify::{Notify, free_callback, sigevent};
+use super::raw::{self, Aiocb};
 use crate::sys::abi::timespec;
 use crate::sys::fork::process_number;
 use crate::sys::op::{Done, Op, OpKind};
@@ -56,7 +57,7 @@ pub enum Suspended {
 
 /// What glibc points to, and what it owns.
 pub(super) struct Cell {
-    control: libc::aiocb,
+    control: Aiocb,
     op: Op,
 }
 
@@ -123,7 +124,7 @@ pub fn orphans() -> usize {
     orphans.len()
 }
 
-pub(super) fn control(cell: NonNull<Cell>) -> *mut libc::aiocb {
+pub(super) fn control(cell: NonNull<Cell>) -> *mut Aiocb {
     // SAFETY: the cell is live until `free`, which takes the last pointer to it; no reference is
     // made.
     unsafe { &raw mut (*cell.as_ptr()).control }
@@ -134,10 +135,23 @@ fn fildes(cell: NonNull<Cell>) -> libc::c_int {
     unsafe { (*control(cell)).aio_fildes }
 }
 
+/// No error number: what [`mark_unstarted`] leaves for glibc to overwrite.
+#[cfg(target_env = "gnu")]
+const UNSTARTED: libc::c_int = -1;
+
+/// Marks a request that is to be handed to glibc with others, so that it can be told whether it was.
+#[cfg(target_env = "gnu")]
+pub(super) fn mark_unstarted(cell: NonNull<Cell>) -> *mut Aiocb {
+    let control = control(cell);
+    // SAFETY: the cell is live, and glibc does not have it yet.
+    unsafe { (*control).error_code = UNSTARTED };
+    control
+}
+
 /// aio_error(3).
 fn error_code(cell: NonNull<Cell>) -> i32 {
     // SAFETY: the aiocb is live and was set up by `Request::new`; glibc reads it under its lock.
-    unsafe { libc::aio_error(control(cell)) }
+    unsafe { raw::aio_error(control(cell)) }
 }
 
 #[cfg(target_env = "gnu")]
@@ -173,7 +187,7 @@ pub fn set_threads(threads: usize) {
 }
 
 /// Gives the memory back, and with it the operation. The request must be over.
-fn free(cell: NonNull<Cell>) -> Op {
+pub(super) fn free(cell: NonNull<Cell>) -> Op {
     // glibc before 2.34 answers aio_error without its lock, perhaps while a thread is still
     // notifying. Each aio_cancel takes it; what it answers is known.
     let over = cancel(fildes(cell), control(cell));
@@ -213,6 +227,12 @@ impl Request {
             return Err(Done { op, result: Err(no_threads()) });
         }
         orphans();
+        Self::hand_over(op, notify, reqprio)
+    }
+
+    /// [`start`](Self::start) in a process that may.
+    #[allow(clippy::result_large_err)]
+    pub(super) fn hand_over(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Done> {
         let start = starter(&op.kind);
         let (event, callback) = match sigevent(notify) {
             Ok(made) => made,
@@ -237,6 +257,19 @@ impl Request {
         Err(Done { op: free(cell), result: Err(error) })
     }
 
+    /// A request that was [marked](mark_unstarted) and that glibc may have, or the operation that it
+    /// had no memory for.
+    #[cfg(target_env = "gnu")]
+    #[allow(clippy::result_large_err)]
+    pub(super) fn unless_unstarted(self) -> Result<Self, Done> {
+        let cell = self.0;
+        if error_code(cell) != UNSTARTED {
+            return Ok(self);
+        }
+        std::mem::forget(self);
+        Err(Done { op: free(cell), result: Err(io::Error::from_raw_os_error(libc::EAGAIN)) })
+    }
+
     /// The pinned request, not handed over yet.
     #[allow(clippy::result_large_err)]
     pub(super) fn cell(
@@ -245,7 +278,7 @@ impl Request {
         event: libc::sigevent,
     ) -> Result<NonNull<Cell>, Done> {
         // SAFETY: a C struct of numbers and pointers, for which zeros are a value.
-        let mut control: libc::aiocb = unsafe { std::mem::zeroed() };
+        let mut control: Aiocb = unsafe { std::mem::zeroed() };
         control.aio_fildes = op.file.as_raw_fd();
         control.aio_reqprio = reqprio;
         control.aio_sigevent = event;
@@ -301,7 +334,7 @@ impl Request {
         let result = match self.status() {
             Status::InProgress => return Err(self),
             // SAFETY: the request is over, and this consumes it, so the result is taken once.
-            Status::Finished => Ok(unsafe { libc::aio_return(control(self.0)) }),
+            Status::Finished => Ok(unsafe { raw::aio_return(control(self.0)) }),
             Status::Cancelled => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
             Status::Failed(error) => Err(error),
         };
@@ -360,22 +393,22 @@ impl Drop for Request {
 }
 
 /// The call that hands a request to glibc.
-fn starter(kind: &OpKind) -> unsafe fn(*mut libc::aiocb) -> libc::c_int {
-    unsafe fn fsync(control: *mut libc::aiocb) -> libc::c_int {
+fn starter(kind: &OpKind) -> unsafe fn(*mut Aiocb) -> libc::c_int {
+    unsafe fn fsync(control: *mut Aiocb) -> libc::c_int {
         // SAFETY: the caller vouches for the aiocb.
-        unsafe { libc::aio_fsync(libc::O_SYNC, control) }
+        unsafe { raw::aio_fsync(libc::O_SYNC, control) }
     }
-    unsafe fn fdatasync(control: *mut libc::aiocb) -> libc::c_int {
+    unsafe fn fdatasync(control: *mut Aiocb) -> libc::c_int {
         // SAFETY: the caller vouches for the aiocb.
-        unsafe { libc::aio_fsync(libc::O_DSYNC, control) }
+        unsafe { raw::aio_fsync(libc::O_DSYNC, control) }
     }
-    unsafe fn read(control: *mut libc::aiocb) -> libc::c_int {
+    unsafe fn read(control: *mut Aiocb) -> libc::c_int {
         // SAFETY: the caller vouches for the aiocb.
-        unsafe { libc::aio_read(control) }
+        unsafe { raw::aio_read(control) }
     }
-    unsafe fn write(control: *mut libc::aiocb) -> libc::c_int {
+    unsafe fn write(control: *mut Aiocb) -> libc::c_int {
         // SAFETY: the caller vouches for the aiocb.
-        unsafe { libc::aio_write(control) }
+        unsafe { raw::aio_write(control) }
     }
     match kind {
         OpKind::Fsync => fsync,
@@ -385,9 +418,9 @@ fn starter(kind: &OpKind) -> unsafe fn(*mut libc::aiocb) -> libc::c_int {
     }
 }
 
-fn cancel(fd: libc::c_int, control: *mut libc::aiocb) -> io::Result<Cancelled> {
+fn cancel(fd: libc::c_int, control: *mut Aiocb) -> io::Result<Cancelled> {
     // SAFETY: `control` is null or a live aiocb of this descriptor.
-    match unsafe { libc::aio_cancel(fd, control) } {
+    match unsafe { raw::aio_cancel(fd, control) } {
         libc::AIO_CANCELED => Ok(Cancelled::Cancelled),
         libc::AIO_NOTCANCELED => Ok(Cancelled::NotCancelled),
         libc::AIO_ALLDONE => Ok(Cancelled::AllDone),
@@ -415,13 +448,17 @@ pub fn suspend(requests: &[&Request], timeout: Option<Duration>) -> io::Result<S
     if requests.len() > LIST_MAX {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let list: Vec<*const libc::aiocb> =
+    // musl would wait for ever.
+    if requests.is_empty() {
+        return Ok(Suspended::Finished);
+    }
+    let list: Vec<*const Aiocb> =
         requests.iter().map(|request| control(request.0).cast_const()).collect();
     let timespec = timespec(timeout);
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: each pointer names a live aiocb, whose `Request` is borrowed through the call; the
     // time is live or null.
-    match unsafe { libc::aio_suspend(list.as_ptr(), list.len() as libc::c_int, timespec) } {
+    match unsafe { raw::aio_suspend(list.as_ptr(), list.len() as libc::c_int, timespec) } {
         0 => Ok(Suspended::Finished),
         _ => match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::EAGAIN) => Ok(Suspended::TimedOut),

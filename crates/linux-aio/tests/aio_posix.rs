@@ -252,6 +252,24 @@ fn what_runs_is_cancelled_alone_or_with_its_descriptor() {
 }
 
 #[test]
+fn the_longest_times_are_waited_for_and_not_over_at_once() {
+    let pool = Pool::new(1, 4096).unwrap();
+    let seconds = [1 << 30, i32::MAX as u64, 1 << 32, i64::MAX as u64, u64::MAX];
+    for time in seconds.map(Duration::from_secs).into_iter().chain([Duration::MAX]) {
+        let (reader, writer) = pipe();
+        let request = start(read(&reader, &pool, 0));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| suspend(&[&request], Some(time)).unwrap());
+            // A wait that is over at once has this long to show it.
+            std::thread::sleep(Duration::from_millis(20));
+            write_to(&writer, b"x");
+            assert_eq!(waiter.join().unwrap(), Suspended::Finished, "{time:?}");
+        });
+        assert_eq!(read_bytes(&request.wait()), b"x");
+    }
+}
+
+#[test]
 fn a_request_that_is_dropped_in_progress_gives_its_buffer_back_when_it_ends() {
     let _alone = alone();
     let pool = Pool::new(1, 4096).unwrap();

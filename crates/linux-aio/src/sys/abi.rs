@@ -86,11 +86,23 @@ pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<us
     check(unsafe { libc::syscall(libc::SYS_io_submit, id, iocbs.len(), iocbs.as_mut_ptr()) })
 }
 
-/// A time as C has it; one beyond its range is the longest.
-pub fn timespec(time: Option<Duration>) -> Option<libc::timespec> {
-    time.map(|time| libc::timespec {
-        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: time.subsec_nanos().into(),
+/// A wait of 34 years is one without an end. Added to a clock's time, a longer one may exceed what a
+/// C library or a kernel of 32 bits has numbers for, and would then be over at once.
+pub const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+/// `struct timespec` as these calls of the kernel have it, whose numbers are `long`. That of a C
+/// library may be wider.
+#[repr(C)]
+struct KernelTimespec {
+    seconds: libc::c_long,
+    nanoseconds: libc::c_long,
+}
+
+/// A time as the kernel has it; none for one that is [for ever](FOR_EVER).
+fn timespec(time: Option<Duration>) -> Option<KernelTimespec> {
+    time.filter(|&time| time < FOR_EVER).map(|time| KernelTimespec {
+        seconds: time.as_secs() as libc::c_long,
+        nanoseconds: time.subsec_nanos() as libc::c_long,
     })
 }
 

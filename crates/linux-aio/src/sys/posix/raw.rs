@@ -1,5 +1,9 @@
 //! The C library's calls. In glibc they are those whose offsets have 64 bits on every machine.
 
+use std::time::Duration;
+
+use crate::sys::abi::FOR_EVER;
+
 #[cfg(target_env = "gnu")]
 pub use gnu::*;
 #[cfg(not(target_env = "gnu"))]
@@ -68,4 +72,15 @@ mod gnu {
             event: *mut sigevent,
         ) -> c_int;
     }
+}
+
+/// A time as C has it; none for one that is [for ever](FOR_EVER).
+pub fn timespec(time: Option<Duration>) -> Option<libc::timespec> {
+    let time = time.filter(|&time| time < FOR_EVER)?;
+    // SAFETY: a C struct of numbers, for which zeros are a value.
+    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
+    // The types are of different widths on different machines; these numbers fit into all.
+    spec.tv_sec = time.as_secs() as _;
+    spec.tv_nsec = time.subsec_nanos() as _;
+    Some(spec)
 }

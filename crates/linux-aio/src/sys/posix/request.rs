@@ -8,8 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::notify::{Notify, free_callback, sigevent};
-use super::raw::{self, Aiocb};
-use crate::sys::abi::timespec;
+use super::raw::{self, Aiocb, timespec};
 use crate::sys::fork::process_number;
 use crate::sys::op::{Done, Op, OpKind};
 

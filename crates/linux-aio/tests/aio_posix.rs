@@ -235,6 +235,7 @@ fn what_runs_is_cancelled_alone_or_with_its_descriptor() {
     let [first, second, third] = [5, 6, 7].map(|tag| start(read(&reader, &pool, 0).tag(tag)));
     until_reading(&reader, 3);
     assert_eq!(second.cancel().unwrap(), Cancelled::Cancelled);
+    until(|| !matches!(second.status(), Status::InProgress));
     assert!(matches!(second.status(), Status::Cancelled));
     assert_eq!(second.cancel().unwrap(), Cancelled::AllDone, "it has finished the second time");
     let done = second.finish().map_err(drop).unwrap();
@@ -580,8 +581,9 @@ fn the_engine_has_a_thread_an_operation() {
     engine.submit();
     until_reading(&reader, 1);
     drop(engine);
-    let left = if cfg!(target_env = "gnu") { (1, 7) } else { (0, 8) };
-    assert_eq!((orphans(), free_buffers(&pool).len()), left);
+    if cfg!(target_env = "gnu") {
+        assert_eq!((orphans(), free_buffers(&pool).len()), (1, 7));
+    }
     write_to(&writer, b"x");
     until(|| orphans() == 0);
     assert_eq!(free_buffers(&pool).len(), 8);

@@ -51,7 +51,7 @@ fn handle_signals() {
 /// Runs `wait` while another thread keeps sending signals to this one.
 fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
     handle_signals();
-    // SAFETY: the call only names the calling thread.
+    // SAFETY: the call only names the calling thread. musl's threads have addresses for names.
     let waiter = unsafe { libc::pthread_self() } as usize;
     let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -59,11 +59,9 @@ fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
             while is_over.recv_timeout(Duration::from_millis(20))
                 == Err(mpsc::RecvTimeoutError::Timeout)
             {
+                let waiter = waiter as libc::pthread_t;
                 // SAFETY: the waiter lives until the scope ends, which waits for this thread.
-                assert_eq!(
-                    unsafe { libc::pthread_kill(waiter as libc::pthread_t, libc::SIGUSR1) },
-                    0
-                );
+                assert_eq!(unsafe { libc::pthread_kill(waiter, libc::SIGUSR1) }, 0);
             }
         });
         let result = wait();

@@ -11,7 +11,7 @@ build:
 # Checks form and lints: a few minutes, the first time.
 lint:
     cargo fmt --all --check
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo test --locked --test house --test repository
 
 # Runs the tests, or those whose names contain a word: `just test resume`.
@@ -33,6 +33,10 @@ deny:
 # Prints the figures of the house.
 house:
     .ci/house
+
+# Compiles with the oldest Rust that is promised.
+oldest:
+    .ci/oldest
 
 # Runs the memory checkers.
 soundness:

@@ -9,14 +9,13 @@
 //! ```
 //!
 //! - [`copy`] is the way in: operands, options, and the route from there.
-//! - [`aio`] gives asynchronous file I/O to anyone: operations that own their buffers, and engines
-//!   that carry them out.
 //! - [`digest`] assembles a BLAKE3 hash from blocks that arrive in any order.
 //! - [`report`] is what happened, as data; [`sum`] the manifests; [`cli`] the command line.
 //! - [`fs`] is the file system, by descriptor.
 //!
 //! The other rooms are this crate's own: `pipeline` moves and hashes blocks of big files, `tree`
 //! is what a tree is, `workers` are the threads, and `sys` alone has `unsafe` in it.
+//! The asynchronous I/O is a package of its own, [`linux_aio`].
 //!
 //! ```
 //! use aiocp::copy::{Destination, Operands, Options, copy};
@@ -49,7 +48,6 @@
 //! # }
 //! ```
 
-pub mod aio;
 pub mod cli;
 pub mod copy;
 pub mod digest;

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -473,4 +473,35 @@ fn few_open_files_are_enough() {
         assert!(!sh(aiosum, &[], &[&source]).stdout.is_empty());
         fs::remove_dir_all(&target).unwrap();
     }
+}
+
+#[test]
+fn each_engine_copies_the_same_tree_to_the_same_hashes() {
+    let folder = folder();
+    let source = folder.path().join("source");
+    make_tree(&source);
+    // Cold and large files go through the engine and not through a worker.
+    for n in 0..3 {
+        let file = fs::File::create(source.join(format!("big{n}"))).unwrap();
+        file.write_all_at(&noise((9 << 20) + n, n as u64), 0).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    let mut manifests = Vec::new();
+    for engine in ["kernel", "posix", "threads"] {
+        let (target, manifest) =
+            (folder.path().join(engine), folder.path().join(format!("{engine}.b3")));
+        let mut command = aiocp();
+        command
+            .arg(format!("--engine={engine}"))
+            .arg("--manifest")
+            .arg(&manifest)
+            .arg(&source)
+            .arg(&target);
+        run(&mut command, 0);
+        assert_eq!(describe(&source), describe(&target), "{engine}");
+        manifests.push(std::fs::read_to_string(manifest).unwrap());
+        check_manifest(&manifests[0], &target);
+    }
+    assert!(manifests.iter().all(|manifest| *manifest == manifests[0]));
 }

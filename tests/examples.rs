@@ -1,4 +1,4 @@
-//! The examples work: the first program, and a file copy for each family.
+//! The examples of the package linux-aio work: the first program, and a file copy for each family.
 
 mod common;
 
@@ -162,7 +162,9 @@ fn copy_posix_copies_a_stream() {
 #[test]
 fn an_example_is_short() {
     for name in ["aior", "copy_kernel", "copy_posix"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("crates/linux-aio/examples")
+            .join(format!("{name}.rs"));
         let lines = fs::read_to_string(path).unwrap().lines().count();
         assert!(lines < 60, "{name} has {lines} lines");
     }

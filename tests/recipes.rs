@@ -142,8 +142,8 @@ const RECIPES: [Case; 15] = [
 const README: [Case; 3] = [
     Case {
         heading: "Two commands",
-        before: "mkdir examples; seq 9 > examples/a",
-        after: "diff -r examples $ROOT/tmp/examples; [ -s $ROOT/tmp/sums.b3 ]; \
+        before: "mkdir -p src/bin; seq 9 > src/bin/a",
+        after: "diff -r src/bin $ROOT/tmp/copy; [ -s $ROOT/tmp/sums.b3 ]; \
                 grep -x tested $ROOT/all-said",
     },
     Case {
@@ -317,7 +317,8 @@ fn the_readme_shows_what_is_printed() {
         return;
     }
     let root = sandbox();
-    shell(root.path(), &format!("cp -r '{}' .", repository.join("examples").display()));
+    let folder = repository.join("src/bin");
+    shell(root.path(), &format!("mkdir src; cp -r '{}' src/", folder.display()));
     // The example goes on from the first two commands.
     let (_, setting_up) = examples(&text).remove(0);
     setting_up.iter().for_each(|block| shell(root.path(), &moved(block)));

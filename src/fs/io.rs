@@ -4,8 +4,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-pub use crate::sys::believed;
 pub use crate::sys::file::close;
+
+/// The count that the system answers of a transfer. More than was asked for is no count: what the
+/// buffer holds is not known then, and an error.
+pub fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
+    match count <= asked_bytes {
+        true => Ok(count),
+        false => Err(io::Error::other("the system answered with more bytes than were asked for")),
+    }
+}
 
 /// Calls `write`, which is pwrite(2) or stands for it, until all is written. The error says where.
 pub fn write_all(

@@ -12,8 +12,8 @@ use super::memory::ReadTurn;
 use super::outcome::Failure;
 use super::route::Access;
 use super::sizes::{READ_AHEAD_BYTES, TOGETHER_ALIGN_BYTES, TOGETHER_MIN};
-use crate::aio::{Buffer, Done, Op, OpKind};
 use crate::fs;
+use linux_aio::{Buffer, Done, Op, OpKind};
 
 /// How a file of a batch is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::transfer::Limits;
-use crate::aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
 use crate::report::{Meter, Totals};
+use linux_aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
@@ -110,7 +110,7 @@ impl Engines {
 
     /// Takes an operation, or gives it back if there is no room before something has been waited
     /// for.
-    pub fn queue(&mut self, mut op: Op, path: IoPath) -> Option<Op> {
+    pub fn queue(&mut self, op: Op, path: IoPath) -> Option<Op> {
         let is_data = is_data(&op.kind);
         match &mut self.kernel {
             Some(kernel) if path == IoPath::Direct || !is_data => {
@@ -121,8 +121,7 @@ impl Engines {
             _ => match self.other() {
                 Some(other) => other.queue(op).err(),
                 None => {
-                    let result = perform(&mut op, usize::MAX);
-                    self.carried_out.push(Done::new(op, result));
+                    self.carried_out.push(perform(op));
                     None
                 }
             },

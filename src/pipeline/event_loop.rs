@@ -25,10 +25,10 @@ use super::slab::Slab;
 use super::tag::Tag;
 use super::traffic::Traffic;
 use super::transfer::{Endpoint, Limits, Progress, Transfer};
-use crate::aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer};
 use crate::digest::{self, Leaf, Run};
 use crate::error::{Cause, Operation};
 use crate::report::Totals;
+use linux_aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer};
 
 /// A file in the loop.
 struct ActiveJob {

@@ -15,11 +15,11 @@ use super::outcome::{Failure, Moved, same};
 use super::sizes::{BLOCKS_MAX, TOGETHER_MIN};
 use super::traffic::Traffic;
 use super::transfer::{Limits, Progress, Started, Transfer};
-use crate::aio::{Done, Op, OpKind, Waker, perform};
 use crate::digest::Hashing;
 use crate::error::{Cause, Operation};
 use crate::fs;
 use crate::report::{Meter, Totals};
+use linux_aio::{Done, Op, OpKind, Waker, perform};
 
 /// The loop's thread, and the way to talk to it. Dropping it waits for what is in flight.
 pub struct Pipeline<'a> {
@@ -177,11 +177,7 @@ impl<'a> Pipeline<'a> {
     /// or not at all if the loop cannot wait for them.
     pub(super) fn carry_out(&self, ops: Vec<Op>) -> io::Result<Vec<Done>> {
         if ops.len() < TOGETHER_MIN {
-            let carry_out = |mut op| {
-                let result = perform(&mut op, usize::MAX);
-                Done::new(op, result)
-            };
-            return Ok(ops.into_iter().map(carry_out).collect());
+            return Ok(ops.into_iter().map(perform).collect());
         }
         if ops.iter().any(|op| is_data(&op.kind)) {
             self.open_context();

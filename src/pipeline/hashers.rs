@@ -54,7 +54,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::aio::Waker;
+    use linux_aio::Waker;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no eventfd")]

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use super::outcome::{Failure, Moved};
 use super::shape::Shape;
-use crate::aio::SharedBuffer;
 use crate::digest::{Hashing, Leaf, Mode, Output, Run, Serial, Tree};
+use linux_aio::SharedBuffer;
 
 /// What is to be started next.
 #[derive(Debug, PartialEq, Eq)]
@@ -400,7 +400,7 @@ mod tests {
         // Miri takes seconds for each.
         let orders = orders.into_iter().take(if cfg!(miri) { 1 } else { 6 });
         for (order, fails) in orders.flat_map(|order| [(order, false), (order, true)]) {
-            let pool = crate::aio::Pool::new(3, 4096).unwrap();
+            let pool = linux_aio::Pool::new(3, 4096).unwrap();
             let mut shape = shape(3 * 4096 - 1);
             (shape.block_bytes, shape.hash) = (4096, Hashing::Serial(Box::new(Seen(Vec::new()))));
             let mut job = Job::new(shape);

@@ -6,8 +6,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::budget::Budget;
 use super::sizes::TOGETHER_BYTES;
-use crate::aio::{Buffer, Pool};
 use crate::report::Meter;
+use linux_aio::{Buffer, Pool};
 
 /// How many may read together at once: what keeps a device busy, or all cores.
 const READERS_MIN: usize = 8;

@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::engines::Polled;
 use super::outcome::{Failure, Moved};
 use super::transfer::Transfer;
-use crate::aio::{Done, Op, Waker};
 use crate::digest::{Leaf, Run, Serial};
+use linux_aio::{Done, Op, Waker};
 
 /// One of the loop's messages.
 pub enum Message {

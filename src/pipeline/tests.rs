@@ -19,11 +19,11 @@ use super::shape::{Leaves, Shape};
 use super::sizes::BLOCKS_MAX;
 use super::traffic::{Pace, Traffic};
 use super::transfer::{Endpoint, Limits, Progress, Transfer};
-use crate::aio::sim::{Faults, Sim};
-use crate::aio::{Done, Engine, Op, Submitted, Waker};
 use crate::digest::{self, Mode, Output};
 use crate::error::{Cause, Operation};
 use crate::report::{Totals, Way};
+use linux_aio::sim::{Faults, Sim};
+use linux_aio::{Done, Engine, Op, Submitted, Waker};
 
 /// The fake, which never sleeps: where nothing was over it wakes the loop at once.
 struct Restless(Sim, Arc<Waker>, Arc<AtomicU64>);

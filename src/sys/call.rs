@@ -158,7 +158,6 @@ again! {
     fcntl_setfl(file: impl AsFd, flags: OFlags) -> () = (file.as_fd(), flags);
     flock(file: impl AsFd, operation: FlockOperation) -> () = (file.as_fd(), operation);
     fsync(file: impl AsFd) -> () = (file.as_fd());
-    fdatasync(file: impl AsFd) -> () = (file.as_fd());
     syncfs(file: impl AsFd) -> () = (file.as_fd());
     fsetxattr(
         file: impl AsFd,

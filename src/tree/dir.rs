@@ -454,9 +454,10 @@ impl Dir {
         let mut parts = Vec::new();
         let mut dir = Some(self);
         while let Some(here) = dir {
-            parts.extend(
-                Some(part(&here.origin)).filter(|part| here.parent.is_none() || *part != "."),
-            );
+            let here_part = part(&here.origin);
+            if here.parent.is_none() || here_part != Path::new(".") {
+                parts.push(here_part);
+            }
             dir = here.parent.as_deref();
         }
         let mut path: PathBuf = parts.into_iter().rev().collect();

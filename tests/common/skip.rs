@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// It installs what tests call, and thus knows the packages. A source package does not have it.
-const CI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run");
+const CI: &str = ".ci/run";
+
+/// The repository, or the source package: a package of the repository lies below it.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join(CI).exists()).unwrap_or(package)
+}
 
 /// Says what is left out for lack of something that `.ci/run` installs or CI has. In CI it is a
 /// failure.
@@ -31,7 +37,7 @@ fn say_skipped(reason: &str) {
 /// Finds a program in the path, where `.ci/run` installs what Debian lacks, or where `su` does not
 /// look.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
+    let installed = root().join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([installed, "/usr/sbin".into(), "/sbin".into()])
@@ -50,7 +56,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 
 /// That a program is missing, and what brings it.
 fn missing(name: &str) -> String {
-    let ci = std::fs::read_to_string(CI).unwrap_or_default();
+    let ci = std::fs::read_to_string(root().join(CI)).unwrap_or_default();
     let package = ci.lines().find_map(|line| {
         let (program, package) = line.strip_prefix("need ")?.split_once(' ')?;
         (program == name).then_some(package)

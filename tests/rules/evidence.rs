@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Breach, House, Source};
+use super::{Breach, House, Source, in_package};
 
 /// What documents may name.
 struct Tests<'a> {
-    /// The tests of each file below `tests`.
+    /// The tests of each file below `tests`, of all packages.
     of_files: BTreeMap<&'a str, BTreeSet<&'a str>>,
     /// The tests below `src` as `cargo test --lib` knows them.
     of_lib: BTreeSet<String>,
@@ -15,10 +15,14 @@ struct Tests<'a> {
 impl<'a> Tests<'a> {
     fn of(house: &'a House) -> Self {
         let of_files = house.sources.iter().filter_map(|source| {
-            let name = source.path.strip_prefix("tests/")?.strip_suffix(".rs")?;
+            let name = in_package(&source.path).strip_prefix("tests/")?.strip_suffix(".rs")?;
             Some((name, names(&source.text).collect()))
         });
-        let of_lib = house.in_src().flat_map(|(path, source)| {
+        let in_src = |source: &'a Source| {
+            let path = in_package(&source.path).strip_prefix("src/")?;
+            path.ends_with(".rs").then_some((path, source))
+        };
+        let of_lib = house.sources.iter().filter_map(in_src).flat_map(|(path, source)| {
             let module = path.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
             // They live in the file itself or in its module `tests`.
             let of_module =

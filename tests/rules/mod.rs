@@ -110,6 +110,12 @@ pub fn unread_files(house: &House) -> Vec<Breach> {
     unread.map(|(_, source)| Breach::new(&source.path, 1, "no module declares it")).collect()
 }
 
+/// A path in the package that it belongs to: those of the workspace lie below `crates`.
+pub fn in_package(path: &str) -> &str {
+    let below = path.strip_prefix("crates/").and_then(|path| path.split_once('/'));
+    below.map_or(path, |(_, path)| path)
+}
+
 fn below_src(source: &Source) -> Option<&str> {
     source.path.strip_prefix("src/").filter(|path| path.ends_with(".rs"))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Breach, House, Source};
+use super::{Breach, House, Source, in_package};
 
 /// Where a test says what it leaves out, and calls programs that can be missing.
 const THE_WAY: &str = "tests/common/skip.rs";
@@ -26,14 +26,15 @@ const CALLS: [&str; 4] = [NEW_CALL, "have(\"", "tool(\"", "program(\""];
 const NEW_CALL: &str = "Command::new(\"";
 
 fn tests(house: &House) -> impl Iterator<Item = &Source> {
-    let is_test = |path: &str| path.starts_with("tests/") && path.ends_with(".rs");
+    let is_test = |path: &str| in_package(path).starts_with("tests/") && path.ends_with(".rs");
     let is_rule = |path: &str| path.starts_with("tests/rules/");
     house.sources.iter().filter(move |source| is_test(&source.path) && !is_rule(&source.path))
 }
 
 /// Tests that say by themselves what they leave out, or ask whether they run in CI.
 pub fn of_their_own(house: &House) -> Vec<Breach> {
-    let others = tests(house).filter(|source| ![THE_WAY, ITS_TEST].contains(&&*source.path));
+    let others =
+        tests(house).filter(|source| ![THE_WAY, ITS_TEST].contains(&in_package(&source.path)));
     let breaches = others.flat_map(|source| {
         let lines = source.text.lines().zip(1..);
         let own = lines.filter(|(line, _)| line.contains("SKIPPED") || line.contains("(\"CI\")"));
@@ -45,7 +46,7 @@ pub fn of_their_own(house: &House) -> Vec<Breach> {
 /// Programs that can be missing, and that a test calls by itself.
 pub fn called_alone(house: &House) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    for source in tests(house).filter(|source| source.path != THE_WAY) {
+    for source in tests(house).filter(|source| in_package(&source.path) != THE_WAY) {
         for (line, number) in source.text.lines().zip(1..) {
             let named = line.split(NEW_CALL).skip(1).filter_map(|rest| rest.split('"').next());
             let made = line.contains("Command::new(format!").then_some("what is formatted");
@@ -107,9 +108,11 @@ mod tests {
         let house = House::example(&[
             (THE_WAY, "var_os(\"CI\"); \"SKIPPED: {what}\""),
             ("tests/a.rs", "// CI\neprintln!(\"SKIPPED: no zram\");\nvar_os(\"CI\")"),
+            ("crates/b/tests/a.rs", "\"SKIPPED\""),
             ("src/a.rs", "// SKIPPED"),
         ]);
-        let wanted = [2, 3].map(|line| format!("tests/a.rs:{line}: {THE_WAY} says it"));
+        let wanted = [("tests/a.rs", 2), ("tests/a.rs", 3), ("crates/b/tests/a.rs", 1)]
+            .map(|(file, line)| format!("{file}:{line}: {THE_WAY} says it"));
         assert_eq!(said(of_their_own(&house)), wanted);
     }
 

@@ -1,0 +1,60 @@
+//! What all engines have in common.
+
+use std::io;
+use std::time::Duration;
+
+use crate::sys::{Done, Op, Submitted};
+
+#[cfg(doc)]
+use crate::sys::Context;
+
+/// Something that carries out operations, in any order: what io_submit(2) and io_getevents(2) are
+/// to kernel AIO, for all the engines.
+///
+/// ```
+/// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+/// use linux_aio::{Context, Engine, Op, Pool};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
+/// // Any other engine does, such as `Threads::new(1, 4, None)`.
+/// let mut engine: Box<dyn Engine> = Box::new(Context::new(4)?);
+/// let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
+/// engine.queue(Op::read(file, buffer, 0)).map_err(drop).expect("there is room");
+/// engine.submit();
+/// let mut done = Vec::new();
+/// while engine.in_flight() > 0 {
+///     engine.reap(1, None, &mut done)?;
+/// }
+/// assert_eq!(*done[0].result.as_ref().unwrap(), 4096);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Engine: Send {
+    /// Takes an operation. Never blocks. A full engine gives it back, which is no error.
+    // The operation is what a caller must not lose; it is as large as it is.
+    #[allow(clippy::result_large_err)]
+    fn queue(&mut self, op: Op) -> Result<(), Op>;
+
+    /// Starts what is queued. What is refused comes back through [`reap`](Self::reap), with its
+    /// error, like all the rest. [`Context`] may block where the kernel does, see io_submit(2); the
+    /// others do not.
+    fn submit(&mut self) -> Submitted;
+
+    /// Moves finished operations to the end of `out` and says how many. It waits for `min` of them,
+    /// or until `timeout` is over, for ever without one. It may return early with fewer, as when a
+    /// signal handler runs, and waits for no more than were submitted. With a `min` of 0 it does
+    /// not block. The errors of operations are in their [`Done`]. An error of its own is
+    /// io_getevents(2)'s or aio_suspend(3)'s. They name none for calls as the engines make them,
+    /// but a filter of system calls may.
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize>;
+
+    /// How many operations are inside: queued, running, or finished and not yet reaped. Never
+    /// blocks.
+    fn in_flight(&self) -> usize;
+}

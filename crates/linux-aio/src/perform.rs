@@ -1,0 +1,107 @@
+//! One operation carried out by the calling thread: what a pool's threads do, and what the fake
+//! does.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
+
+use crate::sys::{Done, Op, OpKind, PARTS_MAX};
+
+/// Carries an operation out in the calling thread, by pread(2), pwrite(2) or their like: what an
+/// engine is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It
+/// blocks.
+pub fn perform(mut op: Op) -> Done {
+    let result = perform_some(&mut op, usize::MAX);
+    Done::new(op, result)
+}
+
+/// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the
+/// caller's to judge. Blocks.
+pub(crate) fn perform_some(op: &mut Op, limit_bytes: usize) -> io::Result<usize> {
+    Ok(transfer(op, limit_bytes)?)
+}
+
+fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
+    if op.priority.is_some() || op.eventfd.is_some() {
+        return Err(Errno::OPNOTSUPP);
+    }
+    // preadv2 would take the largest for -1, which means the place where the file stands.
+    i64::try_from(op.offset_bytes).map_err(|_| Errno::INVAL)?;
+    // rustix would leave out those that are too many, where the kernel refuses.
+    if op.kind.parts() > PARTS_MAX {
+        return Err(Errno::INVAL);
+    }
+    let (file, offset, flags) = (&op.file, op.offset_bytes, op.flags);
+    match &mut op.kind {
+        OpKind::Read(part) => {
+            let bytes = part.bytes_mut().ok_or(Errno::INVAL)?;
+            let len = bytes.len().min(limit_bytes);
+            read(file, &mut [IoSliceMut::new(&mut bytes[..len])], offset, flags)
+        }
+        OpKind::Write(part) => {
+            let bytes = part.bytes().ok_or(Errno::INVAL)?;
+            write(file, &[IoSlice::new(&bytes[..bytes.len().min(limit_bytes)])], offset, flags)
+        }
+        OpKind::ReadVectored(parts) => {
+            let (mut slices, mut left) = (Vec::with_capacity(parts.len()), limit_bytes);
+            for part in parts.iter_mut() {
+                let bytes = part.bytes_mut().ok_or(Errno::INVAL)?;
+                let len = bytes.len().min(left);
+                left -= len;
+                slices.push(IoSliceMut::new(&mut bytes[..len]));
+            }
+            read(file, &mut slices, offset, flags)
+        }
+        OpKind::WriteVectored(parts) => {
+            let (mut slices, mut left) = (Vec::with_capacity(parts.len()), limit_bytes);
+            for part in parts.iter() {
+                let bytes = part.bytes().ok_or(Errno::INVAL)?;
+                let len = bytes.len().min(left);
+                left -= len;
+                slices.push(IoSlice::new(&bytes[..len]));
+            }
+            write(file, &slices, offset, flags)
+        }
+        OpKind::Fsync => retry_on_intr(|| rustix::fs::fsync(file)).map(|()| 0),
+        OpKind::Fdatasync => retry_on_intr(|| rustix::fs::fdatasync(file)).map(|()| 0),
+        // Waiting for readiness would hold a thread for as long as nothing happens.
+        OpKind::Poll(_) => Err(Errno::OPNOTSUPP),
+    }
+}
+
+/// A pipe or a socket has no places (ESPIPE). There the bytes that come next are meant, as with the
+/// other engines: preadv2(2) with -1 for the offset.
+const NO_PLACE: u64 = u64::MAX;
+
+fn read(
+    file: &OwnedFd,
+    slices: &mut [IoSliceMut<'_>],
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
+    let read = match slices {
+        [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
+        _ => retry_on_intr(|| preadv2(file, slices, offset, flags)),
+    };
+    match read {
+        Err(Errno::SPIPE) => retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
+        read => read,
+    }
+}
+
+fn write(
+    file: &OwnedFd,
+    slices: &[IoSlice<'_>],
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
+    let written = match slices {
+        [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
+        several => retry_on_intr(|| pwritev2(file, several, offset, flags)),
+    };
+    match written {
+        Err(Errno::SPIPE) => retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
+        written => written,
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything that touches the kernel's memory contract: the only room with `unsafe` in it.
+//!
+//! What leaves this room is safe: owned buffers, and a context that owns what it lent to the
+//! kernel.
+#![allow(unsafe_code)]
+
+mod abi;
+mod buffer;
+mod context;
+mod fork;
+mod op;
+#[cfg(feature = "posix")]
+pub mod posix;
+mod ring;
+mod signal;
+
+pub use buffer::{Buffer, Pool, SharedBuffer};
+pub use context::{Callback, Cancel, Context, Ticket};
+pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use signal::SignalMask;

@@ -1,0 +1,240 @@
+//! An operation, which owns all that it touches, and how it ended.
+
+use std::io;
+use std::ops::{Deref, Range};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+pub use rustix::event::PollFlags;
+pub use rustix::io::ReadWriteFlags;
+
+use super::buffer::{Buffer, SharedBuffer};
+
+/// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
+/// `struct iovec` is to readv(2).
+pub struct Part<B> {
+    /// The buffer.
+    pub buffer: B,
+    /// First byte of the buffer that is meant.
+    pub start: usize,
+    /// One past the last byte that is meant.
+    pub end: usize,
+}
+
+impl<B: Deref<Target = [u8]>> Part<B> {
+    /// Bytes `range` of a buffer. A range that is not within the buffer makes the operation fail
+    /// with EINVAL.
+    pub fn new(buffer: B, range: Range<usize>) -> Self {
+        Self { buffer, start: range.start, end: range.end }
+    }
+
+    /// All of a buffer.
+    pub fn whole(buffer: B) -> Self {
+        let end = buffer.len();
+        Self { buffer, start: 0, end }
+    }
+
+    /// The bytes that are meant, or none if the range is not within the buffer.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.buffer.get(self.start..self.end)
+    }
+}
+
+impl Part<Buffer> {
+    /// The bytes that are meant, or none if the range is not within the buffer.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.buffer.get_mut(self.start..self.end)
+    }
+}
+
+/// Buffers in one vectored operation: `UIO_MAXIOV` of the kernel. With more it fails with EINVAL.
+pub const PARTS_MAX: usize = 1024;
+
+/// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
+pub enum OpKind {
+    /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond
+    /// it.
+    Read(Part<Buffer>),
+    /// Write from one buffer; see pwrite(2). A short count leaves the rest to be written.
+    Write(Part<SharedBuffer>),
+    /// Read into several buffers, one after the other; see preadv(2). At most [`PARTS_MAX`].
+    ReadVectored(Vec<Part<Buffer>>),
+    /// Write from several buffers, one after the other; see pwritev(2). At most [`PARTS_MAX`].
+    WriteVectored(Vec<Part<SharedBuffer>>),
+    /// Data and metadata to the device; see fsync(2).
+    Fsync,
+    /// Data, and the metadata that is needed to find it, to the device; see fdatasync(2).
+    Fdatasync,
+    /// Complete once when one of the events is there; see poll(2). The result is the set of ready
+    /// events. The kernel's engine alone has it, since Linux 4.19; elsewhere it is refused
+    /// (EOPNOTSUPP).
+    Poll(PollFlags),
+}
+
+impl OpKind {
+    /// How many buffers it has.
+    pub fn parts(&self) -> usize {
+        match self {
+            Self::Read(_) | Self::Write(_) => 1,
+            Self::ReadVectored(parts) => parts.len(),
+            Self::WriteVectored(parts) => parts.len(),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => 0,
+        }
+    }
+
+    /// How many bytes it is to move, if it moves any.
+    pub fn len_bytes(&self) -> Option<usize> {
+        fn sum<B>(parts: &[Part<B>]) -> usize {
+            parts.iter().map(|part| part.end.saturating_sub(part.start)).sum()
+        }
+        match self {
+            Self::Read(part) => Some(sum(std::slice::from_ref(part))),
+            Self::Write(part) => Some(sum(std::slice::from_ref(part))),
+            Self::ReadVectored(parts) => Some(sum(parts)),
+            Self::WriteVectored(parts) => Some(sum(parts)),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => None,
+        }
+    }
+}
+
+/// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
+/// some I/O schedulers heed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else
+    /// EPERM.
+    RealTime(u8),
+    /// The usual class, 0 (first) to 7, else EINVAL; 4 without a wish.
+    BestEffort(u8),
+    /// Only when the device has nothing else to do.
+    Idle,
+}
+
+impl Priority {
+    /// As the kernel has it: the class from bit 13 on, the level in the lowest three. None for a
+    /// level above 7. The bits between are hints of another meaning, and the kernel would take an 8
+    /// for the very first level.
+    pub(super) fn bits(self) -> Option<i16> {
+        let (class, level) = match self {
+            Self::RealTime(level) => (1, level),
+            Self::BestEffort(level) => (2, level),
+            Self::Idle => (3, 0),
+        };
+        (level < 8).then_some(class << 13 | i16::from(level))
+    }
+}
+
+/// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it
+/// owns all that it touches. Making one never blocks.
+pub struct Op {
+    /// What to do.
+    pub kind: OpKind,
+    /// The open file. The kernel takes its own reference, but the owner gets this one back.
+    pub file: Arc<OwnedFd>,
+    /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have
+    /// no places. 0 for syncs and polls, for which io_submit(2) refuses others.
+    pub offset_bytes: u64,
+    /// Whatever the submitter needs to know it again.
+    pub tag: u64,
+    /// `RWF_*` of reads and writes; see preadv2(2). One that the kernel, or the file, does not know
+    /// is refused (EOPNOTSUPP), and so is any by [`Posix`](crate::Posix).
+    pub flags: ReadWriteFlags,
+    /// Its I/O priority; none is the thread's own. The kernel's engine alone has it, elsewhere it
+    /// is refused (EOPNOTSUPP).
+    pub priority: Option<Priority>,
+    /// An eventfd(2) whose counter goes up by one when the operation is over, to join another loop.
+    /// The kernel's engine alone has it, elsewhere it is refused (EOPNOTSUPP).
+    pub eventfd: Option<Arc<OwnedFd>>,
+}
+
+impl Op {
+    /// An operation at offset 0 with tag 0 and nothing special.
+    pub fn new(file: Arc<OwnedFd>, kind: OpKind) -> Self {
+        let flags = ReadWriteFlags::empty();
+        Self { kind, file, offset_bytes: 0, tag: 0, flags, priority: None, eventfd: None }
+    }
+
+    /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
+    pub fn read(file: Arc<OwnedFd>, buffer: Buffer, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Read(Part::whole(buffer))).at(offset_bytes)
+    }
+
+    /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
+    pub fn write(file: Arc<OwnedFd>, buffer: SharedBuffer, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
+    }
+
+    /// Sets the offset, in bytes.
+    pub fn at(self, offset_bytes: u64) -> Self {
+        Self { offset_bytes, ..self }
+    }
+
+    /// Sets the tag.
+    pub fn tag(self, tag: u64) -> Self {
+        Self { tag, ..self }
+    }
+}
+
+/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
+/// aio_return(3).
+pub struct Done {
+    /// The operation, with its buffer.
+    pub op: Op,
+    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: that of pread(2),
+    /// pwrite(2) or fsync(2), or why it was refused. A wrong alignment with `O_DIRECT` is EINVAL.
+    pub result: io::Result<usize>,
+}
+
+impl Done {
+    /// An operation with the system's answer. A count of more bytes than were asked for is an
+    /// error.
+    pub fn new(op: Op, result: io::Result<usize>) -> Self {
+        let result = match op.kind.len_bytes() {
+            Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
+            None => result,
+        };
+        Self { op, result }
+    }
+}
+
+/// The count that the system answers of a transfer. More than was asked for is no count: what the
+/// buffer holds is not known then, and an error.
+fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
+    match count <= asked_bytes {
+        true => Ok(count),
+        false => Err(io::Error::other("the system answered with more bytes than were asked for")),
+    }
+}
+
+/// What became of the operations that were queued when they were submitted: how many, and where
+/// they are now. See io_submit(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Submitted {
+    /// The engine carries them out.
+    pub accepted: usize,
+    /// They were refused, each with its own error, and come back through `reap` like those that are
+    /// over.
+    pub refused: usize,
+    /// They are still queued: there is no room until something has been reaped.
+    pub waiting: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Pool;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no madvise")]
+    fn a_count_beyond_what_was_asked_for_is_an_error() {
+        let pool = Pool::new(2, 4096).unwrap();
+        let file = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let read = || Op::new(file(), OpKind::Read(Part::new(pool.get().unwrap(), 0..100)));
+        for (count, is_believed) in [(0, true), (100, true), (101, false), (usize::MAX, false)] {
+            assert_eq!(Done::new(read(), Ok(count)).result.is_ok(), is_believed, "{count}");
+        }
+        // The answer of a poll is no count.
+        let poll = Op::new(file(), OpKind::Poll(PollFlags::IN));
+        assert_eq!(Done::new(poll, Ok(4096)).result.unwrap(), 4096);
+    }
+}

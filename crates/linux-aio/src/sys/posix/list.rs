@@ -1,0 +1,165 @@
+//! Requests that are handed over at once: lio_listio(3).
+
+use std::io;
+#[cfg(target_env = "gnu")]
+use std::ptr;
+#[cfg(not(target_env = "gnu"))]
+use std::sync::Arc;
+
+#[cfg(not(target_env = "gnu"))]
+use super::notify::Last;
+use super::notify::{Notify, check};
+#[cfg(target_env = "gnu")]
+use super::notify::{sigevent, silent};
+#[cfg(target_env = "gnu")]
+use super::raw;
+#[cfg(target_env = "gnu")]
+use super::request::mark_unstarted;
+use super::request::{LIST_MAX, Request, Status, Suspended, suspend};
+use super::request::{in_forked_child, no_threads, orphans};
+use crate::sys::op::{Done, Op, OpKind};
+
+/// What became of a list; see lio_listio(3).
+pub struct ListedRequests {
+    /// What became of each place: nothing for one without an operation, a request that is in
+    /// progress or over, or an operation that was not started, with the error.
+    pub requests: Vec<Option<Result<Request, Done>>>,
+    /// EAGAIN when not all could be started for want of memory or threads, or the end cannot be
+    /// notified; EIO when some request was refused otherwise or has failed; EINTR when the waiting
+    /// was interrupted; EINVAL for more than [`LIST_MAX`] places, or a number that is no signal.
+    pub outcome: io::Result<()>,
+}
+
+/// Reads, writes, and places without an operation, handed over at once, and then waited for until
+/// all are over: lio_listio(3) as with `LIO_WAIT`.
+///
+/// It is `LIO_NOWAIT` and aio_suspend(3). glibc's `LIO_WAIT` leaves pointers to its stack in the
+/// requests when a signal interrupts it, and follows them when they end.
+///
+/// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in
+/// progress still. In a forked child of a process that has used POSIX AIO all are refused, here and
+/// below.
+pub fn list_and_wait(ops: Vec<Option<Op>>) -> ListedRequests {
+    let mut listed = list_and_go(ops, Notify::None);
+    for request in listed.requests.iter().flatten().flatten() {
+        while matches!(request.status(), Status::InProgress) {
+            match suspend(&[request], None) {
+                Ok(Suspended::Interrupted) => {
+                    listed.outcome = Err(io::Error::from_raw_os_error(libc::EINTR));
+                    return listed;
+                }
+                Ok(Suspended::Finished | Suspended::TimedOut) => {}
+                Err(error) => {
+                    listed.outcome = Err(error);
+                    return listed;
+                }
+            }
+        }
+        if listed.outcome.is_ok() && !matches!(request.status(), Status::Finished) {
+            listed.outcome = Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+    }
+    listed
+}
+
+/// Reads, writes, and places without an operation, handed over at once: lio_listio(3) with
+/// `LIO_NOWAIT`. `notify` says how the end of the last one that was started is notified. It does
+/// not block.
+pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
+    let refused = match ops.len() {
+        _ if in_forked_child() => Err(no_threads()),
+        0..=LIST_MAX => check(&notify),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    };
+    if let Err(error) = refused {
+        let again = || error.raw_os_error().map_or_else(no_threads, io::Error::from_raw_os_error);
+        let refuse = |op| Err(Done { op, result: Err(again()) });
+        return ListedRequests {
+            requests: ops.into_iter().map(|op| op.map(refuse)).collect(),
+            outcome: Err(again()),
+        };
+    }
+    orphans();
+    match notify {
+        // Each by itself: then each says whether it was started.
+        Notify::None => {
+            let requests = ops.into_iter().map(|op| op.map(|op| start(op, Notify::None))).collect();
+            judged(requests, true)
+        }
+        notify => list_and_notify(ops, notify),
+    }
+}
+
+/// POSIX has no opcode for a sync in a list.
+#[allow(clippy::result_large_err)]
+fn check_op(op: Op) -> Result<Op, Done> {
+    match op.kind {
+        OpKind::Fsync | OpKind::Fdatasync => {
+            Err(Done { op, result: Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)) })
+        }
+        _ => Ok(op),
+    }
+}
+
+#[allow(clippy::result_large_err)]
+fn start(op: Op, notify: Notify) -> Result<Request, Done> {
+    check_op(op).and_then(|op| Request::hand_over(op, notify, 0))
+}
+
+/// What is to be said of a list as a whole.
+fn judged(requests: Vec<Option<Result<Request, Done>>>, is_notified: bool) -> ListedRequests {
+    let refused = || requests.iter().flatten().filter_map(|place| place.as_ref().err());
+    let errno = |done: &Done| done.result.as_ref().err().and_then(io::Error::raw_os_error);
+    let outcome = if !is_notified || refused().any(|done| errno(done) == Some(libc::EAGAIN)) {
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    } else if refused().next().is_some() {
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    } else {
+        Ok(())
+    };
+    ListedRequests { requests, outcome }
+}
+
+/// lio_listio(3), which notifies with one thread, where a counter of ours would need a thread a
+/// request.
+#[cfg(target_env = "gnu")]
+fn list_and_notify(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
+    let mut event = match sigevent(notify) {
+        // glibc calls the callback also when nothing could be started. Without memory for the end
+        // of the list it never does, and the callback leaks.
+        Ok((event, _left_to_glibc)) => event,
+        Err(_checked_before) => silent(),
+    };
+    let make = |op| check_op(op).and_then(|op| Request::cell(op, 0, silent()).map(Request));
+    let mut requests: Vec<_> = ops.into_iter().map(|op| op.map(make)).collect();
+    // A null pointer is a place without an operation, as LIO_NOP is.
+    let pointer = |place: &Option<Result<Request, Done>>| match place {
+        Some(Ok(request)) => mark_unstarted(request.0),
+        _ => ptr::null_mut(),
+    };
+    let pointers: Vec<_> = requests.iter().map(pointer).collect();
+    let count = pointers.len() as libc::c_int;
+    // SAFETY: each pointer is null or names an aiocb that lives as `Request::start` says, from here
+    // on. glibc copies the sigevent.
+    let result =
+        unsafe { raw::lio_listio(libc::LIO_NOWAIT, pointers.as_ptr(), count, &raw mut event) };
+    for place in &mut requests {
+        *place = place.take().map(|place| place.and_then(Request::unless_unstarted));
+    }
+    judged(requests, result == 0)
+}
+
+/// Each by itself, with a hold on what notifies when the last hold is gone. musl's lio_listio keeps
+/// pointers to the sigevent and to the aiocbs, for a thread of its own, when it has returned.
+#[cfg(not(target_env = "gnu"))]
+fn list_and_notify(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
+    let last = Arc::new(Last::new(notify));
+    let hold = || {
+        let last = Arc::clone(&last);
+        Notify::Callback(Box::new(move || drop(last)))
+    };
+    let requests = ops.into_iter().map(|op| op.map(|op| start(op, hold()))).collect();
+    // All may be over already, or none was started.
+    let notified = Arc::into_inner(last).map_or(Ok(()), Last::notify_elsewhere);
+    judged(requests, notified.is_ok())
+}

@@ -1,0 +1,146 @@
+//! A pool of threads that call pread(2), pwrite(2) and fsync(2): the [`Engine`] for files that the
+//! page cache serves.
+//!
+//! # What it is good for
+//!
+//! Every descriptor for which [`Context::submit`](super::Context::submit) would do the work itself:
+//! buffered files, tmpfs, btrfs with checksums, FUSE, network filesystems. Also where a sandbox
+//! forbids kernel AIO. Vectors and `RWF_*` flags are carried out (preadv2(2), pwritev2(2)); polls,
+//! priorities and eventfds are refused (EOPNOTSUPP). Its depth on one file is its number of
+//! threads. At 1 MiB × 16 it read a disk direct as fast as kernel AIO. At 4 KiB × 128 it did 72,000
+//! operations a second with 0.90 of a core, and kernel AIO 185,000 with 0.39. The table is in
+//! [`aio`](super#which-engine).
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::engine::Engine;
+use crate::perform::perform;
+use crate::sys::{Done, Op, Submitted};
+use crate::waker::Waker;
+
+/// Operations that are over, and the way to wait for them.
+struct Completions {
+    list: Mutex<Vec<Done>>,
+    arrived: Condvar,
+    waker: Option<Arc<Waker>>,
+}
+
+impl Completions {
+    fn add(&self, done: Done) {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+        self.arrived.notify_one();
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops
+/// them.
+pub struct Threads {
+    work: Option<Sender<Op>>,
+    finished: Arc<Completions>,
+    threads: Vec<JoinHandle<()>>,
+    capacity: usize,
+    queued: Vec<Op>,
+    /// Submitted and not reaped.
+    running: usize,
+}
+
+impl Threads {
+    /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one
+    /// that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread
+    /// cannot be made, see pthread_create(3). Without a thread every operation is refused
+    /// (ECANCELED).
+    pub fn new(threads: usize, capacity: usize, waker: Option<Arc<Waker>>) -> io::Result<Self> {
+        let (work, todo) = unbounded();
+        let finished =
+            Arc::new(Completions { list: Mutex::default(), arrived: Condvar::new(), waker });
+        let spawn = |n| {
+            let (todo, finished) = (Receiver::clone(&todo), Arc::clone(&finished));
+            std::thread::Builder::new()
+                .name(format!("aiocp-io-{n}"))
+                .spawn(move || serve(&todo, &finished))
+        };
+        let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
+        Ok(Self { work: Some(work), finished, threads, capacity, queued: Vec::new(), running: 0 })
+    }
+}
+
+fn serve(todo: &Receiver<Op>, finished: &Completions) {
+    for op in todo {
+        finished.add(perform(op));
+    }
+}
+
+impl Engine for Threads {
+    fn queue(&mut self, op: Op) -> Result<(), Op> {
+        if self.in_flight() == self.capacity {
+            return Err(op);
+        }
+        self.queued.push(op);
+        Ok(())
+    }
+
+    fn submit(&mut self) -> Submitted {
+        let accepted = self.queued.len();
+        for op in self.queued.drain(..) {
+            // The threads end only when the sender is dropped, so the send succeeds. If it did not,
+            // the operation would come back with an error.
+            if let Some(Err(refused)) = self.work.as_ref().map(|work| work.send(op)) {
+                let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
+                self.finished.add(Done { op: refused.0, result });
+            }
+        }
+        self.running += accepted;
+        Submitted { accepted, ..Submitted::default() }
+    }
+
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut list = self.finished.list.lock().unwrap_or_else(PoisonError::into_inner);
+        while list.len() < min.min(self.running) {
+            list = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    self.finished
+                        .arrived
+                        .wait_timeout(list, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self.finished.arrived.wait(list).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let count = list.len();
+        out.append(&mut list);
+        self.running -= count;
+        Ok(count)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.queued.len() + self.running
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Without a sender the threads end after what is queued.
+        self.work = None;
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            debug_assert!(ended.is_ok(), "an I/O thread panicked");
+        }
+    }
+}

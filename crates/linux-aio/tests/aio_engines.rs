@@ -1,0 +1,207 @@
+//! Properties that hold for every engine behind the trait, and for the pool of threads.
+#![cfg(all(feature = "posix", feature = "sim", feature = "threads"))]
+
+mod common;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::aio::*;
+use linux_aio::kernel::Priority;
+use linux_aio::sim::{Faults, Sim};
+use linux_aio::{
+    Context, Done, Engine, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted, Threads,
+    Waker,
+};
+
+const DEPTH: usize = 4;
+
+fn engines() -> [(&'static str, Box<dyn Engine>); 4] {
+    [
+        ("kernel", Box::new(Context::new(DEPTH as u32).unwrap())),
+        ("posix", Box::new(Posix::new(DEPTH, None))),
+        ("threads", Box::new(Threads::new(2, DEPTH, None).unwrap())),
+        ("sim", Box::new(Sim::new(3, DEPTH, Faults::default()))),
+    ]
+}
+
+/// Runs one operation alone.
+fn one(engine: &mut dyn Engine, op: Op) -> Done {
+    engine.queue(op).map_err(drop).expect("there is room");
+    engine.submit();
+    let mut done = Vec::new();
+    while engine.in_flight() > 0 {
+        engine.reap(1, None, &mut done).unwrap();
+    }
+    assert_eq!(done.len(), 1);
+    done.pop().unwrap()
+}
+
+#[test]
+fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(DEPTH + 1, 4096).unwrap();
+    for (name, mut engine) in engines() {
+        let mut done = Vec::new();
+        assert_eq!(
+            engine.reap(1, None, &mut done).unwrap(),
+            0,
+            "{name}: an empty engine does not wait"
+        );
+        assert_eq!(engine.submit(), Submitted::default(), "{name}");
+        for tag in 0..DEPTH as u64 {
+            engine.queue(read(&zeros, &pool, 0).tag(tag)).map_err(drop).unwrap();
+        }
+        let back = engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("the engine is full");
+        assert_eq!((back.tag, engine.in_flight()), (99, DEPTH), "{name}");
+        drop(back);
+        assert_eq!(
+            engine.submit(),
+            Submitted { accepted: DEPTH, ..Submitted::default() },
+            "{name}"
+        );
+        while engine.in_flight() > 0 {
+            let before = done.len();
+            assert_eq!(engine.reap(2, None, &mut done).unwrap(), done.len() - before, "{name}");
+        }
+        each_once(&done, DEPTH as u64);
+        assert!(done.iter().all(|done| read_bytes(done) == [0; 4096]), "{name}");
+    }
+    assert_eq!(free_buffers(&pool).len(), DEPTH + 1);
+}
+
+#[test]
+fn what_an_engine_has_no_word_for_is_refused() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(PARTS_MAX + 1, 4096).unwrap();
+    for (name, mut engine) in engines() {
+        let plain = || read(&zeros, &pool, 0);
+        let elsewhere = if name == "kernel" { None } else { Some(libc::EOPNOTSUPP) };
+        for op in [
+            Op::new(zeros.clone(), OpKind::Poll(PollFlags::IN)),
+            Op { priority: Some(Priority::Idle), ..plain() },
+            Op { eventfd: Some(silent_eventfd()), ..plain() },
+        ] {
+            assert_eq!(errno(&one(&mut *engine, op)), elsewhere, "{name}");
+        }
+        for (count, expected) in [(PARTS_MAX, None), (PARTS_MAX + 1, Some(libc::EINVAL))] {
+            let expected = if name == "posix" { Some(libc::EOPNOTSUPP) } else { expected };
+            let parts = |_| Part::new(pool.get().unwrap(), 0..1);
+            let kind = OpKind::ReadVectored((0..count).map(parts).collect());
+            let done = one(&mut *engine, Op::new(zeros.clone(), kind));
+            assert_eq!(errno(&done), expected, "{name}: {count} parts");
+            assert!(expected.is_some() || *done.result.as_ref().unwrap() == count, "{name}");
+            drop(done);
+            let parts = |_| Part::new(filled(&pool, b"x"), 0..1);
+            let kind = OpKind::WriteVectored((0..count).map(parts).collect());
+            let null = shared(File::create("/dev/null").unwrap());
+            assert_eq!(
+                errno(&one(&mut *engine, Op::new(null, kind))),
+                expected,
+                "{name}: {count} parts"
+            );
+        }
+    }
+    assert_eq!(free_buffers(&pool).len(), PARTS_MAX + 1);
+}
+
+#[test]
+fn a_silent_pipe_is_waited_for_as_long_as_asked() {
+    let pool = Pool::new(2, 4096).unwrap();
+    let threads: Box<dyn Engine> = Box::new(Threads::new(2, 2, None).unwrap());
+    for mut engine in [threads, Box::new(Posix::new(2, None))] {
+        let (reader, writer) = pipe();
+        let byte = || OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
+        for tag in 0..2 {
+            engine.queue(Op::new(reader.clone(), byte()).tag(tag)).map_err(drop).unwrap();
+        }
+        assert_eq!(engine.submit().accepted, 2);
+        let mut done = Vec::new();
+        for (min, timeout) in
+            [(0, None), (1, Some(Duration::ZERO)), (2, Some(Duration::from_millis(60)))]
+        {
+            let before = Instant::now();
+            assert_eq!(engine.reap(min, timeout, &mut done).unwrap(), 0);
+            assert!(before.elapsed() >= timeout.unwrap_or_default());
+        }
+        write_to(&writer, b"a");
+        assert_eq!(engine.reap(1, Some(Duration::MAX), &mut done).unwrap(), 1);
+        assert_eq!(
+            engine.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),
+            0,
+            "one is still there"
+        );
+        write_to(&writer, b"b");
+        assert_eq!(engine.reap(9, None, &mut done).unwrap(), 1, "no more can complete");
+        each_once(&done, 2);
+        let mut bytes: Vec<_> = done.iter().map(|done| read_bytes(done)[0]).collect();
+        bytes.sort_unstable();
+        assert_eq!((bytes, engine.in_flight()), (b"ab".to_vec(), 0));
+    }
+}
+
+#[test]
+fn whoever_waits_elsewhere_is_woken() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(1, 4096).unwrap();
+    let waker = Arc::new(Waker::new().unwrap());
+    let threads: Box<dyn Engine> = Box::new(Threads::new(1, 1, Some(Arc::clone(&waker))).unwrap());
+    for mut engine in [threads, Box::new(Posix::new(1, Some(Arc::clone(&waker))))] {
+        for _ in 0..20 {
+            waker.arm();
+            engine.queue(read(&zeros, &pool, 0)).map_err(drop).unwrap();
+            engine.submit();
+            // This waits forever unless the waker was written.
+            waker.wait(None).unwrap();
+            waker.disarm().unwrap();
+            assert_eq!(
+                engine.reap(0, None, &mut Vec::new()).unwrap(),
+                1,
+                "the request is over when the waker is woken"
+            );
+        }
+    }
+}
+
+#[test]
+fn dropping_a_pool_of_threads_waits_for_what_is_in_flight() {
+    let pool = Pool::new(3, 4096).unwrap();
+    let (reader, writer) = pipe();
+    let mut engine = Threads::new(1, 3, None).unwrap();
+    for _ in 0..3 {
+        let byte = OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
+        engine.queue(Op::new(reader.clone(), byte)).map_err(drop).unwrap();
+    }
+    engine.submit();
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        write_to(&writer, b"abc");
+        writer
+    });
+    let before = Instant::now();
+    std::thread::spawn(move || drop(engine)).join().unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(90));
+    drop(late.join().unwrap());
+    assert_eq!(free_buffers(&pool).len(), 3);
+    assert_eq!(rustix::io::read(&*reader, &mut [0; 8]), Ok(0), "each has read its byte");
+}
+
+#[test]
+fn an_engine_that_is_forgotten_keeps_what_it_has() {
+    let threads: Box<dyn Engine> = Box::new(Threads::new(1, 1, None).unwrap());
+    for mut engine in [threads, Box::new(Posix::new(1, None))] {
+        let pool = Pool::new(1, 4096).unwrap();
+        let (reader, writer) = pipe();
+        engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();
+        engine.submit();
+        std::mem::forget(engine);
+        write_to(&writer, b"x");
+        // The request reads what was written, into memory that still exists.
+        while rustix::io::ioctl_fionread(&*reader).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(pool.get().is_none());
+    }
+}

@@ -86,8 +86,8 @@ pub unsafe fn io_submit(id: ContextId, iocbs: &mut [*mut Iocb]) -> io::Result<us
     check(unsafe { libc::syscall(libc::SYS_io_submit, id, iocbs.len(), iocbs.as_mut_ptr()) })
 }
 
-/// A wait of 34 years is one without an end. Added to a clock's time, a longer one may exceed what a
-/// C library or a kernel of 32 bits has numbers for, and would then be over at once.
+/// A wait of 34 years is one without an end. Added to a clock's time, a longer one may exceed what
+/// a C library or a kernel of 32 bits has numbers for, and would then be over at once.
 pub const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// `struct timespec` as these calls of the kernel have it, whose numbers are `long`. That of a C

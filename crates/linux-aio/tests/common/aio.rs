@@ -106,7 +106,8 @@ pub fn queue(context: &mut Context, op: Op) -> linux_aio::kernel::Ticket {
     context.queue(op).map_err(drop).expect("there is room")
 }
 
-/// Runs one test of this program again under strace, with a variable that says so. Returns the trace.
+/// Runs one test of this program again under strace, with a variable that says so. Returns the
+/// trace.
 pub fn under_strace(test: &str, options: &[&str]) -> String {
     let folder = super::folder();
     let trace = folder.path().join("trace");

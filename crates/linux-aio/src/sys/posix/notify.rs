@@ -39,8 +39,8 @@ pub(super) fn silent() -> libc::sigevent {
     event
 }
 
-/// EINVAL for a number that is no signal, or one that the C library keeps to itself. glibc would say
-/// so only when the request is over, as if that had failed.
+/// EINVAL for a number that is no signal, or one that the C library keeps to itself. glibc would
+/// say so only when the request is over, as if that had failed.
 pub(super) fn check(notify: &Notify) -> io::Result<()> {
     match notify {
         Notify::Signal { number, .. }
@@ -120,8 +120,8 @@ impl Last {
     }
 
     /// Notifies of the end of a list that is over already. A callback is called on another thread,
-    /// as always: this one may hold what it waits for. EAGAIN without a thread, and then there is no
-    /// call.
+    /// as always: this one may hold what it waits for. EAGAIN without a thread, and then there is
+    /// no call.
     pub(super) fn notify_elsewhere(mut self) -> io::Result<()> {
         match self.take() {
             Notify::Callback(callback) => std::thread::Builder::new().spawn(callback).map(drop),

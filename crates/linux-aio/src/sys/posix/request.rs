@@ -138,7 +138,8 @@ fn fildes(cell: NonNull<Cell>) -> libc::c_int {
 #[cfg(target_env = "gnu")]
 const UNSTARTED: libc::c_int = -1;
 
-/// Marks a request that is to be handed to glibc with others, so that it can be told whether it was.
+/// Marks a request that is to be handed to glibc with others, so that it can be told whether it
+/// was.
 #[cfg(target_env = "gnu")]
 pub(super) fn mark_unstarted(cell: NonNull<Cell>) -> *mut Aiocb {
     let control = control(cell);
@@ -256,8 +257,8 @@ impl Request {
         Err(Done { op: free(cell), result: Err(error) })
     }
 
-    /// A request that was [marked](mark_unstarted) and that glibc may have, or the operation that it
-    /// had no memory for.
+    /// A request that was [marked](mark_unstarted) and that glibc may have, or the operation that
+    /// it had no memory for.
     #[cfg(target_env = "gnu")]
     #[allow(clippy::result_large_err)]
     pub(super) fn unless_unstarted(self) -> Result<Self, Done> {

@@ -166,7 +166,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn of(Done { op, result }: Done, size_bytes: u64) -> Option<Self> {
+    fn of(Done { op, result, .. }: Done, size_bytes: u64) -> Option<Self> {
         match (op.kind, result) {
             (OpKind::Read(part), Ok(count)) if count as u64 >= size_bytes => {
                 Some(Self { buffer: part.buffer, len_bytes: size_bytes as usize })

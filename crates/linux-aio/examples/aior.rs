@@ -18,7 +18,7 @@ fn aior(path: &str) -> Result<(), Box<dyn Error>> {
     let buffer = Pool::new(1, 4096).map_err(failed("mmap"))?.get().ok_or("an empty pool")?;
     let mut context = Context::new(1).map_err(failed("io_setup"))?;
     let pread = Op::read(Arc::new(OwnedFd::from(file)), buffer, 0);
-    context.queue(pread).map_err(|_full| "a full context")?;
+    context.queue(pread)?;
     let submitted = context.submit();
     let mut done = Vec::new();
     while done.is_empty() {

@@ -9,9 +9,8 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn start(op: Op) -> Result<Request> {
-    let started = Request::start(op, Notify::None, 0);
-    started.map_err(|refused| refused.result.expect_err("it was refused").into())
+fn start(op: Op) -> std::io::Result<Request> {
+    Ok(Request::start(op, Notify::None, 0)?)
 }
 
 fn main() -> Result<()> {
@@ -28,7 +27,7 @@ fn main() -> Result<()> {
         if let Some(request) = writing.take() {
             finish_write(request.wait())?;
         }
-        let Done { op, result } = reading.wait();
+        let Done { op, result, .. } = reading.wait();
         let (count, OpKind::Read(part)) = (result?, op.kind) else {
             return Err("a read comes back a read".into());
         };

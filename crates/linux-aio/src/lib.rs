@@ -93,6 +93,8 @@
 //! let op = Op::new(Arc::new(file.as_fd()), OpKind::Fsync);
 //! ```
 
+#![warn(missing_debug_implementations)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("linux-aio is for Linux: no other system has its kernel AIO");
 
@@ -117,7 +119,9 @@ pub struct Readme;
 pub use crate::sys::PollFlags;
 /// What may be special about a read or write, `RWF_*`; see preadv2(2).
 pub use crate::sys::ReadWriteFlags;
-pub use crate::sys::{Buffer, Done, Op, OpKind, PARTS_MAX, Part, Pool, SharedBuffer, Submitted};
+pub use crate::sys::{
+    Buffer, Done, Full, Op, OpKind, PARTS_MAX, Part, Pool, Refused, SharedBuffer, Submitted,
+};
 pub use engine::Engine;
 pub use kernel::Context;
 pub use perform::perform;

@@ -6,6 +6,7 @@
 //! returns the slot to the pool. No borrow is ever lent to the kernel, so leaking any of these only
 //! leaks memory.
 
+use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -63,6 +64,12 @@ impl Drop for Region {
 /// goes back (munmap(2)) with the last of pool and buffers.
 #[derive(Clone)]
 pub struct Pool(Arc<Region>);
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("buffer_bytes", &self.buffer_bytes()).finish_non_exhaustive()
+    }
+}
 
 impl Pool {
     /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch. Under
@@ -178,6 +185,19 @@ impl Drop for Hold {
 /// multiple of 4096. Dropped, it goes back to its pool, which may wait for the pool's lock but for
 /// nothing else.
 pub struct Buffer(Hold);
+
+/// The bytes are left out: they are many, and may be secret.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("len_bytes", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SharedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedBuffer").field("len_bytes", &self.len()).finish_non_exhaustive()
+    }
+}
 
 impl Buffer {
     /// Makes it read-only and shareable, what write(2) wants. Copies nothing and never blocks.

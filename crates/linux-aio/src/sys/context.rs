@@ -5,12 +5,14 @@
 //! buffer. Leaking the context leaks its buffers, which is safe.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::abi::{self, IoEvent, Iocb};
 use super::op::{Done, Op, OpKind, PARTS_MAX, Submitted};
+use super::refused::Full;
 use super::ring::Ring;
 use super::signal::SignalMask;
 
@@ -25,7 +27,7 @@ pub type Callback = Box<dyn FnOnce(Done) + Send>;
 
 /// Names an operation in a context, to cancel it; see io_cancel(2). It stays valid, and names
 /// nothing, when the operation is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     slot: u32,
     generation: u32,
@@ -45,6 +47,7 @@ impl Ticket {
 /// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its
 /// operation comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cancel {
     /// It had not been submitted: it comes back with ECANCELED.
     Withdrawn,
@@ -95,6 +98,15 @@ pub struct Context {
 // dead otherwise. Any thread of the process may use a context of the kernel.
 unsafe impl Send for Context {}
 
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("capacity", &self.capacity())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Context {
     /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed,
     /// which the error names with its value. ENOSYS without kernel AIO; EPERM under some seccomp
@@ -144,16 +156,21 @@ impl Context {
     /// [`reap`](Self::reap). Never blocks. A full context gives it back.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    pub fn queue(&mut self, op: Op) -> Result<Ticket, Op> {
-        self.insert(op, None).map_err(|(op, _)| op)
+    pub fn queue(&mut self, op: Op) -> Result<Ticket, Full> {
+        self.insert(op, None).map_err(|(op, _)| Full(op))
     }
 
     /// Takes an operation with a callback, which [`run`](Self::run) calls. Never blocks. A full
     /// context gives both back.
     #[allow(clippy::result_large_err)]
-    pub fn queue_with(&mut self, op: Op, callback: Callback) -> Result<Ticket, (Op, Callback)> {
-        self.insert(op, Some(callback))
-            .map_err(|(op, callback)| (op, callback.expect("a callback that was given comes back")))
+    pub fn queue_with(
+        &mut self,
+        op: Op,
+        callback: Callback,
+    ) -> Result<Ticket, Full<(Op, Callback)>> {
+        self.insert(op, Some(callback)).map_err(|(op, callback)| {
+            Full((op, callback.expect("a callback that was given comes back")))
+        })
     }
 
     #[allow(clippy::result_large_err)]

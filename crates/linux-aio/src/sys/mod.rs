@@ -11,10 +11,12 @@ mod fork;
 mod op;
 #[cfg(feature = "posix")]
 pub mod posix;
+mod refused;
 mod ring;
 mod signal;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};
 pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use refused::{Full, Refused};
 pub use signal::SignalMask;

@@ -12,6 +12,7 @@ use super::buffer::{Buffer, SharedBuffer};
 
 /// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
 /// `struct iovec` is to readv(2).
+#[derive(Debug)]
 pub struct Part<B> {
     /// The buffer.
     pub buffer: B,
@@ -51,6 +52,8 @@ impl Part<Buffer> {
 pub const PARTS_MAX: usize = 1024;
 
 /// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum OpKind {
     /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond
     /// it.
@@ -100,6 +103,7 @@ impl OpKind {
 /// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
 /// some I/O schedulers heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Priority {
     /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else
     /// EPERM.
@@ -126,6 +130,8 @@ impl Priority {
 
 /// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it
 /// owns all that it touches. Making one never blocks.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Op {
     /// What to do.
     pub kind: OpKind,
@@ -173,10 +179,27 @@ impl Op {
     pub fn tag(self, tag: u64) -> Self {
         Self { tag, ..self }
     }
+
+    /// Sets what is special about a read or write, `RWF_*`; see preadv2(2).
+    pub fn flags(self, flags: ReadWriteFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// Sets the I/O priority, `IOCB_FLAG_IOPRIO`.
+    pub fn priority(self, priority: Priority) -> Self {
+        Self { priority: Some(priority), ..self }
+    }
+
+    /// Sets the eventfd(2) that is signalled at the end, `io_set_eventfd`.
+    pub fn eventfd(self, eventfd: Arc<OwnedFd>) -> Self {
+        Self { eventfd: Some(eventfd), ..self }
+    }
 }
 
 /// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
 /// aio_return(3).
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Done {
     /// The operation, with its buffer.
     pub op: Op,

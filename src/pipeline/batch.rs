@@ -127,10 +127,8 @@ impl Pipeline<'_> {
                 });
                 if let Some(memory) = memory {
                     let len_bytes = size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
-                    if len_bytes > memory.len() {
-                        break;
-                    }
-                    round.reads.push(Op::read(Arc::clone(file), memory.split_to(len_bytes), 0));
+                    let Ok(buffer) = memory.split_to(len_bytes) else { break };
+                    round.reads.push(Op::read(Arc::clone(file), buffer, 0));
                 }
             }
             round.files.extend(files.next());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::aio::*;
+use common::{folder, noise};
 use linux_aio::kernel::Priority;
 use linux_aio::sim::{Faults, Sim};
 use linux_aio::{
@@ -204,5 +205,33 @@ fn an_engine_that_is_forgotten_keeps_what_it_has() {
         }
         std::thread::sleep(Duration::from_millis(20));
         assert!(pool.get().is_none());
+    }
+}
+
+#[test]
+fn memory_of_other_owners_is_read_into_and_written_from() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    let file = file_with(&path, &noise(5000, 1));
+    for (name, mut engine) in engines() {
+        let done = one(&mut *engine, Op::read(file.clone(), vec![1; 6000], 0));
+        assert_eq!(
+            (read_bytes(&done), done.result.as_ref().ok()),
+            (&noise(5000, 1)[..], Some(&5000))
+        );
+        let OpKind::Read(part) = done.op.kind else { panic!("it is a read") };
+        let vector: Vec<u8> = part.buffer.into_inner().unwrap();
+        assert_eq!(vector[4999..], [&noise(5000, 1)[4999..], &[1; 1000]].concat(), "{name}");
+        let fixed: &'static [u8] = b"fixed";
+        let done = one(&mut *engine, Op::write(file.clone(), fixed, 0));
+        assert_eq!(done.result.unwrap(), 5, "{name}");
+        let boxed = noise(5000, 1)[..5].to_vec().into_boxed_slice();
+        assert_eq!(one(&mut *engine, Op::write(file.clone(), boxed, 0)).result.unwrap(), 5);
+        assert_eq!(std::fs::read(&path).unwrap(), noise(5000, 1), "{name}");
+        // What is inside of an engine that is dropped goes with it.
+        let counted: Arc<[u8]> = [7; 5].into();
+        engine.queue(Op::write(file.clone(), Arc::clone(&counted), 0)).unwrap();
+        drop(engine);
+        assert_eq!(Arc::strong_count(&counted), 1, "{name}");
     }
 }

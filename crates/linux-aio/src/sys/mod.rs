@@ -8,15 +8,18 @@ mod abi;
 mod buffer;
 mod context;
 mod fork;
+mod iobuf;
 mod op;
 #[cfg(feature = "posix")]
 pub mod posix;
 mod refused;
+mod region;
 mod ring;
 mod signal;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Cancel, Context, Ticket};
+pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};
 pub use signal::SignalMask;

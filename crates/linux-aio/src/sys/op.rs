@@ -9,6 +9,7 @@ pub use rustix::event::PollFlags;
 pub use rustix::io::ReadWriteFlags;
 
 use super::buffer::{Buffer, SharedBuffer};
+use super::iobuf::{IoBuf, IoBufMut};
 
 /// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
 /// `struct iovec` is to readv(2).
@@ -161,13 +162,13 @@ impl Op {
     }
 
     /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
-    pub fn read(file: Arc<OwnedFd>, buffer: Buffer, offset_bytes: u64) -> Self {
-        Self::new(file, OpKind::Read(Part::whole(buffer))).at(offset_bytes)
+    pub fn read<B: IoBufMut>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Read(Part::whole(Buffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
-    pub fn write(file: Arc<OwnedFd>, buffer: SharedBuffer, offset_bytes: u64) -> Self {
-        Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
+    pub fn write<B: IoBuf>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Write(Part::whole(SharedBuffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Sets the offset, in bytes.

@@ -7,6 +7,7 @@
 mod abi;
 mod buffer;
 mod context;
+mod done;
 mod fork;
 mod iobuf;
 mod op;
@@ -16,10 +17,13 @@ mod refused;
 mod region;
 mod ring;
 mod signal;
+mod ticket;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
-pub use context::{Callback, Cancel, Context, Ticket};
+pub use context::{Callback, Cancel, Context};
+pub use done::Done;
 pub use iobuf::{IoBuf, IoBufMut};
-pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};
 pub use signal::SignalMask;
+pub use ticket::Ticket;

@@ -127,10 +127,8 @@ impl Pipeline<'_> {
                 });
                 if let Some(memory) = memory {
                     let len_bytes = size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
-                    if len_bytes > memory.len() {
-                        break;
-                    }
-                    round.reads.push(Op::read(Arc::clone(file), memory.split_to(len_bytes), 0));
+                    let Ok(buffer) = memory.split_to(len_bytes) else { break };
+                    round.reads.push(Op::read(Arc::clone(file), buffer, 0));
                 }
             }
             round.files.extend(files.next());
@@ -166,7 +164,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn of(Done { op, result }: Done, size_bytes: u64) -> Option<Self> {
+    fn of(Done { op, result, .. }: Done, size_bytes: u64) -> Option<Self> {
         match (op.kind, result) {
             (OpKind::Read(part), Ok(count)) if count as u64 >= size_bytes => {
                 Some(Self { buffer: part.buffer, len_bytes: size_bytes as usize })

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::transfer::Limits;
 use crate::report::{Meter, Totals};
-use linux_aio::{Context, Done, Engine, Op, OpKind, PollFlags, Posix, Threads, Waker, perform};
+use linux_aio::{
+    Context, Done, Engine, Full, Op, OpKind, PollFlags, Posix, Threads, Waker, perform,
+};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
@@ -114,12 +116,12 @@ impl Engines {
         let is_data = is_data(&op.kind);
         match &mut self.kernel {
             Some(kernel) if path == IoPath::Direct || !is_data => {
-                let refused = kernel.queue(op).err();
+                let refused = kernel.queue(op).err().map(|Full(op)| op);
                 self.data_in_kernel += usize::from(is_data && refused.is_none());
                 refused
             }
             _ => match self.other() {
-                Some(other) => other.queue(op).err(),
+                Some(other) => other.queue(op).err().map(|Full(op)| op),
                 None => {
                     self.carried_out.push(perform(op));
                     None

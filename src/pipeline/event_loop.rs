@@ -367,7 +367,7 @@ impl Loop {
             Tag::Ops { batch, index } => return self.op_done(batch, index, done),
             Tag::Flight(flight) => flight,
         };
-        let Done { op: Op { kind, file, .. }, result } = done;
+        let Done { op: Op { kind, file, .. }, result, .. } = done;
         // Who has the answer may close the file, and hear of what that says.
         drop(file);
         self.come_back(flight, &kind, &result);

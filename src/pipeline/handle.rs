@@ -162,7 +162,7 @@ impl<'a> Pipeline<'a> {
         let count = files.len();
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
         let mut syncs = fs::Syncs::default();
-        let mut synced = |Done { op, result }| match result {
+        let mut synced = |Done { op, result, .. }| match result {
             Err(cause) if fs::is_unavailable(&cause) => syncs.sync_file(&*op.file),
             result => result.map(drop),
         };

@@ -23,13 +23,13 @@ use crate::digest::{self, Mode, Output};
 use crate::error::{Cause, Operation};
 use crate::report::{Totals, Way};
 use linux_aio::sim::{Faults, Sim};
-use linux_aio::{Done, Engine, Op, Submitted, Waker};
+use linux_aio::{Done, Engine, Full, Op, Submitted, Waker};
 
 /// The fake, which never sleeps: where nothing was over it wakes the loop at once.
 struct Restless(Sim, Arc<Waker>, Arc<AtomicU64>);
 
 impl Engine for Restless {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         self.0.queue(op)
     }
     fn submit(&mut self) -> Submitted {
@@ -60,7 +60,7 @@ struct Breaking {
 }
 
 impl Engine for Breaking {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         self.engine.queue(op)
     }
     fn submit(&mut self) -> Submitted {

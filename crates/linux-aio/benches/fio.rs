@@ -87,9 +87,7 @@ fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fall
     let mut done = Vec::new();
     while let Some(buffer) = pool.get() {
         let Some(offset) = offsets.next() else { break };
-        engine
-            .queue(Op::read(Arc::clone(&file), buffer, offset))
-            .map_err(|_| "the engine is full")?;
+        engine.queue(Op::read(Arc::clone(&file), buffer, offset))?;
     }
     while engine.in_flight() > 0 {
         engine.submit();
@@ -100,7 +98,7 @@ fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fall
             }
             if let (OpKind::Read(part), Some(offset)) = (done.op.kind, offsets.next()) {
                 let again = Op::new(done.op.file, OpKind::Read(part)).at(offset);
-                engine.queue(again).map_err(|_| "the engine is full")?;
+                engine.queue(again)?;
             }
         }
     }

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while next < size
             && let Some(buffer) = pool.get()
         {
-            context.queue(Op::read(Arc::clone(&source), buffer, next)).map_err(|_| "full")?;
+            context.queue(Op::read(Arc::clone(&source), buffer, next))?;
             next += BLOCK_BYTES;
         }
         context.submit();
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 _ => continue,
             };
             let write = Op::new(Arc::clone(&target), OpKind::Write(part)).at(at);
-            context.queue(write).map_err(|_| "full")?;
+            context.queue(write)?;
         }
     }
     let target = File::from(Arc::into_inner(target).ok_or("the target is still in use")?);

@@ -9,9 +9,8 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn start(op: Op) -> Result<Request> {
-    let started = Request::start(op, Notify::None, 0);
-    started.map_err(|refused| refused.result.expect_err("it was refused").into())
+fn start(op: Op) -> std::io::Result<Request> {
+    Ok(Request::start(op, Notify::None, 0)?)
 }
 
 fn main() -> Result<()> {
@@ -28,7 +27,7 @@ fn main() -> Result<()> {
         if let Some(request) = writing.take() {
             finish_write(request.wait())?;
         }
-        let Done { op, result } = reading.wait();
+        let Done { op, result, .. } = reading.wait();
         let (count, OpKind::Read(part)) = (result?, op.kind) else {
             return Err("a read comes back a read".into());
         };
@@ -45,14 +44,12 @@ fn main() -> Result<()> {
 /// Writes the rest after a short count.
 fn finish_write(mut done: Done) -> Result<()> {
     loop {
-        let (count @ 1.., OpKind::Write(part)) = (done.result?, done.op.kind) else {
-            return Err("nothing was written".into());
+        done = match done.rest() {
+            Ok(rest) => start(rest)?.wait(),
+            Err(over) => match over.result? {
+                0 => return Err("nothing was written".into()),
+                _ => return Ok(()),
+            },
         };
-        if part.start + count == part.end {
-            return Ok(());
-        }
-        let rest = Part::new(part.buffer, part.start + count..part.end);
-        let at = done.op.offset_bytes + count as u64;
-        done = start(Op::new(done.op.file, OpKind::Write(rest)).at(at))?.wait();
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::sys::{Done, Op, Submitted};
+use crate::sys::{Done, Full, Op, Submitted};
 
 #[cfg(doc)]
 use crate::sys::Context;
@@ -20,7 +20,7 @@ use crate::sys::Context;
 /// // Any other engine does, such as `Threads::new(1, 4, None)`.
 /// let mut engine: Box<dyn Engine> = Box::new(Context::new(4)?);
 /// let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
-/// engine.queue(Op::read(file, buffer, 0)).map_err(drop).expect("there is room");
+/// engine.queue(Op::read(file, buffer, 0))?;
 /// engine.submit();
 /// let mut done = Vec::new();
 /// while engine.in_flight() > 0 {
@@ -34,7 +34,7 @@ pub trait Engine: Send {
     /// Takes an operation. Never blocks. A full engine gives it back, which is no error.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    fn queue(&mut self, op: Op) -> Result<(), Op>;
+    fn queue(&mut self, op: Op) -> Result<(), Full>;
 
     /// Starts what is queued. What is refused comes back through [`reap`](Self::reap), with its
     /// error, like all the rest. [`Context`] may block where the kernel does, see io_submit(2); the

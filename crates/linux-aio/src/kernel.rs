@@ -55,7 +55,7 @@
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
 //! let mut context = Context::new(1).unwrap();
-//! context.queue(Op::read(file, buffer, 0)).map_err(drop).unwrap();
+//! context.queue(Op::read(file, buffer, 0)).unwrap();
 //! println!("{}", buffer[0]);
 //! ```
 //!
@@ -77,8 +77,8 @@
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(2).unwrap();
 //! let op = Op::new(file, OpKind::Fsync);
-//! context.queue(op).map_err(drop).unwrap();
-//! context.queue(op).map_err(drop).unwrap();
+//! context.queue(op).unwrap();
+//! context.queue(op).unwrap();
 //! ```
 //!
 //! And a callback may not look at what does not outlive the context:
@@ -92,7 +92,7 @@
 //!     let count = AtomicU32::new(0);
 //!     let seen = &count;
 //!     let callback = Box::new(move |_| { seen.fetch_add(1, Ordering::Relaxed); });
-//!     context.queue_with(Op::new(file, OpKind::Fsync), callback).map_err(drop).unwrap();
+//!     context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! }
 //! context.run(1, None).unwrap();
 //! ```
@@ -106,7 +106,7 @@
 //! let mut context = Context::new(1).unwrap();
 //! let seen = Rc::new(Cell::new(0));
 //! let callback: Callback = Box::new(move |_| seen.set(1));
-//! context.queue_with(Op::new(file, OpKind::Fsync), callback).map_err(drop).unwrap();
+//! context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! ```
 //!
 //! Two threads cannot reap at once, so that the ring has one reader:
@@ -134,13 +134,13 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 pub use crate::sys::{Callback, Cancel, Context, Priority, SignalMask, Ticket};
-use crate::sys::{Done, Op, Submitted};
+use crate::sys::{Done, Full, Op, Submitted};
 
 #[cfg(doc)]
 use crate::sys::OpKind;
 
 impl Engine for Context {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         Context::queue(self, op).map(drop)
     }
 

@@ -64,24 +64,24 @@
 //! buffer[0] = 1;
 //! ```
 //!
-//! what is written is frozen first,
+//! what is shared cannot be read into,
 //!
-//! ```compile_fail,E0308
+//! ```compile_fail,E0277
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 //! # use linux_aio::{Op, Pool};
-//! let file = Arc::new(OwnedFd::from(File::create("/dev/null").unwrap()));
+//! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
-//! let op = Op::write(file, buffer, 0);
+//! let op = Op::read(file, buffer.freeze(), 0);
 //! ```
 //!
-//! memory of other owners cannot be lent,
+//! memory that is only borrowed cannot be lent,
 //!
-//! ```compile_fail,E0308
+//! ```compile_fail,E0597
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 //! # use linux_aio::Op;
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
-//! let mut bytes = [0; 4096];
-//! let op = Op::read(file, &mut bytes[..], 0);
+//! let bytes = [0; 4096];
+//! let op = Op::write(file, &bytes[..], 0);
 //! ```
 //!
 //! and a descriptor that is only borrowed, and may be closed elsewhere, is not taken:
@@ -92,6 +92,8 @@
 //! let file = File::open("/dev/null").unwrap();
 //! let op = Op::new(Arc::new(file.as_fd()), OpKind::Fsync);
 //! ```
+
+#![warn(missing_debug_implementations)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("linux-aio is for Linux: no other system has its kernel AIO");
@@ -117,7 +119,10 @@ pub struct Readme;
 pub use crate::sys::PollFlags;
 /// What may be special about a read or write, `RWF_*`; see preadv2(2).
 pub use crate::sys::ReadWriteFlags;
-pub use crate::sys::{Buffer, Done, Op, OpKind, PARTS_MAX, Part, Pool, SharedBuffer, Submitted};
+pub use crate::sys::{
+    Buffer, Done, Full, IoBuf, IoBufMut, Op, OpKind, PARTS_MAX, Part, Pool, Refused, SharedBuffer,
+    Submitted,
+};
 pub use engine::Engine;
 pub use kernel::Context;
 pub use perform::perform;

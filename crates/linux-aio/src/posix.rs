@@ -39,7 +39,7 @@
 //! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
-//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
+//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).unwrap();
 //! request.wait();
 //! request.wait();
 //! ```
@@ -51,7 +51,7 @@
 //! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
-//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
+//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).unwrap();
 //! println!("{}", buffer[0]);
 //! ```
 //!
@@ -62,7 +62,7 @@
 //! # use linux_aio::{Op, Pool, posix::{Notify, Request}};
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let buffer = Pool::new(1, 4096).unwrap().get().unwrap();
-//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).map_err(drop).unwrap();
+//! let request = Request::start(Op::read(file, buffer, 0), Notify::None, 0).unwrap();
 //! let cell = request.0;
 //! ```
 //!
@@ -82,7 +82,7 @@
 //! # use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 //! # use linux_aio::{Op, OpKind, posix::{Notify, Request, suspend}};
 //! let op = Op::new(Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())), OpKind::Fsync);
-//! let request = Request::start(op, Notify::None, 0).map_err(drop).unwrap();
+//! let request = Request::start(op, Notify::None, 0).unwrap();
 //! let list = [&request];
 //! request.wait();
 //! suspend(&list, None).unwrap();
@@ -98,6 +98,7 @@
 //! let notify = Notify::Callback(Box::new(move || drop(seen)));
 //! ```
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -109,7 +110,7 @@ pub use crate::sys::posix::{
     Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
     cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
-use crate::sys::{Done, Op, Submitted};
+use crate::sys::{Done, Full, Op, Refused, Submitted};
 use crate::waker::Waker;
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
@@ -136,6 +137,15 @@ pub struct Posix {
     waker: Option<Arc<Waker>>,
 }
 
+impl fmt::Debug for Posix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Posix")
+            .field("capacity", &self.capacity)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Posix {
     /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one
     /// that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
@@ -148,7 +158,7 @@ impl Posix {
         Self { capacity, queued: Vec::new(), running: Vec::new(), refused: Vec::new(), waker }
     }
 
-    fn start(&self, mut op: Op) -> Result<Running, Done> {
+    fn start(&self, mut op: Op) -> Result<Running, Refused> {
         let file = Arc::clone(&op.file);
         // Without a duplicate, for want of descriptors, it waits for the others on the same one.
         let duplicate = file.try_clone();
@@ -162,7 +172,7 @@ impl Posix {
         };
         match Request::start(op, notify, 0) {
             Ok(request) => Ok(Running { request, file, alone }),
-            Err(done) => Err(with_file(done, file)),
+            Err(Refused { op, error }) => Err(Refused::new(with_file(op, file), error)),
         }
     }
 
@@ -170,7 +180,7 @@ impl Posix {
         out.append(&mut self.refused);
         for Running { request, file, alone } in std::mem::take(&mut self.running) {
             match request.finish() {
-                Ok(done) => out.push(with_file(done, file)),
+                Ok(done) => out.push(Done { op: with_file(done.op, file), ..done }),
                 Err(request) => self.running.push(Running { request, file, alone }),
             }
         }
@@ -178,8 +188,8 @@ impl Posix {
 }
 
 /// The operation with the descriptor that it came with, in place of the duplicate.
-fn with_file(Done { op, result }: Done, file: Arc<OwnedFd>) -> Done {
-    Done { op: Op { file, ..op }, result }
+fn with_file(op: Op, file: Arc<OwnedFd>) -> Op {
+    Op { file, ..op }
 }
 
 impl Drop for Posix {
@@ -198,9 +208,9 @@ impl Drop for Posix {
 }
 
 impl Engine for Posix {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         if self.in_flight() >= self.capacity {
-            return Err(op);
+            return Err(Full(op));
         }
         self.queued.push(op);
         Ok(())
@@ -214,9 +224,9 @@ impl Engine for Posix {
                     outcome.accepted += 1;
                     self.running.push(running);
                 }
-                Err(done) => {
+                Err(refused) => {
                     outcome.refused += 1;
-                    self.refused.push(done);
+                    self.refused.push(refused.into());
                 }
             }
         }

@@ -13,7 +13,7 @@
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
 //! let mut engine = Sim::new(7, 4, Faults { shorten: 0.5, ..Faults::default() });
 //! let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
-//! engine.queue(Op::read(file, buffer, 0)).map_err(drop).expect("there is room");
+//! engine.queue(Op::read(file, buffer, 0))?;
 //! engine.submit();
 //! let mut done = Vec::new();
 //! while engine.reap(1, None, &mut done)? == 0 {}
@@ -22,12 +22,13 @@
 //! # }
 //! ```
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::perform::perform_some;
-use crate::sys::{Done, Op, Submitted};
+use crate::sys::{Done, Full, Op, Submitted};
 
 /// How bad the day is. Each figure is a probability from 0 to 1, an operation.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,15 @@ pub struct Sim {
     started: Vec<Op>,
 }
 
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim")
+            .field("capacity", &self.capacity)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Sim {
     /// A fake for `capacity` operations. Never blocks.
     ///
@@ -82,7 +92,7 @@ impl Sim {
 
     fn finish(&mut self, mut op: Op) -> Done {
         if self.happens(self.faults.fail) {
-            return Done { op, result: Err(io::Error::from_raw_os_error(libc::EIO)) };
+            return Done::new(op, Err(io::Error::from_raw_os_error(libc::EIO)));
         }
         let mut limit_bytes = usize::MAX;
         if self.happens(self.faults.shorten) {
@@ -97,9 +107,9 @@ impl Sim {
 }
 
 impl Engine for Sim {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         if self.in_flight() == self.capacity {
-            return Err(op);
+            return Err(Full(op));
         }
         self.queued.push(op);
         Ok(())

@@ -11,6 +11,7 @@
 //! operations a second with 0.90 of a core, and kernel AIO 185,000 with 0.39. The table is in
 //! [`aio`](super#which-engine).
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::engine::Engine;
 use crate::perform::perform;
-use crate::sys::{Done, Op, Submitted};
+use crate::sys::{Done, Full, Op, Submitted};
 use crate::waker::Waker;
 
 /// Operations that are over, and the way to wait for them.
@@ -52,6 +53,15 @@ pub struct Threads {
     running: usize,
 }
 
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads")
+            .field("capacity", &self.capacity)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Threads {
     /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one
     /// that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread
@@ -79,9 +89,9 @@ fn serve(todo: &Receiver<Op>, finished: &Completions) {
 }
 
 impl Engine for Threads {
-    fn queue(&mut self, op: Op) -> Result<(), Op> {
+    fn queue(&mut self, op: Op) -> Result<(), Full> {
         if self.in_flight() == self.capacity {
-            return Err(op);
+            return Err(Full(op));
         }
         self.queued.push(op);
         Ok(())
@@ -94,7 +104,7 @@ impl Engine for Threads {
             // the operation would come back with an error.
             if let Some(Err(refused)) = self.work.as_ref().map(|work| work.send(op)) {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
-                self.finished.add(Done { op: refused.0, result });
+                self.finished.add(Done::new(refused.0, result));
             }
         }
         self.running += accepted;

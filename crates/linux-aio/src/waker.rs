@@ -17,6 +17,7 @@ use rustix::io::Errno;
 /// Each side has a sequentially consistent fence between its store (message; `armed`) and its load
 /// (`armed`; message). So at least one sees the other's store: the loop finds the message, or the
 /// sender finds the waker armed and writes.
+#[derive(Debug)]
 pub struct Waker {
     event: Arc<OwnedFd>,
     armed: AtomicBool,

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::aio::*;
+use common::{folder, noise};
 use linux_aio::kernel::Priority;
 use linux_aio::sim::{Faults, Sim};
 use linux_aio::{
-    Context, Done, Engine, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted, Threads,
-    Waker,
+    Context, Done, Engine, Full, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted,
+    Threads, Waker,
 };
 
 const DEPTH: usize = 4;
@@ -28,7 +29,7 @@ fn engines() -> [(&'static str, Box<dyn Engine>); 4] {
 
 /// Runs one operation alone.
 fn one(engine: &mut dyn Engine, op: Op) -> Done {
-    engine.queue(op).map_err(drop).expect("there is room");
+    engine.queue(op).expect("there is room");
     engine.submit();
     let mut done = Vec::new();
     while engine.in_flight() > 0 {
@@ -51,9 +52,10 @@ fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
         );
         assert_eq!(engine.submit(), Submitted::default(), "{name}");
         for tag in 0..DEPTH as u64 {
-            engine.queue(read(&zeros, &pool, 0).tag(tag)).map_err(drop).unwrap();
+            engine.queue(read(&zeros, &pool, 0).tag(tag)).unwrap();
         }
-        let back = engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("the engine is full");
+        let Full(back) =
+            engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("the engine is full");
         assert_eq!((back.tag, engine.in_flight()), (99, DEPTH), "{name}");
         drop(back);
         assert_eq!(
@@ -80,8 +82,8 @@ fn what_an_engine_has_no_word_for_is_refused() {
         let elsewhere = if name == "kernel" { None } else { Some(libc::EOPNOTSUPP) };
         for op in [
             Op::new(zeros.clone(), OpKind::Poll(PollFlags::IN)),
-            Op { priority: Some(Priority::Idle), ..plain() },
-            Op { eventfd: Some(silent_eventfd()), ..plain() },
+            plain().priority(Priority::Idle),
+            plain().eventfd(silent_eventfd()),
         ] {
             assert_eq!(errno(&one(&mut *engine, op)), elsewhere, "{name}");
         }
@@ -114,7 +116,7 @@ fn a_silent_pipe_is_waited_for_as_long_as_asked() {
         let (reader, writer) = pipe();
         let byte = || OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
         for tag in 0..2 {
-            engine.queue(Op::new(reader.clone(), byte()).tag(tag)).map_err(drop).unwrap();
+            engine.queue(Op::new(reader.clone(), byte()).tag(tag)).unwrap();
         }
         assert_eq!(engine.submit().accepted, 2);
         let mut done = Vec::new();
@@ -150,7 +152,7 @@ fn whoever_waits_elsewhere_is_woken() {
     for mut engine in [threads, Box::new(Posix::new(1, Some(Arc::clone(&waker))))] {
         for _ in 0..20 {
             waker.arm();
-            engine.queue(read(&zeros, &pool, 0)).map_err(drop).unwrap();
+            engine.queue(read(&zeros, &pool, 0)).unwrap();
             engine.submit();
             // This waits forever unless the waker was written.
             waker.wait(None).unwrap();
@@ -171,7 +173,7 @@ fn dropping_a_pool_of_threads_waits_for_what_is_in_flight() {
     let mut engine = Threads::new(1, 3, None).unwrap();
     for _ in 0..3 {
         let byte = OpKind::Read(Part::new(pool.get().unwrap(), 0..1));
-        engine.queue(Op::new(reader.clone(), byte)).map_err(drop).unwrap();
+        engine.queue(Op::new(reader.clone(), byte)).unwrap();
     }
     engine.submit();
     let late = std::thread::spawn(move || {
@@ -193,7 +195,7 @@ fn an_engine_that_is_forgotten_keeps_what_it_has() {
     for mut engine in [threads, Box::new(Posix::new(1, None))] {
         let pool = Pool::new(1, 4096).unwrap();
         let (reader, writer) = pipe();
-        engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();
+        engine.queue(read(&reader, &pool, 0)).unwrap();
         engine.submit();
         std::mem::forget(engine);
         write_to(&writer, b"x");
@@ -203,5 +205,33 @@ fn an_engine_that_is_forgotten_keeps_what_it_has() {
         }
         std::thread::sleep(Duration::from_millis(20));
         assert!(pool.get().is_none());
+    }
+}
+
+#[test]
+fn memory_of_other_owners_is_read_into_and_written_from() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    let file = file_with(&path, &noise(5000, 1));
+    for (name, mut engine) in engines() {
+        let done = one(&mut *engine, Op::read(file.clone(), vec![1; 6000], 0));
+        assert_eq!(
+            (read_bytes(&done), done.result.as_ref().ok()),
+            (&noise(5000, 1)[..], Some(&5000))
+        );
+        let OpKind::Read(part) = done.op.kind else { panic!("it is a read") };
+        let vector: Vec<u8> = part.buffer.into_inner().unwrap();
+        assert_eq!(vector[4999..], [&noise(5000, 1)[4999..], &[1; 1000]].concat(), "{name}");
+        let fixed: &'static [u8] = b"fixed";
+        let done = one(&mut *engine, Op::write(file.clone(), fixed, 0));
+        assert_eq!(done.result.unwrap(), 5, "{name}");
+        let boxed = noise(5000, 1)[..5].to_vec().into_boxed_slice();
+        assert_eq!(one(&mut *engine, Op::write(file.clone(), boxed, 0)).result.unwrap(), 5);
+        assert_eq!(std::fs::read(&path).unwrap(), noise(5000, 1), "{name}");
+        // What is inside of an engine that is dropped goes with it.
+        let counted: Arc<[u8]> = [7; 5].into();
+        engine.queue(Op::write(file.clone(), Arc::clone(&counted), 0)).unwrap();
+        drop(engine);
+        assert_eq!(Arc::strong_count(&counted), 1, "{name}");
     }
 }

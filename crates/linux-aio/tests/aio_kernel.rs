@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use common::aio::*;
 use common::*;
 use linux_aio::kernel::Priority;
-use linux_aio::{Context, Op, OpKind, Part, PollFlags, Pool, ReadWriteFlags, Submitted};
+use linux_aio::{Context, Full, Op, OpKind, Part, PollFlags, Pool, ReadWriteFlags, Submitted};
 use rustix::fs::{Mode, OFlags};
 
 #[test]
@@ -27,15 +28,15 @@ fn a_full_context_gives_the_operation_back() {
     for tag in 0..3 {
         queue(&mut context, read(&file, &pool, 0).tag(tag));
     }
-    let back = context.queue(read(&file, &pool, 0).tag(3)).expect_err("it is full");
+    let Full(back) = context.queue(read(&file, &pool, 0).tag(3)).expect_err("it is full");
     assert_eq!((back.tag, context.in_flight()), (3, 3));
     // A finished operation counts as in flight until it is reaped.
     assert_eq!(context.submit(), Submitted { accepted: 3, refused: 0, waiting: 0 });
-    let (back, callback) =
+    let Full((back, callback)) =
         context.queue_with(back, Box::new(|_| panic!("not called"))).expect_err("it is full");
     drop(callback);
     let mut done = drain(&mut context);
-    context.queue(back).map_err(drop).expect("now there is room");
+    context.queue(back).expect("now there is room");
     done.extend(drain(&mut context));
     each_once(&done, 4);
     assert!(done.iter().all(|done| read_bytes(done) == noise(4096, 1)));
@@ -60,10 +61,10 @@ fn what_was_refused_and_not_taken_counts_against_the_capacity() {
 
 #[test]
 fn a_context_of_no_or_too_many_operations_says_what_is_wrong() {
-    let none = Context::new(0).err().expect("a context needs a capacity");
+    let none = Context::new(0).expect_err("a context needs a capacity");
     assert_eq!(none.raw_os_error(), Some(libc::EINVAL));
     let limit: u32 = fs::read_to_string("/proc/sys/fs/aio-max-nr").unwrap().trim().parse().unwrap();
-    let error = Context::new(limit + 1).err().expect("beyond the limit");
+    let error = Context::new(limit + 1).expect_err("beyond the limit");
     let text = error.to_string();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     for part in
@@ -91,27 +92,15 @@ fn refusals(folder: &std::path::Path, pool: &Pool) -> Vec<(&'static str, Op, i32
         ("a read through O_PATH", read(&path_only, pool, 0), libc::EBADF),
         (
             "flags that do not exist",
-            Op { flags: ReadWriteFlags::from_bits_retain(1 << 30), ..good() },
+            good().flags(ReadWriteFlags::from_bits_retain(1 << 30)),
             libc::EOPNOTSUPP,
         ),
-        ("an eventfd that is none", Op { eventfd: Some(both.clone()), ..good() }, libc::EINVAL),
-        (
-            "a level below the lowest",
-            Op { priority: Some(Priority::BestEffort(8)), ..good() },
-            libc::EINVAL,
-        ),
-        (
-            "a level far below",
-            Op { priority: Some(Priority::RealTime(255)), ..good() },
-            libc::EINVAL,
-        ),
+        ("an eventfd that is none", good().eventfd(both.clone()), libc::EINVAL),
+        ("a level below the lowest", good().priority(Priority::BestEffort(8)), libc::EINVAL),
+        ("a level far below", good().priority(Priority::RealTime(255)), libc::EINVAL),
         ("an fsync at an offset", Op::new(both.clone(), OpKind::Fsync).at(4096), libc::EINVAL),
         ("an fsync of a pipe", Op::new(writer, OpKind::Fsync), libc::EINVAL),
-        (
-            "a poll with flags",
-            Op { flags: ReadWriteFlags::DSYNC, ..poll_op(both.clone()) },
-            libc::EINVAL,
-        ),
+        ("a poll with flags", poll_op(both.clone()).flags(ReadWriteFlags::DSYNC), libc::EINVAL),
         ("an offset that is negative as the kernel sees it", good().at(1 << 63), libc::EINVAL),
         ("an offset beyond all files", good().at(i64::MAX as u64), libc::EINVAL),
         ("a range beyond the buffer", read_part(&both, pool, 4000, 4097), libc::EINVAL),
@@ -336,8 +325,7 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     while done.is_empty() {
         context.reap(1, None, &mut done).unwrap();
     }
-    let ready =
-        |done: &linux_aio::Done| PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16);
+    let ready = |done: &linux_aio::Done| done.ready().unwrap();
     assert_eq!((done[0].op.tag, ready(&done[0]).contains(PollFlags::OUT)), (0, true));
     assert_eq!(
         context.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),
@@ -356,6 +344,25 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
 }
 
 #[test]
+fn a_completion_has_the_ticket_that_its_operation_was_given() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(3, 4096).unwrap();
+    let mut context = Context::new(3).unwrap();
+    let mut tickets = HashMap::new();
+    // Every slot is used again and again.
+    for tag in 0..30 {
+        let good = read(&zeros, &pool, 0);
+        let op =
+            if tag % 3 == 0 { good.flags(ReadWriteFlags::from_bits_retain(1 << 30)) } else { good };
+        tickets.insert(queue(&mut context, op.tag(tag)), tag);
+        for done in drain(&mut context) {
+            assert_eq!(tickets.get(&done.ticket.unwrap()), Some(&done.op.tag));
+        }
+    }
+    assert_eq!(tickets.len(), 30, "each has a name of its own");
+}
+
+#[test]
 fn an_eventfd_counts_the_completions() {
     let folder = folder();
     let file = file_with(&folder.path().join("f"), &noise(4096, 8));
@@ -368,7 +375,8 @@ fn an_eventfd_counts_the_completions() {
             1 => Op::write(file.clone(), filled(&pool, b"x"), 0),
             _ => read(&file, &pool, 0),
         };
-        queue(&mut context, Op { eventfd: (n < 11).then(|| counted.clone()), ..op });
+        let op = if n < 11 { op.eventfd(counted.clone()) } else { op };
+        queue(&mut context, op);
     }
     context.submit();
     assert_eq!(drain(&mut context).len(), 16);
@@ -383,7 +391,7 @@ fn flags_do_what_preadv2_says() {
     let pool = Pool::new(4, 4096).unwrap();
     let mut context = Context::new(1).unwrap();
     let mut one = |op: Op, flags| {
-        queue(&mut context, Op { flags, ..op });
+        queue(&mut context, op.flags(flags));
         drain(&mut context).pop().unwrap()
     };
     let write = |text: &[u8]| {
@@ -416,7 +424,7 @@ fn priorities_are_those_of_the_kernel() {
     let pool = Pool::new(1, 4096).unwrap();
     let mut context = Context::new(1).unwrap();
     let mut one = |priority| {
-        queue(&mut context, Op { priority: Some(priority), ..read(&file, &pool, 0) });
+        queue(&mut context, read(&file, &pool, 0).priority(priority));
         errno(&drain(&mut context)[0])
     };
     assert_eq!(one(Priority::Idle), None);

@@ -18,7 +18,9 @@ use linux_aio::posix::{
     Cancelled, LIST_MAX, Notify, Request, Status, Suspended, cancel_all, list_and_go,
     list_and_wait, orphans, suspend,
 };
-use linux_aio::{Done, Engine, Op, OpKind, Part, PollFlags, Pool, Posix, ReadWriteFlags};
+use linux_aio::{
+    Done, Engine, Full, Op, OpKind, Part, PollFlags, Pool, Posix, ReadWriteFlags, Refused,
+};
 
 fn write(file: &Arc<OwnedFd>, pool: &Pool, bytes: &[u8], offset_bytes: u64) -> Op {
     let part = Part::new(filled(pool, bytes), 0..bytes.len());
@@ -27,7 +29,7 @@ fn write(file: &Arc<OwnedFd>, pool: &Pool, bytes: &[u8], offset_bytes: u64) -> O
 
 fn refused(op: Op, notify: Notify, reqprio: i32) -> Option<i32> {
     let done = Request::start(op, notify, reqprio).map(Request::wait);
-    done.err().and_then(|done| errno(&done))
+    done.err().and_then(|refused| refused.error.raw_os_error())
 }
 
 /// Serializes the tests that count the requests in progress.
@@ -47,7 +49,7 @@ fn files_are_read_written_and_synced() {
         assert_eq!(read_bytes(&done), &noise(5000, 1)[5000.min(offset as usize)..][..count]);
     }
     let done = start(write(&file, &pool, b"hello", 5001).tag(7)).wait();
-    assert!(matches!(done, Done { op: Op { tag: 7, .. }, result: Ok(5) }));
+    assert!(matches!(done, Done { op: Op { tag: 7, .. }, result: Ok(5), .. }));
     for kind in [OpKind::Fsync, OpKind::Fdatasync] {
         assert!(matches!(start(Op::new(file.clone(), kind)).wait().result, Ok(0)));
     }
@@ -68,7 +70,7 @@ fn an_empty_pipe_is_in_progress_until_something_is_written() {
         let mut request = start(read(&reader, &pool, 0).tag(9));
         for _ in 0..3 {
             assert!(matches!(request.status(), Status::InProgress));
-            request = request.finish().err().expect("it comes back unfinished");
+            request = request.finish().expect_err("it comes back unfinished");
         }
         assert!(matches!(start(write(&writer, &pool, b"now", 0)).wait().result, Ok(3)));
         assert_eq!(suspend(&[&request], LONG).unwrap(), Suspended::Finished);
@@ -113,9 +115,9 @@ fn what_cannot_be_asked_for_is_refused_at_once_and_a_bad_descriptor_later() {
         Op::new(file.clone(), OpKind::Poll(PollFlags::IN)),
         Op::new(file.clone(), OpKind::ReadVectored(Vec::new())),
         Op::new(file.clone(), OpKind::WriteVectored(Vec::new())),
-        Op { flags: ReadWriteFlags::DSYNC, ..good() },
-        Op { eventfd: Some(silent_eventfd()), ..good() },
-        Op { priority: Some(linux_aio::kernel::Priority::Idle), ..good() },
+        good().flags(ReadWriteFlags::DSYNC),
+        good().eventfd(silent_eventfd()),
+        good().priority(linux_aio::kernel::Priority::Idle),
     ];
     for op in unknown {
         assert_eq!(refused(op, Notify::None, 0), Some(libc::EOPNOTSUPP));
@@ -326,9 +328,9 @@ fn a_request_can_be_watched_and_finished_from_other_threads() {
 }
 
 /// The outcome at each place: nothing, a count, or an errno.
-fn outcomes(requests: Vec<Option<Result<Request, Done>>>) -> Vec<Option<Result<usize, i32>>> {
-    let outcome = |place: Result<Request, Done>| {
-        let done = place.map_or_else(|done| done, Request::wait);
+fn outcomes(requests: Vec<Option<Result<Request, Refused>>>) -> Vec<Option<Result<usize, i32>>> {
+    let outcome = |place: Result<Request, Refused>| {
+        let done = place.map_or_else(Done::from, Request::wait);
         done.result.map_err(|error| error.raw_os_error().unwrap())
     };
     requests.into_iter().map(|place| place.map(outcome)).collect()
@@ -366,7 +368,7 @@ fn a_list_is_carried_out_and_says_which_place_failed() {
         let ops = list_ops(folder.path(), &pool);
         let listed = if wait { list_and_wait(ops) } else { list_and_go(ops, Notify::None) };
         assert_eq!(listed.outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
-        let in_progress = |place: &Result<Request, Done>| {
+        let in_progress = |place: &Result<Request, Refused>| {
             place.as_ref().is_ok_and(|request| matches!(request.status(), Status::InProgress))
         };
         assert!(!wait || !listed.requests.iter().flatten().any(in_progress), "all have finished");
@@ -477,7 +479,7 @@ fn a_callback_is_called_once_on_another_thread() {
     let file = file_with(&folder.path().join("f"), b"text");
     let pool = Pool::new(8, 4096).unwrap();
     let (notify, told) = teller();
-    let request = Request::start(read(&file, &pool, 0), notify, 0).map_err(drop).unwrap();
+    let request = Request::start(read(&file, &pool, 0), notify, 0).unwrap();
     assert_ne!(told.recv_timeout(LONG.unwrap()).unwrap(), std::thread::current().id());
     assert!(matches!(request.status(), Status::Finished), "it has finished when the callback runs");
     assert_eq!(read_bytes(&request.wait()), b"text");
@@ -488,7 +490,7 @@ fn a_callback_is_called_once_on_another_thread() {
     let running = start(read(&reader, &pool, 0));
     until_reading(&reader, 1);
     let (notify, told) = teller();
-    let queued = Request::start(read(&reader, &pool, 0), notify, 0).map_err(drop).unwrap();
+    let queued = Request::start(read(&reader, &pool, 0), notify, 0).unwrap();
     assert_eq!(queued.cancel().unwrap(), Cancelled::Cancelled);
     told.recv_timeout(LONG.unwrap()).unwrap();
     write_to(&writer, b"1");
@@ -518,7 +520,7 @@ fn a_callback_that_panics_harms_nobody() {
             std::panic::resume_unwind(Box::new("a callback's own panic"));
         };
         let notify = Notify::Callback(Box::new(callback));
-        let request = Request::start(read(&zeros, &pool, 0), notify, 0).map_err(drop).unwrap();
+        let request = Request::start(read(&zeros, &pool, 0), notify, 0).unwrap();
         assert_eq!(
             receiver.recv_timeout(LONG.unwrap()),
             Err(mpsc::RecvTimeoutError::Disconnected),
@@ -551,9 +553,10 @@ fn the_engine_has_a_thread_an_operation() {
     let mut engine = Posix::new(8, None);
     let mut done = Vec::new();
     for tag in 0..8 {
-        engine.queue(read(&reader, &pool, 0).tag(tag)).map_err(drop).unwrap();
+        engine.queue(read(&reader, &pool, 0).tag(tag)).unwrap();
     }
-    let back = engine.queue(Op::new(reader.clone(), OpKind::Fsync).tag(8)).expect_err("it is full");
+    let Full(back) =
+        engine.queue(Op::new(reader.clone(), OpKind::Fsync).tag(8)).expect_err("it is full");
     assert_eq!((back.tag, engine.submit().accepted, engine.in_flight()), (8, 8, 8));
     until_reading(&reader, 8);
     assert_eq!(engine.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(), 0);
@@ -569,7 +572,7 @@ fn the_engine_has_a_thread_an_operation() {
     done.clear();
 
     // A refused operation comes back like the others.
-    engine.queue(read(&reader, &pool, 1 << 63).tag(0)).map_err(drop).unwrap();
+    engine.queue(read(&reader, &pool, 1 << 63).tag(0)).unwrap();
     assert_eq!(engine.submit().refused, 1);
     assert_eq!(
         (engine.reap(1, None, &mut done).unwrap(), errno(&done[0])),
@@ -577,7 +580,7 @@ fn the_engine_has_a_thread_an_operation() {
     );
     done.clear();
     // What runs when the engine is dropped ends by itself; musl cancels it.
-    engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();
+    engine.queue(read(&reader, &pool, 0)).unwrap();
     engine.submit();
     until_reading(&reader, 1);
     drop(engine);

@@ -11,8 +11,8 @@ use std::sync::mpsc;
 
 use common::aio::*;
 use common::posix::*;
-use linux_aio::Pool;
 use linux_aio::posix::{ListedRequests, Notify, Request, list_and_go};
+use linux_aio::{Pool, Refused};
 
 static HAS_NO_MEMORY: AtomicBool = AtomicBool::new(false);
 
@@ -50,11 +50,13 @@ fn list_without_memory(pool: &Pool, count: usize) -> ListedRequests {
 fn what_of_a_list_had_no_memory_comes_back_and_the_rest_is_carried_out() {
     const COUNT: usize = 300;
     let pool = Pool::new(COUNT + 1, 4096).unwrap();
-    let is_short = |done: &linux_aio::Done| errno(done) == Some(libc::EAGAIN);
+    let is_short = |place: &Refused| place.error.raw_os_error() == Some(libc::EAGAIN);
     let listed = list_without_memory(&pool, 3);
     assert_eq!(listed.outcome.unwrap_err().raw_os_error(), Some(libc::EAGAIN));
     let places = listed.requests.into_iter().map(Option::unwrap);
-    assert!(places.map(|place| place.err()).all(|done| done.is_some_and(|done| is_short(&done))));
+    assert!(
+        places.map(|place| place.err()).all(|place| place.is_some_and(|place| is_short(&place)))
+    );
 
     // Now glibc has a thread, and room for some.
     let (reader, writer) = pipe();
@@ -65,7 +67,7 @@ fn what_of_a_list_had_no_memory_comes_back_and_the_rest_is_carried_out() {
         listed.requests.into_iter().map(Option::unwrap).partition(Result::is_ok);
     assert!(!started.is_empty() && !refused.is_empty(), "{} and {}", started.len(), refused.len());
     for request in started {
-        assert_eq!(read_bytes(&request.map(Request::wait).map_err(drop).unwrap()), [0; 4096]);
+        assert_eq!(read_bytes(&request.map(Request::wait).unwrap()), [0; 4096]);
     }
     assert!(refused.iter().all(|place| place.as_ref().err().is_some_and(is_short)));
     drop(refused);

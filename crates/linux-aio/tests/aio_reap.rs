@@ -440,7 +440,7 @@ fn queue_noting(context: &mut Context, op: Op, bad: u64, called: &Arc<Mutex<Vec<
             std::panic::resume_unwind(Box::new(done.op.tag));
         }
     };
-    context.queue_with(op, Box::new(note)).map_err(drop).expect("there is room");
+    context.queue_with(op, Box::new(note)).expect("there is room");
 }
 
 #[test]
@@ -505,7 +505,7 @@ fn callbacks_and_plain_operations_mix() {
     let note = Arc::clone(&seen);
     done.clear();
     let callback = Box::new(move |done: Done| *note.lock().unwrap() = errno(&done));
-    context.queue_with(read(&write_only, &pool, 0), callback).map_err(drop).unwrap();
+    context.queue_with(read(&write_only, &pool, 0), callback).unwrap();
     assert_eq!(context.submit().refused, 1);
     assert_eq!((context.run(1, None).unwrap(), *seen.lock().unwrap()), (1, Some(libc::EBADF)));
     queue_noting(&mut context, read(&zeros, &pool, 0), u64::MAX, &called);

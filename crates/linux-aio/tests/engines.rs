@@ -12,8 +12,8 @@ use std::sync::Arc;
 use common::aio::shared;
 use linux_aio::sim::{Faults, Sim};
 use linux_aio::{
-    Buffer, Context, Done, Engine, Op, OpKind, Part, Pool, Posix, ReadWriteFlags, SharedBuffer,
-    Threads,
+    Buffer, Context, Done, Engine, Full, Op, OpKind, Part, Pool, Posix, ReadWriteFlags,
+    SharedBuffer, Threads,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -261,7 +261,7 @@ fn op(wish: &Wish, index: usize, file: &Handles, pool: &Pool) -> Op {
     };
     let flags =
         if let Oddity::Flags(flags) = wish.oddity { flags } else { ReadWriteFlags::empty() };
-    Op { flags, offset_bytes, tag: index as u64, ..Op::new(Arc::clone(file), kind) }
+    Op::new(Arc::clone(file), kind).at(offset_bytes).flags(flags).tag(index as u64)
 }
 
 /// Runs an operation by plain system calls, at once.
@@ -275,7 +275,6 @@ fn plain(op: &mut Op) -> Outcome {
         |parts: usize, whole: usize| if parts == whole { Ok(()) } else { Err(libc::EINVAL) };
     let moved = match &mut op.kind {
         OpKind::Fsync | OpKind::Fdatasync => Ok(0),
-        OpKind::Poll(_) => panic!("no wish is a poll"),
         OpKind::Read(part) => match part.bytes_mut() {
             Some(bytes) if flags.is_empty() => pread(file, bytes, offset),
             Some(bytes) => preadv2(file, &mut [IoSliceMut::new(bytes)], offset, flags),
@@ -306,6 +305,7 @@ fn plain(op: &mut Op) -> Outcome {
                 pwritev2(file, &slices, offset, flags)
             }
         }
+        kind => panic!("no wish is {kind:?}"),
     };
     moved.map_err(rustix::io::Errno::raw_os_error)
 }
@@ -350,9 +350,10 @@ fn rest(op: Op, count: usize) -> Option<Op> {
         OpKind::ReadVectored(parts) => some_read(cut(parts, count)),
         OpKind::Write(part) => some_write(cut(vec![part], count)),
         OpKind::WriteVectored(parts) => some_write(cut(parts, count)),
-        OpKind::Fsync | OpKind::Fdatasync | OpKind::Poll(_) => None,
+        _ => None,
     };
-    kind.map(|kind| Op { kind, offset_bytes: op.offset_bytes + count as u64, ..op })
+    let at = op.offset_bytes + count as u64;
+    kind.map(|kind| Op::new(op.file, kind).at(at).tag(op.tag).flags(op.flags))
 }
 
 /// An engine under test.
@@ -379,14 +380,14 @@ impl Subject {
         let (mut waiting, mut out) = (batch, Vec::new());
         while self.engine.in_flight() > 0 || !waiting.is_empty() {
             while let Some(op) = waiting.pop() {
-                if let Err(op) = self.engine.queue(op) {
+                if let Err(Full(op)) = self.engine.queue(op) {
                     waiting.push(op);
                     break;
                 }
             }
             self.engine.submit();
             self.engine.reap(1, None, &mut out).unwrap();
-            for Done { op, result } in out.drain(..) {
+            for Done { op, result, .. } in out.drain(..) {
                 let tag = op.tag as usize;
                 let result =
                     result.map_err(|error| error.raw_os_error().expect("the kernel's own"));
@@ -398,7 +399,7 @@ impl Subject {
                         Err(code) => matches!(code, libc::EAGAIN | libc::EOPNOTSUPP),
                     };
                 if would_wait {
-                    waiting.push(Op { flags: ReadWriteFlags::empty(), ..op });
+                    waiting.push(op.flags(ReadWriteFlags::empty()));
                 } else if is_sim && result == Err(libc::EIO) {
                     waiting.push(op);
                 } else {
@@ -466,13 +467,13 @@ fn check(
             batch.iter().enumerate().map(|(index, wish)| op(wish, index, &file, pool)).collect();
         let refused: Vec<bool> = ops.iter().map(|op| subject.refuses(op)).collect();
         let outcomes = subject.run(ops, case.mode);
-        let twin_op = |index: usize| Op {
-            // Only the engine may have to wait.
-            flags: match batch[index].oddity {
-                Oddity::Flags(flags) if flags != ReadWriteFlags::NOWAIT => flags,
-                _ => ReadWriteFlags::empty(),
-            },
-            ..op(&batch[index], index, &twin, twin_pool)
+        let twin_op = |index: usize| {
+            let twin = op(&batch[index], index, &twin, twin_pool);
+            match batch[index].oddity {
+                Oddity::Flags(flags) if flags != ReadWriteFlags::NOWAIT => twin,
+                // Only the engine may have to wait.
+                _ => twin.flags(ReadWriteFlags::empty()),
+            }
         };
         let is_read = |index: &usize| batch[*index].kind.is_read();
         let Plain { early, late } = run_plainly(batch, &refused, twin_op);

@@ -232,8 +232,7 @@ fn a_signal_tells_of_the_end_with_its_value() {
     let (reader, writer) = pipe();
     let before = SIGNALS.load(Ordering::SeqCst);
     let notify = |value| Notify::Signal { number: libc::SIGUSR1, value };
-    let request =
-        Request::start(read(&reader, &pool, 0), notify(usize::MAX - 4), 0).map_err(drop).unwrap();
+    let request = Request::start(read(&reader, &pool, 0), notify(usize::MAX - 4), 0).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(SIGNALS.load(Ordering::SeqCst), before, "it is not over");
     write_to(&writer, b"x");
@@ -335,7 +334,7 @@ fn a_forked_child_is_refused_what_glibc_has_no_threads_for() {
     let over = start(read(&shared(File::open("/dev/zero").unwrap()), &pool, 0));
     assert_eq!(suspend(&[&over], LONG).unwrap(), Suspended::Finished);
     let mut engine = Posix::new(2, None);
-    engine.queue(read(&reader, &pool, 0)).map_err(drop).unwrap();
+    engine.queue(read(&reader, &pool, 0)).unwrap();
     engine.submit();
     drop(start(read(&reader, &pool, 0)));
     assert_eq!(orphans(), 1);
@@ -352,11 +351,8 @@ fn a_forked_child_is_refused_what_glibc_has_no_threads_for() {
         assert_eq!(orphans(), 0);
         set_threads(3);
         let fsync = || Op::new(silent_eventfd(), OpKind::Fsync).tag(3);
-        let refused = Request::start(fsync(), Notify::None, 0).err().expect("it would never end");
-        assert_eq!(
-            (refused.op.tag, refused.result.unwrap_err().kind()),
-            (3, std::io::ErrorKind::Unsupported)
-        );
+        let refused = Request::start(fsync(), Notify::None, 0).expect_err("it would never end");
+        assert_eq!((refused.op.tag, refused.error.kind()), (3, std::io::ErrorKind::Unsupported));
         let listed = list_and_wait(vec![None, Some(fsync())]);
         assert_eq!(listed.outcome.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
         assert!(matches!(&listed.requests[..], [None, Some(Err(refused))] if refused.op.tag == 3));

@@ -5,181 +5,111 @@
 //! [`SharedBuffer`], which a write and a hash may hold at the same time. Dropping the last hold
 //! returns the slot to the pool. No borrow is ever lent to the kernel, so leaking any of these only
 //! leaks memory.
+//!
+//! Both also hold memory of other owners, which moves in as a whole.
 
+use std::any::{Any, TypeId};
+use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// 2 MiB: a huge page of x86-64 and of AArch64 with 4 KiB base pages.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
-
-/// One mapping, divided into slots of one size.
-struct Region {
-    mapping: NonNull<u8>,
-    mapping_bytes: usize,
-    /// The first huge-page boundary in the mapping.
-    base: NonNull<u8>,
-    slot_bytes: usize,
-    /// How many holds each slot has beyond none: 0 is free.
-    holds: Box<[AtomicUsize]>,
-    free: Mutex<Vec<usize>>,
-}
-
-// SAFETY: the raw pointers name a private mapping that lives as long as the region. A slot's bytes
-// are reached only through its one `Buffer` or its read-only `SharedBuffer`s. The free list is
-// behind a mutex.
-unsafe impl Send for Region {}
-// SAFETY: as above; all shared state is atomic or locked.
-unsafe impl Sync for Region {}
-
-impl Region {
-    fn slot(&self, index: usize) -> NonNull<u8> {
-        // SAFETY: `index` came off the free list, so it is below the slot count, and the slots fit
-        // in the mapping.
-        unsafe { self.base.add(index * self.slot_bytes) }
-    }
-
-    fn release(&self, index: usize) {
-        // Release by each holder, acquire by the last: all use of the slot happens before it is on
-        // the list. The list's lock orders that before its next owner's use.
-        if self.holds[index].fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-        }
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: nothing holds a slot any more (each hold owns an `Arc` of the region), and this
-        // is what mmap gave.
-        let result = unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
-        debug_assert_eq!(result, 0, "munmap of our own mapping");
-    }
-}
+use super::iobuf::{IoBuf, IoBufMut};
+use super::region::{Access, Hold, Region};
 
 /// A fixed number of buffers of one size. Cheap to clone; the clones share the buffers. The memory
 /// goes back (munmap(2)) with the last of pool and buffers.
 #[derive(Clone)]
 pub struct Pool(Arc<Region>);
 
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("buffer_bytes", &self.buffer_bytes()).finish_non_exhaustive()
+    }
+}
+
 impl Pool {
     /// Maps and touches `count` buffers of `slot_bytes`, a multiple of 4096, in one stretch. Under
     /// `MADV_HUGEPAGE`, see madvise(2), a buffer is one or two segments for the device. Blocks
-    /// while the kernel finds the pages; ENOMEM if there are none. A forked child finds zeros in
-    /// them.
-    ///
-    /// # Panics
-    /// If `count` is 0 or `slot_bytes` is not a multiple of 4096 above 0.
+    /// while the kernel finds the pages; ENOMEM if there are none. EINVAL if `count` is 0, or
+    /// `slot_bytes` is no multiple of 4096 above 0. A forked child finds zeros in them.
     pub fn new(count: usize, slot_bytes: usize) -> io::Result<Self> {
-        assert!(
-            count > 0 && slot_bytes > 0 && slot_bytes.is_multiple_of(4096),
-            "a buffer is whole pages"
-        );
-        let too_large = || io::Error::from_raw_os_error(libc::ENOMEM);
-        let wanted = count.checked_mul(slot_bytes).ok_or_else(too_large)?;
-        // One huge page more than needed, so that an aligned stretch is in it wherever the mapping
-        // begins. A mapping at 0x7f00_0010_0000 has its first 2 MiB boundary at 0x7f00_0020_0000.
-        let mapping_bytes = wanted.checked_add(HUGE_PAGE_BYTES).ok_or_else(too_large)?;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing
-        // memory.
-        let mapping =
-            unsafe { libc::mmap(std::ptr::null_mut(), mapping_bytes, protection, flags, -1, 0) };
-        if mapping == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        if count == 0 || slot_bytes == 0 || !slot_bytes.is_multiple_of(4096) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let mapping = NonNull::new(mapping.cast::<u8>()).ok_or_else(too_large)?;
-        let skip = mapping.as_ptr().align_offset(HUGE_PAGE_BYTES);
-        // SAFETY: `skip` is below one huge page, by which the mapping is longer than what is
-        // wanted.
-        let base = unsafe { mapping.add(skip) };
-        let holds = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        // The lowest slot comes off first, so that a light load stays on few pages.
-        let free = Mutex::new((0..count).rev().collect());
-        let region = Region { mapping, mapping_bytes, base, slot_bytes, holds, free };
-        // No huge pages in this kernel cost speed alone. WIPEONFORK: fork(2) would make the pages
-        // copy-on-write. What a device reads into them could reach the child's copy instead of
-        // ours, so a child finds zeros.
-        for advice in [libc::MADV_HUGEPAGE, libc::MADV_WIPEONFORK] {
-            // Miri knows neither.
-            if !cfg!(miri) {
-                // SAFETY: the range lies in our mapping, and neither advice changes what this
-                // process finds in it. Either may be refused by an old kernel, so the answers
-                // decide nothing.
-                let _advice = unsafe { libc::madvise(base.as_ptr().cast(), wanted, advice) };
-            }
-        }
-        // SAFETY: `wanted` bytes from `base` are ours alone. Writing them makes the pages present
-        // now, not in io_submit.
-        unsafe { base.as_ptr().write_bytes(0, wanted) };
-        Ok(Self(Arc::new(region)))
+        Ok(Self(Arc::new(Region::map(count, slot_bytes)?)))
     }
 
     /// A free buffer, or none when all are lent. Never blocks. The contents are whatever was last
     /// in it.
     pub fn get(&self) -> Option<Buffer> {
-        let index = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        // Relaxed: the slot came off the list under its lock, where its last holder has put it, so
-        // that this is the only hold.
-        self.0.holds[index].store(1, Ordering::Relaxed);
-        Some(Buffer(Hold { region: Arc::clone(&self.0), index, start: 0, end: self.0.slot_bytes }))
+        Hold::of_slot(&self.0).map(Buffer)
     }
 
     /// How many bytes each buffer has. Never blocks.
     pub fn buffer_bytes(&self) -> usize {
-        self.0.slot_bytes
+        self.0.slot_bytes()
     }
 }
 
-/// One hold on bytes `start..end` of one slot.
-struct Hold {
-    region: Arc<Region>,
-    index: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Hold {
-    fn address(&self) -> *mut u8 {
-        // SAFETY: `start` is at most the slot's length.
-        unsafe { self.region.slot(self.index).add(self.start) }.as_ptr()
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the slot's bytes were written when the pool was made. While this hold exists,
-        // those of its range are changed only through the exclusive `Buffer`. That is borrowed, or
-        // does not exist, when this is called.
-        unsafe { std::slice::from_raw_parts(self.address(), self.end - self.start) }
-    }
-
-    /// One more hold on some of its bytes.
-    fn part(&self, start: usize, end: usize) -> Self {
-        debug_assert!(
-            self.start <= start && start <= end && end <= self.end,
-            "a part is within the whole"
-        );
-        // Relaxed: a new hold is made from an existing one, which keeps the slot from being freed
-        // meanwhile.
-        self.region.holds[self.index].fetch_add(1, Ordering::Relaxed);
-        Self { region: Arc::clone(&self.region), index: self.index, start, end }
+/// A value as what it is, if it is of that type.
+fn same<A: 'static, B: 'static>(value: A) -> Result<B, A> {
+    let mut slot = Some(value);
+    match (&mut slot as &mut dyn Any).downcast_mut::<Option<B>>() {
+        Some(same) => Ok(same.take().expect("it was just put in")),
+        None => Err(slot.expect("nothing took it")),
     }
 }
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.region.release(self.index);
-    }
-}
-
-/// A buffer that has one owner: readable and writable, what read(2) wants. Its address is a
-/// multiple of 4096. Dropped, it goes back to its pool, which may wait for the pool's lock but for
-/// nothing else.
+/// A buffer that has one owner: readable and writable, what read(2) wants.
+///
+/// One of a [`Pool`] has an address that is a multiple of 4096, as `O_DIRECT` needs it. Dropped, it
+/// goes back to its pool, which may wait for the pool's lock but for nothing else. Others are made
+/// [of any value](Self::new) that owns bytes.
 pub struct Buffer(Hold);
 
+/// The bytes are left out: they are many, and may be secret.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("len_bytes", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SharedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedBuffer").field("len_bytes", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Buffer {
+    /// The bytes of a value: a `Vec<u8>`, a `Box<[u8]>`, or an [`IoBufMut`] of one's own. A
+    /// [`Buffer`] stays what it is. Copies nothing and never blocks.
+    ///
+    /// ```
+    /// let mut buffer = linux_aio::Buffer::new(vec![0; 100]);
+    /// buffer[0] = 1;
+    /// let vector: Vec<u8> = buffer.into_inner().expect("it was made of a vector");
+    /// assert_eq!(vector[..2], [1, 0]);
+    /// ```
+    pub fn new<B: IoBufMut>(value: B) -> Self {
+        same(value).unwrap_or_else(|value: B| {
+            Self(Hold::of_value(Box::new(value), B::stable_mut_ptr, Access::ReadWrite))
+        })
+    }
+
+    /// The value that it was [made of](Self::new), or a [`SharedBuffer`]. It stays what it is if it
+    /// was made of something else, or if parts that were split off it are still there.
+    pub fn into_inner<B: IoBuf>(self) -> Result<B, Self> {
+        let buffer = match same(self) {
+            Ok(buffer) => return Ok(buffer),
+            Err(buffer) => buffer,
+        };
+        if TypeId::of::<B>() == TypeId::of::<SharedBuffer>() {
+            return same(buffer.freeze()).map_err(|shared: SharedBuffer| Self(shared.0));
+        }
+        buffer.0.into_value().map_err(Self)
+    }
+
     /// Makes it read-only and shareable, what write(2) wants. Copies nothing and never blocks.
     pub fn freeze(self) -> SharedBuffer {
         SharedBuffer(self.0)
@@ -187,20 +117,13 @@ impl Buffer {
 
     /// Takes the first `len_bytes` away as a buffer of its own, so that several reads can fill one
     /// slot at once. The slot is free again when the last of its parts is dropped. Copies nothing
-    /// and never blocks.
-    ///
-    /// # Panics
-    /// If `len_bytes` is no multiple of 4096 (what is left has to begin at one too), or more than
-    /// there is.
-    pub fn split_to(&mut self, len_bytes: usize) -> Self {
-        assert!(
-            len_bytes.is_multiple_of(4096) && len_bytes <= self.len(),
-            "a part is whole pages of the buffer"
-        );
-        let at = self.0.start + len_bytes;
-        let first = self.0.part(self.0.start, at);
-        self.0.start = at;
-        Self(first)
+    /// and never blocks. EINVAL if `len_bytes` is no multiple of 4096 (what is left has to begin at
+    /// one too), or more than there is.
+    pub fn split_to(&mut self, len_bytes: usize) -> io::Result<Self> {
+        if !len_bytes.is_multiple_of(4096) || len_bytes > self.len() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        Ok(Self(self.0.split_to(len_bytes)))
     }
 }
 
@@ -215,7 +138,19 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: a `Buffer` is the only hold on these bytes of its slot. It cannot be cloned,
         // freezing consumes it, and what is split off it leaves it.
-        unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.end - self.0.start) }
+        unsafe { self.0.bytes_mut() }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
     }
 }
 
@@ -223,9 +158,52 @@ impl DerefMut for Buffer {
 /// written and hashed at once. Dropping the last one returns it to its pool.
 pub struct SharedBuffer(Hold);
 
+impl SharedBuffer {
+    /// The bytes of a value: a `Vec<u8>`, a `Box<[u8]>`, an `Arc<[u8]>`, a `&'static [u8]`, or an
+    /// [`IoBuf`] of one's own. A [`Buffer`] is [frozen](Buffer::freeze), and a [`SharedBuffer`]
+    /// stays what it is. Copies nothing and never blocks.
+    pub fn new<B: IoBuf>(value: B) -> Self {
+        let own = |value: B| {
+            // It is never written: the access says so.
+            let address = |value: &mut B| value.stable_ptr().cast_mut();
+            Self(Hold::of_value(Box::new(value), address, Access::ReadOnly))
+        };
+        same(value).or_else(|value: B| same(value).map(Buffer::freeze)).unwrap_or_else(own)
+    }
+
+    /// The value that it was [made of](Self::new), or that the buffer was made of that was frozen.
+    /// It stays what it is if it was made of something else, or has other holds.
+    pub fn into_inner<B: IoBuf>(self) -> Result<B, Self> {
+        let shared = match same(self) {
+            Ok(shared) => return Ok(shared),
+            Err(shared) => shared,
+        };
+        if TypeId::of::<B>() == TypeId::of::<Buffer>() {
+            return shared.thaw().and_then(|buffer| same(buffer).map_err(Buffer::freeze));
+        }
+        shared.0.into_value().map_err(Self)
+    }
+
+    /// Makes it a buffer with one owner again, that can be read into. It stays what it is if it has
+    /// other holds, if other parts of the same slot are in use, or if it was made of what cannot be
+    /// changed. Copies nothing and never blocks.
+    pub fn thaw(mut self) -> Result<Buffer, Self> {
+        match self.0.is_exclusive() {
+            true => Ok(Buffer(self.0)),
+            false => Err(self),
+        }
+    }
+}
+
+impl AsRef<[u8]> for SharedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Clone for SharedBuffer {
     fn clone(&self) -> Self {
-        Self(self.0.part(self.0.start, self.0.end))
+        Self(self.0.another())
     }
 }
 
@@ -236,8 +214,37 @@ impl Deref for SharedBuffer {
     }
 }
 
+// SAFETY: the bytes are a part of a region that the buffer holds, and does not move with it.
+unsafe impl IoBuf for Buffer {
+    fn stable_ptr(&self) -> *const u8 {
+        self.as_ptr()
+    }
+    fn len_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+// SAFETY: as above, and a `Buffer` is the only hold on its bytes.
+unsafe impl IoBufMut for Buffer {
+    fn stable_mut_ptr(&mut self) -> *mut u8 {
+        self.as_mut_ptr()
+    }
+}
+
+// SAFETY: as for `Buffer`; bytes that are shared cannot be changed.
+unsafe impl IoBuf for SharedBuffer {
+    fn stable_ptr(&self) -> *const u8 {
+        self.as_ptr()
+    }
+    fn len_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -261,8 +268,8 @@ mod tests {
     fn parts_share_a_slot_and_no_byte() {
         let pool = Pool::new(1, 16384).unwrap();
         let mut rest = pool.get().unwrap();
-        let mut parts: Vec<_> =
-            [4096, 8192, 0].into_iter().map(|len_bytes| rest.split_to(len_bytes)).collect();
+        let split = |len_bytes| rest.split_to(len_bytes).unwrap();
+        let mut parts: Vec<_> = [4096, 8192, 0].into_iter().map(split).collect();
         parts.push(rest);
         assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [4096, 8192, 0, 4096]);
         // Each from a thread of its own: Miri sees a race here if they overlap.
@@ -285,9 +292,117 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "whole pages"]
-    fn a_part_of_a_page_is_none() {
-        Pool::new(1, 8192).unwrap().get().unwrap().split_to(512);
+    fn a_size_that_is_wrong_is_an_error() {
+        let is_invalid = |error: io::Error| error.raw_os_error() == Some(libc::EINVAL);
+        for (count, slot_bytes) in [(0, 4096), (1, 0), (1, 512), (1, 4097)] {
+            assert!(Pool::new(count, slot_bytes).is_err_and(is_invalid), "{count} {slot_bytes}");
+        }
+        let too_many = Pool::new(usize::MAX, 4096).unwrap_err();
+        assert_eq!(too_many.raw_os_error(), Some(libc::ENOMEM));
+        let mut buffer = Pool::new(1, 8192).unwrap().get().unwrap();
+        for len_bytes in [512, 12288] {
+            assert!(buffer.split_to(len_bytes).is_err_and(is_invalid), "{len_bytes}");
+        }
+        assert_eq!(buffer.len(), 8192);
+    }
+
+    /// A value that says when it is dropped, and in which thread.
+    #[derive(Debug)]
+    struct Watched(Box<[u8]>, Arc<Mutex<u32>>);
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            *self.1.lock().unwrap() += 1;
+        }
+    }
+
+    // SAFETY: the bytes are the box's, which is at its last place when it is asked.
+    unsafe impl IoBuf for Watched {
+        fn stable_ptr(&self) -> *const u8 {
+            self.0.as_ptr()
+        }
+        fn len_bytes(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    // SAFETY: as above; the box has one owner.
+    unsafe impl IoBufMut for Watched {
+        fn stable_mut_ptr(&mut self) -> *mut u8 {
+            self.0.as_mut_ptr()
+        }
+    }
+
+    #[test]
+    fn a_value_moves_in_and_out_and_is_dropped_once() {
+        let drops = Arc::new(Mutex::new(0));
+        let watched = || Watched(vec![0; 8192].into(), Arc::clone(&drops));
+        let mut buffer = Buffer::new(watched());
+        buffer[8191] = 7;
+        // Another type is not given, and parts keep it whole.
+        let mut buffer = buffer.into_inner::<Vec<u8>>().unwrap_err();
+        let part = buffer.split_to(4096).unwrap();
+        let buffer = buffer.into_inner::<Watched>().unwrap_err();
+        assert_eq!((part.len(), buffer.len(), buffer[4095]), (4096, 4096, 7));
+        drop(part);
+        let watched_again = buffer.into_inner::<Watched>().unwrap();
+        assert_eq!((watched_again.0[8191], *drops.lock().unwrap()), (7, 0));
+        drop(watched_again);
+        assert_eq!(*drops.lock().unwrap(), 1);
+        // The last hold drops it, in its own thread.
+        let shared = SharedBuffer::new(watched());
+        let other = shared.clone();
+        let thread = std::thread::spawn(move || (other.len(), drop(other)));
+        drop(shared);
+        assert_eq!((thread.join().unwrap().0, *drops.lock().unwrap()), (8192, 2));
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back_as_what_it_was() {
+        let vector = Buffer::new(vec![1, 2, 3]);
+        assert_eq!(vector.freeze().into_inner::<Vec<u8>>().unwrap(), [1, 2, 3]);
+        let boxed: Box<[u8]> = [4, 5].into();
+        let mut boxed = Buffer::new(boxed);
+        boxed[0] = 9;
+        assert_eq!(*boxed.into_inner::<Box<[u8]>>().unwrap(), [9, 5]);
+        let counted: Arc<[u8]> = [6].into();
+        let shared = SharedBuffer::new(Arc::clone(&counted));
+        assert_eq!((shared.as_ref(), Arc::strong_count(&counted)), (&[6][..], 2));
+        assert!(Arc::ptr_eq(&shared.into_inner::<Arc<[u8]>>().unwrap(), &counted));
+        let fixed: &'static [u8] = b"fixed";
+        assert_eq!(SharedBuffer::new(fixed).into_inner::<&'static [u8]>().unwrap(), fixed);
+        let empty = SharedBuffer::new(Vec::new());
+        assert!(empty.is_empty() && empty.into_inner::<Vec<u8>>().is_ok());
+        let slot = SharedBuffer::new(Pool::new(1, 4096).unwrap().get().unwrap());
+        assert_eq!(slot.into_inner::<Buffer>().unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn what_is_shared_thaws_when_one_hold_is_left() {
+        let pool = Pool::new(1, 8192).unwrap();
+        for buffer in [pool.get().unwrap(), Buffer::new(vec![0; 8192])] {
+            let shared = buffer.freeze();
+            let other = shared.clone();
+            let shared = shared.thaw().unwrap_err();
+            let reader = std::thread::spawn(move || other[0]);
+            let mut shared = Some(shared);
+            let mut buffer = loop {
+                match shared.take().unwrap().thaw() {
+                    Ok(buffer) => break buffer,
+                    Err(back) => shared = Some(back),
+                }
+                std::thread::yield_now();
+            };
+            // Miri sees a race with the reader here if the counts order too little. It is not
+            // joined before: that would order what the counts have to.
+            buffer.fill(1);
+            assert_eq!(reader.join().unwrap(), 0);
+            let first = buffer.split_to(4096).unwrap().freeze();
+            assert!(first.thaw().is_err(), "another part of the slot is in use");
+        }
+        let fixed: &'static [u8] = b"fixed";
+        let fixed = SharedBuffer::new(fixed).thaw().expect_err("nothing may change it");
+        assert!(SharedBuffer::new(vec![1]).thaw().is_err() && *fixed == *b"fixed");
     }
 
     /// Miri and the thread sanitizer see a race here if the counts order too little.

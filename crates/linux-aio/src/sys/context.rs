@@ -5,14 +5,18 @@
 //! buffer. Leaking the context leaks its buffers, which is safe.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::abi::{self, IoEvent, Iocb};
-use super::op::{Done, Op, OpKind, PARTS_MAX, Submitted};
+use super::done::Done;
+use super::op::{Op, OpKind, PARTS_MAX, Submitted};
+use super::refused::Full;
 use super::ring::Ring;
 use super::signal::SignalMask;
+use super::ticket::Ticket;
 
 /// How often an empty context submits again when the kernel has no memory for it, and how long it
 /// waits in between: a second in all.
@@ -23,28 +27,10 @@ const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
 /// libaio's `io_set_callback`.
 pub type Callback = Box<dyn FnOnce(Done) + Send>;
 
-/// Names an operation in a context, to cancel it; see io_cancel(2). It stays valid, and names
-/// nothing, when the operation is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    slot: u32,
-    generation: u32,
-}
-
-impl Ticket {
-    /// As the kernel carries it, in `data` of iocb and event.
-    fn pack(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.slot)
-    }
-
-    fn unpack(data: u64) -> Self {
-        Self { slot: data as u32, generation: (data >> 32) as u32 }
-    }
-}
-
 /// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its
 /// operation comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cancel {
     /// It had not been submitted: it comes back with ECANCELED.
     Withdrawn,
@@ -95,6 +81,15 @@ pub struct Context {
 // dead otherwise. Any thread of the process may use a context of the kernel.
 unsafe impl Send for Context {}
 
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("capacity", &self.capacity())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Context {
     /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed,
     /// which the error names with its value. ENOSYS without kernel AIO; EPERM under some seccomp
@@ -144,16 +139,21 @@ impl Context {
     /// [`reap`](Self::reap). Never blocks. A full context gives it back.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    pub fn queue(&mut self, op: Op) -> Result<Ticket, Op> {
-        self.insert(op, None).map_err(|(op, _)| op)
+    pub fn queue(&mut self, op: Op) -> Result<Ticket, Full> {
+        self.insert(op, None).map_err(|(op, _)| Full(op))
     }
 
     /// Takes an operation with a callback, which [`run`](Self::run) calls. Never blocks. A full
     /// context gives both back.
     #[allow(clippy::result_large_err)]
-    pub fn queue_with(&mut self, op: Op, callback: Callback) -> Result<Ticket, (Op, Callback)> {
-        self.insert(op, Some(callback))
-            .map_err(|(op, callback)| (op, callback.expect("a callback that was given comes back")))
+    pub fn queue_with(
+        &mut self,
+        op: Op,
+        callback: Callback,
+    ) -> Result<Ticket, Full<(Op, Callback)>> {
+        self.insert(op, Some(callback)).map_err(|(op, callback)| {
+            Full((op, callback.expect("a callback that was given comes back")))
+        })
     }
 
     #[allow(clippy::result_large_err)]
@@ -382,10 +382,11 @@ impl Context {
     fn finish(&mut self, index: u32, result: io::Result<usize>) {
         let slot = &mut self.slots[index as usize];
         let op = slot.op.take().expect("a ticket names a slot that is in use");
+        let ticket = Ticket { slot: index, generation: slot.generation };
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         self.polls -= usize::from(matches!(op.kind, OpKind::Poll(_)));
-        let done = Done::new(op, result);
+        let done = Done { ticket: Some(ticket), ..Done::new(op, result) };
         match slot.callback.take() {
             Some(callback) => self.callbacks.push_back((callback, done)),
             None => self.finished.push(done),
@@ -523,14 +524,6 @@ mod tests {
 
     fn null() -> Arc<OwnedFd> {
         Arc::new(std::fs::File::open("/dev/null").unwrap().into())
-    }
-
-    #[test]
-    fn a_ticket_survives_the_way_through_the_kernel() {
-        for ticket in [(0, 0), (u32::MAX, 0), (0, u32::MAX), (7, 9)] {
-            let ticket = Ticket { slot: ticket.0, generation: ticket.1 };
-            assert_eq!(Ticket::unpack(ticket.pack()), ticket);
-        }
     }
 
     #[test]

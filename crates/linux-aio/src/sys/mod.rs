@@ -7,14 +7,23 @@
 mod abi;
 mod buffer;
 mod context;
+mod done;
 mod fork;
+mod iobuf;
 mod op;
 #[cfg(feature = "posix")]
 pub mod posix;
+mod refused;
+mod region;
 mod ring;
 mod signal;
+mod ticket;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
-pub use context::{Callback, Cancel, Context, Ticket};
-pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use context::{Callback, Cancel, Context};
+pub use done::Done;
+pub use iobuf::{IoBuf, IoBufMut};
+pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use refused::{Full, Refused};
 pub use signal::SignalMask;
+pub use ticket::Ticket;

@@ -1,6 +1,5 @@
 //! An operation, which owns all that it touches, and how it ended.
 
-use std::io;
 use std::ops::{Deref, Range};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,9 +8,11 @@ pub use rustix::event::PollFlags;
 pub use rustix::io::ReadWriteFlags;
 
 use super::buffer::{Buffer, SharedBuffer};
+use super::iobuf::{IoBuf, IoBufMut};
 
 /// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
 /// `struct iovec` is to readv(2).
+#[derive(Debug)]
 pub struct Part<B> {
     /// The buffer.
     pub buffer: B,
@@ -51,6 +52,8 @@ impl Part<Buffer> {
 pub const PARTS_MAX: usize = 1024;
 
 /// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum OpKind {
     /// Read into one buffer; see pread(2). At the end of the file the count is short, and 0 beyond
     /// it.
@@ -95,11 +98,30 @@ impl OpKind {
             Self::Fsync | Self::Fdatasync | Self::Poll(_) => None,
         }
     }
+
+    /// Leaves out the first `count` bytes. Buffers that are left out as a whole stay, empty.
+    pub(super) fn skip(&mut self, count: usize) {
+        fn skip<B>(parts: &mut [Part<B>], mut count: usize) {
+            for part in parts {
+                let skipped = count.min(part.end.saturating_sub(part.start));
+                part.start += skipped;
+                count -= skipped;
+            }
+        }
+        match self {
+            Self::Read(part) => skip(std::slice::from_mut(part), count),
+            Self::Write(part) => skip(std::slice::from_mut(part), count),
+            Self::ReadVectored(parts) => skip(parts, count),
+            Self::WriteVectored(parts) => skip(parts, count),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => {}
+        }
+    }
 }
 
 /// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
 /// some I/O schedulers heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Priority {
     /// Before all others, 0 (first) to 7, else EINVAL; needs CAP_SYS_ADMIN or CAP_SYS_NICE, else
     /// EPERM.
@@ -126,6 +148,8 @@ impl Priority {
 
 /// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it
 /// owns all that it touches. Making one never blocks.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Op {
     /// What to do.
     pub kind: OpKind,
@@ -155,13 +179,13 @@ impl Op {
     }
 
     /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
-    pub fn read(file: Arc<OwnedFd>, buffer: Buffer, offset_bytes: u64) -> Self {
-        Self::new(file, OpKind::Read(Part::whole(buffer))).at(offset_bytes)
+    pub fn read<B: IoBufMut>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Read(Part::whole(Buffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
-    pub fn write(file: Arc<OwnedFd>, buffer: SharedBuffer, offset_bytes: u64) -> Self {
-        Self::new(file, OpKind::Write(Part::whole(buffer))).at(offset_bytes)
+    pub fn write<B: IoBuf>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+        Self::new(file, OpKind::Write(Part::whole(SharedBuffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Sets the offset, in bytes.
@@ -173,36 +197,20 @@ impl Op {
     pub fn tag(self, tag: u64) -> Self {
         Self { tag, ..self }
     }
-}
 
-/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
-/// aio_return(3).
-pub struct Done {
-    /// The operation, with its buffer.
-    pub op: Op,
-    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: that of pread(2),
-    /// pwrite(2) or fsync(2), or why it was refused. A wrong alignment with `O_DIRECT` is EINVAL.
-    pub result: io::Result<usize>,
-}
-
-impl Done {
-    /// An operation with the system's answer. A count of more bytes than were asked for is an
-    /// error.
-    pub fn new(op: Op, result: io::Result<usize>) -> Self {
-        let result = match op.kind.len_bytes() {
-            Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
-            None => result,
-        };
-        Self { op, result }
+    /// Sets what is special about a read or write, `RWF_*`; see preadv2(2).
+    pub fn flags(self, flags: ReadWriteFlags) -> Self {
+        Self { flags, ..self }
     }
-}
 
-/// The count that the system answers of a transfer. More than was asked for is no count: what the
-/// buffer holds is not known then, and an error.
-fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
-    match count <= asked_bytes {
-        true => Ok(count),
-        false => Err(io::Error::other("the system answered with more bytes than were asked for")),
+    /// Sets the I/O priority, `IOCB_FLAG_IOPRIO`.
+    pub fn priority(self, priority: Priority) -> Self {
+        Self { priority: Some(priority), ..self }
+    }
+
+    /// Sets the eventfd(2) that is signalled at the end, `io_set_eventfd`.
+    pub fn eventfd(self, eventfd: Arc<OwnedFd>) -> Self {
+        Self { eventfd: Some(eventfd), ..self }
     }
 }
 
@@ -217,24 +225,4 @@ pub struct Submitted {
     pub refused: usize,
     /// They are still queued: there is no room until something has been reaped.
     pub waiting: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::Pool;
-
-    #[test]
-    #[cfg_attr(miri, ignore = "Miri has no madvise")]
-    fn a_count_beyond_what_was_asked_for_is_an_error() {
-        let pool = Pool::new(2, 4096).unwrap();
-        let file = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let read = || Op::new(file(), OpKind::Read(Part::new(pool.get().unwrap(), 0..100)));
-        for (count, is_believed) in [(0, true), (100, true), (101, false), (usize::MAX, false)] {
-            assert_eq!(Done::new(read(), Ok(count)).result.is_ok(), is_believed, "{count}");
-        }
-        // The answer of a poll is no count.
-        let poll = Op::new(file(), OpKind::Poll(PollFlags::IN));
-        assert_eq!(Done::new(poll, Ok(4096)).result.unwrap(), 4096);
-    }
 }

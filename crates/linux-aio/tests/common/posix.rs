@@ -11,7 +11,7 @@ use linux_aio::posix::{Notify, Request};
 pub const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 pub fn start(op: Op) -> Request {
-    Request::start(op, Notify::None, 0).map_err(|done| done.result).expect("it was accepted")
+    Request::start(op, Notify::None, 0).expect("it was accepted")
 }
 
 /// The number of this process's threads in read(2) on what `file` has open, through any descriptor.

@@ -17,13 +17,16 @@ use super::raw;
 use super::request::mark_unstarted;
 use super::request::{LIST_MAX, Request, Status, Suspended, suspend};
 use super::request::{in_forked_child, no_threads, orphans};
-use crate::sys::op::{Done, Op, OpKind};
+use crate::sys::op::{Op, OpKind};
+use crate::sys::refused::Refused;
 
 /// What became of a list; see lio_listio(3).
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct ListedRequests {
     /// What became of each place: nothing for one without an operation, a request that is in
     /// progress or over, or an operation that was not started, with the error.
-    pub requests: Vec<Option<Result<Request, Done>>>,
+    pub requests: Vec<Option<Result<Request, Refused>>>,
     /// EAGAIN when not all could be started for want of memory or threads, or the end cannot be
     /// notified; EIO when some request was refused otherwise or has failed; EINTR when the waiting
     /// was interrupted; EINVAL for more than [`LIST_MAX`] places, or a number that is no signal.
@@ -73,7 +76,7 @@ pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
     };
     if let Err(error) = refused {
         let again = || error.raw_os_error().map_or_else(no_threads, io::Error::from_raw_os_error);
-        let refuse = |op| Err(Done { op, result: Err(again()) });
+        let refuse = |op| Err(Refused::new(op, again()));
         return ListedRequests {
             requests: ops.into_iter().map(|op| op.map(refuse)).collect(),
             outcome: Err(again()),
@@ -92,25 +95,25 @@ pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
 
 /// POSIX has no opcode for a sync in a list.
 #[allow(clippy::result_large_err)]
-fn check_op(op: Op) -> Result<Op, Done> {
+fn check_op(op: Op) -> Result<Op, Refused> {
     match op.kind {
         OpKind::Fsync | OpKind::Fdatasync => {
-            Err(Done { op, result: Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)) })
+            Err(Refused::new(op, io::Error::from_raw_os_error(libc::EOPNOTSUPP)))
         }
         _ => Ok(op),
     }
 }
 
 #[allow(clippy::result_large_err)]
-fn start(op: Op, notify: Notify) -> Result<Request, Done> {
+fn start(op: Op, notify: Notify) -> Result<Request, Refused> {
     check_op(op).and_then(|op| Request::hand_over(op, notify, 0))
 }
 
 /// What is to be said of a list as a whole.
-fn judged(requests: Vec<Option<Result<Request, Done>>>, is_notified: bool) -> ListedRequests {
+fn judged(requests: Vec<Option<Result<Request, Refused>>>, is_notified: bool) -> ListedRequests {
     let refused = || requests.iter().flatten().filter_map(|place| place.as_ref().err());
-    let errno = |done: &Done| done.result.as_ref().err().and_then(io::Error::raw_os_error);
-    let outcome = if !is_notified || refused().any(|done| errno(done) == Some(libc::EAGAIN)) {
+    let lacked = |refused: &Refused| refused.error.raw_os_error() == Some(libc::EAGAIN);
+    let outcome = if !is_notified || refused().any(lacked) {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     } else if refused().next().is_some() {
         Err(io::Error::from_raw_os_error(libc::EIO))
@@ -133,7 +136,7 @@ fn list_and_notify(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
     let make = |op| check_op(op).and_then(|op| Request::cell(op, 0, silent()).map(Request));
     let mut requests: Vec<_> = ops.into_iter().map(|op| op.map(make)).collect();
     // A null pointer is a place without an operation, as LIO_NOP is.
-    let pointer = |place: &Option<Result<Request, Done>>| match place {
+    let pointer = |place: &Option<Result<Request, Refused>>| match place {
         Some(Ok(request)) => mark_unstarted(request.0),
         _ => ptr::null_mut(),
     };

@@ -1,5 +1,6 @@
 //! How the end of a request is notified: sigevent(7).
 
+use std::fmt;
 use std::io;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +14,7 @@ pub type NotifyCallback = Box<dyn FnOnce() + Send>;
 
 /// How the end of a request, or of a list, is notified; see sigevent(7).
 #[derive(Default)]
+#[non_exhaustive]
 pub enum Notify {
     /// Not at all.
     #[default]
@@ -29,6 +31,18 @@ pub enum Notify {
     /// By a call on a thread that glibc makes for it. A panic in it is printed and ends there.
     /// Where no thread can be made, glibc says nothing and there is no call.
     Callback(NotifyCallback),
+}
+
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Signal { number, value } => {
+                f.debug_struct("Signal").field("number", number).field("value", value).finish()
+            }
+            Self::Callback(_) => f.debug_tuple("Callback").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The sigevent(7) of no notification.

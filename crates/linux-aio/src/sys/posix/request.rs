@@ -1,5 +1,6 @@
 //! A request that glibc carries out, from its start to its end.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use super::notify::{Notify, free_callback, sigevent};
 use super::raw::{self, Aiocb, timespec};
+use crate::sys::done::Done;
 use crate::sys::fork::process_number;
-use crate::sys::op::{Done, Op, OpKind};
+use crate::sys::op::{Op, OpKind};
+use crate::sys::refused::Refused;
 
 /// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
 /// that length on the stack.
@@ -95,6 +98,13 @@ pub struct Request(pub(super) NonNull<Cell>);
 unsafe impl Send for Request {}
 // SAFETY: `&Request` gives only the address of `control` to functions of glibc that lock.
 unsafe impl Sync for Request {}
+
+/// It asks the C library for nothing, so that a forked child may print it too.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").finish_non_exhaustive()
+    }
+}
 
 /// A cell that was dropped in progress.
 struct Orphan(NonNull<Cell>);
@@ -222,9 +232,9 @@ impl Request {
     /// [`status`](Self::status) alone reports a bad descriptor of a read or write.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    pub fn start(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Done> {
+    pub fn start(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Refused> {
         if in_forked_child() {
-            return Err(Done { op, result: Err(no_threads()) });
+            return Err(Refused::new(op, no_threads()));
         }
         orphans();
         Self::hand_over(op, notify, reqprio)
@@ -232,11 +242,11 @@ impl Request {
 
     /// [`start`](Self::start) in a process that may.
     #[allow(clippy::result_large_err)]
-    pub(super) fn hand_over(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Done> {
+    pub(super) fn hand_over(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Refused> {
         let start = starter(&op.kind);
         let (event, callback) = match sigevent(notify) {
             Ok(made) => made,
-            Err(error) => return Err(Done { op, result: Err(error) }),
+            Err(error) => return Err(Refused::new(op, error)),
         };
         let cell = match Self::cell(op, reqprio, event) {
             Ok(cell) => cell,
@@ -254,20 +264,20 @@ impl Request {
         }
         let error = io::Error::last_os_error();
         free_callback(callback);
-        Err(Done { op: free(cell), result: Err(error) })
+        Err(Refused::new(free(cell), error))
     }
 
     /// A request that was [marked](mark_unstarted) and that glibc may have, or the operation that
     /// it had no memory for.
     #[cfg(target_env = "gnu")]
     #[allow(clippy::result_large_err)]
-    pub(super) fn unless_unstarted(self) -> Result<Self, Done> {
+    pub(super) fn unless_unstarted(self) -> Result<Self, Refused> {
         let cell = self.0;
         if error_code(cell) != UNSTARTED {
             return Ok(self);
         }
         std::mem::forget(self);
-        Err(Done { op: free(cell), result: Err(io::Error::from_raw_os_error(libc::EAGAIN)) })
+        Err(Refused::new(free(cell), io::Error::from_raw_os_error(libc::EAGAIN)))
     }
 
     /// The pinned request, not handed over yet.
@@ -276,7 +286,7 @@ impl Request {
         mut op: Op,
         reqprio: i32,
         event: libc::sigevent,
-    ) -> Result<NonNull<Cell>, Done> {
+    ) -> Result<NonNull<Cell>, Refused> {
         // SAFETY: a C struct of numbers and pointers, for which zeros are a value.
         let mut control: Aiocb = unsafe { std::mem::zeroed() };
         control.aio_fildes = op.file.as_raw_fd();
@@ -305,7 +315,7 @@ impl Request {
         };
         match describe() {
             Ok(()) => Ok(NonNull::from(Box::leak(Box::new(Cell { control, op })))),
-            Err(error) => Err(Done { op, result: Err(error) }),
+            Err(error) => Err(Refused::new(op, error)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is asked of the filesystems of a pair of directories when it matters, once.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use super::made::NewFiles;
 use crate::fs::{Clock, Trust};
@@ -30,6 +30,8 @@ pub struct Known {
     pub passes_on_no_acl: OnceLock<bool>,
     /// What new files of the destination have, where all of them have it.
     pub new_files: OnceLock<Option<NewFiles>>,
+    /// Held by who gives many files their names in the destination.
+    pub naming: Mutex<()>,
     /// Set where a single name is taken in the destination.
     pub one_name: OnceLock<()>,
 }

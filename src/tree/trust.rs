@@ -1,7 +1,7 @@
 //! What the answers of the filesystems of a pair of directories are worth.
 
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::geteuid;
 
@@ -86,6 +86,12 @@ impl OpenDir {
     /// Remembers that clones are refused here.
     pub fn clones_no_more(&self) {
         self.known.refuses_clones.get_or_init(|| ());
+    }
+
+    /// A turn to give many files their names in the destination. The kernel gives one name at a
+    /// time in a directory, and who waits for it there takes a processor's time.
+    pub fn naming_turn(&self) -> MutexGuard<'_, ()> {
+        self.known.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

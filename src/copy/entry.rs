@@ -151,7 +151,7 @@ impl<'a> At<'a> {
         self.open_source_for(stop, ReadFrom::Anywhere)
     }
 
-    /// The same of one that is to be read past the page cache, if that can be had.
+    /// Opens a source that is to be read from there, if that can be had.
     pub fn open_source_for(self, stop: &Stop, read_from: ReadFrom) -> Result<Source> {
         let error = |op, cause: Cause| self.source_error(op, cause);
         let opened = open_unleased(stop, || self.open_to_read(read_from));

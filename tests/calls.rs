@@ -94,14 +94,21 @@ fn count(trace: &str) -> Counts {
 
 /// What one file more costs in each of the folders, whatever the run and its folders cost.
 fn calls_each(root: &Path, options: &[&str], is_cold: bool) -> (f64, String) {
-    let [few, many] = FILES_EACH.map(|files_each| {
-        let at = |name: &str| root.join(name);
-        let source = at(&files_each.to_string());
-        warm_or_cool(&source, is_cold);
+    let at = |name: &str| root.join(name);
+    calls_of_each(root, is_cold, |source| {
         let mut command = strace(&[], &at("trace"));
-        run(command.args(options).arg("-rT").args([source, at("target")]), 0);
+        run(command.args(options).arg("-rT").args([source, &at("target")]), 0);
         fs::remove_dir_all(at("target")).unwrap();
-        count(&fs::read_to_string(at("trace")).unwrap())
+    })
+}
+
+/// The same of a command that is traced, and gets the tree.
+fn calls_of_each(root: &Path, is_cold: bool, trace: impl Fn(&Path)) -> (f64, String) {
+    let [few, many] = FILES_EACH.map(|files_each| {
+        let source = root.join(files_each.to_string());
+        warm_or_cool(&source, is_cold);
+        trace(&source);
+        count(&fs::read_to_string(root.join("trace")).unwrap())
     });
     let more = (FOLDERS * (FILES_EACH[1] - FILES_EACH[0])) as f64;
     let each = |(name, count): (&String, &usize)| {
@@ -111,6 +118,28 @@ fn calls_each(root: &Path, options: &[&str], is_cold: bool) -> (f64, String) {
     let told = each.iter().filter(|(_, calls)| *calls > 0.005);
     let told: Vec<_> = told.map(|(name, calls)| format!("{name} {calls:.2}")).collect();
     (each.iter().map(|(_, calls)| calls).sum(), told.join(", "))
+}
+
+#[test]
+fn a_small_file_costs_a_sum_no_more_calls_than_it_needs() {
+    if !have_strace() {
+        return;
+    }
+    let Some(mounted) = Mounted::new("ext4", 256) else { return };
+    let root = &mounted.path;
+    for files_each in FILES_EACH {
+        make_files(&root.join(files_each.to_string()), files_each);
+    }
+    // To open it, look at it, read it, look once more and close it; cold ones are read together.
+    for (is_cold, calls_max) in [(true, 4.5), (false, 5.5)] {
+        let (calls, told) = calls_of_each(root, is_cold, |source| {
+            let mut command = program("strace");
+            command.args(["-f", "-o"]).arg(root.join("trace"));
+            run(command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).arg(source), 0);
+        });
+        println!("cold: {is_cold}: {calls:.2} calls: {told}");
+        assert!(calls <= calls_max, "cold: {is_cold}: {calls:.2} calls: {told}");
+    }
 }
 
 /// Mode, owner, group and ACLs of everything in a tree.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::stop::Stop;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, DirectLook, FileType, Identity, Moment, Name, Seen, Settled, Stat, Trust};
+use crate::fs::{
+    self, DirectLook, FileType, Identity, Moment, Name, ReadFrom, Seen, Settled, Stat, Trust,
+};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Side};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -197,14 +199,7 @@ impl<'a> At<'a> {
         if self.entry.followed {
             return Ok((fs::open_to_read_behind(dir, name)?, false));
         }
-        let direct = match read_from {
-            ReadFrom::Device => fs::open_to_read_direct(dir, name)?,
-            ReadFrom::Anywhere => None,
-        };
-        match direct {
-            Some(file) => Ok((file, true)),
-            None => Ok((fs::open_to_read(dir, name)?, false)),
-        }
+        fs::open_to_read_from(read_from, dir, name)
     }
 
     /// Opens anything but a regular file, which has to be the one that was listed.
@@ -246,15 +241,6 @@ pub fn open_unleased<T>(
         io::ErrorKind::WouldBlock if stop.is_requested() => Cause::Interrupted,
         _ => cause.into(),
     })
-}
-
-/// Where the data of a file is expected to be read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// Its device, past the page cache.
-    Device,
-    /// Nothing is known of it yet, or it is in the page cache.
-    Anywhere,
 }
 
 /// A source that is reached but never opened for reading.

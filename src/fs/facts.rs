@@ -14,6 +14,9 @@ use crate::sys;
 /// say itself.
 pub const DIRECT_ALIGN_DEFAULT: u64 = 4096;
 
+/// Why a file is read through the page cache where statx(2) says that it has no other way.
+pub const NO_DIRECT_IO: &str = "the filesystem has no direct I/O for this file";
+
 /// What a filesystem makes of `O_DIRECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectIo {
@@ -200,7 +203,7 @@ pub fn direct_io(file: impl AsFd) -> DirectIo {
     }
     let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     match statx.as_ref().and_then(direct_align_bytes) {
-        Some(0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
+        Some(0) => DirectIo::Refused(NO_DIRECT_IO),
         Some(align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
         // Before Linux 6.1 nothing sets the bit; these two are known to be direct.
         None if matches!(magic, Some(EXT4_MAGIC | XFS_MAGIC)) => {

@@ -36,8 +36,9 @@ pub use cache::{
     set_direct,
 };
 pub use facts::{
-    DIRECT_ALIGN_DEFAULT, DirectIo, clock_of, direct_io, grain_of_times, holes_are_believed,
-    may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
+    DIRECT_ALIGN_DEFAULT, DirectIo, NO_DIRECT_IO, clock_of, direct_io, grain_of_times,
+    holes_are_believed, may_fold_names, never_clones, numbers_are_kept, preallocation_helps,
+    syncs_whole,
 };
 pub use foresight::{may_make, may_replace, may_write};
 pub use hidden::{HIDDEN_PREFIX, Mark, hidden_number, random};
@@ -54,9 +55,9 @@ pub use mount::{Mount, mount_of};
 pub use names::{is_append_only, keeps_names, rename, rename_unless_taken, unlink_if};
 pub use node::{ACL, Node, attribute_at};
 pub use open::{
-    canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
+    ReadFrom, canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
     open_dir_behind, open_dir_to_fill, open_folder, open_folder_to_fill, open_path,
-    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind, open_to_read_direct,
+    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind, open_to_read_from,
 };
 pub use own::{ALL_OF_OWNER, give_owner_all, is_new_and_own, is_own, needs_rights};
 pub use process::{

@@ -53,12 +53,30 @@ pub fn open_to_read(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     open_without_trace(dir, name, OFlags::RDONLY | OFlags::NONBLOCK)
 }
 
-/// Opens a file to be read past the page cache, if its filesystem has that.
-pub fn open_to_read_direct(dir: impl AsFd, name: &OsStr) -> io::Result<Option<OwnedFd>> {
-    match open_without_trace(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::DIRECT) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
-        opened => opened.map(Some),
+/// Where the data of a file is expected to be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Its device, past the page cache.
+    Device,
+    /// Nothing is known of it yet, or it is in the page cache.
+    Anywhere,
+}
+
+/// Opens a file to be read from there, and says whether it has `O_DIRECT`: not where its filesystem
+/// refuses that.
+pub fn open_to_read_from(
+    from: ReadFrom,
+    dir: impl AsFd,
+    name: &OsStr,
+) -> io::Result<(OwnedFd, bool)> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    if from == ReadFrom::Device {
+        match open_without_trace(dir.as_fd(), name, flags | OFlags::DIRECT) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            opened => return opened.map(|file| (file, true)),
+        }
     }
+    Ok((open_without_trace(dir, name, flags)?, false))
 }
 
 fn open_without_trace(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {

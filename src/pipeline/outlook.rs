@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::batch::BatchWay;
 use super::route::{Access, DirectMode, access};
 use super::sizes::TOGETHER_ALIGN_BYTES;
-use crate::fs;
+use crate::fs::{self, ReadFrom};
 
 /// As many files in a row that were found alike speak for the next ones.
 const ALIKE_MIN: usize = 2;
@@ -33,9 +33,12 @@ impl Outlook {
         Self { direct, merges, last: None, alike: 0, unasked: 0 }
     }
 
-    /// Whether the next file is best opened with `O_DIRECT`.
-    pub fn expects_direct(&self) -> bool {
-        self.expected() == Some(BatchWay::Together)
+    /// Where the next file is best read from.
+    pub fn read_from(&self) -> ReadFrom {
+        match self.expected() {
+            Some(BatchWay::Together) => ReadFrom::Device,
+            _ => ReadFrom::Anywhere,
+        }
     }
 
     fn expected(&self) -> Option<BatchWay> {

@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::algorithm::Function;
 use super::left_out::{LeftOut, Reason};
-use super::location::Location;
+use super::location::{Location, OpenFile};
 use crate::digest::Output;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, Stat};
+use crate::fs::{self, ReadFrom, Stat};
 use crate::pipeline::route::{self, Access, DirectMode};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{
@@ -224,6 +224,8 @@ struct Opened<T> {
     item: Item<T>,
     file: Arc<OwnedFd>,
     stat: Stat,
+    /// Whether it was opened with `O_DIRECT`.
+    is_direct: bool,
     /// Of its bytes those that are counted as handled already.
     handled_bytes: Arc<AtomicU64>,
 }
@@ -281,10 +283,10 @@ impl<T> Worker<'_, T> {
                 streams.push(item);
                 continue;
             }
-            let Some(opened) = self.open(item) else { continue };
+            let Some(opened) = self.open(item, outlook.read_from()) else { continue };
             let (direct, size_bytes) = (self.options.direct, opened.size_bytes());
             if route::is_small(direct, size_bytes) {
-                let way = outlook.way(&opened.file, size_bytes, false);
+                let way = outlook.way(&opened.file, size_bytes, opened.is_direct);
                 small.push(SmallInput { opened, way });
             } else {
                 let path = || opened.item.location.path();
@@ -296,10 +298,9 @@ impl<T> Worker<'_, T> {
         }
         self.pipeline.read_batch(small, SmallInput::describe, |SmallInput { opened, .. }, read| {
             self.totals.current.pass(|| opened.item.location.path());
-            let hashed = read.map_err(|failure| read_error(&opened, failure)).and_then(|read| {
-                let way = if read.is_some() { Way::Direct } else { route::SMALL.read };
-                hash_small(&opened, read, buffer).map(|output| Hashed { output, way })
-            });
+            let hashed = read
+                .map_err(|failure| read_error(&opened, failure))
+                .and_then(|read| hash_small(&opened, read, buffer));
             self.end(opened, hashed);
         });
         for BigInput { opened, current: _in_hand, in_pipeline } in big {
@@ -319,19 +320,19 @@ impl<T> Worker<'_, T> {
     }
 
     /// Opens a regular file, or reports why it is not hashed.
-    fn open(&self, item: Item<T>) -> Option<Opened<T>> {
-        let judged = item.location.open().map(|(file, stat)| {
-            let reason = self.left_out.judge(&stat);
-            reason.map_or(Ok((file, stat)), Err)
+    fn open(&self, item: Item<T>, read_from: ReadFrom) -> Option<Opened<T>> {
+        let judged = item.location.open(read_from).map(|open| {
+            let reason = self.left_out.judge(&open.stat);
+            reason.map_or(Ok(open), Err)
         });
         let opened = match judged {
             Ok(Err(reason)) => {
                 self.sink.done(item.location, item.ticket, Ok(Looked::LeftOut(reason)));
                 None
             }
-            Ok(Ok((file, stat))) => {
-                let handled_bytes = Arc::default();
-                let opened = Opened { item, file: Arc::new(file), stat, handled_bytes };
+            Ok(Ok(OpenFile { file, stat, is_direct })) => {
+                let (file, handled_bytes) = (Arc::new(file), Arc::default());
+                let opened = Opened { item, file, stat, is_direct, handled_bytes };
                 Totals::add(&self.totals.found_bytes, opened.size_bytes());
                 Some(opened)
             }
@@ -355,6 +356,10 @@ impl<T> Worker<'_, T> {
     /// Hands a file to the pipeline in the access that suits it.
     fn start_big(&self, opened: &Opened<T>) -> std::result::Result<InPipeline, Failure> {
         let HashOptions { direct, block_bytes, .. } = *self.options;
+        if opened.is_direct {
+            fs::set_direct(&*opened.file, false)
+                .map_err(|cause| Failure::source(Operation::Read, 0, Cause::Os(cause)))?;
+        }
         let access = route::source_access(direct, block_bytes, &opened.file, opened.size_bytes())
             .map_err(|cause| Failure::source(Operation::Read, 0, cause))?;
         Ok(InPipeline { started: self.start_in(opened, access), access })
@@ -443,18 +448,18 @@ fn holds_more<T>(opened: &Opened<T>) -> Result<bool> {
 fn hash_to_the_end<T>(opened: &Opened<T>, buffer: &mut [u8]) -> Result<Hashed> {
     check_unchanged(opened)?;
     fs::set_direct(&*opened.file, false).map_err(|cause| opened.error(Operation::Read, cause))?;
-    let output = hash_small(opened, None, buffer)?;
+    let Hashed { output, .. } = hash_small(opened, None, buffer)?;
     Ok(Hashed { output, way: Way::Buffered("it does not hold what its size says") })
 }
 
 /// Hashes a small file: its contents, or what is read through the page cache from its start to its
 /// end.
-fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8]) -> Result<Output> {
+fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8]) -> Result<Hashed> {
     let mut hasher = opened.item.function.serial();
     if let Some(bytes) = contents {
         hasher.update(bytes);
-        check_unchanged(opened)?;
-        return Ok(hasher.finish());
+        let way = look_after_direct(opened)?;
+        return Ok(Hashed { output: hasher.finish(), way });
     }
     let read = |buffer: &mut [u8], offset_bytes, _| {
         fs::read_at(&opened.file, buffer, offset_bytes)
@@ -472,7 +477,23 @@ fn hash_small<T>(opened: &Opened<T>, contents: Option<&[u8]>, buffer: &mut [u8])
         _ => read_error(opened, failure),
     })?;
     check_unchanged(opened)?;
-    Ok(hasher.finish())
+    Ok(Hashed { output: hasher.finish(), way: route::SMALL.read })
+}
+
+/// How a file was read past the page cache, if it is what it was: its filesystem may have used the
+/// page cache all the same.
+fn look_after_direct<T>(opened: &Opened<T>) -> Result<Way> {
+    if !opened.is_direct {
+        // It was asked beforehand.
+        return check_unchanged(opened).map(|()| Way::Direct);
+    }
+    let look = fs::look_after_direct(&*opened.file, &opened.stat);
+    let look = look.map_err(|cause| opened.error(Operation::Stat, cause))?;
+    match (look.is_unchanged, look.is_refused) {
+        (false, _) => Err(opened.error(Operation::Read, Cause::ChangedWhileRead)),
+        (true, true) => Ok(Way::Buffered(fs::NO_DIRECT_IO)),
+        (true, false) => Ok(Way::Direct),
+    }
 }
 
 /// Why a file could not be read.

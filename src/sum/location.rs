@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::fs::call::OFlags;
 
 use crate::error::{Cause, Error, Operation, Result, SpecialKind};
-use crate::fs::{self, FileType, Stat};
+use crate::fs::{self, FileType, ReadFrom, Stat};
 use crate::tree::{Dir, EntryKind};
 
 /// Where a file is.
@@ -28,6 +28,14 @@ pub enum Location {
     Beneath(Arc<OwnedFd>, PathBuf),
     /// A file that a walk found.
     In(Arc<Dir>, OsString),
+}
+
+/// A regular file that was opened.
+pub(super) struct OpenFile {
+    pub file: OwnedFd,
+    pub stat: Stat,
+    /// Whether it has `O_DIRECT`.
+    pub is_direct: bool,
 }
 
 impl Location {
@@ -63,8 +71,8 @@ impl Location {
         opened.map_err(|cause| self.open_error(cause))
     }
 
-    /// Opens what has to be a regular file.
-    pub(super) fn open(&self) -> Result<(OwnedFd, Stat)> {
+    /// Opens what has to be a regular file, to be read from there if it is in a tree.
+    pub(super) fn open(&self, read_from: ReadFrom) -> Result<OpenFile> {
         let error = |op, cause: Cause| Error::new(op, self.path(), cause);
         let pause = |moment: Instant| {
             std::thread::sleep(moment.saturating_duration_since(Instant::now()));
@@ -74,11 +82,14 @@ impl Location {
             // A directory that was closed meanwhile is opened again.
             Self::In(dir, name) => {
                 let open = dir.open()?;
-                fs::wait_for_lease(|| fs::open_to_read(&open.source, name), pause)
+                let open = || fs::open_to_read_from(read_from, &open.source, name);
+                fs::wait_for_lease(open, pause)
             }
-            location => fs::wait_for_lease(|| location.open_by_path(), pause),
+            location => {
+                fs::wait_for_lease(|| location.open_by_path(), pause).map(|file| (file, false))
+            }
         };
-        let file = opened.map_err(|cause| match (self, cause.raw_os_error()) {
+        let (file, is_direct) = opened.map_err(|cause| match (self, cause.raw_os_error()) {
             // The listing said that it is a file, and a link is never followed.
             (Self::In(..), Some(libc::ELOOP)) => error(Operation::Open, Cause::Swapped),
             // openat2 with RESOLVE_BENEATH says so.
@@ -87,7 +98,7 @@ impl Location {
         })?;
         let stat = fs::stat(&file).map_err(|cause| error(Operation::Stat, cause.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok((file, stat)),
+            FileType::RegularFile => Ok(OpenFile { file, stat, is_direct }),
             FileType::Directory => {
                 Err(error(Operation::Read, io::Error::from_raw_os_error(libc::EISDIR).into()))
             }

@@ -410,7 +410,7 @@ fn check_unchanged(at: At<'_>, source: &Source, mut filled: FillOutcome) -> Resu
     let error = |cause: Cause| at.source_error(Operation::Copy, cause);
     let look = source.look_again().map_err(|cause| error(cause.into()))?;
     if look.is_refused && filled.route.read == Way::Direct {
-        filled.route.read = Way::Buffered("the filesystem has no direct I/O for this file");
+        filled.route.read = Way::Buffered(fs::NO_DIRECT_IO);
     }
     if look.is_unchanged { Ok(filled) } else { Err(error(Cause::SourceChanged)) }
 }

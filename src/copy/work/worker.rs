@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::finish::Written;
 use super::services::Services;
-use crate::copy::entry::{At, ReadFrom, Source, settle};
+use crate::copy::entry::{At, Source, settle};
 use crate::copy::events::{Copying, Counted};
 use crate::copy::hardlinks::Claim;
 use crate::copy::names::Admitted;
@@ -157,10 +157,7 @@ impl Services<'_> {
         if entry.kind != EntryKind::File {
             return self.copy_special(dir, entry);
         }
-        let read_from = match opened.outlook.expects_direct() {
-            true => ReadFrom::Device,
-            false => ReadFrom::Anywhere,
-        };
+        let read_from = opened.outlook.read_from();
         let source = At::new(dir, &entry).open_source_for(&self.options.stop, read_from)?;
         let Some(entry) = self.names.admit(dir, entry, &source.stat)? else { return Ok(()) };
         if self.keeps_data(entry.spot) {

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use crate::sys::call::{self as fs, AtFlags, OFlags, StatxFlags};
 
+use rustix::io::Errno;
+
 use super::facts::direct_align_bytes;
 use super::open::open_flags;
 use super::stat::{Stat, is_unchanged, is_unchanged_in, stat};
@@ -20,6 +22,16 @@ pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
     }
     flags.set(OFlags::DIRECT, on);
     Ok(fs::fcntl_setfl(file, flags)?)
+}
+
+/// Turns `O_DIRECT` on for an open file, and has its reads leave its access time alone, as
+/// [`leave_access_time`] does.
+pub fn set_direct_without_trace(file: impl AsFd) -> io::Result<()> {
+    let flags = open_flags(file.as_fd())? | OFlags::DIRECT;
+    match fs::fcntl_setfl(file.as_fd(), flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => Ok(fs::fcntl_setfl(file, flags)?),
+        set => Ok(set?),
+    }
 }
 
 /// From now on reads of an open file leave its access time alone: `O_NOATIME`, see open(2). Only

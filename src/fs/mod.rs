@@ -33,7 +33,7 @@ pub(crate) use crate::sys::call;
 
 pub use cache::{
     DirectLook, cached_bytes, drop_cache, leave_access_time, look_after_direct, read_ahead,
-    set_direct,
+    set_direct, set_direct_without_trace,
 };
 pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, NO_DIRECT_IO, clock_of, direct_io, grain_of_times,

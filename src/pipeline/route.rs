@@ -1,5 +1,6 @@
 //! Which route a file's data takes: the one place where that is decided.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::data_blocks::DataBlocks;
@@ -75,11 +76,34 @@ pub fn target_access(
     access(direct, block_bytes, file)
 }
 
+/// Chooses the access in which a file is read back, and turns `O_DIRECT` on if it is direct. Its
+/// reads leave its access time alone, which is the source's by now.
+pub fn readback_access(
+    direct: DirectMode,
+    block_bytes: u64,
+    file: &OwnedFd,
+) -> Result<Access, Cause> {
+    let access = access_by(direct, block_bytes, file, || fs::set_direct_without_trace(file))?;
+    if !access.is_direct() {
+        fs::leave_access_time(file);
+    }
+    Ok(access)
+}
+
 /// Chooses the access of a file and turns `O_DIRECT` on if it is direct.
 pub(super) fn access(
     direct: DirectMode,
     block_bytes: u64,
     file: &OwnedFd,
+) -> Result<Access, Cause> {
+    access_by(direct, block_bytes, file, || fs::set_direct(file, true))
+}
+
+fn access_by(
+    direct: DirectMode,
+    block_bytes: u64,
+    file: &OwnedFd,
+    turn_on: impl FnOnce() -> io::Result<()>,
 ) -> Result<Access, Cause> {
     let refused = |reason| match direct {
         DirectMode::Always => Err(Cause::NoDirect(reason)),
@@ -97,7 +121,7 @@ pub(super) fn access(
         }
         DirectIo::Aligned(align_bytes) => align_bytes,
     };
-    match fs::set_direct(file, true) {
+    match turn_on() {
         Ok(()) => Ok(Access { way: Way::Direct, align_bytes }),
         Err(_) => refused("the filesystem refuses O_DIRECT"),
     }

@@ -136,9 +136,7 @@ impl<'a> Reader<'a> {
         if !is_small || self.pipeline.is_paced() || extent.known.iter().any(Option::is_some) {
             return Ok(false);
         }
-        // A copy has its source's by now.
-        fs::leave_access_time(file);
-        match route::target_access(self.direct, TOGETHER_ALIGN_BYTES, file) {
+        match route::readback_access(self.direct, TOGETHER_ALIGN_BYTES, file) {
             Ok(access) => Ok(access.is_direct()),
             // Whole blocks may be aligned all the same.
             Err(Cause::NoDirect(_)) => Ok(false),
@@ -148,9 +146,7 @@ impl<'a> Reader<'a> {
 
     /// Starts reading a file that is durable, and does not wait.
     pub fn start(self, file: &Arc<OwnedFd>, extent: Extent) -> Result<Reading<'a>, Failure> {
-        // A copy has its source's by now.
-        fs::leave_access_time(file);
-        let access = route::target_access(self.direct, self.block_bytes, file)
+        let access = route::readback_access(self.direct, self.block_bytes, file)
             .map_err(|cause| Failure::source(Operation::ReadBack, 0, cause))?;
         let under_way = self.start_in(file, &extent, access)?;
         Ok(Reading { reader: self, file: Arc::clone(file), extent, access, under_way })

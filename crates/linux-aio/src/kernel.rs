@@ -3,13 +3,14 @@
 //!
 //! | libaio | here |
 //! | --- | --- |
-//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop |
+//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop or [`Context::close`] |
 //! | `io_prep_pread`, `io_prep_pwrite` | [`Op::read`], [`Op::write`]; parts: [`OpKind`] |
 //! | `io_prep_preadv`, `io_prep_pwritev` | [`OpKind::ReadVectored`], [`OpKind::WriteVectored`] |
 //! | `io_prep_fsync`, `io_prep_fdsync` | [`OpKind::Fsync`], [`OpKind::Fdatasync`] |
 //! | `io_prep_poll` | [`OpKind::Poll`] |
 //! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
 //! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
+//! | `io_submit` and `io_getevents` | [`Context::submit_and_reap`] |
 //! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`] |
 //! | `io_pgetevents` | [`Context::reap_masked`] |
 //! | `io_cancel` | [`Context::cancel`] |
@@ -91,7 +92,9 @@
 //! {
 //!     let count = AtomicU32::new(0);
 //!     let seen = &count;
-//!     let callback = Box::new(move |_| { seen.fetch_add(1, Ordering::Relaxed); });
+//!     let callback = Box::new(move |_: &mut Context, _| {
+//!         seen.fetch_add(1, Ordering::Relaxed);
+//!     });
 //!     context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! }
 //! context.run(1, None).unwrap();
@@ -105,7 +108,7 @@
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(1).unwrap();
 //! let seen = Rc::new(Cell::new(0));
-//! let callback: Callback = Box::new(move |_| seen.set(1));
+//! let callback: Callback = Box::new(move |_, _| seen.set(1));
 //! context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! ```
 //!
@@ -133,7 +136,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::engine::Engine;
-pub use crate::sys::{Callback, Cancel, Context, Priority, SignalMask, Ticket};
+pub use crate::sys::{Callback, Cancel, Context, Priority, SetupError, SignalMask, Ticket};
 use crate::sys::{Done, Full, Op, Submitted};
 
 #[cfg(doc)]

@@ -104,7 +104,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, check_submitted};
 use crate::sys::posix::in_forked_child;
 pub use crate::sys::posix::{
     Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
@@ -176,6 +176,18 @@ impl Posix {
         }
     }
 
+    /// Keeps what is over without having been a request. Its end is told like any other's.
+    fn refuse(&mut self, done: Done) {
+        let eventfd = done.op.eventfd.clone();
+        self.refused.push(done);
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+        if let Some(eventfd) = eventfd {
+            crate::sys::signal(&eventfd);
+        }
+    }
+
     fn collect(&mut self, out: &mut Vec<Done>) {
         out.append(&mut self.refused);
         for Running { request, file, alone } in std::mem::take(&mut self.running) {
@@ -226,7 +238,7 @@ impl Engine for Posix {
                 }
                 Err(refused) => {
                     outcome.refused += 1;
-                    self.refused.push(refused.into());
+                    self.refuse(refused.into());
                 }
             }
         }
@@ -244,6 +256,7 @@ impl Engine for Posix {
         loop {
             self.collect(out);
             if out.len() - before >= min || self.running.is_empty() {
+                check_submitted(min, out.len() - before, self.queued.len())?;
                 break;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -127,6 +127,13 @@ fn a_signal_ends_a_wait_for_the_kernel_early() {
         let mut done = Vec::new();
         assert_eq!(interrupted(|| context.reap(1, None, &mut done)).unwrap(), 0);
         assert_eq!((done.len(), context.in_flight()), (0, 1), "it is still in flight");
+        drop(context);
+        let mut context = Context::new(1).unwrap();
+        context.set_system_calls_only(system_calls_only);
+        let op = Op::new(silent_eventfd(), OpKind::Poll(PollFlags::IN));
+        let callback = Box::new(|_: &mut Context, _| panic!("not called"));
+        context.queue_with(op, callback).map_err(drop).unwrap();
+        context.submit();
         assert_eq!(interrupted(|| context.run(1, LONG)).unwrap(), 0);
     }
 }

@@ -7,19 +7,28 @@
 mod abi;
 mod buffer;
 mod context;
+mod eventfd;
 mod fork;
 mod iobuf;
+mod iocb;
 mod op;
 #[cfg(feature = "posix")]
 pub mod posix;
 mod refused;
 mod region;
 mod ring;
+mod setup;
 mod signal;
+mod slots;
+mod ticket;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
-pub use context::{Callback, Cancel, Context, Ticket};
+pub use context::{Callback, Context};
+#[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
+pub(crate) use eventfd::signal;
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};
+pub use setup::SetupError;
 pub use signal::SignalMask;
+pub use ticket::{Cancel, Ticket};

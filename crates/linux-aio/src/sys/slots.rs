@@ -1,0 +1,392 @@
+//! The places of a context's operations, from being queued until they are taken.
+//!
+//! A place is filled before the kernel gets to know its operation, and is emptied when the kernel
+//! has given it back or never had it. In between it owns all that the kernel may touch.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::abi::{IoEvent, Iocb};
+use super::eventfd;
+use super::iocb::describe;
+use super::op::{Done, Op, OpKind, Submitted};
+use super::ring::Ring;
+use super::ticket::{Cancel, Ticket};
+
+/// How often an empty context submits again when the kernel has no memory for it, and how long it
+/// waits in between: a second in all.
+const SUBMIT_TRIES: u32 = 1000;
+const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
+
+/// Where the operation of a place is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Empty,
+    /// Not yet with the kernel.
+    Queued,
+    /// The kernel cannot be told of it: it is refused when it is submitted.
+    Impossible,
+    /// With the kernel.
+    Submitted,
+}
+
+/// A place for one operation, with what is called at its end, if anything is.
+struct Slot<C> {
+    stage: Stage,
+    op: Option<Op>,
+    callback: Option<C>,
+    /// How many operations it had before, so that an old ticket names nothing.
+    generation: u32,
+    /// What a vectored operation's iocb points to.
+    iovecs: Vec<libc::iovec>,
+}
+
+/// How an operation that is over is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is handed over.
+    Plain = 0,
+    /// Its callback is called.
+    Callback = 1,
+}
+
+/// How many operations there are, by the way in which they are taken.
+#[derive(Default)]
+pub struct Tally {
+    all: [usize; 2],
+    /// Those among them that may stay for ever.
+    polls: [usize; 2],
+}
+
+impl Tally {
+    fn of<C>(slot: &Slot<C>) -> (usize, bool) {
+        let way = if slot.callback.is_some() { Way::Callback } else { Way::Plain };
+        (way as usize, matches!(slot.op, Some(Op { kind: OpKind::Poll(_), .. })))
+    }
+
+    fn add<C>(&mut self, slot: &Slot<C>) {
+        let (way, is_poll) = Self::of(slot);
+        self.all[way] += 1;
+        self.polls[way] += usize::from(is_poll);
+    }
+
+    fn remove<C>(&mut self, slot: &Slot<C>) {
+        let (way, is_poll) = Self::of(slot);
+        self.all[way] -= 1;
+        self.polls[way] -= usize::from(is_poll);
+    }
+
+    pub fn all(&self) -> usize {
+        self.all[0] + self.all[1]
+    }
+
+    fn sure_to_end(&self) -> usize {
+        self.all() - self.polls[0] - self.polls[1]
+    }
+}
+
+/// Who ended an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The kernel, which has signalled its eventfd.
+    ByKernel,
+    /// This side: it was refused or withdrawn.
+    Here,
+}
+
+/// All places of a context, and what is over and not yet taken.
+pub struct Slots<C> {
+    slots: Box<[Slot<C>]>,
+    iocbs: Box<[Iocb]>,
+    free: Vec<u32>,
+    /// What is not yet with the kernel, in the order of its arrival. A ticket whose operation was
+    /// withdrawn stays, and names nothing.
+    queue: Vec<Ticket>,
+    /// How many such tickets there are.
+    withdrawn: usize,
+    queued: Tally,
+    submitted: Tally,
+    /// Of one call: what is to be submitted, and the iocbs.
+    batch: Vec<u32>,
+    pointers: Vec<*mut Iocb>,
+    /// Operations that are over and not taken yet, refused ones among them.
+    finished: VecDeque<Done>,
+    /// Those that have callbacks, with them.
+    callbacks: VecDeque<(C, Done)>,
+}
+
+// SAFETY: the raw pointers in `pointers` and in the iovecs are rebuilt before each use, and are
+// dead otherwise. Any thread of the process may use a context of the kernel.
+unsafe impl<C: Send> Send for Slots<C> {}
+
+impl<C> Slots<C> {
+    pub fn new(capacity: u32) -> Self {
+        let count = capacity as usize;
+        let empty = |_| Slot {
+            stage: Stage::Empty,
+            op: None,
+            callback: None,
+            generation: 0,
+            iovecs: Vec::new(),
+        };
+        Self {
+            slots: (0..count).map(empty).collect(),
+            iocbs: vec![Iocb::default(); count].into(),
+            free: (0..capacity).rev().collect(),
+            queue: Vec::with_capacity(count),
+            withdrawn: 0,
+            queued: Tally::default(),
+            submitted: Tally::default(),
+            batch: Vec::with_capacity(count),
+            pointers: Vec::with_capacity(count),
+            finished: VecDeque::new(),
+            callbacks: VecDeque::new(),
+        }
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Queued, with the kernel, or over and not yet taken.
+    pub fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len() + self.finished.len() + self.callbacks.len()
+    }
+
+    /// With the kernel.
+    pub fn submitted(&self) -> usize {
+        self.submitted.all()
+    }
+
+    /// How many are over and not yet taken.
+    pub fn over(&self, way: Way) -> usize {
+        match way {
+            Way::Plain => self.finished.len(),
+            Way::Callback => self.callbacks.len(),
+        }
+    }
+
+    /// How many of the operations that are with the kernel can be waited for. While others are
+    /// queued, a poll cannot: it may wait for what they do.
+    pub fn can_end(&self, way: Way) -> usize {
+        let submitted = self.submitted.all[way as usize];
+        match self.queued.all() {
+            0 => submitted,
+            _ => submitted - self.submitted.polls[way as usize],
+        }
+    }
+
+    /// What is over, the oldest first.
+    pub fn take(&mut self) -> Option<Done> {
+        self.finished.pop_front()
+    }
+
+    /// What is over and has a callback, the oldest first.
+    pub fn take_callback(&mut self) -> Option<(C, Done)> {
+        self.callbacks.pop_front()
+    }
+
+    /// Fills a place. Where there is none, operation and callback come back.
+    #[allow(clippy::result_large_err)]
+    pub fn insert(&mut self, mut op: Op, callback: Option<C>) -> Result<Ticket, (Op, Option<C>)> {
+        // What is over and not yet taken counts too, or a caller who never reaps could fill the
+        // memory.
+        if self.in_flight() >= self.capacity() {
+            return Err((op, callback));
+        }
+        let Some(index) = self.free.pop() else { return Err((op, callback)) };
+        let slot = &mut self.slots[index as usize];
+        let ticket = Ticket { slot: index, generation: slot.generation };
+        slot.stage = match describe(&mut op, &mut slot.iovecs) {
+            Some(iocb) => {
+                self.iocbs[index as usize] = Iocb { data: ticket.pack(), ..iocb };
+                Stage::Queued
+            }
+            None => Stage::Impossible,
+        };
+        (slot.op, slot.callback) = (Some(op), callback);
+        self.queued.add(slot);
+        self.queue.push(ticket);
+        Ok(ticket)
+    }
+
+    fn is(&self, ticket: Ticket, stages: &[Stage]) -> bool {
+        self.slots.get(ticket.slot as usize).is_some_and(|slot| {
+            slot.generation == ticket.generation && stages.contains(&slot.stage)
+        })
+    }
+
+    /// Hands the queued operations to the kernel, see [`Context::submit`].
+    ///
+    /// [`Context::submit`]: super::Context::submit
+    pub fn submit(&mut self, ring: &Ring) -> Submitted {
+        let mut outcome = Submitted { refused: self.form_batch(), ..Submitted::default() };
+        let (mut from, mut tries) = (0, 0);
+        while from < self.batch.len() {
+            // SAFETY: the iocbs live in a boxed slice that is as old as the context. What they name
+            // is owned by the op in their slot: reads have an exclusive `Buffer`, writes a
+            // `SharedBuffer` that cannot be changed. The op is dropped only after its event was
+            // reaped, its submission refused, or io_destroy.
+            match unsafe { ring.submit(&mut self.pointers[from..]) } {
+                Ok(taken) => {
+                    // No more than there are can have been taken.
+                    let taken = taken.min(self.batch.len() - from);
+                    outcome.accepted += taken;
+                    from += taken;
+                    for &index in &self.batch[from - taken..from] {
+                        let slot = &mut self.slots[index as usize];
+                        slot.stage = Stage::Submitted;
+                        self.queued.remove(slot);
+                        self.submitted.add(slot);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // No ring slot, though we never exceed the capacity: completions have to be reaped
+                // first.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EAGAIN)
+                        && self.submitted.sure_to_end() > 0 =>
+                {
+                    break;
+                }
+                // Nothing to reap either: the kernel is out of memory for the moment. It is given
+                // one before the operation counts as refused.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EAGAIN) && tries < SUBMIT_TRIES =>
+                {
+                    tries += 1;
+                    std::thread::sleep(SUBMIT_PAUSE);
+                }
+                // An error speaks of the first operation alone; the others are still ours to
+                // submit.
+                Err(error) => {
+                    self.finish(self.batch[from], Err(error), Ended::Here);
+                    outcome.refused += 1;
+                    from += 1;
+                }
+            }
+        }
+        // What is left is the next batch's first.
+        for &index in &self.batch[from..] {
+            let generation = self.slots[index as usize].generation;
+            self.queue.push(Ticket { slot: index, generation });
+        }
+        Submitted { waiting: self.queue.len(), ..outcome }
+    }
+
+    /// Takes what is queued for a batch, and says how many operations were impossible.
+    fn form_batch(&mut self) -> usize {
+        self.batch.clear();
+        self.pointers.clear();
+        self.withdrawn = 0;
+        let mut impossible = 0;
+        let mut queue = std::mem::take(&mut self.queue);
+        for ticket in queue.drain(..) {
+            if self.is(ticket, &[Stage::Impossible]) {
+                impossible += 1;
+                let invalid = io::Error::from_raw_os_error(libc::EINVAL);
+                self.finish(ticket.slot, Err(invalid), Ended::Here);
+            } else if self.is(ticket, &[Stage::Queued]) {
+                self.batch.push(ticket.slot);
+                self.pointers.push(&raw mut self.iocbs[ticket.slot as usize]);
+            }
+        }
+        self.queue = queue;
+        impossible
+    }
+
+    /// Takes the operations back that the kernel gives back.
+    pub fn absorb(&mut self, events: &[IoEvent]) {
+        for &IoEvent { data, res, .. } in events {
+            let ticket = Ticket::unpack(data);
+            assert!(
+                self.is(ticket, &[Stage::Submitted]),
+                "the kernel gives each operation back once"
+            );
+            self.finish(ticket.slot, outcome(res), Ended::ByKernel);
+        }
+    }
+
+    /// Empties a place; its operation is over.
+    fn finish(&mut self, index: u32, result: io::Result<usize>, ended: Ended) {
+        let slot = &mut self.slots[index as usize];
+        let tally = match slot.stage {
+            Stage::Submitted => &mut self.submitted,
+            _ => &mut self.queued,
+        };
+        tally.remove(slot);
+        slot.stage = Stage::Empty;
+        let op = slot.op.take().expect("a ticket names a slot that is in use");
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        let eventfd = op.eventfd.clone().filter(|_| ended == Ended::Here);
+        let done = Done::new(op, result);
+        match slot.callback.take() {
+            Some(callback) => self.callbacks.push_back((callback, done)),
+            None => self.finished.push_back(done),
+        }
+        if let Some(eventfd) = eventfd {
+            eventfd::signal(&eventfd);
+        }
+    }
+
+    /// Asks for an operation to be cancelled, see [`Context::cancel`].
+    ///
+    /// [`Context::cancel`]: super::Context::cancel
+    pub fn cancel(&mut self, ring: &Ring, ticket: Ticket) -> io::Result<Cancel> {
+        if self.is(ticket, &[Stage::Queued, Stage::Impossible]) {
+            let cancelled = io::Error::from_raw_os_error(libc::ECANCELED);
+            self.finish(ticket.slot, Err(cancelled), Ended::Here);
+            self.withdrawn += 1;
+            // The tickets of withdrawn operations are left out when they are most of the queue, so
+            // that each costs little, and they do not pile up.
+            if self.withdrawn > self.queue.len() / 2 {
+                let mut queue = std::mem::take(&mut self.queue);
+                queue.retain(|&ticket| self.is(ticket, &[Stage::Queued, Stage::Impossible]));
+                (self.queue, self.withdrawn) = (queue, 0);
+            }
+            return Ok(Cancel::Withdrawn);
+        }
+        if !self.is(ticket, &[Stage::Submitted]) {
+            return Ok(Cancel::Unknown);
+        }
+        match ring
+            .cancel(&mut self.iocbs[ticket.slot as usize])
+            .map_err(|error| (error.raw_os_error(), error))
+        {
+            Ok(()) | Err((Some(libc::EINPROGRESS), _)) => Ok(Cancel::InProgress),
+            Err((Some(libc::EINVAL), _)) => Ok(Cancel::NotCancelled),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// The tickets of all operations that are queued or with the kernel.
+    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        let used = self.slots.iter().zip(0..).filter(|(slot, _)| slot.stage != Stage::Empty);
+        used.map(|(slot, index)| Ticket { slot: index, generation: slot.generation })
+    }
+
+    /// Leaks what the kernel may still write into.
+    pub fn leak(&mut self) {
+        self.slots.iter_mut().filter_map(|slot| slot.op.take()).for_each(std::mem::forget);
+    }
+}
+
+/// `res` of an event: a count, or a negated errno.
+fn outcome(res: i64) -> io::Result<usize> {
+    usize::try_from(res)
+        .map_err(|_| io::Error::from_raw_os_error(i32::try_from(-res).unwrap_or(libc::EIO)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_a_count_or_a_negated_errno() {
+        assert_eq!(outcome(4096).unwrap(), 4096);
+        assert_eq!(outcome(-22).unwrap_err().raw_os_error(), Some(22));
+        assert_eq!(outcome(-(1 << 40)).unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+}

@@ -19,6 +19,9 @@
 //! Dropping a context waits for everything in flight. Completions are read from the ring in memory
 //! where that can be done, see [`Context::set_system_calls_only`].
 //!
+//! A [`Context`] is used by one thread at a time. A [`Handle`] is a context that threads share: one
+//! waits while another submits.
+//!
 //! # What it is good for
 //!
 //! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size
@@ -136,7 +139,9 @@ use std::io;
 use std::time::Duration;
 
 use crate::engine::Engine;
-pub use crate::sys::{Callback, Cancel, Context, Priority, SetupError, SignalMask, Ticket};
+pub use crate::sys::{
+    Callback, Cancel, Context, Handle, HandleCallback, Priority, SetupError, SignalMask, Ticket,
+};
 use crate::sys::{Done, Full, Op, Submitted};
 
 #[cfg(doc)]

@@ -14,7 +14,7 @@ use super::refused::Full;
 use super::ring::{Reader, Ring};
 use super::setup::SetupError;
 use super::signal::SignalMask;
-use super::slots::{Slots, Way};
+use super::slots::{Next, Slots, Way};
 use super::ticket::{Cancel, Ticket};
 
 /// What is called with an operation that is over, on the thread that calls [`Context::run`];
@@ -123,7 +123,17 @@ impl Context {
     /// In a forked child.
     pub fn submit(&mut self) -> Submitted {
         self.ring.assert_owner();
-        self.slots.submit(&self.ring)
+        let mut batch = self.slots.start_batch();
+        let mut next = if batch.is_empty() { Next::Stop } else { Next::Again };
+        while !matches!(next, Next::Stop) {
+            if let Next::Pause(pause) = next {
+                std::thread::sleep(pause);
+            }
+            // SAFETY: dropping the context calls io_destroy before it drops the slots.
+            let answer = unsafe { batch.submit(&self.ring) };
+            next = self.slots.judge(&mut batch, answer);
+        }
+        self.slots.end_batch(batch)
     }
 
     /// [Submits](Self::submit) and then [reaps](Self::reap): the loop that forgets neither.

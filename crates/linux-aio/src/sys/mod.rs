@@ -9,6 +9,7 @@ mod buffer;
 mod context;
 mod eventfd;
 mod fork;
+mod handle;
 mod iobuf;
 mod iocb;
 mod op;
@@ -26,6 +27,7 @@ pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Context};
 #[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
 pub(crate) use eventfd::signal;
+pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};

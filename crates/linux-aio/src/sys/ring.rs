@@ -96,8 +96,12 @@ impl Ring {
     }
 
     /// io_cancel(2).
-    pub fn cancel(&self, iocb: &mut Iocb) -> io::Result<()> {
-        abi::io_cancel(self.id, iocb)
+    ///
+    /// # Safety
+    /// That of [`abi::io_cancel`].
+    pub unsafe fn cancel(&self, iocb: *mut Iocb) -> io::Result<()> {
+        // SAFETY: the caller vouches.
+        unsafe { abi::io_cancel(self.id, iocb) }
     }
 
     /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a

@@ -3,6 +3,7 @@
 //! A place is filled before the kernel gets to know its operation, and is emptied when the kernel
 //! has given it back or never had it. In between it owns all that the kernel may touch.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -42,6 +43,12 @@ struct Slot<C> {
     iovecs: Vec<libc::iovec>,
 }
 
+impl<C> Slot<C> {
+    fn is_poll(&self) -> bool {
+        matches!(self.op, Some(Op { kind: OpKind::Poll(_), .. }))
+    }
+}
+
 /// How an operation that is over is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -62,7 +69,7 @@ pub struct Tally {
 impl Tally {
     fn of<C>(slot: &Slot<C>) -> (usize, bool) {
         let way = if slot.callback.is_some() { Way::Callback } else { Way::Plain };
-        (way as usize, matches!(slot.op, Some(Op { kind: OpKind::Poll(_), .. })))
+        (way as usize, slot.is_poll())
     }
 
     fn add<C>(&mut self, slot: &Slot<C>) {
@@ -98,7 +105,9 @@ enum Ended {
 /// All places of a context, and what is over and not yet taken.
 pub struct Slots<C> {
     slots: Box<[Slot<C>]>,
-    iocbs: Box<[Iocb]>,
+    /// The kernel reads and writes one while it is submitted or cancelled, and other threads may
+    /// use the others meanwhile.
+    iocbs: Box<[UnsafeCell<Iocb>]>,
     free: Vec<u32>,
     /// What is not yet with the kernel, in the order of its arrival. A ticket whose operation was
     /// withdrawn stays, and names nothing.
@@ -107,18 +116,65 @@ pub struct Slots<C> {
     withdrawn: usize,
     queued: Tally,
     submitted: Tally,
-    /// Of one call: what is to be submitted, and the iocbs.
-    batch: Vec<u32>,
-    pointers: Vec<*mut Iocb>,
+    /// An empty one, whose memory is used again.
+    spare_batch: Option<Batch>,
     /// Operations that are over and not taken yet, refused ones among them.
     finished: VecDeque<Done>,
     /// Those that have callbacks, with them.
     callbacks: VecDeque<(C, Done)>,
 }
 
-// SAFETY: the raw pointers in `pointers` and in the iovecs are rebuilt before each use, and are
-// dead otherwise. Any thread of the process may use a context of the kernel.
+// SAFETY: the raw pointers in the iovecs name what the operation beside them owns. Those of the
+// spare batch are gone. Any thread of the process may use a context of the kernel.
 unsafe impl<C: Send> Send for Slots<C> {}
+
+/// Operations that are handed to the kernel together.
+#[derive(Default)]
+pub struct Batch {
+    tickets: Vec<Ticket>,
+    pointers: Vec<*mut Iocb>,
+    /// How many the kernel has taken or refused.
+    from: usize,
+    tries: u32,
+    outcome: Submitted,
+}
+
+/// What comes after an io_submit(2).
+pub enum Next {
+    /// The next one.
+    Again,
+    /// The next one, after a while.
+    Pause(Duration),
+    /// Nothing.
+    Stop,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// io_submit(2) of what is left.
+    ///
+    /// # Safety
+    /// The [`Slots`] that the batch is of live, with all that is in them, until the operations have
+    /// come back through [`Slots::absorb`] or io_destroy(2).
+    pub unsafe fn submit(&mut self, ring: &Ring) -> io::Result<usize> {
+        // SAFETY: the iocbs live as long as the slots. Those that are left are the kernel's alone:
+        // a place is filled again only when its operation is over. What they name is owned by the
+        // op in their place: reads have an exclusive `Buffer`, writes a `SharedBuffer` that cannot
+        // be changed. The op leaves it only after its event was taken, its submission refused, or
+        // io_destroy.
+        unsafe { ring.submit(&mut self.pointers[self.from..]) }
+    }
+
+    fn clear(&mut self) {
+        self.tickets.clear();
+        self.pointers.clear();
+        (self.from, self.tries) = (0, 0);
+        self.outcome = Submitted::default();
+    }
+}
 
 impl<C> Slots<C> {
     pub fn new(capacity: u32) -> Self {
@@ -132,14 +188,13 @@ impl<C> Slots<C> {
         };
         Self {
             slots: (0..count).map(empty).collect(),
-            iocbs: vec![Iocb::default(); count].into(),
+            iocbs: (0..count).map(|_| UnsafeCell::default()).collect(),
             free: (0..capacity).rev().collect(),
             queue: Vec::with_capacity(count),
             withdrawn: 0,
             queued: Tally::default(),
             submitted: Tally::default(),
-            batch: Vec::with_capacity(count),
-            pointers: Vec::with_capacity(count),
+            spare_batch: None,
             finished: VecDeque::new(),
             callbacks: VecDeque::new(),
         }
@@ -200,7 +255,7 @@ impl<C> Slots<C> {
         let ticket = Ticket { slot: index, generation: slot.generation };
         slot.stage = match describe(&mut op, &mut slot.iovecs) {
             Some(iocb) => {
-                self.iocbs[index as usize] = Iocb { data: ticket.pack(), ..iocb };
+                *self.iocbs[index as usize].get_mut() = Iocb { data: ticket.pack(), ..iocb };
                 Stage::Queued
             }
             None => Stage::Impossible,
@@ -217,83 +272,83 @@ impl<C> Slots<C> {
         })
     }
 
-    /// Hands the queued operations to the kernel, see [`Context::submit`].
-    ///
-    /// [`Context::submit`]: super::Context::submit
-    pub fn submit(&mut self, ring: &Ring) -> Submitted {
-        let mut outcome = Submitted { refused: self.form_batch(), ..Submitted::default() };
-        let (mut from, mut tries) = (0, 0);
-        while from < self.batch.len() {
-            // SAFETY: the iocbs live in a boxed slice that is as old as the context. What they name
-            // is owned by the op in their slot: reads have an exclusive `Buffer`, writes a
-            // `SharedBuffer` that cannot be changed. The op is dropped only after its event was
-            // reaped, its submission refused, or io_destroy.
-            match unsafe { ring.submit(&mut self.pointers[from..]) } {
-                Ok(taken) => {
-                    // No more than there are can have been taken.
-                    let taken = taken.min(self.batch.len() - from);
-                    outcome.accepted += taken;
-                    from += taken;
-                    for &index in &self.batch[from - taken..from] {
-                        let slot = &mut self.slots[index as usize];
-                        slot.stage = Stage::Submitted;
-                        self.queued.remove(slot);
-                        self.submitted.add(slot);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // No ring slot, though we never exceed the capacity: completions have to be reaped
-                // first.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EAGAIN)
-                        && self.submitted.sure_to_end() > 0 =>
-                {
-                    break;
-                }
-                // Nothing to reap either: the kernel is out of memory for the moment. It is given
-                // one before the operation counts as refused.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EAGAIN) && tries < SUBMIT_TRIES =>
-                {
-                    tries += 1;
-                    std::thread::sleep(SUBMIT_PAUSE);
-                }
-                // An error speaks of the first operation alone; the others are still ours to
-                // submit.
-                Err(error) => {
-                    self.finish(self.batch[from], Err(error), Ended::Here);
-                    outcome.refused += 1;
-                    from += 1;
-                }
-            }
-        }
-        // What is left is the next batch's first.
-        for &index in &self.batch[from..] {
-            let generation = self.slots[index as usize].generation;
-            self.queue.push(Ticket { slot: index, generation });
-        }
-        Submitted { waiting: self.queue.len(), ..outcome }
-    }
-
-    /// Takes what is queued for a batch, and says how many operations were impossible.
-    fn form_batch(&mut self) -> usize {
-        self.batch.clear();
-        self.pointers.clear();
+    /// Takes what is queued for a batch. From now on it counts as the kernel's, which may give it
+    /// back before io_submit(2) has returned.
+    pub fn start_batch(&mut self) -> Batch {
+        let mut batch = self.spare_batch.take().unwrap_or_default();
         self.withdrawn = 0;
-        let mut impossible = 0;
         let mut queue = std::mem::take(&mut self.queue);
         for ticket in queue.drain(..) {
             if self.is(ticket, &[Stage::Impossible]) {
-                impossible += 1;
+                batch.outcome.refused += 1;
                 let invalid = io::Error::from_raw_os_error(libc::EINVAL);
                 self.finish(ticket.slot, Err(invalid), Ended::Here);
             } else if self.is(ticket, &[Stage::Queued]) {
-                self.batch.push(ticket.slot);
-                self.pointers.push(&raw mut self.iocbs[ticket.slot as usize]);
+                let slot = &mut self.slots[ticket.slot as usize];
+                slot.stage = Stage::Submitted;
+                self.queued.remove(slot);
+                self.submitted.add(slot);
+                batch.tickets.push(ticket);
+                batch.pointers.push(self.iocbs[ticket.slot as usize].get());
             }
         }
         self.queue = queue;
-        impossible
+        batch
+    }
+
+    /// Notes what io_submit(2) has answered to a batch, and says whether it is to be asked again.
+    pub fn judge(&mut self, batch: &mut Batch, answer: io::Result<usize>) -> Next {
+        let is_full = |error: &io::Error| error.raw_os_error() == Some(libc::EAGAIN);
+        match answer {
+            Ok(taken) => {
+                // No more than there are can have been taken.
+                let taken = taken.min(batch.tickets.len() - batch.from);
+                batch.outcome.accepted += taken;
+                batch.from += taken;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // No ring slot, though we never exceed the capacity: completions have to be reaped
+            // first.
+            Err(error) if is_full(&error) && self.sure_to_end(batch) > 0 => {
+                return Next::Stop;
+            }
+            // Nothing to reap either: the kernel is out of memory for the moment. It is given one
+            // before the operation counts as refused.
+            Err(error) if is_full(&error) && batch.tries < SUBMIT_TRIES => {
+                batch.tries += 1;
+                return Next::Pause(SUBMIT_PAUSE);
+            }
+            // An error speaks of the first operation alone; the others are still ours to submit.
+            Err(error) => {
+                self.finish(batch.tickets[batch.from].slot, Err(error), Ended::Here);
+                batch.outcome.refused += 1;
+                batch.from += 1;
+            }
+        }
+        if batch.from < batch.tickets.len() { Next::Again } else { Next::Stop }
+    }
+
+    /// How many operations the kernel has, without what is left of a batch, that end by themselves.
+    fn sure_to_end(&self, batch: &Batch) -> usize {
+        let is_sure = |ticket: &&Ticket| !self.slots[ticket.slot as usize].is_poll();
+        let left = batch.tickets[batch.from..].iter().filter(is_sure).count();
+        self.submitted.sure_to_end() - left
+    }
+
+    /// What became of a batch. What is left of it is queued again.
+    pub fn end_batch(&mut self, mut batch: Batch) -> Submitted {
+        let left = &batch.tickets[batch.from..];
+        for ticket in left {
+            let slot = &mut self.slots[ticket.slot as usize];
+            slot.stage = Stage::Queued;
+            self.submitted.remove(slot);
+            self.queued.add(slot);
+        }
+        self.queue.splice(..0, left.iter().copied());
+        let outcome = Submitted { waiting: left.len(), ..batch.outcome };
+        batch.clear();
+        self.spare_batch = Some(batch);
+        outcome
     }
 
     /// Takes the operations back that the kernel gives back.
@@ -351,10 +406,10 @@ impl<C> Slots<C> {
         if !self.is(ticket, &[Stage::Submitted]) {
             return Ok(Cancel::Unknown);
         }
-        match ring
-            .cancel(&mut self.iocbs[ticket.slot as usize])
-            .map_err(|error| (error.raw_os_error(), error))
-        {
+        let iocb = self.iocbs[ticket.slot as usize].get();
+        // SAFETY: the iocb lives; another thread's io_submit may have it, which is the kernel's to
+        // order.
+        match unsafe { ring.cancel(iocb) }.map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) | Err((Some(libc::EINPROGRESS), _)) => Ok(Cancel::InProgress),
             Err((Some(libc::EINVAL), _)) => Ok(Cancel::NotCancelled),
             Err((_, error)) => Err(error),

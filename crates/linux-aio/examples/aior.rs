@@ -26,9 +26,9 @@ fn aior(path: &str) -> Result<(), Box<dyn Error>> {
     }
     let call = if submitted.refused > 0 { "io_submit" } else { "pread" };
     for done in done {
-        let count = done.result.map_err(failed(call))?;
-        if let linux_aio::OpKind::Read(part) = done.op.kind {
-            stdout().write_all(&part.buffer[..count]).map_err(failed("write"))?;
+        match done.bytes() {
+            Some(bytes) => stdout().write_all(bytes).map_err(failed("write"))?,
+            None => drop(done.result.map_err(failed(call))?),
         }
     }
     // Otherwise the rest of the line buffer is written at exit, where an error is lost.

@@ -44,14 +44,12 @@ fn main() -> Result<()> {
 /// Writes the rest after a short count.
 fn finish_write(mut done: Done) -> Result<()> {
     loop {
-        let (count @ 1.., OpKind::Write(part)) = (done.result?, done.op.kind) else {
-            return Err("nothing was written".into());
+        done = match done.rest() {
+            Ok(rest) => start(rest)?.wait(),
+            Err(over) => match over.result? {
+                0 => return Err("nothing was written".into()),
+                _ => return Ok(()),
+            },
         };
-        if part.start + count == part.end {
-            return Ok(());
-        }
-        let rest = Part::new(part.buffer, part.start + count..part.end);
-        let at = done.op.offset_bytes + count as u64;
-        done = start(Op::new(done.op.file, OpKind::Write(rest)).at(at))?.wait();
     }
 }

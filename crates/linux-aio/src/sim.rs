@@ -96,7 +96,7 @@ impl Sim {
             crate::sys::signal(eventfd);
         }
         if self.happens(self.faults.fail) {
-            return Done { op, result: Err(io::Error::from_raw_os_error(libc::EIO)) };
+            return Done::new(op, Err(io::Error::from_raw_os_error(libc::EIO)));
         }
         let mut limit_bytes = usize::MAX;
         if self.happens(self.faults.shorten) {

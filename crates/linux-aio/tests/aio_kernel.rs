@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -325,8 +326,7 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     while done.is_empty() {
         context.reap(1, None, &mut done).unwrap();
     }
-    let ready =
-        |done: &linux_aio::Done| PollFlags::from_bits_retain(*done.result.as_ref().unwrap() as u16);
+    let ready = |done: &linux_aio::Done| done.ready().unwrap();
     assert_eq!((done[0].op.tag, ready(&done[0]).contains(PollFlags::OUT)), (0, true));
     assert_eq!(
         context.reap(1, Some(Duration::from_millis(20)), &mut done).unwrap(),
@@ -342,6 +342,25 @@ fn a_poll_ends_when_its_event_is_there_and_says_which() {
     context.submit();
     drop((done, writer));
     assert!(ready(&drain(&mut context)[0]).contains(PollFlags::HUP));
+}
+
+#[test]
+fn a_completion_has_the_ticket_that_its_operation_was_given() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(3, 4096).unwrap();
+    let mut context = Context::new(3).unwrap();
+    let mut tickets = HashMap::new();
+    // Every slot is used again and again.
+    for tag in 0..30 {
+        let good = read(&zeros, &pool, 0);
+        let op =
+            if tag % 3 == 0 { good.flags(ReadWriteFlags::from_bits_retain(1 << 30)) } else { good };
+        tickets.insert(queue(&mut context, op.tag(tag)), tag);
+        for done in drain(&mut context) {
+            assert_eq!(tickets.get(&done.ticket.unwrap()), Some(&done.op.tag));
+        }
+    }
+    assert_eq!(tickets.len(), 30, "each has a name of its own");
 }
 
 #[test]

@@ -97,10 +97,17 @@ impl Buffer {
         })
     }
 
-    /// The value that it was [made of](Self::new). It stays what it is if it was made of something
-    /// else, or if parts that were split off it are still there.
-    pub fn into_inner<B: IoBufMut>(self) -> Result<B, Self> {
-        same(self).or_else(|buffer: Self| buffer.0.into_value().map_err(Self))
+    /// The value that it was [made of](Self::new), or a [`SharedBuffer`]. It stays what it is if it
+    /// was made of something else, or if parts that were split off it are still there.
+    pub fn into_inner<B: IoBuf>(self) -> Result<B, Self> {
+        let buffer = match same(self) {
+            Ok(buffer) => return Ok(buffer),
+            Err(buffer) => buffer,
+        };
+        if TypeId::of::<B>() == TypeId::of::<SharedBuffer>() {
+            return same(buffer.freeze()).map_err(|shared: SharedBuffer| Self(shared.0));
+        }
+        buffer.0.into_value().map_err(Self)
     }
 
     /// Makes it read-only and shareable, what write(2) wants. Copies nothing and never blocks.

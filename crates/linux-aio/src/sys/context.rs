@@ -9,7 +9,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::abi::IoEvent;
-use super::op::{Done, Op, Submitted};
+use super::done::Done;
+use super::op::{Op, Submitted};
 use super::refused::Full;
 use super::ring::{Reader, Ring};
 use super::setup::SetupError;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 use super::abi::{self, IoEvent, Iocb};
-use super::op::{Done, Op, Submitted};
+use super::done::Done;
+use super::op::{Op, Submitted};
 use super::refused::Full;
 use super::ring::{Reader, Ring};
 use super::setup::SetupError;

@@ -7,6 +7,7 @@
 mod abi;
 mod buffer;
 mod context;
+mod done;
 mod eventfd;
 mod fork;
 mod handle;
@@ -25,11 +26,12 @@ mod ticket;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Context};
+pub use done::Done;
 #[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
 pub(crate) use eventfd::signal;
 pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
-pub use op::{Done, Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};
 pub use setup::SetupError;
 pub use signal::SignalMask;

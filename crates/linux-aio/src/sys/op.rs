@@ -1,6 +1,5 @@
 //! An operation, which owns all that it touches, and how it ended.
 
-use std::io;
 use std::ops::{Deref, Range};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -97,6 +96,24 @@ impl OpKind {
             Self::ReadVectored(parts) => Some(sum(parts)),
             Self::WriteVectored(parts) => Some(sum(parts)),
             Self::Fsync | Self::Fdatasync | Self::Poll(_) => None,
+        }
+    }
+
+    /// Leaves out the first `count` bytes. Buffers that are left out as a whole stay, empty.
+    pub(super) fn skip(&mut self, count: usize) {
+        fn skip<B>(parts: &mut [Part<B>], mut count: usize) {
+            for part in parts {
+                let skipped = count.min(part.end.saturating_sub(part.start));
+                part.start += skipped;
+                count -= skipped;
+            }
+        }
+        match self {
+            Self::Read(part) => skip(std::slice::from_mut(part), count),
+            Self::Write(part) => skip(std::slice::from_mut(part), count),
+            Self::ReadVectored(parts) => skip(parts, count),
+            Self::WriteVectored(parts) => skip(parts, count),
+            Self::Fsync | Self::Fdatasync | Self::Poll(_) => {}
         }
     }
 }
@@ -197,39 +214,6 @@ impl Op {
     }
 }
 
-/// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
-/// aio_return(3).
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Done {
-    /// The operation, with its buffer.
-    pub op: Op,
-    /// Bytes moved (0 for a sync, the ready events for a poll), or the error: that of pread(2),
-    /// pwrite(2) or fsync(2), or why it was refused. A wrong alignment with `O_DIRECT` is EINVAL.
-    pub result: io::Result<usize>,
-}
-
-impl Done {
-    /// An operation with the system's answer. A count of more bytes than were asked for is an
-    /// error.
-    pub fn new(op: Op, result: io::Result<usize>) -> Self {
-        let result = match op.kind.len_bytes() {
-            Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
-            None => result,
-        };
-        Self { op, result }
-    }
-}
-
-/// The count that the system answers of a transfer. More than was asked for is no count: what the
-/// buffer holds is not known then, and an error.
-fn believed(count: usize, asked_bytes: usize) -> io::Result<usize> {
-    match count <= asked_bytes {
-        true => Ok(count),
-        false => Err(io::Error::other("the system answered with more bytes than were asked for")),
-    }
-}
-
 /// What became of the operations that were queued when they were submitted: how many, and where
 /// they are now. See io_submit(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -241,24 +225,4 @@ pub struct Submitted {
     pub refused: usize,
     /// They are still queued: there is no room until something has been reaped.
     pub waiting: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::Pool;
-
-    #[test]
-    #[cfg_attr(miri, ignore = "Miri has no madvise")]
-    fn a_count_beyond_what_was_asked_for_is_an_error() {
-        let pool = Pool::new(2, 4096).unwrap();
-        let file = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let read = || Op::new(file(), OpKind::Read(Part::new(pool.get().unwrap(), 0..100)));
-        for (count, is_believed) in [(0, true), (100, true), (101, false), (usize::MAX, false)] {
-            assert_eq!(Done::new(read(), Ok(count)).result.is_ok(), is_believed, "{count}");
-        }
-        // The answer of a poll is no count.
-        let poll = Op::new(file(), OpKind::Poll(PollFlags::IN));
-        assert_eq!(Done::new(poll, Ok(4096)).result.unwrap(), 4096);
-    }
 }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use super::op::{Done, Op};
+use super::done::Done;
+use super::op::Op;
 
 /// There is no room for one more operation before another has been reaped. It is inside, with its
 /// callback if it had one.

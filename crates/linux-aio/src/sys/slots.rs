@@ -9,9 +9,10 @@ use std::io;
 use std::time::Duration;
 
 use super::abi::{IoEvent, Iocb};
+use super::done::Done;
 use super::eventfd;
 use super::iocb::describe;
-use super::op::{Done, Op, OpKind, Submitted};
+use super::op::{Op, OpKind, Submitted};
 use super::ring::Ring;
 use super::ticket::{Cancel, Ticket};
 
@@ -373,10 +374,11 @@ impl<C> Slots<C> {
         tally.remove(slot);
         slot.stage = Stage::Empty;
         let op = slot.op.take().expect("a ticket names a slot that is in use");
+        let ticket = Ticket { slot: index, generation: slot.generation };
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         let eventfd = op.eventfd.clone().filter(|_| ended == Ended::Here);
-        let done = Done::new(op, result);
+        let done = Done { ticket: Some(ticket), ..Done::new(op, result) };
         match slot.callback.take() {
             Some(callback) => self.callbacks.push_back((callback, done)),
             None => self.finished.push_back(done),

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::notify::{Notify, free_callback, sigevent};
 use super::raw::{self, Aiocb, timespec};
+use crate::sys::done::Done;
 use crate::sys::fork::process_number;
-use crate::sys::op::{Done, Op, OpKind};
+use crate::sys::op::{Op, OpKind};
 use crate::sys::refused::Refused;
 
 /// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of

@@ -2,7 +2,7 @@
 //! does.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
 
@@ -75,7 +75,7 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
 const NO_PLACE: u64 = u64::MAX;
 
 fn read(
-    file: &OwnedFd,
+    file: impl AsFd + Copy,
     slices: &mut [IoSliceMut<'_>],
     offset: u64,
     flags: ReadWriteFlags,
@@ -91,7 +91,7 @@ fn read(
 }
 
 fn write(
-    file: &OwnedFd,
+    file: impl AsFd + Copy,
     slices: &[IoSlice<'_>],
     offset: u64,
     flags: ReadWriteFlags,

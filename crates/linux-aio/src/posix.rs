@@ -100,7 +100,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,7 +109,7 @@ pub use crate::sys::posix::{
     Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
     cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
-use crate::sys::{Done, Full, Op, Refused, Submitted};
+use crate::sys::{Done, Full, Op, Refused, SharedFd, Submitted};
 use crate::waker::Waker;
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
@@ -120,7 +119,7 @@ pub const ENGINE_THREADS: usize = 32;
 /// A request, and the descriptor that its operation came with.
 struct Running {
     request: Request,
-    file: Arc<OwnedFd>,
+    file: SharedFd,
     /// It has a duplicate to itself.
     alone: bool,
 }
@@ -159,12 +158,12 @@ impl Posix {
     }
 
     fn start(&self, mut op: Op) -> Result<Running, Refused> {
-        let file = Arc::clone(&op.file);
+        let file = op.file.clone();
         // Without a duplicate, for want of descriptors, it waits for the others on the same one.
         let duplicate = file.try_clone();
         let alone = duplicate.is_ok();
         if let Ok(duplicate) = duplicate {
-            op.file = Arc::new(duplicate);
+            op.file = duplicate;
         }
         let notify = match self.waker.clone() {
             Some(waker) => Notify::Callback(Box::new(move || waker.wake())),
@@ -200,7 +199,7 @@ impl Posix {
 }
 
 /// The operation with the descriptor that it came with, in place of the duplicate.
-fn with_file(op: Op, file: Arc<OwnedFd>) -> Op {
+fn with_file(op: Op, file: SharedFd) -> Op {
     Op { file, ..op }
 }
 

@@ -269,3 +269,16 @@ fn memory_of_other_owners_is_read_into_and_written_from() {
         assert_eq!(Arc::strong_count(&counted), 1, "{name}");
     }
 }
+
+#[test]
+fn a_file_stays_open_until_its_last_owner_lets_go() {
+    let file = Arc::new(File::open("/dev/zero").unwrap());
+    for (name, mut engine) in engines() {
+        let done = one(&mut *engine, Op::read(&file, vec![1; 3], 0));
+        assert_eq!((done.bytes(), Arc::strong_count(&file)), (Some(&[0; 3][..]), 2), "{name}");
+        drop(done);
+        assert_eq!(Arc::strong_count(&file), 1, "{name}");
+        let given_away = Op::read(File::open("/dev/zero").unwrap(), vec![1; 3], 0);
+        assert_eq!(one(&mut *engine, given_away).bytes(), Some(&[0; 3][..]), "{name}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -443,9 +443,9 @@ fn cancel(fd: libc::c_int, control: *mut Aiocb) -> io::Result<Cancelled> {
 ///
 /// # Panics
 /// In a forked child of a process that has used POSIX AIO.
-pub fn cancel_all(file: &OwnedFd) -> io::Result<Cancelled> {
+pub fn cancel_all(file: impl AsFd) -> io::Result<Cancelled> {
     assert_owner();
-    cancel(file.as_raw_fd(), ptr::null_mut())
+    cancel(file.as_fd().as_raw_fd(), ptr::null_mut())
 }
 
 /// Blocks until one of the requests is over, or the time is: aio_suspend(3). Of no requests at all

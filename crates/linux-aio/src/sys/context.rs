@@ -6,6 +6,9 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::abi::IoEvent;
@@ -68,6 +71,13 @@ impl Context {
             events: vec![IoEvent::default(); capacity as usize].into(),
             system_calls_only: false,
         })
+    }
+
+    /// One whose operations signal `eventfd` when they are over, unless they have another one.
+    pub(super) fn signalling(capacity: u32, eventfd: Arc<OwnedFd>) -> Result<Self, SetupError> {
+        let mut context = Self::new(capacity)?;
+        context.slots.signal(eventfd);
+        Ok(context)
     }
 
     /// How many operations fit: what io_setup(2) was asked for. Never blocks, as none of the
@@ -209,7 +219,10 @@ impl Context {
     fn hand_over(&mut self, max: usize, out: &mut Vec<Done>) -> usize {
         let before = out.len();
         out.extend(std::iter::from_fn(|| self.slots.take()).take(max));
-        out.len() - before
+        let count = out.len() - before;
+        // There may be more in the ring than there was room for.
+        self.slots.keep_signal(count == max);
+        count
     }
 
     /// Waits like [`reap`](Self::reap), for operations with callbacks, and calls the callbacks of
@@ -229,8 +242,14 @@ impl Context {
             // A callback may have called others.
             let Some((callback, done)) = self.slots.take_callback() else { break };
             count += 1;
-            callback(self, done);
+            let called = catch_unwind(AssertUnwindSafe(|| callback(self, done)));
+            if let Err(panic) = called {
+                // The others are for the next call.
+                self.slots.keep_signal(false);
+                resume_unwind(panic);
+            }
         }
+        self.slots.keep_signal(false);
         Ok(count)
     }
 
@@ -241,13 +260,17 @@ impl Context {
         if wait.min > wait.max {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
+        self.slots.clear_signal();
         let begun = wait.timeout.map(|timeout| (Instant::now(), timeout));
         loop {
             let lacking = wait.min.saturating_sub(self.slots.over(wait.way));
             // Waiting for more than the kernel has would be for ever.
             let min = lacking.min(self.slots.can_end(wait.way));
             let left = begun.map(|(begun, timeout)| timeout.saturating_sub(begun.elapsed()));
-            let count = self.take_events(min, left, wait)?;
+            let count = self.take_events(min, left, wait).inspect_err(|_| {
+                // What is over is in the ring still.
+                self.slots.keep_signal(true);
+            })?;
             // What has ended may be of the other way, which is not waited for.
             if count == 0 || min == 0 || self.slots.over(wait.way) >= wait.min {
                 break;
@@ -257,7 +280,12 @@ impl Context {
             && self.slots.over(wait.way) == 0
             && self.slots.can_end(wait.way) == 0
             && self.in_flight() > 0;
-        if is_stuck { Err(io::Error::from_raw_os_error(libc::EDEADLK)) } else { Ok(()) }
+        if is_stuck {
+            // What is over may have callbacks.
+            self.slots.keep_signal(false);
+            return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+        }
+        Ok(())
     }
 
     /// Takes events off the ring, waiting for `min`, and says how many.

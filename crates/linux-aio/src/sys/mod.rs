@@ -14,6 +14,7 @@ mod handle;
 mod iobuf;
 mod iocb;
 mod op;
+mod pollable;
 #[cfg(feature = "posix")]
 pub mod posix;
 mod refused;
@@ -33,6 +34,7 @@ pub(crate) use eventfd::signal;
 pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use pollable::PollableContext;
 pub use refused::{Full, Refused};
 pub use setup::SetupError;
 pub use shared_fd::SharedFd;

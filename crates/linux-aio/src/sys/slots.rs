@@ -6,6 +6,8 @@
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::abi::{IoEvent, Iocb};
@@ -123,6 +125,8 @@ pub struct Slots<C> {
     finished: VecDeque<Done>,
     /// Those that have callbacks, with them.
     callbacks: VecDeque<(C, Done)>,
+    /// What operations signal that have no eventfd of their own.
+    eventfd: Option<Arc<OwnedFd>>,
 }
 
 // SAFETY: the raw pointers in the iovecs name what the operation beside them owns. Those of the
@@ -198,6 +202,29 @@ impl<C> Slots<C> {
             spare_batch: None,
             finished: VecDeque::new(),
             callbacks: VecDeque::new(),
+            eventfd: None,
+        }
+    }
+
+    /// Has each operation that comes from now on signal `eventfd`, unless it has one of its own.
+    pub fn signal(&mut self, eventfd: Arc<OwnedFd>) {
+        self.eventfd = Some(eventfd);
+    }
+
+    /// Makes that eventfd unreadable, before what is over is looked for: what ends later signals it
+    /// again.
+    pub fn clear_signal(&self) {
+        if let Some(eventfd) = &self.eventfd {
+            // EAGAIN: it was unreadable.
+            let _count = rustix::io::retry_on_intr(|| rustix::io::read(eventfd, &mut [0u8; 8]));
+        }
+    }
+
+    /// Makes it readable while something is over and not taken, or `may_be_more`.
+    pub fn keep_signal(&self, may_be_more: bool) {
+        let is_over = !self.finished.is_empty() || !self.callbacks.is_empty();
+        if let Some(eventfd) = self.eventfd.as_ref().filter(|_| is_over || may_be_more) {
+            eventfd::signal(eventfd);
         }
     }
 
@@ -252,6 +279,7 @@ impl<C> Slots<C> {
             return Err((op, callback));
         }
         let Some(index) = self.free.pop() else { return Err((op, callback)) };
+        op.eventfd = op.eventfd.take().or_else(|| self.eventfd.clone());
         let slot = &mut self.slots[index as usize];
         let ticket = Ticket { slot: index, generation: slot.generation };
         slot.stage = match describe(&mut op, &mut slot.iovecs) {
@@ -373,11 +401,17 @@ impl<C> Slots<C> {
         };
         tally.remove(slot);
         slot.stage = Stage::Empty;
-        let op = slot.op.take().expect("a ticket names a slot that is in use");
+        let mut op = slot.op.take().expect("a ticket names a slot that is in use");
         let ticket = Ticket { slot: index, generation: slot.generation };
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         let eventfd = op.eventfd.clone().filter(|_| ended == Ended::Here);
+        // The operation goes back as it came.
+        let is_own =
+            |own: &Arc<OwnedFd>| op.eventfd.as_ref().is_some_and(|fd| Arc::ptr_eq(fd, own));
+        if self.eventfd.as_ref().is_some_and(is_own) {
+            op.eventfd = None;
+        }
         let done = Done { ticket: Some(ticket), ..Done::new(op, result) };
         match slot.callback.take() {
             Some(callback) => self.callbacks.push_back((callback, done)),

@@ -4,13 +4,16 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use common::hard::{mknod, set_mode, set_xattr, xattr};
 use common::held::{has_listed, is_in, is_in_call, traced, wait_for};
+use common::sandbox::without_unnamed_files;
 use common::*;
 use rustix::fs::FileType;
 use rustix::process::Pid;
@@ -322,7 +325,7 @@ fn nothing_can_be_read_by_others_before_it_is_finished() {
     mknod(&stage.at("source/fifo"), FileType::Fifo, 0);
     fs::hard_link(stage.at("source/dir/file"), stage.at("source/dir/again")).unwrap();
     let calls = ["-e", "trace=openat,mknodat,mkdirat"];
-    let mut command = strace(&calls, &stage.at("trace"));
+    let mut command = without_unnamed_files(strace(&calls, &stage.at("trace")));
     run(command.args(["-a", "source", "target"]).current_dir(stage.folder.path()), 0);
     // A call that another thread's call interrupts in the trace still shows its arguments.
     let trace = fs::read_to_string(stage.at("trace")).unwrap().replace(" <unfinished ...>", ")");
@@ -334,9 +337,54 @@ fn nothing_can_be_read_by_others_before_it_is_finished() {
             "{call}: {lines:?}"
         );
     };
-    made("openat(", "O_TMPFILE", ", 0600)");
+    made("openat(", "O_EXCL", ", 0600)");
     made("mknodat(", "S_IFIFO", "S_IFIFO|0600)");
     made("mkdirat(", "", ", 0700)");
+}
+
+/// A file without a name may have the mode that it is to have: only who may look into the process
+/// gets at it, which is its user.
+#[test]
+fn a_file_without_a_name_is_reached_by_no_other_user() {
+    const NOBODY: u32 = 65534;
+    if !is_root("acting as another user") || !have_strace() {
+        return;
+    }
+    let stage = Stage::new();
+    set_mode(stage.folder.path(), 0o777);
+    fs::write(stage.at("source/file"), "the data").unwrap();
+    set_mode(&stage.at("source/file"), 0o666);
+    let inject = format!("inject=linkat:delay_enter={}", HELD_S * 1_000_000);
+    let mut command = strace(&["-e", "trace=linkat", "-e", &inject], &stage.at("trace"));
+    command.args(["-aT", "source", "target"]);
+    let held = Cell::new(None);
+    let is_held = |process: Option<Pid>| {
+        held.set(process);
+        is_in(process, &[libc::SYS_linkat])
+    };
+    let output = stage.attacked(command, is_held, || {
+        let files = format!("/proc/{}/fd", held.get().unwrap().as_raw_nonzero());
+        let are_unnamed = |file: &PathBuf| {
+            fs::metadata(file).is_ok_and(|found| found.is_file() && found.nlink() == 0)
+        };
+        let unnamed: Vec<_> = fs::read_dir(files)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(are_unnamed)
+            .collect();
+        assert!(unnamed.iter().any(|file| fs::read(file).unwrap() == b"the data"), "{unnamed:?}");
+        for file in unnamed {
+            // A shell that cannot read the file says so and fails.
+            let mut other = Command::new("sh");
+            other.args(["-c", "read line <\"$0\" || test -n \"$line\""]).arg(&file);
+            let other = other.uid(NOBODY).gid(NOBODY).output().unwrap();
+            assert!(!other.status.success(), "{other:?}");
+            assert!(stderr(&other).contains("ermission denied"), "{other:?}");
+        }
+    });
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let copy = fs::metadata(stage.at("target/file")).unwrap();
+    assert_eq!(copy.mode() & 0o7777, 0o666);
 }
 
 #[test]

@@ -416,7 +416,10 @@ fn change_while(root: &Path, random: &mut fastrand::Rng, files: usize, is_over: 
             if name(file, 0).exists() {
                 continue;
             }
-            write_at_one_time(&name(file, 0), &contents_of(file, round));
+            // It has its name when it is whole: half of it would be a copy of that moment.
+            let new = root.join(format!("{}/new", file % 20));
+            write_at_one_time(&new, &contents_of(file, round));
+            fs::rename(new, name(file, 0)).unwrap();
             for n in 1..3 {
                 fs::hard_link(name(file, 0), name(file, n)).unwrap();
             }

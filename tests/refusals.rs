@@ -19,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::faults::{self, Place};
+use common::hard::{ACCESS, acl, set_xattr};
 use common::lease::Lease;
 use common::verdict::{ERRORS, MODES, Refused, Verdict, judge};
 use common::*;
@@ -168,7 +169,7 @@ impl Case {
     }
 
     fn run(&self) -> Result<(), String> {
-        let place = Place::rich();
+        let place = self.place();
         let output = match self.from {
             From::First => {
                 let mut command = aiocp();
@@ -189,6 +190,19 @@ impl Case {
         let judged = judge(&place, &refused, &output);
         let (name, status) = (self.name(), output.status);
         judged.map_err(|what| format!("{name}: {what}; {status:?}: {}", stderr(&output)))
+    }
+
+    /// A source that needs these calls: an owner is given to what has another one by itself, and an
+    /// ACL is read where there is one.
+    fn place(&self) -> Place {
+        let place = Place::rich();
+        let file = place.source().join("many/2");
+        match self.calls {
+            "fchown" => std::os::unix::fs::chown(file, Some(1), Some(1)).unwrap(),
+            "fgetxattr" => set_xattr(&file, ACCESS, &acl([6, 4, 4, 4, 4, 4])),
+            _ => {}
+        }
+        place
     }
 
     fn refuse(&self, command: &mut Command) {

@@ -134,6 +134,29 @@ fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_m
     assert!(submitted < 30 && read >= 60, "{submitted} at once, {read} one by one");
 }
 
+/// What is found of some files is expected of their neighbours, which may be unlike.
+#[test]
+fn neighbours_that_are_cold_cached_changed_and_empty_are_copied_whole() {
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
+    let at = |name: &str| mounted.path.join(name);
+    for warm_one_in in [1, 2, 5, 11] {
+        cold_folder(&at("s"));
+        for n in (0..60).filter(|n| n % warm_one_in == 0) {
+            let file = at("s").join(n.to_string());
+            match n % 3 {
+                0 => drop(fs::read(&file).unwrap()),
+                1 => fs::write(&file, noise(n * 57, 1)).unwrap(),
+                _ => fs::write(&file, "").unwrap(),
+            }
+        }
+        run(aiocp().args(["-aT", "--manifest"]).args([at("m"), at("s"), at("t")]), 0);
+        check_manifest(&fs::read_to_string(at("m")).unwrap(), &at("t"));
+        assert_eq!(describe(&at("s")), describe(&at("t")), "one in {warm_one_in}");
+        fs::remove_dir_all(at("s")).unwrap();
+        fs::remove_dir_all(at("t")).unwrap();
+    }
+}
+
 #[test]
 fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     if !have_strace() {
@@ -279,18 +302,19 @@ fn metadata_that_cannot_be_kept_is_named_and_costs_no_data() {
         std::os::unix::fs::chown(&source, Some(1), Some(1)).unwrap();
     }
     fs::set_permissions(&source, fs::Permissions::from_mode(0o4755)).unwrap();
-    for (inject, text) in [
-        ("fchmod:error=EPERM", "cannot set mode of"),
-        ("utimensat:error=EPERM", "cannot set times of"),
-        ("fchown:error=EIO", "cannot set owner of"),
-        ("flistxattr:error=EIO", "cannot list attributes of"),
-        ("fgetxattr:error=EIO", "cannot read ACL of"),
+    for (inject, preserve, text) in [
+        ("fchmod:error=EPERM", "-a", "cannot set mode of"),
+        ("utimensat:error=EPERM", "-a", "cannot set times of"),
+        ("fchown:error=EIO", "-a", "cannot set owner of"),
+        ("flistxattr:error=EIO", "-a", "cannot list attributes of"),
+        // With a list, only an ACL that it names is read.
+        ("fgetxattr:error=EIO", "-p", "cannot read ACL of"),
     ] {
         fs::write(&target, "old").unwrap();
         let (which, what) =
             (format!("trace={}", inject.split(':').next().unwrap()), format!("inject={inject}"));
         let output = run(
-            strace(&["-e", &which, "-e", &what], &trace).arg("-a").arg(&source).arg(&target),
+            strace(&["-e", &which, "-e", &what], &trace).arg(preserve).arg(&source).arg(&target),
             1,
         );
         assert!(stderr(&output).contains(text), "{inject}: {output:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::stop::Stop;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::fs::{self, FileType, Identity, Moment, Name, Seen, Settled, Stat, Trust};
+use crate::fs::{self, DirectLook, FileType, Identity, Moment, Name, Seen, Settled, Stat, Trust};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{Failure, Side};
 use crate::tree::{Entry, EntryKind, OpenDir};
@@ -148,10 +148,14 @@ impl<'a> At<'a> {
 
     /// Opens a regular file to be read, which has to be the one that was listed.
     pub fn open_source(self, stop: &Stop) -> Result<Source> {
+        self.open_source_for(stop, ReadFrom::Anywhere)
+    }
+
+    /// The same of one that is to be read past the page cache, if that can be had.
+    pub fn open_source_for(self, stop: &Stop, read_from: ReadFrom) -> Result<Source> {
         let error = |op, cause: Cause| self.source_error(op, cause);
-        let open = if self.entry.followed { fs::open_to_read_behind } else { fs::open_to_read };
-        let opened = open_unleased(stop, || open(&self.dir.source, &self.entry.name));
-        let file = opened.map_err(|cause| match &cause {
+        let opened = open_unleased(stop, || self.open_to_read(read_from));
+        let (file, is_direct) = opened.map_err(|cause| match &cause {
             // The listing said that it is a file; a link is never followed, and a socket or a
             // device without a driver has nothing to read.
             Cause::Os(refused)
@@ -179,7 +183,23 @@ impl<'a> At<'a> {
             // A stream is read once, and whatever comes.
             _ => Settled::LONG,
         };
-        Ok(Source::new(file, stat, settled))
+        Ok(Source { is_direct, ..Source::new(file, stat, settled) })
+    }
+
+    /// Opens it, and says whether it has `O_DIRECT`.
+    fn open_to_read(self, read_from: ReadFrom) -> io::Result<(OwnedFd, bool)> {
+        let (dir, name) = (&self.dir.source, &self.entry.name);
+        if self.entry.followed {
+            return Ok((fs::open_to_read_behind(dir, name)?, false));
+        }
+        let direct = match read_from {
+            ReadFrom::Device => fs::open_to_read_direct(dir, name)?,
+            ReadFrom::Anywhere => None,
+        };
+        match direct {
+            Some(file) => Ok((file, true)),
+            None => Ok((fs::open_to_read(dir, name)?, false)),
+        }
     }
 
     /// Opens anything but a regular file, which has to be the one that was listed.
@@ -223,6 +243,15 @@ pub fn open_unleased<T>(
     })
 }
 
+/// Where the data of a file is expected to be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Its device, past the page cache.
+    Device,
+    /// Nothing is known of it yet, or it is in the page cache.
+    Anywhere,
+}
+
 /// A source that is reached but never opened for reading.
 pub struct UnreadSource {
     pub file: OwnedFd,
@@ -241,6 +270,8 @@ pub struct Source {
     pub settled: Settled,
     /// It was changed at every look.
     is_restless: bool,
+    /// Whether it was opened with `O_DIRECT`.
+    pub is_direct: bool,
 }
 
 /// Waits until a change of any of these files would show in their times, and looks at them once
@@ -274,7 +305,8 @@ pub fn settle<'s>(sources: impl Iterator<Item = &'s mut Source>, sleep: impl Fn(
 
 impl Source {
     pub fn new(file: OwnedFd, stat: Stat, settled: Settled) -> Self {
-        Self { file: Arc::new(file), stat, settled, is_restless: false, held_bytes: None }
+        let (is_restless, is_direct) = (false, false);
+        Self { file: Arc::new(file), stat, settled, is_restless, is_direct, held_bytes: None }
     }
 
     /// The look at it.
@@ -320,10 +352,23 @@ impl Source {
     /// name more or less changes the last one too: the copy takes one from it where it replaces
     /// what was a name of this file.
     pub fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(self.look_again()?.is_unchanged)
+    }
+
+    /// Whether it is [unchanged](Self::is_unchanged), and whether it was opened with `O_DIRECT` for
+    /// nothing.
+    pub fn look_again(&self) -> io::Result<DirectLook> {
         // A stream changes as it is written.
         if FileType::from_raw_mode(self.stat.st_mode) != FileType::RegularFile {
-            return Ok(true);
+            return Ok(DirectLook { is_unchanged: true, is_refused: false });
         }
-        Ok(!self.is_restless && fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?))
+        let look = match self.is_direct {
+            true => fs::look_after_direct(&*self.file, &self.stat)?,
+            false => {
+                let is_unchanged = fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?);
+                DirectLook { is_unchanged, is_refused: false }
+            }
+        };
+        Ok(DirectLook { is_unchanged: !self.is_restless && look.is_unchanged, ..look })
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::sys::call::{self as fs, OFlags};
+use crate::sys::call::{self as fs, AtFlags, OFlags, StatxFlags};
 
+use super::facts::direct_align_bytes;
 use super::open::open_flags;
+use super::stat::{Stat, is_unchanged, is_unchanged_in, stat};
 
 pub use crate::sys::file::cached_bytes;
 
@@ -26,6 +28,30 @@ pub fn set_direct(file: impl AsFd, on: bool) -> io::Result<()> {
 pub fn leave_access_time(file: impl AsFd) {
     if let Ok(flags) = fs::fcntl_getfl(file.as_fd()) {
         let _asked = fs::fcntl_setfl(file, flags | OFlags::NOATIME);
+    }
+}
+
+/// A later look at a file that was read past the page cache.
+pub struct DirectLook {
+    /// Whether it is what it was; see [`is_unchanged`].
+    pub is_unchanged: bool,
+    /// Whether its filesystem has no direct I/O for it, and used the page cache.
+    pub is_refused: bool,
+}
+
+/// Looks at a file that was read past the page cache and answered `then` before: statx(2), or
+/// fstat(2) where that gives no answer.
+pub fn look_after_direct(file: impl AsFd, then: &Stat) -> io::Result<DirectLook> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::DIOALIGN;
+    match fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, wanted) {
+        Err(_) => {
+            let is_unchanged = is_unchanged(then, &stat(file)?);
+            Ok(DirectLook { is_unchanged, is_refused: false })
+        }
+        Ok(now) => Ok(DirectLook {
+            is_unchanged: is_unchanged_in(then, &now),
+            is_refused: direct_align_bytes(&now) == Some(0),
+        }),
     }
 }
 

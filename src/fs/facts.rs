@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use crate::sys::call::{self as fs, AtFlags, IFlags, StatxFlags};
+use crate::sys::call::{self as fs, AtFlags, IFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::times::{Clock, Grain};
@@ -194,8 +194,7 @@ pub fn direct_io(file: impl AsFd) -> DirectIo {
         _ => {}
     }
     let statx = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
-    let said = statx.filter(|statx| statx.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
-    match said.map(|statx| statx.stx_dio_offset_align.max(statx.stx_dio_mem_align)) {
+    match statx.as_ref().and_then(direct_align_bytes) {
         Some(0) => DirectIo::Refused("the filesystem has no direct I/O for this file"),
         Some(align) => DirectIo::Aligned(u64::from(align).max(DIRECT_ALIGN_DEFAULT)),
         // Before Linux 6.1 nothing sets the bit; these two are known to be direct.
@@ -204,6 +203,12 @@ pub fn direct_io(file: impl AsFd) -> DirectIo {
         }
         None => DirectIo::Unsaid("the filesystem does not say whether it has direct I/O"),
     }
+}
+
+/// The alignment for direct I/O in an answer of statx(2), 0 without direct I/O, if it is told.
+pub(super) fn direct_align_bytes(statx: &Statx) -> Option<u32> {
+    (statx.stx_mask & StatxFlags::DIOALIGN.bits() != 0)
+        .then(|| statx.stx_dio_offset_align.max(statx.stx_dio_mem_align))
 }
 
 /// Whether `SEEK_HOLE` is known to tell the truth of this file, also of data that is not on the

@@ -44,6 +44,8 @@ pub struct Trust {
     pub numbers: Numbers,
     /// Whether a change time is the same after the next mount. FAT and exFAT keep none.
     pub keeps_change_times: bool,
+    /// Whether a file's list of extended attributes names its ACL, if it has one.
+    pub lists_acls: bool,
 }
 
 impl Trust {
@@ -54,7 +56,9 @@ impl Trust {
             Some(magic) if numbers_are_fleeting(magic) => Numbers::Fleeting,
             _ => Numbers::Lasting,
         };
-        Self { numbers, keeps_change_times: !matches!(magic, Some(EXFAT_MAGIC | MSDOS_MAGIC)) }
+        let keeps_change_times = !matches!(magic, Some(EXFAT_MAGIC | MSDOS_MAGIC));
+        // All of these keep ACLs as attributes; those that pass on what others say may not.
+        Self { numbers, keeps_change_times, lists_acls: numbers == Numbers::Own }
     }
 }
 

@@ -31,7 +31,10 @@ mod unlisted;
 
 pub(crate) use crate::sys::call;
 
-pub use cache::{cached_bytes, drop_cache, leave_access_time, read_ahead, set_direct};
+pub use cache::{
+    DirectLook, cached_bytes, drop_cache, leave_access_time, look_after_direct, read_ahead,
+    set_direct,
+};
 pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, clock_of, direct_io, grain_of_times, holes_are_believed,
     may_fold_names, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
@@ -53,11 +56,12 @@ pub use node::{ACL, Node, attribute_at};
 pub use open::{
     canonical, is_path_only, list, open_above, open_any_length, open_beneath, open_dir,
     open_dir_behind, open_dir_to_fill, open_folder, open_folder_to_fill, open_path,
-    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind,
+    open_path_behind, open_path_beneath, open_to_read, open_to_read_behind, open_to_read_direct,
 };
 pub use own::{ALL_OF_OWNER, give_owner_all, is_new_and_own, is_own, needs_rights};
 pub use process::{
-    addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, umask,
+    addresses_left_bytes, memory_left_bytes, open_files_limit, raise_open_files_limit, told_umask,
+    umask,
 };
 pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::{OpenedUp, remove_temporaries, remove_temporaries_at_once};

@@ -50,7 +50,18 @@ pub fn open_beneath(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<O
 /// Opens a file to be read: it never waits for a FIFO's writer, and it leaves the access time alone
 /// where it may.
 pub fn open_to_read(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    open_without_trace(dir, name, OFlags::RDONLY | OFlags::NONBLOCK)
+}
+
+/// Opens a file to be read past the page cache, if its filesystem has that.
+pub fn open_to_read_direct(dir: impl AsFd, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+    match open_without_trace(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::DIRECT) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn open_without_trace(dir: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
     match open_beneath(dir.as_fd(), name, flags | OFlags::NOATIME) {
         // Only a file's owner may read it without a trace.
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => open_beneath(dir, name, flags),

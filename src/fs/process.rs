@@ -10,8 +10,12 @@ use crate::sys::limit::{Resource, limit};
 /// The process's umask, as /proc tells it since Linux 4.7. Else it can be asked for only by setting
 /// it: no other thread should be making files meanwhile. See umask(2).
 pub fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    umask_of(&status).unwrap_or_else(umask_by_setting)
+    told_umask().unwrap_or_else(umask_by_setting)
+}
+
+/// The process's umask, if /proc tells it.
+pub fn told_umask() -> Option<u32> {
+    umask_of(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
 fn umask_of(status: &str) -> Option<u32> {

@@ -67,6 +67,16 @@ pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
     is_as_written(then, now) && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
 }
 
+/// The same of an answer of statx(2).
+pub(super) fn is_unchanged_in(then: &Stat, now: &fs::Statx) -> bool {
+    let time = |time: fs::StatxTimestamp| (time.tv_sec, u64::from(time.tv_nsec));
+    let written = (then.st_mtime, then.st_mtime_nsec);
+    let changed = (then.st_ctime, then.st_ctime_nsec);
+    now.stx_size == then.st_size as u64
+        && time(now.stx_mtime) == written
+        && (time(now.stx_ctime) == changed || u64::from(now.stx_nlink) != then.st_nlink)
+}
+
 /// Whether size and modification time are what they were.
 pub fn is_as_written(then: &Stat, now: &Stat) -> bool {
     let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);

@@ -52,7 +52,13 @@ impl Target {
     /// so that not even SIGKILL leaves anything behind. Elsewhere it has a hidden name, made with
     /// `O_EXCL`.
     pub fn create(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
-        match create_unnamed(dir) {
+        Self::create_with(dir, mark, OWNER_S)
+    }
+
+    /// Makes an empty file with this mode, less the umask, if it has no name by which others could
+    /// find it. With a name, only its owner may read it.
+    pub fn create_with(dir: &Arc<OwnedFd>, mark: Option<Mark>, mode: u32) -> io::Result<Self> {
+        match create_unnamed(dir, Mode::from_raw_mode(mode)) {
             Some(file) => Ok(Self::new(dir, file, Naming::None, mark)),
             None => Self::create_excl(dir, mark),
         }
@@ -71,7 +77,7 @@ impl Target {
 
     /// Makes an empty file that only its owner may read, and that has a hidden name in any case.
     pub fn create_named(dir: &Arc<OwnedFd>, mark: Option<Mark>) -> io::Result<Self> {
-        if let Some(file) = create_unnamed(dir)
+        if let Some(file) = create_unnamed(dir, Mode::from_raw_mode(OWNER_S))
             && let Ok(temporary) = Temporary::link(dir, mark, &file)
         {
             return Ok(Self::new(dir, file, Naming::Hidden(temporary), mark));
@@ -227,6 +233,9 @@ impl Target {
     }
 }
 
+/// The mode of what only its owner may read and write.
+const OWNER_S: u32 = 0o600;
+
 /// Whether linkat(2) has been refused to a file without a name: then no more of them are made.
 static UNLINKABLE: AtomicBool = AtomicBool::new(false);
 
@@ -244,12 +253,12 @@ fn note_refusal(dir: &Arc<OwnedFd>, cause: &io::Error) {
 
 /// A file without a name; nothing where none is to be had. What else is wrong shows when one with a
 /// name is made.
-fn create_unnamed(dir: &OwnedFd) -> Option<OwnedFd> {
+fn create_unnamed(dir: &OwnedFd, mode: Mode) -> Option<OwnedFd> {
     if UNLINKABLE.load(Ordering::Relaxed) {
         return None;
     }
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).ok()
+    openat(dir, c".", flags, mode).ok()
 }
 
 /// What an earlier run left under a hidden name.

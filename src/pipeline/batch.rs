@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::handle::Pipeline;
 use super::memory::ReadTurn;
 use super::outcome::Failure;
-use super::route::Access;
 use super::sizes::{READ_AHEAD_BYTES, TOGETHER_ALIGN_BYTES, TOGETHER_MIN};
 use crate::fs;
 use linux_aio::{Buffer, Done, Op, OpKind};
@@ -23,15 +22,10 @@ pub enum BatchWay {
     Together,
     /// By `each`, through the page cache, which is asked for its data before.
     Ahead,
+    /// By `each`, from the page cache, which seems to have all of it.
+    Cached,
     /// Not here.
     Elsewhere,
-}
-
-impl BatchWay {
-    /// That of a small file in its access.
-    pub fn of(access: Access) -> Self {
-        if access.is_direct() { Self::Together } else { Self::Ahead }
-    }
 }
 
 /// A file of a batch.
@@ -71,7 +65,7 @@ impl Pipeline<'_> {
         describe: impl Fn(&T) -> BatchFile<'_>,
         mut each: impl FnMut(T, Result<Option<&[u8]>, Failure>),
     ) {
-        files.sort_by_key(|file| describe(file).order);
+        files.sort_by_cached_key(|file| describe(file).order);
         for BatchFile { file, size_bytes, way, .. } in files.iter().map(&describe) {
             if way == BatchWay::Ahead {
                 fs::read_ahead(&**file, size_bytes.min(READ_AHEAD_BYTES));

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::data_blocks::DataBlocks;
 use super::outcome::Failure;
-use super::sizes::{BLOCKS_MAX, SMALL_BYTES_MAX, TOGETHER_ALIGN_BYTES};
+use super::sizes::{BLOCKS_MAX, SMALL_BYTES_MAX};
 use crate::error::{Cause, Operation};
 use crate::fs::{self, DirectIo};
 use crate::report::{Route, Way};
@@ -66,26 +66,6 @@ pub fn source_access(
     access(direct, block_bytes, file)
 }
 
-/// Chooses the access in which a small source is read, and turns `O_DIRECT` on if it is direct.
-///
-/// Direct, it is read together with its neighbours. That is a gain where `merges` makes one request
-/// of them, and the page cache is known not to have the file. A file that cannot be asked about is
-/// read through the page cache, which tells what is wrong.
-pub fn small_source_access(
-    direct: DirectMode,
-    merges: bool,
-    file: &OwnedFd,
-    size_bytes: u64,
-) -> Access {
-    let is_cold =
-        || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes <= size_bytes / 2);
-    let buffered = Access { way: SMALL.read, align_bytes: 1 };
-    if !merges || size_bytes == 0 || direct != DirectMode::Auto || !is_cold() {
-        return buffered;
-    }
-    access(direct, TOGETHER_ALIGN_BYTES, file).unwrap_or(buffered)
-}
-
 /// Chooses the destination's access and turns `O_DIRECT` on if it is direct.
 pub fn target_access(
     direct: DirectMode,
@@ -95,7 +75,12 @@ pub fn target_access(
     access(direct, block_bytes, file)
 }
 
-fn access(direct: DirectMode, block_bytes: u64, file: &OwnedFd) -> Result<Access, Cause> {
+/// Chooses the access of a file and turns `O_DIRECT` on if it is direct.
+pub(super) fn access(
+    direct: DirectMode,
+    block_bytes: u64,
+    file: &OwnedFd,
+) -> Result<Access, Cause> {
     let refused = |reason| match direct {
         DirectMode::Always => Err(Cause::NoDirect(reason)),
         _ => Ok(Access::buffered(reason)),

@@ -20,8 +20,8 @@ use crate::fs::{self, Stat};
 use crate::pipeline::route::{self, Access, DirectMode};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::{
-    BatchFile, BatchWay, Budget, Endpoint, EngineKind, Failure, Limits, Pipeline, Progress, Shape,
-    Started, Traffic, Transfer,
+    BatchFile, BatchWay, Budget, Endpoint, EngineKind, Failure, Limits, Outlook, Pipeline,
+    Progress, Shape, Started, Traffic, Transfer,
 };
 use crate::report::{CurrentFile, Totals, Way};
 use crate::tree::OpenDirs;
@@ -241,17 +241,17 @@ impl<T> Opened<T> {
 /// A file for the worker itself.
 struct SmallInput<T> {
     opened: Opened<T>,
-    access: Access,
+    way: BatchWay,
 }
 
 impl<T> SmallInput<T> {
     fn describe(&self) -> BatchFile<'_> {
-        let Self { opened, access } = self;
+        let Self { opened, way } = self;
         BatchFile {
             file: &opened.file,
             order: opened.stat.st_ino,
             size_bytes: opened.size_bytes(),
-            way: BatchWay::of(*access),
+            way: *way,
         }
     }
 }
@@ -275,6 +275,7 @@ impl<T> Worker<'_, T> {
     fn hash_batch(&self, batch: Vec<Item<T>>, buffer: &mut [u8]) {
         let (mut small, mut big, mut streams) =
             (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let mut outlook = Outlook::new(self.options.direct, self.pipeline.merges());
         for item in batch {
             if item.location.is_stream() {
                 streams.push(item);
@@ -283,9 +284,8 @@ impl<T> Worker<'_, T> {
             let Some(opened) = self.open(item) else { continue };
             let (direct, size_bytes) = (self.options.direct, opened.size_bytes());
             if route::is_small(direct, size_bytes) {
-                let merges = self.pipeline.merges();
-                let access = route::small_source_access(direct, merges, &opened.file, size_bytes);
-                small.push(SmallInput { opened, access });
+                let way = outlook.way(&opened.file, size_bytes, false);
+                small.push(SmallInput { opened, way });
             } else {
                 let path = || opened.item.location.path();
                 let files = &self.totals.current;

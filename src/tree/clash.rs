@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::dir::OpenDir;
+use super::dir::{Dir, OpenDir};
 use super::listing::Listing;
 use super::taken::{TakenNames, likeness};
 use crate::error::{Cause, Error, Operation};
@@ -45,7 +45,20 @@ impl OpenDir {
 
     /// Whether the destination may take two names for one. It is asked once.
     pub fn folds(&self) -> bool {
-        *self.known.folding.get_or_init(|| fs::may_fold_names(&*self.target))
+        *self.known.folding.get_or_init(|| {
+            let folds = fs::may_fold_names(&*self.target);
+            if let Some(above) = self.made_in() {
+                above.known.folding.get_or_init(|| folds);
+            }
+            folds
+        })
+    }
+
+    /// The directory in which the run made the destination, whose names are folded alike.
+    fn made_in(&self) -> Option<&Dir> {
+        let is_made = self.fresh && !self.planned;
+        let above = self.parent().filter(|_| is_made)?;
+        (above.target_stat.st_dev == self.target_stat.st_dev).then_some(above)
     }
 
     /// Takes a name under which something answers `stat`, unless it is another name that was taken.

@@ -350,14 +350,15 @@ impl Dir {
             (Origin::Child { source_name, followed, target_name }, Some(parent)) => {
                 let open = if *followed { fs::open_dir_behind } else { fs::open_dir };
                 let target = match self.planned {
-                    true => parent.target.try_clone(),
-                    false => fs::open_dir_to_fill(&parent.target, target_name),
+                    true => Ok(Arc::clone(&parent.target)),
+                    false => fs::open_dir_to_fill(&parent.target, target_name).map(Arc::new),
                 };
                 (open(&parent.source, source_name), target)
             }
-            (Origin::Root { source, target }, _) => {
-                (fs::open_folder(source, OFlags::PATH), fs::open_folder_to_fill(target))
-            }
+            (Origin::Root { source, target }, _) => (
+                fs::open_folder(source, OFlags::PATH),
+                fs::open_folder_to_fill(target).map(Arc::new),
+            ),
             (Origin::Child { .. }, None) => unreachable!("only a root has nothing above"),
         };
         let source = source.map_err(|cause| source_error(cause.into()))?;
@@ -370,7 +371,7 @@ impl Dir {
         if is_swapped(&target, &found_target, &self.target_stat) {
             return Err(target_error(Cause::Swapped));
         }
-        Ok(self.keep(source, Arc::new(target)))
+        Ok(self.keep(source, target))
     }
 
     /// Opens the directory above through this one's `..`, if it is closed.
@@ -382,13 +383,15 @@ impl Dir {
         if parent.parent.is_none() || parent.if_open().is_some() {
             return;
         }
-        let target =
-            if open.planned { open.target.try_clone() } else { fs::open_above(&open.target) };
+        let target = match open.planned {
+            true => Ok(Arc::clone(&open.target)),
+            false => fs::open_above(&open.target).map(Arc::new),
+        };
         if let (Ok(source), Ok(target)) = (fs::open_above(&open.source), target)
             && fs::stat(&source).is_ok_and(|stat| has_numbers_of(&stat, &parent.stat))
             && fs::stat(&target).is_ok_and(|stat| has_numbers_of(&stat, &parent.target_stat))
         {
-            parent.keep(source, Arc::new(target));
+            parent.keep(source, target);
         }
     }
 

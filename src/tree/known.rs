@@ -1,7 +1,8 @@
 //! What is asked of the filesystems of a pair of directories when it matters, once.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
+use super::made::NewFiles;
 use crate::fs::{Clock, Trust};
 
 /// What was answered.
@@ -19,6 +20,18 @@ pub struct Known {
     pub folding: OnceLock<bool>,
     /// Whether it takes two for one that differ in case, as two of them have shown.
     pub case_folding: OnceLock<bool>,
+    /// Whether nothing is cloned into the destination, whatever it is.
+    pub never_clones: OnceLock<bool>,
+    /// Set where a clone from the source into the destination was refused for all of its files.
+    pub refuses_clones: OnceLock<()>,
+    /// Whether the destination gives new files what this user alone decides.
+    pub makes_files_alike: OnceLock<bool>,
+    /// Whether the destination is known to give new files no ACL.
+    pub passes_on_no_acl: OnceLock<bool>,
+    /// What new files of the destination have, where all of them have it.
+    pub new_files: OnceLock<Option<NewFiles>>,
+    /// Held by who gives many files their names in the destination.
+    pub naming: Mutex<()>,
     /// Set where a single name is taken in the destination.
     pub one_name: OnceLock<()>,
 }

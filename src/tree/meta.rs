@@ -3,11 +3,13 @@
 //! The order is owner, extended attributes, ACLs, mode, times. A new owner takes away setuid,
 //! setgid and capabilities. An ACL changes the mode. Nothing after the times changes them.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 
 use super::acl;
 use super::dir::OpenDir;
+use super::looked::Looked;
+use super::made::Made;
 use crate::error::{Cause, Operation};
 use crate::fs::{self, FileType, Node, Stat};
 
@@ -127,6 +129,7 @@ pub struct Keeper {
     preserve: Preserve,
     /// Only root can give files away. Other users get no message about it for each file.
     privileged: bool,
+    /// Rights that no new file gets.
     umask: u32,
 }
 
@@ -140,6 +143,8 @@ pub struct Metadata<'a> {
     pub target: Node<'a>,
     /// What was there before.
     pub before: Before<'a>,
+    /// What the copy has had since it was made, where that is known.
+    pub made: Option<Made>,
 }
 
 /// What stood where a copy stands, or is to stand.
@@ -204,7 +209,9 @@ impl Keeper {
     /// Asks what the process may do, and what its umask is if that matters. It has to be called
     /// before there are threads that make files.
     pub fn new(preserve: Preserve) -> Self {
-        let umask = if preserve.mode { 0 } else { fs::umask() };
+        // Only where the mode is not kept it decides what a copy has at last.
+        let unknown = || if preserve.mode { 0o777 } else { fs::umask() };
+        let umask = fs::told_umask().unwrap_or_else(unknown);
         Self { preserve, privileged: rustix::process::geteuid().is_root(), umask }
     }
 
@@ -213,12 +220,32 @@ impl Keeper {
         &self.preserve
     }
 
-    /// Sets all that is kept. What cannot be kept goes to `lost`, and does not stop the rest.
+    /// Looks at what a source has, as far as it is to be kept. `lists_acls` says whether its list
+    /// of attributes names its ACLs.
+    pub fn look(&self, source: Node<'_>, kind: FileType, lists_acls: bool) -> Looked {
+        let Preserve { mode, xattr, context, .. } = self.preserve;
+        let names = (xattr || context).then(|| source.attributes());
+        Looked::new(source, names, mode.then_some(kind), lists_acls)
+    }
+
+    /// The mode with which the copy of a file is to be made so that it has it already: that of the
+    /// source, unless more than creating it is needed to give it that.
+    pub fn mode_of_new(&self, stat: &Stat, looked: &Looked) -> Option<u32> {
+        let mode = match self.preserve.mode {
+            true => stat.st_mode & 0o7777,
+            false => 0o666 & !self.umask,
+        };
+        let is_all = matches!(looked.acl, Ok(None)) && mode & (!0o777 | self.umask) == 0;
+        is_all.then_some(mode)
+    }
+
+    /// Sets all that is kept of a source that was `looked` at. What cannot be kept goes to `lost`,
+    /// and does not stop the rest.
     ///
     /// A file whose owner could not be kept gets no setuid and no setgid. A file whose ACL could
     /// not be kept gives its group no more than the ACL did.
-    pub fn keep(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
-        let Metadata { source, stat, target, before } = *metadata;
+    pub fn keep(&self, metadata: &Metadata<'_>, looked: Looked, lost: &mut dyn FnMut(Loss)) {
+        let Metadata { source, stat, target, before, made } = *metadata;
         let lost = &mut |loss: Loss| {
             let is_owner_s = matches!(before, Before::WrittenInto)
                 && matches!(&loss.cause, Cause::Os(cause) if is_not_permitted(cause))
@@ -226,17 +253,24 @@ impl Keeper {
             lost(Loss { forgivable: loss.forgivable || is_owner_s, ..loss });
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let owned = self.preserve.ownership && self.keep_owner(stat, target, lost);
+        let has_owner = made.is_some_and(|made| made.is_owned_by(stat.st_uid, stat.st_gid));
+        let owned = self.preserve.ownership && (has_owner || self.keep_owner(stat, target, lost));
         if let Before::Replaced(replaced) = before
             && !self.preserve.ownership
         {
             self.keep_owner_of_replaced(replaced, target, lost);
         }
-        if self.preserve.xattr || self.preserve.context {
-            self.keep_attributes(source, target, lost);
+        let Looked { names, acl, default_acl } = looked;
+        if let Some(names) = names {
+            self.keep_attributes(names, source, target, lost);
         }
         if kind != FileType::Symlink {
-            self.keep_mode(metadata, kind, owned, lost);
+            self.keep_mode(metadata, acl, owned, lost);
+            // What was made without an ACL passes on none.
+            let has_none = made.is_some() && matches!(default_acl, Ok(None));
+            if kind == FileType::Directory && self.preserve.mode && !has_none {
+                self.keep_default_acl(default_acl, target, lost);
+            }
         }
         if self.preserve.timestamps {
             self.keep_times(stat, target, lost);
@@ -275,8 +309,14 @@ impl Keeper {
         }
     }
 
-    fn keep_attributes(&self, source: Node<'_>, target: Node<'_>, lost: &mut dyn FnMut(Loss)) {
-        let names = match source.attributes() {
+    fn keep_attributes(
+        &self,
+        names: io::Result<Vec<CString>>,
+        source: Node<'_>,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) {
+        let names = match names {
             Ok(names) => names,
             Err(error) => return lost(Loss::at_source(Operation::ListAttributes, error)),
         };
@@ -318,14 +358,14 @@ impl Keeper {
     fn keep_mode(
         &self,
         metadata: &Metadata<'_>,
-        kind: FileType,
+        acl: io::Result<Option<Vec<u8>>>,
         owned: bool,
         lost: &mut dyn FnMut(Loss),
     ) {
-        let Metadata { source, stat, target, before } = *metadata;
+        let Metadata { stat, target, before, made, .. } = *metadata;
         if !self.preserve.mode {
             match before {
-                Before::Nothing => self.give_mode_of_new_file(target, kind, lost),
+                Before::Nothing => self.give_mode_of_new_file(metadata, lost),
                 Before::Itself => {}
                 Before::Replaced(replaced) => self.give_mode_of_replaced(replaced, target, lost),
                 Before::WrittenInto => take_set_id(target, lost),
@@ -344,33 +384,45 @@ impl Keeper {
         {
             mode &= !SET_ID_BITS;
         }
-        match (source.attribute(acl::ACCESS), left) {
+        // What changes its ACL changes its mode.
+        let mut made = made;
+        match (acl, left) {
+            (Ok(None), Some(Replaced { acl: Ok(None), .. }) | None) if made.is_some() => {}
             (Ok(None), Some(replaced)) => {
                 // The mode limits it: no one gets more than the source's group.
+                made = None;
                 self.keep_acl_of_replaced(replaced, target, lost);
             }
             (Ok(None), _) if is_written_into && self.preserve.leaves_acls() => {}
             (Ok(wanted), _) => {
+                made = None;
                 if !self.keep_acl(acl::ACCESS, wanted.as_deref(), target, lost) {
                     mode = limited(mode, wanted.as_deref());
                 }
             }
             (Err(error), _) => {
+                made = None;
                 lost(self.unread_acl(Operation::ReadAcl, error));
                 self.keep_acl(acl::ACCESS, None, target, lost);
                 mode = limited(mode, None);
             }
         }
-        if kind == FileType::Directory {
-            match source.attribute(acl::DEFAULT) {
-                Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
-                Err(error) => lost(self.unread_acl(Operation::ReadDefaultAcl, error)),
-            }
-        }
         // Only its owner may set it, which need not be done.
         let has_it = || target.stat().is_ok_and(|copy| copy.st_mode & 0o7777 == mode);
-        if !(is_written_into && has_it()) {
+        if !(made.is_some_and(|made| made.has_mode(mode)) || is_written_into && has_it()) {
             self.set_mode(target, mode, lost);
+        }
+    }
+
+    fn keep_default_acl(
+        &self,
+        acl: io::Result<Option<Vec<u8>>>,
+        target: Node<'_>,
+        lost: &mut dyn FnMut(Loss),
+    ) {
+        match acl {
+            Ok(wanted) => drop(self.keep_acl(acl::DEFAULT, wanted.as_deref(), target, lost)),
+            Err(error) => lost(self.unread_acl(Operation::ReadDefaultAcl, error)),
         }
     }
 
@@ -382,13 +434,19 @@ impl Keeper {
     }
 
     /// The mode that open(2) and mkdir(2) give, and no ACL, whatever the folder passes on.
-    fn give_mode_of_new_file(&self, target: Node<'_>, kind: FileType, lost: &mut dyn FnMut(Loss)) {
-        let is_dir = kind == FileType::Directory;
-        self.keep_acl(acl::ACCESS, None, target, lost);
-        if is_dir {
+    fn give_mode_of_new_file(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
+        let Metadata { stat, target, made, .. } = *metadata;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if made.is_none() {
+            self.keep_acl(acl::ACCESS, None, target, lost);
+        }
+        if is_dir && made.is_none() {
             self.keep_acl(acl::DEFAULT, None, target, lost);
         }
         let mode = if is_dir { 0o777 } else { 0o666 } & !self.umask;
+        if !is_dir && made.is_some_and(|made| made.has_mode(mode)) {
+            return;
+        }
         // A directory has setgid from its folder, as mkdir(2) says.
         let inherited = match is_dir {
             true => target.stat().map(|made| made.st_mode & SETGID_BIT),

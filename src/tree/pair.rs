@@ -149,11 +149,10 @@ fn open_target(
         Some(libc::ENOTDIR | libc::ELOOP) => error(Operation::CreateDirectory, Cause::FileInTheWay),
         _ => error(Operation::OpenDirectory, cause.into()),
     };
-    let mut target = match counterpart {
-        Counterpart::Planned => parent.target.try_clone(),
-        Counterpart::Found | Counterpart::Made => fs::open_dir_to_fill(&*parent.target, name),
+    if counterpart == Counterpart::Planned {
+        return Ok((Arc::clone(&parent.target), parent.target_stat));
     }
-    .map_err(open_error)?;
+    let mut target = fs::open_dir_to_fill(&*parent.target, name).map_err(open_error)?;
     let stat_error = |cause: io::Error| error(Operation::Stat, cause.into());
     let stat = fs::stat(&target).map_err(stat_error)?;
     if counterpart == Counterpart::Made {

@@ -1,26 +1,53 @@
 //! What the answers of the filesystems of a pair of directories are worth.
 
 use std::os::fd::OwnedFd;
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 
+use rustix::process::geteuid;
+
+use super::acl;
 use super::dir::{Dir, OpenDir};
-use crate::fs::{self, Clock, Seen, Stat, Trust};
+use super::known::Known;
+use super::made::{Made, NewFiles};
+use crate::fs::{self, Clock, Node, Numbers, Seen, Stat, Trust};
 
 impl OpenDir {
     /// How far the source's answers to stat are believed. It is asked once a filesystem.
     pub fn source_trust(&self) -> Trust {
-        *self.known.source_trust.get_or_init(|| {
-            let above = self.above_on_its_filesystem(|dir| dir.stat.st_dev);
-            let known = above.and_then(|dir| dir.known.source_trust.get().copied());
-            known.unwrap_or_else(|| fs::trust(&self.source))
-        })
+        self.ask_source(|known| &known.source_trust, || fs::trust(&self.source))
     }
 
     /// How far the destination's answers to stat are believed.
     pub fn target_trust(&self) -> Trust {
-        *self.known.target_trust.get_or_init(|| {
-            let above = self.above_on_its_filesystem(|dir| dir.target_stat.st_dev);
-            let known = above.and_then(|dir| dir.known.target_trust.get().copied());
-            known.unwrap_or_else(|| fs::trust(&self.target))
+        self.ask_target(|known| &known.target_trust, || fs::trust(&self.target))
+    }
+
+    fn ask_source<T: Copy>(
+        &self,
+        which: impl Fn(&Known) -> &OnceLock<T>,
+        ask: impl FnOnce() -> T,
+    ) -> T {
+        self.ask_once(self.above_on_its_filesystem(|dir| dir.stat.st_dev), which, ask)
+    }
+
+    fn ask_target<T: Copy>(
+        &self,
+        which: impl Fn(&Known) -> &OnceLock<T>,
+        ask: impl FnOnce() -> T,
+    ) -> T {
+        self.ask_once(self.above_on_its_filesystem(|dir| dir.target_stat.st_dev), which, ask)
+    }
+
+    /// What is known here or `above`, or is asked now, for the other directories there as well.
+    fn ask_once<T: Copy>(
+        &self,
+        above: Option<&Dir>,
+        which: impl Fn(&Known) -> &OnceLock<T>,
+        ask: impl FnOnce() -> T,
+    ) -> T {
+        *which(&self.known).get_or_init(|| match above {
+            Some(above) => *which(&above.known).get_or_init(ask),
+            None => ask(),
         })
     }
 
@@ -30,7 +57,7 @@ impl OpenDir {
 
     /// What stamps the changes of the files in the source.
     pub fn source_clock(&self) -> Clock {
-        *self.known.source_clock.get_or_init(|| fs::clock_of(&*self.source))
+        self.ask_source(|known| &known.source_clock, || fs::clock_of(&*self.source))
     }
 
     /// What stamps the changes of an open file of the source, which may have been reached through a
@@ -46,6 +73,73 @@ impl OpenDir {
 
     /// What stamps the changes of the files in the destination.
     pub fn target_clock(&self) -> Clock {
-        *self.known.target_clock.get_or_init(|| fs::clock_of(&*self.target))
+        self.ask_target(|known| &known.target_clock, || fs::clock_of(&*self.target))
+    }
+
+    /// Whether nothing is cloned into the destination: its filesystem has no clones, or has
+    /// [refused](Self::clones_no_more) those of files like these.
+    pub fn never_clones(&self) -> bool {
+        self.known.refuses_clones.get().is_some()
+            || self.ask_target(|known| &known.never_clones, || fs::never_clones(&*self.target))
+    }
+
+    /// Remembers that clones are refused here.
+    pub fn clones_no_more(&self) {
+        self.known.refuses_clones.get_or_init(|| ());
+    }
+
+    /// A turn to give many files their names in the destination. The kernel gives one name at a
+    /// time in a directory, and who waits for it there takes a processor's time.
+    pub fn naming_turn(&self) -> MutexGuard<'_, ()> {
+        self.known.naming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenDir {
+    /// Whether creating a file with a mode in the destination gives it that, less the umask, and
+    /// what else it gets depends on this user alone.
+    ///
+    /// Who owns a folder may make it give new files another group or an ACL at any moment. In that
+    /// of another user each file has to be asked.
+    pub fn makes_files_alike(&self) -> bool {
+        *self.known.makes_files_alike.get_or_init(|| {
+            self.target_trust().numbers == Numbers::Own
+                && (self.is_made() || self.target_stat.st_uid == geteuid().as_raw())
+        })
+    }
+
+    /// What the destination itself has, if this run made it there. What passes on no ACL got none.
+    pub fn made_itself(&self) -> Option<Made> {
+        let is_own = self.is_made() && self.makes_files_alike();
+        // Its owner may have got more rights to fill it.
+        (is_own && self.passes_on_no_acl()).then(|| NewFiles::of(&self.target_stat).in_any_mode())
+    }
+
+    /// Whether the run made the destination, found it to be its own, and is still filling it.
+    fn is_made(&self) -> bool {
+        self.fresh && !self.planned
+    }
+
+    fn passes_on_no_acl(&self) -> bool {
+        *self
+            .known
+            .passes_on_no_acl
+            .get_or_init(|| matches!(Node::open(&self.target).attribute(acl::DEFAULT), Ok(None)))
+    }
+
+    /// What `file` has, which was just made in the destination with this `mode`. That is asked of
+    /// one file for all. Nothing where another file may have something else.
+    pub fn made(&self, file: &OwnedFd, mode: u32) -> Option<Made> {
+        let files = *self.known.new_files.get_or_init(|| self.look_at_new(file, mode));
+        files.map(|files| files.with(mode))
+    }
+
+    fn look_at_new(&self, file: &OwnedFd, mode: u32) -> Option<NewFiles> {
+        if !self.makes_files_alike() {
+            return None;
+        }
+        let made = fs::stat(file).ok()?;
+        let is_as_asked = made.st_mode & 0o7777 == mode && made.st_dev == self.target_stat.st_dev;
+        (is_as_asked && self.passes_on_no_acl()).then(|| NewFiles::of(&made))
     }
 }

@@ -464,8 +464,8 @@ impl CopyRun<'_> {
             (false, _) if self.options.existing.in_place => {
                 "; run the same command again to write into the rest".to_owned()
             }
-            (false, _) => "; unfinished files were removed (use --resume to be able to \
-                           continue)"
+            (false, _) => "; unfinished files were removed (a copy that was begun with --resume \
+                           can be continued)"
                 .to_owned(),
             (true, 0) => "; run the same command again to continue".to_owned(),
             (true, left) => {

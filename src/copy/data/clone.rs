@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::copy::entry::{At, Source};
@@ -16,11 +17,13 @@ pub struct Clones<'a> {
     options: &'a Options,
     /// Devices of sources and destinations between which nothing is cloned.
     unclonable: Mutex<HashSet<Devices>>,
+    /// Whether there are any of these.
+    has_unclonable: AtomicBool,
 }
 
 impl<'a> Clones<'a> {
     pub fn new(options: &'a Options) -> Self {
-        Self { options, unclonable: Mutex::default() }
+        Self { options, unclonable: Mutex::default(), has_unclonable: AtomicBool::new(false) }
     }
 
     /// Tries to clone a source into its destination; false if the data has to be moved. What is
@@ -70,6 +73,8 @@ impl<'a> Clones<'a> {
             // between others like them.
             Some(libc::EOPNOTSUPP | libc::EXDEV | libc::ENOTTY | libc::ENOSYS) => {
                 self.unclonable().insert(dir.devices());
+                // Relaxed: who reads it too early tries one more clone in vain.
+                self.has_unclonable.store(true, Ordering::Relaxed);
                 Ok(())
             }
             // Answered before anything is done, but only of these two files.
@@ -84,9 +89,16 @@ impl<'a> Clones<'a> {
         if self.options.reflink != Reflink::Auto {
             return false;
         }
-        let mut unclonable = self.unclonable();
-        unclonable.contains(&dir.devices())
-            || (fs::never_clones(&*dir.target) && unclonable.insert(dir.devices()))
+        // Every file asks, so that none may wait here for another.
+        if dir.never_clones() {
+            return true;
+        }
+        let is_refused = self.has_unclonable.load(Ordering::Relaxed)
+            && self.unclonable().contains(&dir.devices());
+        if is_refused {
+            dir.clones_no_more();
+        }
+        is_refused
     }
 
     fn unclonable(&self) -> MutexGuard<'_, HashSet<Devices>> {

@@ -16,10 +16,9 @@ use crate::copy::options::{Action, Options};
 use crate::copy::resume::{Partial, Resume};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, Node, Seen, Target};
-use crate::pipeline::route::{self, Access};
-use crate::pipeline::{Moved, Pipeline, Traffic};
+use crate::pipeline::{BatchWay, Moved, Outlook, Pipeline, Traffic, route};
 use crate::report::{Route, Totals, Way};
-use crate::tree::{Before, Kept, Metadata, OpenDir, Replaced};
+use crate::tree::{Before, Kept, Looked, Made, Metadata, OpenDir, Replaced};
 use crate::workers::BUFFER_BYTES;
 
 /// A destination whose data and metadata are written, but not durable and without its name.
@@ -51,6 +50,18 @@ pub enum Fate {
 
 /// The route of a big file that holds less than its size says, or more.
 const ODD_SIZE: Route = Route::buffered("it does not hold what its size says");
+
+/// A file in the making.
+struct Begun<'a> {
+    target: Target,
+    partial: Option<Partial<'a>>,
+    /// What its source has that is to be kept.
+    looked: Looked,
+    /// What it has had since it was made, where that is known.
+    made: Option<Made>,
+    /// When it was begun.
+    at: Instant,
+}
 
 /// What a new file has got.
 struct FillOutcome {
@@ -96,13 +107,20 @@ impl<'a> Data<'a> {
         Self { options, events, metadata, resume, pipeline, clones, small, big }
     }
 
-    /// How a small source is read. What may be cloned need not be read at all.
-    pub fn small_access(&self, dir: &OpenDir, source: &Source) -> Access {
-        let Options { direct, action, .. } = *self.options;
-        let merges = self.pipeline.merges()
-            && action != Action::Attributes
-            && !self.clones.may_clone(dir, source);
-        route::small_source_access(direct, merges, &source.file, source.size_bytes())
+    /// What is known of how the small sources of a batch are read: nothing yet.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::new(self.options.direct, self.pipeline.merges())
+    }
+
+    /// How a small source is read. What only gets attributes or may be cloned need not be read,
+    /// unless it is hashed.
+    pub fn small_way(&self, dir: &OpenDir, source: &Source, outlook: &mut Outlook) -> BatchWay {
+        let is_unread = self.options.action == Action::Attributes
+            || (!self.options.hash && self.clones.may_clone(dir, source));
+        match is_unread {
+            true => BatchWay::Elsewhere,
+            false => outlook.way(&source.file, source.size_bytes(), source.is_direct),
+        }
     }
 
     /// Copies a small file, whose `contents` may have been read already, into what stands there or
@@ -115,9 +133,37 @@ impl<'a> Data<'a> {
         buffer: &mut [u8],
     ) -> Result<Filled> {
         let begun = Instant::now();
-        let target = in_place.map_or_else(|| self.create_target(copying.at), Ok)?;
+        let Copying { at, source, .. } = copying;
+        // Before its data is read: what changes from then on is seen when all of it has been.
+        let looked = self.metadata.look(at, Node::open(&source.file), &source.stat);
+        let (target, made) = match in_place {
+            Some(target) => (target, None),
+            None => self.create_small(copying, &looked)?,
+        };
         let filled = self.fill_small(copying, &target, contents, buffer);
-        self.complete(copying, target, None, begun, filled)
+        let begun = Begun { target, partial: None, looked, made, at: begun };
+        self.complete(copying, begun, filled)
+    }
+
+    /// Makes the target of a small file, if that is possible with the mode that it is to have.
+    fn create_small(
+        &self,
+        Copying { at, source, replaced, .. }: Copying<'_>,
+        looked: &Looked,
+    ) -> Result<(Target, Option<Made>)> {
+        let may_have_it = !at.entry.is_stream && at.dir.makes_files_alike();
+        let keeps_mode = self.metadata.preserve().mode || replaced.is_none();
+        let mode = self.metadata.mode_of_new(&source.stat, looked);
+        let Some(mode) = mode.filter(|_| may_have_it && keeps_mode) else {
+            return Ok((self.create_target(at)?, None));
+        };
+        let create = Target::create_with(&at.dir.target, self.resume.mark(), mode);
+        let target = create.map_err(|cause| self.not_created(at, cause))?;
+        let made = match target.is_named() {
+            true => None,
+            false => at.dir.made(target.file(), mode),
+        };
+        Ok((target, made))
     }
 
     fn fill_small(
@@ -182,15 +228,18 @@ impl<'a> Data<'a> {
     /// from the start, also by a run that goes on.
     pub fn copy_big(&self, copying: Copying<'_>, in_place: Option<Target>) -> Result<Filled> {
         let begun = Instant::now();
+        let Copying { at, source, .. } = copying;
+        let looked = self.metadata.look(at, Node::open(&source.file), &source.stat);
         let (target, mut partial) = match in_place {
             Some(target) => (target, None),
-            None => match self.resume.begin_partial(copying.at, copying.source)? {
+            None => match self.resume.begin_partial(at, source)? {
                 Some((target, partial)) => (target, Some(partial)),
-                None => (self.create_target(copying.at)?, None),
+                None => (self.create_target(at)?, None),
             },
         };
         let filled = self.fill_big(copying, &target, partial.as_mut());
-        self.complete(copying, target, partial, begun, filled)
+        let begun = Begun { target, partial, looked, made: None, at: begun };
+        self.complete(copying, begun, filled)
     }
 
     fn fill_big(
@@ -219,7 +268,9 @@ impl<'a> Data<'a> {
     /// start to its end, wherever that is.
     fn fill_to_the_end(&self, file: &BigFile<'_>) -> Result<FillOutcome> {
         let &BigFile { copying: Copying { at, source, .. }, read, target, is_cloned } = file;
-        check_unchanged(at, source)?;
+        if !source.is_unchanged().map_err(|cause| at.source_error(Operation::Copy, cause))? {
+            return Err(at.source_error(Operation::Copy, Cause::SourceChanged));
+        }
         let read_error = |cause| at.source_error(Operation::Read, cause);
         fs::set_direct(&**read, false).map_err(read_error)?;
         if !is_cloned {
@@ -254,13 +305,12 @@ impl<'a> Data<'a> {
     fn complete(
         &self,
         copying: Copying<'_>,
-        target: Target,
-        partial: Option<Partial<'_>>,
-        begun: Instant,
+        begun: Begun<'_>,
         filled: Result<FillOutcome>,
     ) -> Result<Filled> {
         let Copying { at, source, replaced, .. } = copying;
-        let filled = filled.and_then(|contents| check_unchanged(at, source).map(|()| contents));
+        let Begun { target, partial, looked, made, at: begun } = begun;
+        let filled = filled.and_then(|filled| check_unchanged(at, source, filled));
         let FillOutcome { moved, cloned_bytes, size_bytes, route } = match filled {
             Ok(contents) => contents,
             Err(error) => return Err(self.give_up(copying, target, partial, error)),
@@ -274,8 +324,8 @@ impl<'a> Data<'a> {
             Some(replaced) => Before::Replaced(replaced),
             None => Before::Nothing,
         };
-        let metadata = Metadata { source: from, stat: &source.stat, target: to, before };
-        let kept = self.metadata.copy(at, &metadata);
+        let metadata = Metadata { source: from, stat: &source.stat, target: to, before, made };
+        let kept = self.metadata.copy_looked(at, &metadata, looked);
         let (is_partial, source) = (partial.is_some(), source.seen());
         Ok(Filled {
             target,
@@ -343,17 +393,24 @@ impl<'a> Data<'a> {
         // What can be read once has to get a name at the first attempt.
         let create = if at.entry.is_stream { Target::create_named } else { Target::create };
         let created = create(&at.dir.target, self.resume.mark());
-        created.map_err(|cause| match self.options.existing.in_place {
+        created.map_err(|cause| self.not_created(at, cause))
+    }
+
+    fn not_created(&self, at: At<'_>, cause: io::Error) -> Error {
+        match self.options.existing.in_place {
             true => at.target_error(Operation::Create, cause),
             false => at.replace_error(Operation::Create, cause),
-        })
+        }
     }
 }
 
-fn check_unchanged(at: At<'_>, source: &Source) -> Result<()> {
+/// What was filled, if its source is still what it was. A filesystem that used the page cache for a
+/// file that was opened for direct I/O is told as that.
+fn check_unchanged(at: At<'_>, source: &Source, mut filled: FillOutcome) -> Result<FillOutcome> {
     let error = |cause: Cause| at.source_error(Operation::Copy, cause);
-    match source.is_unchanged().map_err(|cause| error(cause.into()))? {
-        true => Ok(()),
-        false => Err(error(Cause::SourceChanged)),
+    let look = source.look_again().map_err(|cause| error(cause.into()))?;
+    if look.is_refused && filled.route.read == Way::Direct {
+        filled.route.read = Way::Buffered("the filesystem has no direct I/O for this file");
     }
+    if look.is_unchanged { Ok(filled) } else { Err(error(Cause::SourceChanged)) }
 }

@@ -62,7 +62,8 @@ impl Durable<'_> {
                 return Ok(());
             }
             let (source, before) = (Node::open(&dir.source), Before::of_dir(dir.fresh));
-            let metadata = Metadata { source, stat: &dir.stat, target, before };
+            let made = dir.made_itself();
+            let metadata = Metadata { source, stat: &dir.stat, target, before, made };
             is_finished = self.metadata.copy_dir(dir, &metadata) == Kept::All;
         } else if is_left {
             self.leave_times(dir);

@@ -175,7 +175,8 @@ mod tests {
         Seen { stat: *stat, settled: Settled::LONG }
     }
 
-    const TRUST: Trust = Trust { numbers: Numbers::Own, keeps_change_times: true };
+    const TRUST: Trust =
+        Trust { numbers: Numbers::Own, keeps_change_times: true, lists_acls: true };
 
     fn sides(source: &Stat, target: &Stat) -> Sides {
         Sides {
@@ -251,7 +252,7 @@ mod tests {
             (Numbers::Fleeting, true, [true, false, false]),
             (Numbers::Fleeting, false, [true, true, false]),
         ] {
-            let trust = Trust { numbers, keeps_change_times };
+            let trust = Trust { numbers, keeps_change_times, lists_acls: false };
             let known = stat_key(&before, trust);
             let found = [after, later, written].map(|now| stat_key(&now, trust) == known);
             assert_eq!(found, same, "{trust:?}");

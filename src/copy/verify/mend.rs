@@ -82,8 +82,13 @@ impl Verify<'_> {
         }
         Totals::add(&self.events.totals.rewritten_bytes, moved.written_bytes);
         let (from, to) = (Node::open(&source.file), Node::open(target));
-        let metadata =
-            Metadata { source: from, stat: &source.stat, target: to, before: Before::Itself };
+        let metadata = Metadata {
+            source: from,
+            stat: &source.stat,
+            target: to,
+            before: Before::Itself,
+            made: None,
+        };
         self.metadata.copy(at, &metadata);
         let synced = self.durable.sync_one(at.dir, Arc::clone(target));
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;

@@ -77,8 +77,13 @@ impl Services<'_> {
         self.resume.record_loss(at, completed);
         let from = Node::path_only(&source);
         let to = if is_file { Node::open(&target) } else { Node::path_only(&target) };
-        let metadata =
-            Metadata { source: from, stat: source_stat, target: to, before: Before::Itself };
+        let metadata = Metadata {
+            source: from,
+            stat: source_stat,
+            target: to,
+            before: Before::Itself,
+            made: None,
+        };
         let kept = self.metadata.copy(at, &metadata);
         if !self.metadata.preserve().timestamps {
             // Its inode may not be on the device: only what was changed is written once more.

@@ -56,6 +56,7 @@ impl Services<'_> {
         let mut records = Records::default();
         let mut named = Vec::new();
         let owes_names = self.durable.owes_names(dir, proved.len());
+        let turn = (proved.len() > 1).then(|| dir.naming_turn());
         for (file, proof) in proved {
             if owes_names {
                 let name = file.entry.target_name().to_owned();
@@ -63,6 +64,7 @@ impl Services<'_> {
             }
             self.publish(dir, file, proof, &mut records);
         }
+        drop(turn);
         let failed = self.durable.sync_named(dir, named);
         self.resume.doubt(dir, &failed, &mut records);
         self.durable.let_old_go();

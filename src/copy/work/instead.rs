@@ -79,7 +79,7 @@ impl Services<'_> {
             (stat.st_mode, stat.st_uid, stat.st_gid) = (own.st_mode, own.st_uid, own.st_gid);
             let node = Node::path_only(made);
             let before = Before::Nothing;
-            let metadata = Metadata { source: node, stat: &stat, target: node, before };
+            let metadata = Metadata { source: node, stat: &stat, target: node, before, made: None };
             self.metadata.copy(at, &metadata);
             Ok(())
         };
@@ -114,8 +114,13 @@ impl Services<'_> {
             return Err(at.target_error(Operation::SetAttributes, Cause::Swapped));
         }
         let (from, to) = (Node::open(&source.file), Node::open(&file));
-        let metadata =
-            Metadata { source: from, stat: &source.stat, target: to, before: Before::Itself };
+        let metadata = Metadata {
+            source: from,
+            stat: &source.stat,
+            target: to,
+            before: Before::Itself,
+            made: None,
+        };
         self.metadata.copy(at, &metadata);
         let synced = self.durable.sync_one(dir, Arc::new(file));
         synced.map_err(|cause| at.target_error(Operation::Fsync, cause))?;

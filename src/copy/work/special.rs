@@ -170,8 +170,13 @@ impl Services<'_> {
             return Err(io::Error::other(Cause::Swapped));
         }
         let (from, to) = (Node::path_only(file), Node::path_only(made));
-        let metadata =
-            Metadata { source: from, stat: &seen.stat, target: to, before: Before::Nothing };
+        let metadata = Metadata {
+            source: from,
+            stat: &seen.stat,
+            target: to,
+            before: Before::Nothing,
+            made: None,
+        };
         let kept = self.metadata.copy(at, &metadata);
         let copy = fs::stat(made)?;
         let looks = Looks { source: seen, target: &at.dir.see_copy(copy) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::finish::Written;
 use super::services::Services;
-use crate::copy::entry::{At, Source, settle};
+use crate::copy::entry::{At, ReadFrom, Source, settle};
 use crate::copy::events::{Copying, Counted};
 use crate::copy::hardlinks::Claim;
 use crate::copy::names::Admitted;
@@ -12,9 +12,7 @@ use crate::copy::options::{Action, Reflink};
 use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
 use crate::error::{Cause, Operation, Result};
-use crate::fs;
-use crate::pipeline::route::Access;
-use crate::pipeline::{BatchFile, BatchWay, Failure};
+use crate::pipeline::{BatchFile, BatchWay, Failure, Outlook};
 use crate::tree::{Batch, Entry, EntryKind, OpenDir};
 use crate::workers::Work;
 
@@ -24,7 +22,13 @@ struct Small {
     claim: Option<Claim>,
     source: Source,
     counted: Counted,
-    access: Access,
+    way: BatchWay,
+}
+
+/// The small files of a batch that are opened so far.
+struct Opened {
+    small: Vec<Small>,
+    outlook: Outlook,
 }
 
 impl Small {
@@ -33,7 +37,7 @@ impl Small {
             file: &self.source.file,
             order: self.source.stat.st_ino,
             size_bytes: self.source.size_bytes(),
-            way: BatchWay::of(self.access),
+            way: self.way,
         }
     }
 }
@@ -117,7 +121,8 @@ impl Services<'_> {
     /// their data asked for, so that many neighbours are few requests for the device, instead of
     /// one after the other.
     fn copy_batch(&self, dir: &OpenDir, entries: Vec<Entry>, buffer: &mut [u8]) {
-        let mut small = Vec::with_capacity(entries.len());
+        let small = Vec::with_capacity(entries.len());
+        let mut opened = Opened { small, outlook: self.data.outlook() };
         {
             let _met = self.events.in_hand(entries.len());
             let mut earlier = self.resume.earlier(dir);
@@ -129,10 +134,11 @@ impl Services<'_> {
                     Some(earlier) => self.unless_finished(dir, entry, earlier),
                     None => Some(entry),
                 };
-                let begun = entry.map_or(Ok(()), |entry| self.begin(dir, entry, &mut small));
+                let begun = entry.map_or(Ok(()), |entry| self.begin(dir, entry, &mut opened));
                 begun.unwrap_or_else(|error| self.events.fail(error));
             }
         }
+        let Opened { mut small, .. } = opened;
         let sources = small.iter_mut().map(|small| &mut small.source);
         settle(sources, |wait| self.options.stop.sleep(wait));
         let mut written = Vec::with_capacity(small.len());
@@ -142,16 +148,20 @@ impl Services<'_> {
         self.finish(dir, written);
     }
 
-    /// Begins with one entry. A small file goes to the `small` ones, a big one back to the queue;
-    /// everything else is done at once.
-    fn begin(&self, dir: &OpenDir, entry: Entry, small: &mut Vec<Small>) -> Result<()> {
+    /// Begins with one entry. A small file goes to those that are `opened`, a big one back to the
+    /// queue; everything else is done at once.
+    fn begin(&self, dir: &OpenDir, entry: Entry, opened: &mut Opened) -> Result<()> {
         if matches!(self.options.action, Action::HardLink | Action::SymbolicLink) {
             return self.link_instead(dir, entry);
         }
         if entry.kind != EntryKind::File {
             return self.copy_special(dir, entry);
         }
-        let source = At::new(dir, &entry).open_source(&self.options.stop)?;
+        let read_from = match opened.outlook.expects_direct() {
+            true => ReadFrom::Device,
+            false => ReadFrom::Anywhere,
+        };
+        let source = At::new(dir, &entry).open_source_for(&self.options.stop, read_from)?;
         let Some(entry) = self.names.admit(dir, entry, &source.stat)? else { return Ok(()) };
         if self.keeps_data(entry.spot) {
             return self.copy_attributes(dir, &entry, &source);
@@ -169,8 +179,8 @@ impl Services<'_> {
         }
         let counted = self.events.found(source.size_bytes());
         if entry.is_stream || self.options.is_small(source.size_bytes()) {
-            let access = self.data.small_access(dir, &source);
-            small.push(Small { entry, claim, source, counted, access });
+            let way = self.data.small_way(dir, &source, &mut opened.outlook);
+            opened.small.push(Small { entry, claim, source, counted, way });
         } else {
             dir.hold();
             let (dir, counted) = (Arc::clone(dir.dir()), Some(counted));
@@ -182,12 +192,14 @@ impl Services<'_> {
     /// An error for a file that holds something, when nothing fits any more. What is written into
     /// has space already, and a clone needs none.
     fn check_room(&self, dir: &OpenDir, entry: &Admitted, size_bytes: u64) -> Result<()> {
+        let needs_none = size_bytes == 0 || entry.spot.in_place.is_some();
         let devices = dir.devices();
-        let may_clone = self.options.reflink != Reflink::Never
-            && devices.source == devices.target
-            && !fs::never_clones(&*dir.target);
-        let needs_none = size_bytes == 0 || entry.spot.in_place.is_some() || may_clone;
-        match !needs_none && self.events.full.is_full(&*dir.target) {
+        let may_clone = || {
+            self.options.reflink != Reflink::Never
+                && devices.source == devices.target
+                && !dir.never_clones()
+        };
+        match !needs_none && self.events.full.is_full(&*dir.target) && !may_clone() {
             true => Err(At::new(dir, entry).source_error(Operation::Copy, Cause::Full)),
             false => Ok(()),
         }

@@ -1,0 +1,48 @@
+//! What a new file has from the beginning, which it need not be asked or given any more.
+
+use crate::fs::Stat;
+
+/// What every new file of a directory has: this owner and group, no ACL, and the mode that it was
+/// made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewFiles {
+    user: u32,
+    group: u32,
+}
+
+/// What a copy has had since it was made, and no ACL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    files: NewFiles,
+    /// With which it was made, if it has it still.
+    mode: Option<u32>,
+}
+
+impl NewFiles {
+    /// What a new file of the directory answered, made in the same way as all.
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self { user: stat.st_uid, group: stat.st_gid }
+    }
+
+    /// One of them, made with this mode.
+    pub(super) fn with(self, mode: u32) -> Made {
+        Made { files: self, mode: Some(mode) }
+    }
+
+    /// One of them, in whatever mode.
+    pub(super) fn in_any_mode(self) -> Made {
+        Made { files: self, mode: None }
+    }
+}
+
+impl Made {
+    /// Whether it has this owner and group.
+    pub fn is_owned_by(self, user: u32, group: u32) -> bool {
+        (self.files.user, self.files.group) == (user, group)
+    }
+
+    /// Whether it has this mode.
+    pub fn has_mode(self, mode: u32) -> bool {
+        self.mode == Some(mode)
+    }
+}

@@ -28,7 +28,9 @@
 //! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size
 //! is set before they are written. There one thread keeps the device busy, and an operation costs
 //! about a microsecond. On any other descriptor [`Context::submit`] does the whole work itself
-//! before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
+//! before it returns: use [`Threads`](super::Threads). A few files have no asynchronous read at
+//! all, such as those of /proc: there it is EINVAL, and the other engines read them. Fsyncs and
+//! polls are good on any descriptor.
 //!
 //! Reading 4 KiB direct with 128 in flight, it did 185,000 operations a second with 0.39 of a core.
 //! POSIX AIO did 70,000 with 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000

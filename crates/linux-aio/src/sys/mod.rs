@@ -14,6 +14,7 @@ mod handle;
 mod iobuf;
 mod iocb;
 mod op;
+pub(crate) mod place;
 mod pollable;
 #[cfg(feature = "posix")]
 pub mod posix;

@@ -157,7 +157,8 @@ pub struct Op {
     /// The open file. The kernel takes its own reference, but the owner gets this one back.
     pub file: SharedFd,
     /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have
-    /// no places. 0 for syncs and polls, for which io_submit(2) refuses others.
+    /// no places: that of a pipe is not looked at, and a socket's is 0, else ESPIPE. 0 for syncs
+    /// and polls too, else EINVAL.
     pub offset_bytes: u64,
     /// Whatever the submitter needs to know it again.
     pub tag: u64,

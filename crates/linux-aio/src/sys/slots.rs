@@ -15,6 +15,7 @@ use super::done::Done;
 use super::eventfd;
 use super::iocb::describe;
 use super::op::{Op, OpKind, Submitted};
+use super::place;
 use super::ring::Ring;
 use super::ticket::{Cancel, Ticket};
 
@@ -349,12 +350,26 @@ impl<C> Slots<C> {
             }
             // An error speaks of the first operation alone; the others are still ours to submit.
             Err(error) => {
-                self.finish(batch.tickets[batch.from].slot, Err(error), Ended::Here);
+                let index = batch.tickets[batch.from].slot;
+                let error = self.explained(index, error);
+                self.finish(index, Err(error), Ended::Here);
                 batch.outcome.refused += 1;
                 batch.from += 1;
             }
         }
         if batch.from < batch.tickets.len() { Next::Again } else { Next::Stop }
+    }
+
+    /// A refusal as pread(2) would say it.
+    fn explained(&self, index: u32, error: io::Error) -> io::Error {
+        match &self.slots[index as usize].op {
+            Some(Op { kind: OpKind::Read(_) | OpKind::ReadVectored(_), file, .. })
+                if error.raw_os_error() == Some(libc::EINVAL) && place::is_directory(file) =>
+            {
+                io::Error::from_raw_os_error(libc::EISDIR)
+            }
+            _ => error,
+        }
     }
 
     /// How many operations the kernel has, without what is left of a batch, that end by themselves.

@@ -13,6 +13,7 @@ use super::raw::{self, Aiocb, timespec};
 use crate::sys::done::Done;
 use crate::sys::fork::process_number;
 use crate::sys::op::{Op, OpKind};
+use crate::sys::place;
 use crate::sys::refused::Refused;
 
 /// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
@@ -294,6 +295,10 @@ impl Request {
         control.aio_sigevent = event;
         let mut describe = || {
             control.aio_lio_opcode = opcode(&op)?;
+            place::check(&op)?;
+            if op.offset_bytes != 0 && place::is_socket(&op.file) {
+                return Err(io::Error::from_raw_os_error(libc::ESPIPE));
+            }
             let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
             control.aio_offset = op.offset_bytes.try_into().map_err(|_| invalid())?;
             // glibc looks at it too, but not for a sync.

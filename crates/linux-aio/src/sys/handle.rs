@@ -111,7 +111,8 @@ impl Handle {
             data: WAKE,
             opcode: abi::CMD_POLL,
             fildes: event.as_raw_fd() as u32,
-            buf: PollFlags::IN.bits().into(),
+            // They are signed where rustix goes by the C library.
+            buf: u64::from(u16::from_ne_bytes(PollFlags::IN.bits().to_ne_bytes())),
             ..Iocb::default()
         };
         let mut shared = Shared {

@@ -1,5 +1,6 @@
 //! An open file that operations share with others.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -23,13 +24,20 @@ use std::sync::Arc;
 /// # }
 /// ```
 // No `AsFd` of others: it may name another descriptor the next time, or one that is closed then.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SharedFd(Owner);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Owner {
     Fd(Arc<OwnedFd>),
     File(Arc<File>),
+}
+
+/// The number alone: a `File` would ask the system for its path.
+impl fmt::Debug for SharedFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedFd").field(&self.as_raw_fd()).finish()
+    }
 }
 
 impl SharedFd {

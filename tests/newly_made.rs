@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::hard::{mknod, set_mode};
+use common::hard::{ACCESS, acl, mknod, set_mode, set_xattr, xattr};
 use common::*;
 use rustix::fs::FileType;
 use tempfile::TempDir;
@@ -101,6 +101,22 @@ fn an_exchanged_directory_gets_nothing() {
         fs::remove_dir_all(stage.at("shared")).unwrap();
         fs::create_dir(stage.at("shared")).unwrap();
     }
+}
+
+/// An empty directory of root's that takes the place of what was made is used, and ends like that:
+/// with the rights of the source, whatever ACL it had.
+#[test]
+fn an_exchanged_empty_directory_keeps_no_acl() {
+    let Some(stage) = Stage::new() else { return };
+    set_mode(&stage.at("source"), 0o750);
+    fs::create_dir(stage.at("shared/private")).unwrap();
+    set_xattr(&stage.at("shared/private"), ACCESS, &acl([7, 7, 7, 7, 7, 7]));
+    let output =
+        stage.copy("mkdirat", &["-a", "-T", "source", "shared/out"], "shared/out", put_roots);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stage.at("shared/out.away").exists(), "it was exchanged");
+    assert_eq!(xattr(&stage.at("shared/out"), ACCESS), None);
+    assert_eq!(fs::metadata(stage.at("shared/out")).unwrap().mode() & 0o7777, 0o750);
 }
 
 /// Two runs come by one directory that neither found. The second one is through with it before the

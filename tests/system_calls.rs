@@ -157,6 +157,25 @@ fn neighbours_that_are_cold_cached_changed_and_empty_are_copied_whole() {
     }
 }
 
+/// Where only contents show that two names are one file's, they are compared as they lie.
+#[test]
+fn names_of_cold_files_are_linked_where_contents_have_to_show_it() {
+    let Some(mounted) = Mounted::new("ext4", 64) else { return };
+    let at = |name: &str| mounted.path.join(name);
+    cold_folder(&at("s"));
+    for n in 20..40 {
+        fs::hard_link(at("s").join(n.to_string()), at("s").join(format!("{n} again"))).unwrap();
+    }
+    let mut command = aiocp();
+    sandbox::refuse(&mut command, &[libc::SYS_name_to_handle_at], libc::EPERM);
+    run(command.arg("-aT").args([at("s"), at("t")]), 0);
+    assert_eq!(describe(&at("s")), describe(&at("t")));
+    let inode = |name: String| fs::metadata(at("t").join(name)).unwrap().ino();
+    for n in 20..40 {
+        assert_eq!(inode(n.to_string()), inode(format!("{n} again")), "{n}");
+    }
+}
+
 #[test]
 fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
     if !have_strace() {

@@ -151,7 +151,7 @@ impl<'a> At<'a> {
         self.open_source_for(stop, ReadFrom::Anywhere)
     }
 
-    /// The same of one that is to be read past the page cache, if that can be had.
+    /// Opens a source that is to be read from there, if that can be had.
     pub fn open_source_for(self, stop: &Stop, read_from: ReadFrom) -> Result<Source> {
         let error = |op, cause: Cause| self.source_error(op, cause);
         let opened = open_unleased(stop, || self.open_to_read(read_from));
@@ -177,13 +177,18 @@ impl<'a> At<'a> {
         {
             return Err(error(Operation::Open, Cause::Swapped));
         }
+        // What has more names may have to be compared with another file, in memory as it comes.
+        let has_names = stat.st_nlink > 1;
+        if is_direct && has_names {
+            fs::set_direct(&file, false).map_err(|cause| error(Operation::Open, cause.into()))?;
+        }
         let clock = || self.dir.clock_of_source(&file, &stat);
         let settled = match kind {
             FileType::RegularFile => Settled::at(&stat, Moment::now(), clock),
             // A stream is read once, and whatever comes.
             _ => Settled::LONG,
         };
-        Ok(Source { is_direct, ..Source::new(file, stat, settled) })
+        Ok(Source { is_direct: is_direct && !has_names, ..Source::new(file, stat, settled) })
     }
 
     /// Opens it, and says whether it has `O_DIRECT`.

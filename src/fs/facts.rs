@@ -99,6 +99,11 @@ pub(super) fn numbers_truly(file: impl AsFd, inode: u64) -> bool {
     NUMBERING_FILESYSTEMS.contains(&magic) && !is_subvolume
 }
 
+/// Whether a filesystem without a device of its own is known to hold what its files' sizes say.
+pub(super) fn keeps_sizes(file: impl AsFd) -> bool {
+    matches!(filesystem_magic(file), Ok(BTRFS_MAGIC | TMPFS_MAGIC))
+}
+
 /// Whether a filesystem makes inode numbers up at each mount, or shows those of others.
 pub(super) fn numbers_are_fleeting(magic: u64) -> bool {
     FLEETING_NUMBERS.contains(&magic)

@@ -67,8 +67,9 @@ pub use publish::{Appearance, publish_hard_link, publish_made};
 pub use registry::{OpenedUp, remove_temporaries, remove_temporaries_at_once};
 pub use space::{clone, free_bytes, next_data, preallocate, reserve, set_size, truncate};
 pub use stat::{
-    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, is_as_listed, is_as_written,
-    is_unchanged, size_is_believed, stat, stat_at, stat_behind, stat_following, stat_if_reached,
+    Birth, FileType, Stat, Timespec, allocated_bytes, birth, birth_at, holds_what_it_says,
+    is_as_listed, is_as_written, is_unchanged, size_is_believed, stat, stat_at, stat_behind,
+    stat_following, stat_if_reached,
 };
 pub use stdio::{is_stdin, stdin, stdout, stdout_file};
 pub use sync::{Syncs, sync_file, sync_filesystem};

@@ -1,5 +1,6 @@
 //! What stat(2) and statx(2) tell of a file.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 
 pub use crate::sys::call::{FileType, Stat, Timespec};
 
-use super::facts::{numbers_are_kept, numbers_truly};
+use super::facts::{keeps_sizes, numbers_are_kept, numbers_truly};
 
 /// fstat(2).
 pub fn stat(file: impl AsFd) -> io::Result<Stat> {
@@ -54,10 +55,29 @@ pub fn allocated_bytes(stat: &Stat) -> u64 {
 }
 
 /// Whether a file holds what its size says. It does on a filesystem that lies on a block device of
-/// its own. FUSE, /proc and /sys say what they please; btrfs and tmpfs look like these, and are
-/// asked in vain.
+/// its own. FUSE, /proc and /sys say what they please; btrfs and tmpfs look like these, see
+/// [`holds_what_it_says`].
 pub fn size_is_believed(stat: &Stat) -> bool {
     fs::major(stat.st_dev) != 0
+}
+
+/// Whether an open file holds what its size says. Its filesystem is asked where stat does not show
+/// it, by each thread once for the files of one device that follow each other.
+pub fn holds_what_it_says(file: impl AsFd, stat: &Stat) -> bool {
+    thread_local! {
+        static LAST: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
+    }
+    if size_is_believed(stat) {
+        return true;
+    }
+    match LAST.get() {
+        Some((device, holds)) if device == stat.st_dev => holds,
+        _ => {
+            let holds = keeps_sizes(file);
+            LAST.set(Some((stat.st_dev, holds)));
+            holds
+        }
+    }
 }
 
 /// Whether size, modification time and change time are what they were. A name more or less changes
@@ -67,7 +87,7 @@ pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
     is_as_written(then, now) && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
 }
 
-/// The same of an answer of statx(2).
+/// Whether an answer of statx(2) shows an [unchanged](is_unchanged) file.
 pub(super) fn is_unchanged_in(then: &Stat, now: &fs::Statx) -> bool {
     let time = |time: fs::StatxTimestamp| (time.tv_sec, u64::from(time.tv_nsec));
     let written = (then.st_mtime, then.st_mtime_nsec);

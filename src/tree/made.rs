@@ -10,11 +10,11 @@ pub struct NewFiles {
     group: u32,
 }
 
-/// What a copy has had since it was made, and no ACL.
+/// What a copy has had since it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
     files: NewFiles,
-    /// With which it was made, if it has it still.
+    /// Of a file that has had no name since it was made so, and thus no ACL.
     mode: Option<u32>,
 }
 
@@ -25,12 +25,13 @@ impl NewFiles {
     }
 
     /// One of them, made with this mode.
-    pub(super) fn with(self, mode: u32) -> Made {
+    pub(super) fn file(self, mode: u32) -> Made {
         Made { files: self, mode: Some(mode) }
     }
 
-    /// One of them, in whatever mode.
-    pub(super) fn in_any_mode(self) -> Made {
+    /// A directory. In the moment in which it had no descriptor it may have been exchanged for
+    /// another one of this user's, which may have an ACL.
+    pub(super) fn directory(self) -> Made {
         Made { files: self, mode: None }
     }
 }
@@ -39,6 +40,11 @@ impl Made {
     /// Whether it has this owner and group.
     pub fn is_owned_by(self, user: u32, group: u32) -> bool {
         (self.files.user, self.files.group) == (user, group)
+    }
+
+    /// Whether it has no ACL.
+    pub fn has_no_acl(self) -> bool {
+        self.mode.is_some()
     }
 
     /// Whether it has this mode.

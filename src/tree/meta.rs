@@ -266,7 +266,7 @@ impl Keeper {
         }
         if kind != FileType::Symlink {
             self.keep_mode(metadata, acl, owned, lost);
-            // What was made without an ACL passes on none.
+            // What was made is known to pass on none.
             let has_none = made.is_some() && matches!(default_acl, Ok(None));
             if kind == FileType::Directory && self.preserve.mode && !has_none {
                 self.keep_default_acl(default_acl, target, lost);
@@ -385,7 +385,7 @@ impl Keeper {
             mode &= !SET_ID_BITS;
         }
         // What changes its ACL changes its mode.
-        let mut made = made;
+        let mut made = made.filter(|made| made.has_no_acl());
         match (acl, left) {
             (Ok(None), Some(Replaced { acl: Ok(None), .. }) | None) if made.is_some() => {}
             (Ok(None), Some(replaced)) => {
@@ -437,7 +437,7 @@ impl Keeper {
     fn give_mode_of_new_file(&self, metadata: &Metadata<'_>, lost: &mut dyn FnMut(Loss)) {
         let Metadata { stat, target, made, .. } = *metadata;
         let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if made.is_none() {
+        if !made.is_some_and(Made::has_no_acl) {
             self.keep_acl(acl::ACCESS, None, target, lost);
         }
         if is_dir && made.is_none() {

@@ -108,11 +108,10 @@ impl OpenDir {
         })
     }
 
-    /// What the destination itself has, if this run made it there. What passes on no ACL got none.
+    /// What the destination itself has, if this run made it there and it passes on no ACL.
     pub fn made_itself(&self) -> Option<Made> {
         let is_own = self.is_made() && self.makes_files_alike();
-        // Its owner may have got more rights to fill it.
-        (is_own && self.passes_on_no_acl()).then(|| NewFiles::of(&self.target_stat).in_any_mode())
+        (is_own && self.passes_on_no_acl()).then(|| NewFiles::of(&self.target_stat).directory())
     }
 
     /// Whether the run made the destination, found it to be its own, and is still filling it.
@@ -131,7 +130,7 @@ impl OpenDir {
     /// one file for all. Nothing where another file may have something else.
     pub fn made(&self, file: &OwnedFd, mode: u32) -> Option<Made> {
         let files = *self.known.new_files.get_or_init(|| self.look_at_new(file, mode));
-        files.map(|files| files.with(mode))
+        files.map(|files| files.file(mode))
     }
 
     fn look_at_new(&self, file: &OwnedFd, mode: u32) -> Option<NewFiles> {

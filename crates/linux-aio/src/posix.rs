@@ -8,7 +8,7 @@
 //! | `aio_suspend` | [`suspend`] |
 //! | `aio_cancel` | [`Request::cancel`], [`cancel_all`] |
 //! | `lio_listio` | [`list_and_go`]; [`list_and_wait`], which is more than glibc's `LIO_WAIT` |
-//! | `sigevent` | [`Notify`] |
+//! | `sigevent` | [`Notify`]; [`Request::start_with`], whose callback gets the completion |
 //! | `aio_init` | [`set_threads`] |
 //!
 //! # What it is good for
@@ -21,6 +21,9 @@
 //! 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor time. With 4
 //! KiB blocks it reads 0.4 of what kernel AIO does. The table is in [`aio`](super#which-engine).
 //! Other [`Request`]s on one descriptor wait for each other, however many there are.
+//!
+//! With musl each request has a thread, and [`Request::cancel`] ends one that runs. musl reads what
+//! has no places, but an lseek(2) that succeeds, as an eventfd, with pread(2): ESPIPE.
 //!
 //! # A file copy
 //!

@@ -98,11 +98,14 @@ fn a_pipe_has_no_places_and_a_socket_one() {
             write_to(&other, b"hi");
             (vectors(&one, vec![Part::whole(pool.get().unwrap())], at), other)
         });
-        asked.all("an eventfd", Ok(8), |pool| {
-            let event = silent_eventfd();
-            write_to(&event, &1u64.to_ne_bytes());
-            (read(&event, pool, at), ())
-        });
+        // musl takes it for a file with places, since its lseek(2) succeeds, and says ESPIPE.
+        if cfg!(target_env = "gnu") {
+            asked.all("an eventfd", Ok(8), |pool| {
+                let event = silent_eventfd();
+                write_to(&event, &1u64.to_ne_bytes());
+                (read(&event, pool, at), ())
+            });
+        }
     }
     for at in [i64::MAX as u64, 1 << 63, u64::MAX] {
         asked.all("a pipe beyond all places", Err(libc::EINVAL), |pool| {

@@ -38,6 +38,10 @@ house:
 oldest:
     .ci/oldest
 
+# Runs the tests of the library with musl and 32 bits, and compiles it for other machines.
+targets:
+    .ci/targets
+
 # Runs the memory checkers.
 soundness:
     .ci/soundness

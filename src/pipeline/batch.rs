@@ -4,7 +4,7 @@
 use std::io;
 use std::iter::Peekable;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use super::handle::Pipeline;
@@ -89,7 +89,7 @@ impl Pipeline<'_> {
                     each(item, Err(Failure::waiting(error)));
                     continue;
                 }
-                let read = done.next_if(|done| Arc::ptr_eq(&done.op.file, file));
+                let read = done.next_if(|done| done.op.file.as_raw_fd() == file.as_raw_fd());
                 let read = read.and_then(|done| Contents::of(done, size_bytes));
                 if read.is_none() {
                     // If this fails, so does what reads next, and says so.

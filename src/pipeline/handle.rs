@@ -163,7 +163,7 @@ impl<'a> Pipeline<'a> {
         let ops = files.into_iter().map(|file| Op::new(file, OpKind::Fsync)).collect();
         let mut syncs = fs::Syncs::default();
         let mut synced = |Done { op, result, .. }| match result {
-            Err(cause) if fs::is_unavailable(&cause) => syncs.sync_file(&*op.file),
+            Err(cause) if fs::is_unavailable(&cause) => syncs.sync_file(&op.file),
             result => result.map(drop),
         };
         match self.carry_out(ops) {

@@ -36,7 +36,7 @@ fn aior(path: &str) -> Result<(), Box<dyn Error>> {
 }
 
 /// Says which call failed, and why.
-fn failed(call: &'static str) -> impl FnOnce(std::io::Error) -> Box<dyn Error> {
+fn failed<E: Error>(call: &'static str) -> impl FnOnce(E) -> Box<dyn Error> {
     move |error| format!("{call}: {error}").into()
 }
 

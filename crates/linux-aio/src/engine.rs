@@ -21,10 +21,9 @@ use crate::sys::Context;
 /// let mut engine: Box<dyn Engine> = Box::new(Context::new(4)?);
 /// let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
 /// engine.queue(Op::read(file, buffer, 0))?;
-/// engine.submit();
 /// let mut done = Vec::new();
 /// while engine.in_flight() > 0 {
-///     engine.reap(1, None, &mut done)?;
+///     engine.submit_and_reap(1, None, &mut done)?;
 /// }
 /// assert_eq!(*done[0].result.as_ref().unwrap(), 4096);
 /// # Ok(())
@@ -44,9 +43,10 @@ pub trait Engine: Send {
     /// Moves finished operations to the end of `out` and says how many. It waits for `min` of them,
     /// or until `timeout` is over, for ever without one. It may return early with fewer, as when a
     /// signal handler runs, and waits for no more than were submitted. With a `min` of 0 it does
-    /// not block. The errors of operations are in their [`Done`]. An error of its own is
-    /// io_getevents(2)'s or aio_suspend(3)'s. They name none for calls as the engines make them,
-    /// but a filter of system calls may.
+    /// not block. The errors of operations are in their [`Done`]. EDEADLK where nothing can come,
+    /// since what is in flight was not [submitted](Self::submit): a loop would spin. Another error
+    /// of its own is io_getevents(2)'s or aio_suspend(3)'s. They name none for calls as the engines
+    /// make them, but a filter of system calls may.
     fn reap(
         &mut self,
         min: usize,
@@ -54,7 +54,27 @@ pub trait Engine: Send {
         out: &mut Vec<Done>,
     ) -> io::Result<usize>;
 
+    /// [Submits](Self::submit) and then [reaps](Self::reap): the loop that forgets neither.
+    fn submit_and_reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        self.submit();
+        self.reap(min, timeout, out)
+    }
+
     /// How many operations are inside: queued, running, or finished and not yet reaped. Never
     /// blocks.
     fn in_flight(&self) -> usize;
+}
+
+/// EDEADLK where an engine would wait for what was not submitted.
+#[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
+pub(crate) fn check_submitted(min: usize, over: usize, queued: usize) -> io::Result<()> {
+    match min > 0 && over == 0 && queued > 0 {
+        true => Err(io::Error::from_raw_os_error(libc::EDEADLK)),
+        false => Ok(()),
+    }
 }

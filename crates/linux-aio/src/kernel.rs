@@ -3,13 +3,15 @@
 //!
 //! | libaio | here |
 //! | --- | --- |
-//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop |
+//! | `io_setup`, `io_destroy` | [`Context::new`], and its drop or [`Context::close`] |
 //! | `io_prep_pread`, `io_prep_pwrite` | [`Op::read`], [`Op::write`]; parts: [`OpKind`] |
 //! | `io_prep_preadv`, `io_prep_pwritev` | [`OpKind::ReadVectored`], [`OpKind::WriteVectored`] |
 //! | `io_prep_fsync`, `io_prep_fdsync` | [`OpKind::Fsync`], [`OpKind::Fdatasync`] |
 //! | `io_prep_poll` | [`OpKind::Poll`] |
 //! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
+//! | an eventfd for all | [`PollableContext`] |
 //! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
+//! | `io_submit` and `io_getevents` | [`Context::submit_and_reap`] |
 //! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`] |
 //! | `io_pgetevents` | [`Context::reap_masked`] |
 //! | `io_cancel` | [`Context::cancel`] |
@@ -18,12 +20,17 @@
 //! Dropping a context waits for everything in flight. Completions are read from the ring in memory
 //! where that can be done, see [`Context::set_system_calls_only`].
 //!
+//! A [`Context`] is used by one thread at a time. A [`Handle`] is a context that threads share: one
+//! waits while another submits.
+//!
 //! # What it is good for
 //!
 //! Descriptors with `O_DIRECT`, on filesystems where that is real (ext4, xfs), and files whose size
 //! is set before they are written. There one thread keeps the device busy, and an operation costs
 //! about a microsecond. On any other descriptor [`Context::submit`] does the whole work itself
-//! before it returns: use [`Threads`](super::Threads). Fsyncs and polls are good on any descriptor.
+//! before it returns: use [`Threads`](super::Threads). A few files have no asynchronous read at
+//! all, such as those of /proc: there it is EINVAL, and the other engines read them. Fsyncs and
+//! polls are good on any descriptor.
 //!
 //! Reading 4 KiB direct with 128 in flight, it did 185,000 operations a second with 0.39 of a core.
 //! POSIX AIO did 70,000 with 1.05, threads 72,000 with 0.90, and `fio --ioengine=libaio` 106,000
@@ -91,7 +98,9 @@
 //! {
 //!     let count = AtomicU32::new(0);
 //!     let seen = &count;
-//!     let callback = Box::new(move |_| { seen.fetch_add(1, Ordering::Relaxed); });
+//!     let callback = Box::new(move |_: &mut Context, _| {
+//!         seen.fetch_add(1, Ordering::Relaxed);
+//!     });
 //!     context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! }
 //! context.run(1, None).unwrap();
@@ -105,7 +114,7 @@
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()));
 //! let mut context = Context::new(1).unwrap();
 //! let seen = Rc::new(Cell::new(0));
-//! let callback: Callback = Box::new(move |_| seen.set(1));
+//! let callback: Callback = Box::new(move |_, _| seen.set(1));
 //! context.queue_with(Op::new(file, OpKind::Fsync), callback).unwrap();
 //! ```
 //!
@@ -133,7 +142,10 @@ use std::io;
 use std::time::Duration;
 
 use crate::engine::Engine;
-pub use crate::sys::{Callback, Cancel, Context, Priority, SignalMask, Ticket};
+pub use crate::sys::{
+    Callback, Cancel, Context, Handle, HandleCallback, PollableContext, Priority, SetupError,
+    SignalMask, Ticket,
+};
 use crate::sys::{Done, Full, Op, Submitted};
 
 #[cfg(doc)]

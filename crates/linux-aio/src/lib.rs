@@ -86,7 +86,7 @@
 //!
 //! and a descriptor that is only borrowed, and may be closed elsewhere, is not taken:
 //!
-//! ```compile_fail,E0308
+//! ```compile_fail,E0277
 //! # use std::{fs::File, os::fd::AsFd, sync::Arc};
 //! # use linux_aio::{Op, OpKind};
 //! let file = File::open("/dev/null").unwrap();
@@ -121,7 +121,7 @@ pub use crate::sys::PollFlags;
 pub use crate::sys::ReadWriteFlags;
 pub use crate::sys::{
     Buffer, Done, Full, IoBuf, IoBufMut, Op, OpKind, PARTS_MAX, Part, Pool, Refused, SharedBuffer,
-    Submitted,
+    SharedFd, Submitted,
 };
 pub use engine::Engine;
 pub use kernel::Context;

@@ -2,11 +2,11 @@
 //! does.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
 
-use crate::sys::{Done, Op, OpKind, PARTS_MAX};
+use crate::sys::{Done, Op, OpKind, PARTS_MAX, place};
 
 /// Carries an operation out in the calling thread, by pread(2), pwrite(2) or their like: what an
 /// engine is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It
@@ -26,8 +26,12 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     if op.priority.is_some() || op.eventfd.is_some() {
         return Err(Errno::OPNOTSUPP);
     }
-    // preadv2 would take the largest for -1, which means the place where the file stands.
-    i64::try_from(op.offset_bytes).map_err(|_| Errno::INVAL)?;
+    // preadv2 would take the largest offset for -1, which means the place where the file stands.
+    place::check(op).map_err(|_| Errno::INVAL)?;
+    let is_sync = matches!(op.kind, OpKind::Fsync | OpKind::Fdatasync);
+    if is_sync && !op.flags.is_empty() {
+        return Err(Errno::INVAL);
+    }
     // rustix would leave out those that are too many, where the kernel refuses.
     if op.kind.parts() > PARTS_MAX {
         return Err(Errno::INVAL);
@@ -70,28 +74,35 @@ fn transfer(op: &mut Op, limit_bytes: usize) -> rustix::io::Result<usize> {
     }
 }
 
-/// A pipe or a socket has no places (ESPIPE). There the bytes that come next are meant, as with the
-/// other engines: preadv2(2) with -1 for the offset.
+/// Where there are no places (ESPIPE), the bytes that come next are meant, as with the other
+/// engines: preadv2(2) with -1 for the offset.
 const NO_PLACE: u64 = u64::MAX;
 
+/// Whether a transfer that was refused has to be tried without its place. That of a socket is 0.
+fn is_without_place(answer: &rustix::io::Result<usize>, file: impl AsFd, offset: u64) -> bool {
+    *answer == Err(Errno::SPIPE) && (offset == 0 || !place::is_socket(file))
+}
+
 fn read(
-    file: &OwnedFd,
+    file: impl AsFd + Copy,
     slices: &mut [IoSliceMut<'_>],
     offset: u64,
     flags: ReadWriteFlags,
 ) -> rustix::io::Result<usize> {
     let read = match slices {
+        // The kernel does not get as far as to the kind of the file.
+        [] if place::is_directory(file) => Err(Errno::ISDIR),
         [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pread(file, &mut **one, offset)),
         _ => retry_on_intr(|| preadv2(file, slices, offset, flags)),
     };
-    match read {
-        Err(Errno::SPIPE) => retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
-        read => read,
+    match is_without_place(&read, file, offset) {
+        true => retry_on_intr(|| preadv2(file, slices, NO_PLACE, flags)),
+        false => read,
     }
 }
 
 fn write(
-    file: &OwnedFd,
+    file: impl AsFd + Copy,
     slices: &[IoSlice<'_>],
     offset: u64,
     flags: ReadWriteFlags,
@@ -100,8 +111,8 @@ fn write(
         [one] if flags.is_empty() => retry_on_intr(|| rustix::io::pwrite(file, one, offset)),
         several => retry_on_intr(|| pwritev2(file, several, offset, flags)),
     };
-    match written {
-        Err(Errno::SPIPE) => retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
-        written => written,
+    match is_without_place(&written, file, offset) {
+        true => retry_on_intr(|| pwritev2(file, slices, NO_PLACE, flags)),
+        false => written,
     }
 }

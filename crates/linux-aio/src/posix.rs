@@ -8,7 +8,7 @@
 //! | `aio_suspend` | [`suspend`] |
 //! | `aio_cancel` | [`Request::cancel`], [`cancel_all`] |
 //! | `lio_listio` | [`list_and_go`]; [`list_and_wait`], which is more than glibc's `LIO_WAIT` |
-//! | `sigevent` | [`Notify`] |
+//! | `sigevent` | [`Notify`]; [`Request::start_with`], whose callback gets the completion |
 //! | `aio_init` | [`set_threads`] |
 //!
 //! # What it is good for
@@ -21,6 +21,9 @@
 //! 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor time. With 4
 //! KiB blocks it reads 0.4 of what kernel AIO does. The table is in [`aio`](super#which-engine).
 //! Other [`Request`]s on one descriptor wait for each other, however many there are.
+//!
+//! With musl each request has a thread, and [`Request::cancel`] ends one that runs. musl reads what
+//! has no places, but an lseek(2) that succeeds, as an eventfd, with pread(2): ESPIPE.
 //!
 //! # A file copy
 //!
@@ -100,17 +103,16 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, check_submitted};
 use crate::sys::posix::in_forked_child;
 pub use crate::sys::posix::{
     Cancelled, LIST_MAX, ListedRequests, Notify, NotifyCallback, Request, Status, Suspended,
     cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
-use crate::sys::{Done, Full, Op, Refused, Submitted};
+use crate::sys::{Done, Full, Op, Refused, SharedFd, Submitted};
 use crate::waker::Waker;
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
@@ -120,7 +122,7 @@ pub const ENGINE_THREADS: usize = 32;
 /// A request, and the descriptor that its operation came with.
 struct Running {
     request: Request,
-    file: Arc<OwnedFd>,
+    file: SharedFd,
     /// It has a duplicate to itself.
     alone: bool,
 }
@@ -159,12 +161,12 @@ impl Posix {
     }
 
     fn start(&self, mut op: Op) -> Result<Running, Refused> {
-        let file = Arc::clone(&op.file);
+        let file = op.file.clone();
         // Without a duplicate, for want of descriptors, it waits for the others on the same one.
         let duplicate = file.try_clone();
         let alone = duplicate.is_ok();
         if let Ok(duplicate) = duplicate {
-            op.file = Arc::new(duplicate);
+            op.file = duplicate;
         }
         let notify = match self.waker.clone() {
             Some(waker) => Notify::Callback(Box::new(move || waker.wake())),
@@ -173,6 +175,18 @@ impl Posix {
         match Request::start(op, notify, 0) {
             Ok(request) => Ok(Running { request, file, alone }),
             Err(Refused { op, error }) => Err(Refused::new(with_file(op, file), error)),
+        }
+    }
+
+    /// Keeps what is over without having been a request. Its end is told like any other's.
+    fn refuse(&mut self, done: Done) {
+        let eventfd = done.op.eventfd.clone();
+        self.refused.push(done);
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+        if let Some(eventfd) = eventfd {
+            crate::sys::signal(&eventfd);
         }
     }
 
@@ -188,7 +202,7 @@ impl Posix {
 }
 
 /// The operation with the descriptor that it came with, in place of the duplicate.
-fn with_file(op: Op, file: Arc<OwnedFd>) -> Op {
+fn with_file(op: Op, file: SharedFd) -> Op {
     Op { file, ..op }
 }
 
@@ -226,7 +240,7 @@ impl Engine for Posix {
                 }
                 Err(refused) => {
                     outcome.refused += 1;
-                    self.refused.push(refused.into());
+                    self.refuse(refused.into());
                 }
             }
         }
@@ -244,6 +258,7 @@ impl Engine for Posix {
         loop {
             self.collect(out);
             if out.len() - before >= min || self.running.is_empty() {
+                check_submitted(min, out.len() - before, self.queued.len())?;
                 break;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

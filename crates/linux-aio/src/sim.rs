@@ -26,7 +26,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, check_submitted};
 use crate::perform::perform_some;
 use crate::sys::{Done, Full, Op, Submitted};
 
@@ -91,6 +91,10 @@ impl Sim {
     }
 
     fn finish(&mut self, mut op: Op) -> Done {
+        // An operation with an eventfd is refused, and who has that may wait for it.
+        if let Some(eventfd) = &op.eventfd {
+            crate::sys::signal(eventfd);
+        }
         if self.happens(self.faults.fail) {
             return Done::new(op, Err(io::Error::from_raw_os_error(libc::EIO)));
         }
@@ -129,6 +133,7 @@ impl Engine for Sim {
         _timeout: Option<Duration>,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
+        check_submitted(min, self.started.len(), self.queued.len())?;
         let wanted = min.max(self.random.usize(0..=self.started.len()));
         let before = out.len();
         for _ in 0..wanted.min(self.started.len()) {

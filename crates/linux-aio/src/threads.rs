@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, check_submitted};
 use crate::perform::perform;
 use crate::sys::{Done, Full, Op, Submitted};
 use crate::waker::Waker;
@@ -33,10 +33,15 @@ struct Completions {
 
 impl Completions {
     fn add(&self, done: Done) {
+        let eventfd = done.op.eventfd.clone();
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(done);
         self.arrived.notify_one();
         if let Some(waker) = &self.waker {
             waker.wake();
+        }
+        // The operation was refused for it, and who has it may wait for it.
+        if let Some(eventfd) = eventfd {
+            crate::sys::signal(&eventfd);
         }
     }
 }
@@ -117,6 +122,9 @@ impl Engine for Threads {
         timeout: Option<Duration>,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
+        if self.running == 0 {
+            check_submitted(min, 0, self.queued.len())?;
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut list = self.finished.list.lock().unwrap_or_else(PoisonError::into_inner);
         while list.len() < min.min(self.running) {

@@ -80,12 +80,17 @@ fn what_an_engine_has_no_word_for_is_refused() {
     for (name, mut engine) in engines() {
         let plain = || read(&zeros, &pool, 0);
         let elsewhere = if name == "kernel" { None } else { Some(libc::EOPNOTSUPP) };
+        let event = silent_eventfd();
         for op in [
             Op::new(zeros.clone(), OpKind::Poll(PollFlags::IN)),
             plain().priority(Priority::Idle),
-            plain().eventfd(silent_eventfd()),
+            plain().eventfd(event.clone()),
         ] {
             assert_eq!(errno(&one(&mut *engine, op)), elsewhere, "{name}");
+        }
+        // The signal may be a moment later than the completion.
+        while take_count(&event) == 0 {
+            std::thread::yield_now();
         }
         for (count, expected) in [(PARTS_MAX, None), (PARTS_MAX + 1, Some(libc::EINVAL))] {
             let expected = if name == "posix" { Some(libc::EOPNOTSUPP) } else { expected };
@@ -106,6 +111,25 @@ fn what_an_engine_has_no_word_for_is_refused() {
         }
     }
     assert_eq!(free_buffers(&pool).len(), PARTS_MAX + 1);
+}
+
+#[test]
+fn a_loop_that_forgets_to_submit_is_an_error() {
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(2, 4096).unwrap();
+    for (name, mut engine) in engines() {
+        let mut done = Vec::new();
+        for timeout in [None, Some(Duration::from_secs(60))] {
+            engine.queue(read(&zeros, &pool, 0)).map_err(drop).unwrap();
+            let error = engine.reap(1, timeout, &mut done).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EDEADLK), "{name}");
+            assert_eq!(engine.reap(0, timeout, &mut done).unwrap(), 0, "{name}: a look is no wait");
+            while engine.in_flight() > 0 {
+                engine.submit_and_reap(1, timeout, &mut done).unwrap();
+            }
+        }
+        assert_eq!(done.len(), 2, "{name}");
+    }
 }
 
 #[test]
@@ -163,6 +187,16 @@ fn whoever_waits_elsewhere_is_woken() {
                 "the request is over when the waker is woken"
             );
         }
+        // Refused operations are over too.
+        waker.arm();
+        let op = read(&zeros, &pool, 1 << 63);
+        engine.queue(op).map_err(drop).unwrap();
+        engine.submit();
+        waker.wait(None).unwrap();
+        waker.disarm().unwrap();
+        let mut done = Vec::new();
+        assert_eq!(engine.reap(0, None, &mut done).unwrap(), 1);
+        assert_eq!(errno(&done[0]), Some(libc::EINVAL));
     }
 }
 
@@ -233,5 +267,18 @@ fn memory_of_other_owners_is_read_into_and_written_from() {
         engine.queue(Op::write(file.clone(), Arc::clone(&counted), 0)).unwrap();
         drop(engine);
         assert_eq!(Arc::strong_count(&counted), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_file_stays_open_until_its_last_owner_lets_go() {
+    let file = Arc::new(File::open("/dev/zero").unwrap());
+    for (name, mut engine) in engines() {
+        let done = one(&mut *engine, Op::read(&file, vec![1; 3], 0));
+        assert_eq!((done.bytes(), Arc::strong_count(&file)), (Some(&[0; 3][..]), 2), "{name}");
+        drop(done);
+        assert_eq!(Arc::strong_count(&file), 1, "{name}");
+        let given_away = Op::read(File::open("/dev/zero").unwrap(), vec![1; 3], 0);
+        assert_eq!(one(&mut *engine, given_away).bytes(), Some(&[0; 3][..]), "{name}");
     }
 }

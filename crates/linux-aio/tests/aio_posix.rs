@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -144,7 +144,8 @@ fn bad_descriptors_fail_later(path: &Path, file: &Arc<OwnedFd>, pool: &Pool) {
     assert_eq!(errno(&request.wait()), Some(libc::EBADF));
     let (_reader, writer) = pipe();
     assert_eq!(errno(&start(Op::new(writer, OpKind::Fsync)).wait()), Some(libc::EINVAL));
-    assert_eq!(errno(&start(write(file, pool, b"x", i64::MAX as u64)).wait()), Some(libc::EINVAL));
+    let beyond = write(file, pool, b"x", i64::MAX as u64);
+    assert_eq!(refused(beyond, Notify::None, 0), Some(libc::EINVAL));
 }
 
 #[test]
@@ -295,6 +296,91 @@ fn a_request_that_is_dropped_in_progress_gives_its_buffer_back_when_it_ends() {
     until(|| {
         start(Op::new(silent_eventfd(), OpKind::Fsync)).wait();
         pool.get().is_some()
+    });
+}
+
+#[test]
+fn what_is_dropped_in_progress_is_freed_when_it_ends_without_a_call() {
+    let _alone = alone();
+    const COUNT: usize = 50;
+    let pool = Pool::new(COUNT, 4096).unwrap();
+    for _ in 0..3 {
+        let pipes: Vec<_> = (0..COUNT).map(|_| pipe()).collect();
+        let requests: Vec<_> =
+            pipes.iter().map(|(reader, _)| start(read(reader, &pool, 0))).collect();
+        drop(requests);
+        assert!(pool.get().is_none(), "they may still be written into");
+        for (_, writer) in &pipes {
+            write_to(writer, b"x");
+        }
+        let mut freed = Vec::new();
+        until(|| {
+            freed.extend(pool.get());
+            freed.len() == COUNT
+        });
+    }
+    // An engine leaves behind what runs, also what it has cancelled.
+    let (reader, writer) = pipe();
+    let mut engine = Posix::new(3, None);
+    for _ in 0..3 {
+        engine.queue(read(&reader, &pool, 0)).unwrap();
+    }
+    engine.submit();
+    drop(engine);
+    write_to(&writer, &[0; 3 * 4096]);
+    let mut freed = Vec::new();
+    until(|| {
+        freed.extend(pool.get());
+        freed.len() == COUNT
+    });
+    assert_eq!(orphans(), 0);
+}
+
+/// Reads on from where the last read ended, and tells of the end of the file.
+fn read_on(op: Op, mut text: Vec<u8>, over: mpsc::Sender<(ThreadId, Vec<u8>)>) {
+    let next = move |done: Done| {
+        let count = *done.result.as_ref().unwrap();
+        text.extend_from_slice(read_bytes(&done));
+        if count == 0 {
+            return over.send((std::thread::current().id(), text)).unwrap();
+        }
+        let at = done.op.offset_bytes + count as u64;
+        read_on(done.op.at(at), text, over);
+    };
+    Request::start_with(op, next, 0).unwrap();
+}
+
+#[test]
+fn a_callback_gets_the_completion_and_starts_what_comes_next() {
+    let folder = folder();
+    let contents = noise(20_000, 3);
+    let file = file_with(&folder.path().join("f"), &contents);
+    // Each completion is dropped a moment after it was told of.
+    let pool = Pool::new(4, 4096).unwrap();
+    let (over, is_over) = mpsc::channel();
+    read_on(read(&file, &pool, 0), Vec::new(), over);
+    let (thread, text) = is_over.recv_timeout(LONG.unwrap()).unwrap();
+    assert!(thread != std::thread::current().id() && text == contents);
+    // An error is a completion too. Of what is refused the callback is dropped.
+    let (tell, told) = mpsc::channel();
+    let write_only = shared(File::options().write(true).open("/dev/null").unwrap());
+    let teller = tell.clone();
+    let op = read(&write_only, &pool, 0).tag(7);
+    Request::start_with(op, move |done| teller.send((done.op.tag, errno(&done))).unwrap(), 0)
+        .unwrap();
+    assert_eq!(told.recv_timeout(LONG.unwrap()).unwrap(), (7, Some(libc::EBADF)));
+    let op = read(&file, &pool, 0).tag(8);
+    let refused = Request::start_with(op, move |_| tell.send((0, None)).unwrap(), 21).unwrap_err();
+    assert_eq!((refused.op.tag, refused.error.raw_os_error()), (8, Some(libc::EINVAL)));
+    assert!(told.recv_timeout(LONG.unwrap()).is_err(), "it was dropped with its sender");
+    drop(refused);
+    // One that panics harms nothing, and what it had is freed.
+    Request::start_with(read(&file, &pool, 0), |done| std::panic::resume_unwind(Box::new(done)), 0)
+        .unwrap();
+    let mut freed = Vec::new();
+    until(|| {
+        freed.extend(pool.get());
+        freed.len() == 4
     });
 }
 
@@ -566,7 +652,7 @@ fn the_engine_has_a_thread_an_operation() {
     }
     each_once(&done, 8);
     assert!(
-        done.iter().all(|done| Arc::ptr_eq(&done.op.file, &reader)),
+        done.iter().all(|done| done.op.file.as_raw_fd() == reader.as_raw_fd()),
         "with their own descriptor"
     );
     done.clear();

@@ -17,7 +17,7 @@ use linux_aio::{Pool, Refused};
 static HAS_NO_MEMORY: AtomicBool = AtomicBool::new(false);
 
 /// More than a thread needs of calloc(3), and less than glibc wants for requests.
-const LARGE_BYTES: usize = 1000;
+const LARGE_BYTES: usize = 500;
 
 // SAFETY: the program has no other function of this name, and this one does what calloc(3) says.
 #[unsafe(no_mangle)]

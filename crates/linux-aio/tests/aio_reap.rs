@@ -432,7 +432,7 @@ fn a_ticket_names_nothing_after_its_operation_also_when_the_place_is_used_again(
 /// Queues a read of zeros whose callback notes its tag, and panics if the tag is `bad`.
 fn queue_noting(context: &mut Context, op: Op, bad: u64, called: &Arc<Mutex<Vec<u64>>>) {
     let called = Arc::clone(called);
-    let note = move |done: Done| {
+    let note = move |_: &mut Context, done: Done| {
         called.lock().unwrap().push(done.op.tag);
         assert_eq!(read_bytes(&done).len(), 4096);
         // `panic!` would print a message that looks like a failure of this test.
@@ -496,7 +496,7 @@ fn callbacks_and_plain_operations_mix() {
     // In the other direction, `run` leaves what has no callback to `reap`.
     queue(&mut context, Op::new(zeros.clone(), OpKind::Poll(PollFlags::IN)).tag(6));
     context.submit();
-    assert_eq!((context.run(1, None).unwrap(), context.in_flight()), (0, 1));
+    assert_eq!((context.run(0, None).unwrap(), context.in_flight()), (0, 1));
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
     // A refused operation calls its callback too. One that is never called is dropped with the
     // context.
@@ -504,7 +504,8 @@ fn callbacks_and_plain_operations_mix() {
     let seen = Arc::new(Mutex::new(None));
     let note = Arc::clone(&seen);
     done.clear();
-    let callback = Box::new(move |done: Done| *note.lock().unwrap() = errno(&done));
+    let callback =
+        Box::new(move |_: &mut Context, done: Done| *note.lock().unwrap() = errno(&done));
     context.queue_with(read(&write_only, &pool, 0), callback).unwrap();
     assert_eq!(context.submit().refused, 1);
     assert_eq!((context.run(1, None).unwrap(), *seen.lock().unwrap()), (1, Some(libc::EBADF)));

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::aio::*;
 use common::is_root;
 use common::posix::*;
-use linux_aio::kernel::SignalMask;
+use linux_aio::kernel::{Handle, SignalMask};
 use linux_aio::posix::{
     Notify, Request, Status, Suspended, cancel_all, list_and_go, list_and_wait, orphans,
     set_threads, suspend,
@@ -127,8 +127,41 @@ fn a_signal_ends_a_wait_for_the_kernel_early() {
         let mut done = Vec::new();
         assert_eq!(interrupted(|| context.reap(1, None, &mut done)).unwrap(), 0);
         assert_eq!((done.len(), context.in_flight()), (0, 1), "it is still in flight");
+        drop(context);
+        let mut context = Context::new(1).unwrap();
+        context.set_system_calls_only(system_calls_only);
+        let op = Op::new(silent_eventfd(), OpKind::Poll(PollFlags::IN));
+        let callback = Box::new(|_: &mut Context, _| panic!("not called"));
+        context.queue_with(op, callback).map_err(drop).unwrap();
+        context.submit();
         assert_eq!(interrupted(|| context.run(1, LONG)).unwrap(), 0);
     }
+}
+
+#[test]
+fn a_shared_context_is_interrupted_like_another_and_is_not_inherited() {
+    let _alone = alone();
+    let handle = Handle::new(2).unwrap();
+    let never = silent_eventfd();
+    let ticket = handle.queue(Op::new(never.clone(), OpKind::Poll(PollFlags::IN))).unwrap();
+    assert_eq!(handle.submit().accepted, 1);
+    let mut done = Vec::new();
+    assert_eq!(interrupted(|| handle.reap(1, None, &mut done)).unwrap(), 0);
+    assert_eq!(interrupted(|| handle.run(1, LONG)).unwrap(), 0);
+    let mut inherited = Some(handle.clone());
+    assert!(in_child(|| {
+        let handle = inherited.take().unwrap();
+        is_forbidden(|| drop(handle.reap(0, None, &mut Vec::new())));
+        is_forbidden(|| drop(handle.run(0, None)));
+        is_forbidden(|| drop(handle.cancel(ticket)));
+        is_forbidden(|| drop(handle.queue(Op::new(never.clone(), OpKind::Fsync))));
+        is_forbidden(|| assert_eq!(handle.submit().accepted, 0));
+        is_forbidden(|| handle.wake());
+        is_forbidden(|| assert_eq!(handle.in_flight(), 1));
+        drop(handle);
+    }));
+    write_to(&never, &1u64.to_ne_bytes());
+    assert_eq!(handle.reap(1, None, &mut done).unwrap(), 1);
 }
 
 #[test]

@@ -188,10 +188,12 @@ pub fn io_pgetevents(
 
 /// io_cancel(2) of the operation that was submitted from this iocb's address; the kernel reads its
 /// `key`. EINPROGRESS is the kernel's word for success: the event comes through the ring.
-pub fn io_cancel(id: ContextId, iocb: &mut Iocb) -> io::Result<()> {
+///
+/// # Safety
+/// The pointer must be valid for reads during the call.
+pub unsafe fn io_cancel(id: ContextId, iocb: *mut Iocb) -> io::Result<()> {
     let mut unused = IoEvent::default();
-    // SAFETY: the kernel reads a live iocb and, up to Linux 3.10, writes one event into a live
-    // variable.
-    check(unsafe { libc::syscall(libc::SYS_io_cancel, id, ptr::from_mut(iocb), &raw mut unused) })
-        .map(drop)
+    // SAFETY: the caller vouches for the iocb. Up to Linux 3.10 the kernel writes one event into a
+    // live variable.
+    check(unsafe { libc::syscall(libc::SYS_io_cancel, id, iocb, &raw mut unused) }).map(drop)
 }

@@ -4,82 +4,48 @@
 //! context destroys the ring before the slots, which waits for the kernel to let go of every
 //! buffer. Leaking the context leaks its buffers, which is safe.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::abi::{self, IoEvent, Iocb};
+use super::abi::IoEvent;
 use super::done::Done;
-use super::op::{Op, OpKind, PARTS_MAX, Submitted};
+use super::op::{Op, Submitted};
 use super::refused::Full;
-use super::ring::Ring;
+use super::ring::{Reader, Ring};
+use super::setup::SetupError;
 use super::signal::SignalMask;
-use super::ticket::Ticket;
-
-/// How often an empty context submits again when the kernel has no memory for it, and how long it
-/// waits in between: a second in all.
-const SUBMIT_TRIES: u32 = 1000;
-const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
+use super::slots::{Next, Slots, Way};
+use super::ticket::{Cancel, Ticket};
 
 /// What is called with an operation that is over, on the thread that calls [`Context::run`];
-/// libaio's `io_set_callback`.
-pub type Callback = Box<dyn FnOnce(Done) + Send>;
-
-/// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its
-/// operation comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cancel {
-    /// It had not been submitted: it comes back with ECANCELED.
-    Withdrawn,
-    /// The kernel cancels it; it comes back like any other, with whatever result the kernel gives
-    /// (a poll: no events).
-    InProgress,
-    /// The kernel cannot cancel this operation, as with every read and write of a disk, or it is
-    /// over already (EINVAL).
-    NotCancelled,
-    /// The ticket's operation has come back before.
-    Unknown,
-}
-
-/// A place for one operation.
-#[derive(Default)]
-struct Slot {
-    op: Option<Op>,
-    callback: Option<Callback>,
-    /// How many operations it had before, so that an old ticket names nothing.
-    generation: u32,
-    /// What a vectored operation's iocb points to.
-    iovecs: Vec<libc::iovec>,
-}
+/// libaio's `io_set_callback`. It gets the context too, so that it can queue and submit what comes
+/// next.
+pub type Callback = Box<dyn FnOnce(&mut Context, Done) + Send>;
 
 /// A context of a fixed capacity; see io_setup(2). It may go from thread to thread, and is used by
 /// one at a time. Dropping it waits for everything in flight, see io_destroy(2): for a device that
-/// hangs, for ever. What is over and was not taken is dropped with it, callbacks uncalled.
+/// hangs, for ever. What is over and was not taken is dropped with it, callbacks uncalled;
+/// [`close`](Self::close) hands it back.
 pub struct Context {
     ring: Ring,
-    slots: Box<[Slot]>,
-    iocbs: Box<[Iocb]>,
-    free: Vec<u32>,
-    /// Slots that are filled but not yet with the kernel, in the order of their arrival.
-    queued: Vec<u32>,
-    pointers: Vec<*mut Iocb>,
+    reader: Reader,
+    slots: Slots<Callback>,
     events: Box<[IoEvent]>,
-    /// Operations that are over and not taken yet, refused ones among them.
-    finished: Vec<Done>,
-    /// Those that have callbacks, with them.
-    callbacks: VecDeque<(Callback, Done)>,
-    /// Polls among the operations, queued ones too. They may stay for ever, so that waiting for
-    /// them alone could last for ever.
-    polls: usize,
     system_calls_only: bool,
 }
 
-// SAFETY: the raw pointers in `pointers` and in the iovecs are rebuilt before each use, and are
-// dead otherwise. Any thread of the process may use a context of the kernel.
-unsafe impl Send for Context {}
+/// What is waited for, and for how long.
+struct Wait<'a> {
+    way: Way,
+    min: usize,
+    max: usize,
+    timeout: Option<Duration>,
+    mask: Option<&'a SignalMask>,
+}
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,37 +57,38 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed,
-    /// which the error names with its value. ENOSYS without kernel AIO; EPERM under some seccomp
-    /// filters; EINVAL for 0 or a number that no kernel takes; ENOMEM. It does not wait for other
-    /// contexts to go.
-    pub fn new(capacity: u32) -> io::Result<Self> {
-        let ring = Ring::new(capacity).map_err(|error| explain_setup(error, capacity))?;
-        let count = capacity as usize;
+    /// A context for `capacity` operations. EAGAIN when `/proc/sys/fs/aio-max-nr` would be passed;
+    /// the error names it, and how many are taken. ENOSYS without kernel AIO; EPERM under some
+    /// seccomp filters; EINVAL for 0 or a number that no kernel takes; ENOMEM. It does not wait for
+    /// other contexts to go.
+    pub fn new(capacity: u32) -> Result<Self, SetupError> {
+        let (ring, reader) =
+            Ring::new(capacity).map_err(|error| SetupError::new(error, capacity))?;
         Ok(Self {
             ring,
-            slots: (0..count).map(|_| Slot::default()).collect(),
-            iocbs: vec![Iocb::default(); count].into(),
-            free: (0..capacity).rev().collect(),
-            queued: Vec::with_capacity(count),
-            pointers: Vec::with_capacity(count),
-            events: vec![IoEvent::default(); count].into(),
-            finished: Vec::new(),
-            callbacks: VecDeque::new(),
-            polls: 0,
+            reader,
+            slots: Slots::new(capacity),
+            events: vec![IoEvent::default(); capacity as usize].into(),
             system_calls_only: false,
         })
+    }
+
+    /// One whose operations signal `eventfd` when they are over, unless they have another one.
+    pub(super) fn signalling(capacity: u32, eventfd: Arc<OwnedFd>) -> Result<Self, SetupError> {
+        let mut context = Self::new(capacity)?;
+        context.slots.signal(eventfd);
+        Ok(context)
     }
 
     /// How many operations fit: what io_setup(2) was asked for. Never blocks, as none of the
     /// questions below.
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.slots.capacity()
     }
 
     /// How many operations are inside: queued, with the kernel, or over and not yet taken.
     pub fn in_flight(&self) -> usize {
-        self.slots.len() - self.free.len() + self.finished.len() + self.callbacks.len()
+        self.slots.in_flight()
     }
 
     /// Says whether completions are always reaped with io_getevents(2), also where the ring could
@@ -132,7 +99,7 @@ impl Context {
 
     /// Whether completions are reaped from the ring in the process's memory where there are enough.
     pub fn reads_the_ring(&self) -> bool {
-        self.ring.is_readable() && !self.system_calls_only
+        self.reader.is_readable() && !self.system_calls_only
     }
 
     /// Takes an operation for the next [`submit`](Self::submit); it comes back from
@@ -140,7 +107,7 @@ impl Context {
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn queue(&mut self, op: Op) -> Result<Ticket, Full> {
-        self.insert(op, None).map_err(|(op, _)| Full(op))
+        self.slots.insert(op, None).map_err(|(op, _)| Full(op))
     }
 
     /// Takes an operation with a callback, which [`run`](Self::run) calls. Never blocks. A full
@@ -151,36 +118,9 @@ impl Context {
         op: Op,
         callback: Callback,
     ) -> Result<Ticket, Full<(Op, Callback)>> {
-        self.insert(op, Some(callback)).map_err(|(op, callback)| {
+        self.slots.insert(op, Some(callback)).map_err(|(op, callback)| {
             Full((op, callback.expect("a callback that was given comes back")))
         })
-    }
-
-    #[allow(clippy::result_large_err)]
-    fn insert(
-        &mut self,
-        mut op: Op,
-        callback: Option<Callback>,
-    ) -> Result<Ticket, (Op, Option<Callback>)> {
-        // What is over and not yet taken counts too, or a caller who never reaps could fill the
-        // memory.
-        if self.in_flight() >= self.capacity() {
-            return Err((op, callback));
-        }
-        let Some(index) = self.free.pop() else { return Err((op, callback)) };
-        let slot = &mut self.slots[index as usize];
-        let ticket = Ticket { slot: index, generation: slot.generation };
-        let described = describe(&mut op, &mut slot.iovecs);
-        self.polls += usize::from(matches!(op.kind, OpKind::Poll(_)));
-        (slot.op, slot.callback) = (Some(op), callback);
-        match described {
-            Some(iocb) => {
-                self.iocbs[index as usize] = Iocb { data: ticket.pack(), ..iocb };
-                self.queued.push(index);
-            }
-            None => self.finish(index, Err(io::Error::from_raw_os_error(libc::EINVAL))),
-        }
-        Ok(ticket)
     }
 
     /// Hands the queued operations to the kernel in as few io_submit(2) calls as it allows, and
@@ -194,75 +134,41 @@ impl Context {
     /// In a forked child.
     pub fn submit(&mut self) -> Submitted {
         self.ring.assert_owner();
-        let mut outcome = Submitted::default();
-        let (mut from, mut tries) = (0, 0);
-        while from < self.queued.len() {
-            self.pointers.clear();
-            for &slot in &self.queued[from..] {
-                self.pointers.push(&raw mut self.iocbs[slot as usize]);
+        let mut batch = self.slots.start_batch();
+        let mut next = if batch.is_empty() { Next::Stop } else { Next::Again };
+        while !matches!(next, Next::Stop) {
+            if let Next::Pause(pause) = next {
+                std::thread::sleep(pause);
             }
-            // SAFETY: the iocbs live in a boxed slice of this context. What they name is owned by
-            // the op in their slot: reads have an exclusive `Buffer`, writes a `SharedBuffer` that
-            // cannot be changed. The op is dropped only after its event was reaped, its submission
-            // refused, or io_destroy.
-            match unsafe { self.ring.submit(&mut self.pointers) } {
-                Ok(taken) => {
-                    // No more than there are can have been taken.
-                    let taken = taken.min(self.pointers.len());
-                    outcome.accepted += taken;
-                    from += taken;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // No ring slot, though we never exceed the capacity: completions have to be reaped
-                // first.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EAGAIN) && self.sure_to_end(from) > 0 =>
-                {
-                    break;
-                }
-                // Nothing to reap either: the kernel is out of memory for the moment. It is given
-                // one before the operation counts as refused.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EAGAIN) && tries < SUBMIT_TRIES =>
-                {
-                    tries += 1;
-                    std::thread::sleep(SUBMIT_PAUSE);
-                }
-                // An error speaks of the first operation alone; the others are still ours to
-                // submit.
-                Err(error) => {
-                    self.finish(self.queued[from], Err(error));
-                    outcome.refused += 1;
-                    from += 1;
-                }
-            }
+            // SAFETY: dropping the context calls io_destroy before it drops the slots.
+            let answer = unsafe { batch.submit(&self.ring) };
+            next = self.slots.judge(&mut batch, answer);
         }
-        self.queued.drain(..from);
-        Submitted { waiting: self.queued.len(), ..outcome }
+        self.slots.end_batch(batch)
     }
 
-    /// How many operations the kernel holds once the first `dealt_with` of the queued ones left the
-    /// queue.
-    fn with_the_kernel(&self, dealt_with: usize) -> usize {
-        // A refused operation is in `queued` until the drain, but its slot is free already.
-        let queued = self.queued[dealt_with..].len();
-        self.slots.len() - self.free.len() - queued
-    }
-
-    /// How many of those end by themselves: all but the polls.
-    fn sure_to_end(&self, dealt_with: usize) -> usize {
-        let is_poll = |&&slot: &&u32| {
-            matches!(self.slots[slot as usize].op, Some(Op { kind: OpKind::Poll(_), .. }))
-        };
-        let polls = self.polls - self.queued[dealt_with..].iter().filter(is_poll).count();
-        self.with_the_kernel(dealt_with) - polls
+    /// [Submits](Self::submit) and then [reaps](Self::reap): the loop that forgets neither.
+    ///
+    /// # Panics
+    /// In a forked child.
+    pub fn submit_and_reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        self.submit();
+        self.reap(min, timeout, out)
     }
 
     /// Moves finished operations to the end of `out`, waiting until there are at least `min` or
-    /// `timeout` is over; see io_getevents(2). EINTR is not an error: it ends the wait early, and
-    /// no other error is to be expected of a live context. Returns how many were moved. Operations
-    /// with callbacks are not among them, though they end the wait. It waits for no more than were
-    /// submitted.
+    /// `timeout` is over; see io_getevents(2). EINTR is not an error: it ends the wait early.
+    /// Returns how many were moved. Operations with callbacks are not among them. It waits for no
+    /// more than were submitted, and an empty context does not wait.
+    ///
+    /// EDEADLK where `min` is not 0 and none can come: what is in flight was not
+    /// [submitted](Self::submit), or has callbacks, which [`run`](Self::run) calls. A loop would
+    /// spin. No other error is to be expected of a live context.
     ///
     /// # Panics
     /// In a forked child.
@@ -287,7 +193,7 @@ impl Context {
         timeout: Option<Duration>,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
-        self.gather(min, max, timeout, None)?;
+        self.gather(&Wait { way: Way::Plain, min, max, timeout, mask: None })?;
         Ok(self.hand_over(max, out))
     }
 
@@ -306,91 +212,104 @@ impl Context {
         mask: &SignalMask,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
-        self.gather(min, max, timeout, Some(mask))?;
+        self.gather(&Wait { way: Way::Plain, min, max, timeout, mask: Some(mask) })?;
         Ok(self.hand_over(max, out))
     }
 
     fn hand_over(&mut self, max: usize, out: &mut Vec<Done>) -> usize {
-        let count = self.finished.len().min(max);
-        out.extend(self.finished.drain(..count));
+        let before = out.len();
+        out.extend(std::iter::from_fn(|| self.slots.take()).take(max));
+        let count = out.len() - before;
+        // There may be more in the ring than there was room for.
+        self.slots.keep_signal(count == max);
         count
     }
 
-    /// Waits like [`reap`](Self::reap) and calls the callbacks of the operations that are over, one
-    /// after the other: libaio's `io_queue_run`. All are taken off the ring before the first is
-    /// called. So a panic in one loses nothing: the next call goes on with the others. Returns how
-    /// many were called. It blocks for as long as the wait and the callbacks take; its errors are
-    /// those of io_getevents(2) but EINTR.
+    /// Waits like [`reap`](Self::reap), for operations with callbacks, and calls the callbacks of
+    /// those that are over, one after the other: libaio's `io_queue_run`. All are taken off the
+    /// ring before the first is called. So a panic in one loses nothing: the next call goes on with
+    /// the others. Returns how many were called. What the callbacks submit is for the next call. It
+    /// blocks for as long as the wait and the callbacks take; its errors are those of `reap`,
+    /// EDEADLK where no callback can be called.
     ///
     /// # Panics
     /// In a forked child, and as the callbacks do.
     pub fn run(&mut self, min: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        self.gather(min, usize::MAX, timeout, None)?;
+        let (way, max) = (Way::Callback, usize::MAX);
+        self.gather(&Wait { way, min, max, timeout, mask: None })?;
         let mut count = 0;
-        while let Some((callback, done)) = self.callbacks.pop_front() {
+        for _ in 0..self.slots.over(way) {
+            // A callback may have called others.
+            let Some((callback, done)) = self.slots.take_callback() else { break };
             count += 1;
-            callback(done);
+            let called = catch_unwind(AssertUnwindSafe(|| callback(self, done)));
+            if let Err(panic) = called {
+                // The others are for the next call.
+                self.slots.keep_signal(false);
+                resume_unwind(panic);
+            }
         }
+        self.slots.keep_signal(false);
         Ok(count)
     }
 
     /// Takes what is over off the ring, but no more than what makes `max` together with what is
     /// over already.
-    fn gather(
-        &mut self,
-        min: usize,
-        max: usize,
-        timeout: Option<Duration>,
-        mask: Option<&SignalMask>,
-    ) -> io::Result<()> {
+    fn gather(&mut self, wait: &Wait<'_>) -> io::Result<()> {
         self.ring.assert_owner();
-        if min > max {
+        if wait.min > wait.max {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let room = max.saturating_sub(self.finished.len()).min(self.events.len());
-        // Waiting for more than the kernel has would be for ever. So may be waiting for a poll,
-        // while operations are queued that could not be submitted.
-        let sure =
-            if self.queued.is_empty() { self.with_the_kernel(0) } else { self.sure_to_end(0) };
-        let min = min.saturating_sub(self.finished.len() + self.callbacks.len()).min(sure);
+        self.slots.clear_signal();
+        let begun = wait.timeout.map(|timeout| (Instant::now(), timeout));
+        loop {
+            let lacking = wait.min.saturating_sub(self.slots.over(wait.way));
+            // Waiting for more than the kernel has would be for ever.
+            let min = lacking.min(self.slots.can_end(wait.way));
+            let left = begun.map(|(begun, timeout)| timeout.saturating_sub(begun.elapsed()));
+            let count = self.take_events(min, left, wait).inspect_err(|_| {
+                // What is over is in the ring still.
+                self.slots.keep_signal(true);
+            })?;
+            // What has ended may be of the other way, which is not waited for.
+            if count == 0 || min == 0 || self.slots.over(wait.way) >= wait.min {
+                break;
+            }
+        }
+        let is_stuck = wait.min > 0
+            && self.slots.over(wait.way) == 0
+            && self.slots.can_end(wait.way) == 0
+            && self.in_flight() > 0;
+        if is_stuck {
+            // What is over may have callbacks.
+            self.slots.keep_signal(false);
+            return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+        }
+        Ok(())
+    }
+
+    /// Takes events off the ring, waiting for `min`, and says how many.
+    fn take_events(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        wait: &Wait<'_>,
+    ) -> io::Result<usize> {
+        let room = wait.max.saturating_sub(self.slots.over(Way::Plain)).min(self.events.len());
         let events = &mut self.events[..room];
-        let taken = if self.system_calls_only || mask.is_some() {
-            None
-        } else {
-            self.ring.take(min, events)
+        let taken = match wait.mask {
+            None if !self.system_calls_only => self.reader.take(min, events),
+            _ => None,
         };
-        let count = match taken.map_or_else(|| self.ring.wait(min, events, timeout, mask), Ok) {
+        let waited = taken.map_or_else(|| self.reader.wait(min, events, timeout, wait.mask), Ok);
+        let count = match waited {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
         assert!(count <= room, "the kernel writes no more events than there is room for");
-        for index in 0..count {
-            let IoEvent { data, res, .. } = self.events[index];
-            let ticket = Ticket::unpack(data);
-            let slot = &self.slots[ticket.slot as usize];
-            assert_eq!(
-                ticket.generation, slot.generation,
-                "the kernel gives each operation back once"
-            );
-            self.finish(ticket.slot, outcome(res));
-        }
-        Ok(())
-    }
-
-    /// Frees a slot; its operation is over.
-    fn finish(&mut self, index: u32, result: io::Result<usize>) {
-        let slot = &mut self.slots[index as usize];
-        let op = slot.op.take().expect("a ticket names a slot that is in use");
-        let ticket = Ticket { slot: index, generation: slot.generation };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
-        self.polls -= usize::from(matches!(op.kind, OpKind::Poll(_)));
-        let done = Done { ticket: Some(ticket), ..Done::new(op, result) };
-        match slot.callback.take() {
-            Some(callback) => self.callbacks.push_back((callback, done)),
-            None => self.finished.push(done),
-        }
+        self.slots.absorb(&self.events[..count]);
+        Ok(count)
     }
 
     /// Asks for an operation to be cancelled; see io_cancel(2). It comes back in any case, and only
@@ -401,24 +320,33 @@ impl Context {
     /// In a forked child.
     pub fn cancel(&mut self, ticket: Ticket) -> io::Result<Cancel> {
         self.ring.assert_owner();
-        let slot = self.slots.get(ticket.slot as usize);
-        if slot.is_none_or(|slot| slot.generation != ticket.generation || slot.op.is_none()) {
-            return Ok(Cancel::Unknown);
+        self.slots.cancel(&self.ring, ticket)
+    }
+
+    /// Ends it, and hands back all operations that are in it: those that were queued (ECANCELED),
+    /// those with the kernel when they are over, and those that are over already. The kernel is
+    /// asked to cancel what it can, which is polls. It waits for the rest, as dropping does.
+    /// Callbacks are not called. The errors are those of io_getevents(2), none of which is to be
+    /// expected.
+    ///
+    /// # Panics
+    /// In a forked child.
+    pub fn close(mut self) -> io::Result<Vec<Done>> {
+        self.ring.assert_owner();
+        let tickets: Vec<_> = self.slots.tickets().collect();
+        for ticket in tickets {
+            // What cannot be cancelled ends by itself.
+            let _cancelled = self.cancel(ticket);
         }
-        if let Some(at) = self.queued.iter().position(|&slot| slot == ticket.slot) {
-            self.queued.remove(at);
-            self.finish(ticket.slot, Err(io::Error::from_raw_os_error(libc::ECANCELED)));
-            return Ok(Cancel::Withdrawn);
+        let max = usize::MAX;
+        while self.slots.submitted() > 0 {
+            let wait = Wait { way: Way::Plain, min: 1, max, timeout: None, mask: None };
+            self.take_events(1, None, &wait)?;
         }
-        match self
-            .ring
-            .cancel(&mut self.iocbs[ticket.slot as usize])
-            .map_err(|error| (error.raw_os_error(), error))
-        {
-            Ok(()) | Err((Some(libc::EINPROGRESS), _)) => Ok(Cancel::InProgress),
-            Err((Some(libc::EINVAL), _)) => Ok(Cancel::NotCancelled),
-            Err((_, error)) => Err(error),
-        }
+        let called = std::iter::from_fn(|| self.slots.take_callback()).map(|(_, done)| done);
+        let mut done: Vec<_> = called.collect();
+        self.hand_over(max, &mut done);
+        Ok(done)
     }
 }
 
@@ -428,144 +356,7 @@ impl Drop for Context {
         if !self.ring.destroy() {
             // io_destroy is forbidden, so the kernel may still write into the buffers: they are
             // leaked.
-            self.slots.iter_mut().filter_map(|slot| slot.op.take()).for_each(std::mem::forget);
+            self.slots.leak();
         }
-    }
-}
-
-/// Says what can be done about an io_setup(2) that failed.
-fn explain_setup(error: io::Error, capacity: u32) -> io::Error {
-    const LIMIT: &str = "/proc/sys/fs/aio-max-nr";
-    let text = match error.raw_os_error() {
-        Some(libc::EAGAIN) => {
-            let limit = std::fs::read_to_string(LIMIT);
-            let limit = limit.map_or_else(|error| error.to_string(), |text| text.trim().to_owned());
-            format!("io_setup for {capacity} operations would pass {LIMIT} ({limit})")
-        }
-        Some(libc::ENOSYS) => "this kernel has no AIO (io_setup: ENOSYS)".to_owned(),
-        Some(libc::EPERM) => "a sandbox forbids kernel AIO (io_setup: EPERM)".to_owned(),
-        _ => return error,
-    };
-    io::Error::new(error.kind(), text)
-}
-
-/// `res` of an event: a count, or a negated errno.
-fn outcome(res: i64) -> io::Result<usize> {
-    usize::try_from(res)
-        .map_err(|_| io::Error::from_raw_os_error(i32::try_from(-res).unwrap_or(libc::EIO)))
-}
-
-/// The iocb of an operation. It names the memory of the operation's buffers, and `iovecs` where
-/// there are several. None if a range is not within its buffer, there are too many buffers, or the
-/// offset or the priority is not one.
-fn describe(op: &mut Op, iovecs: &mut Vec<libc::iovec>) -> Option<Iocb> {
-    let mut iocb = Iocb {
-        fildes: op.file.as_raw_fd() as u32,
-        offset: i64::try_from(op.offset_bytes).ok()?,
-        rw_flags: op.flags.bits(),
-        ..Iocb::default()
-    };
-    if let Some(priority) = op.priority {
-        iocb.flags |= abi::FLAG_IOPRIO;
-        iocb.reqprio = priority.bits()?;
-    }
-    if let Some(eventfd) = &op.eventfd {
-        iocb.flags |= abi::FLAG_RESFD;
-        iocb.resfd = eventfd.as_raw_fd() as u32;
-    }
-    iovecs.clear();
-    (iocb.opcode, iocb.buf, iocb.nbytes) = match &mut op.kind {
-        OpKind::Read(part) => {
-            let bytes = part.bytes_mut()?;
-            (abi::CMD_PREAD, bytes.as_mut_ptr() as u64, bytes.len() as u64)
-        }
-        OpKind::Write(part) => {
-            let bytes = part.bytes()?;
-            (abi::CMD_PWRITE, bytes.as_ptr() as u64, bytes.len() as u64)
-        }
-        OpKind::ReadVectored(parts) => {
-            for part in parts.iter_mut() {
-                let bytes = part.bytes_mut()?;
-                iovecs.push(libc::iovec {
-                    iov_base: bytes.as_mut_ptr().cast(),
-                    iov_len: bytes.len(),
-                });
-            }
-            (abi::CMD_PREADV, iovecs.as_ptr() as u64, iovecs.len() as u64)
-        }
-        OpKind::WriteVectored(parts) => {
-            for part in parts.iter() {
-                let bytes = part.bytes()?;
-                iovecs.push(libc::iovec {
-                    iov_base: bytes.as_ptr().cast_mut().cast(),
-                    iov_len: bytes.len(),
-                });
-            }
-            (abi::CMD_PWRITEV, iovecs.as_ptr() as u64, iovecs.len() as u64)
-        }
-        OpKind::Fsync => (abi::CMD_FSYNC, 0, 0),
-        OpKind::Fdatasync => (abi::CMD_FDSYNC, 0, 0),
-        // A C library's `struct pollfd` has signed events, the kernel's does not.
-        OpKind::Poll(events) => {
-            (abi::CMD_POLL, u64::from(u16::from_ne_bytes(events.bits().to_ne_bytes())), 0)
-        }
-    };
-    // The kernel would say EINVAL too, but of a number that a later version may raise.
-    (iovecs.len() <= PARTS_MAX).then_some(iocb)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-    use std::sync::Arc;
-
-    use super::super::{Buffer, Part, Pool, Priority};
-    use super::*;
-
-    fn null() -> Arc<OwnedFd> {
-        Arc::new(std::fs::File::open("/dev/null").unwrap().into())
-    }
-
-    #[test]
-    fn a_result_is_a_count_or_a_negated_errno() {
-        assert_eq!(outcome(4096).unwrap(), 4096);
-        assert_eq!(outcome(-22).unwrap_err().raw_os_error(), Some(22));
-        assert_eq!(outcome(-(1 << 40)).unwrap_err().raw_os_error(), Some(libc::EIO));
-    }
-
-    #[test]
-    fn an_iocb_names_the_bytes_that_are_meant() {
-        let pool = Pool::new(3, 4096).unwrap();
-        let mut part = Part::new(pool.get().unwrap(), 8..24);
-        let at = part.bytes_mut().unwrap().as_ptr() as u64;
-        let mut iovecs = Vec::new();
-        let mut op = Op {
-            priority: Some(Priority::BestEffort(5)),
-            ..Op::new(null(), OpKind::Read(part)).at(77)
-        };
-        let iocb = describe(&mut op, &mut iovecs).unwrap();
-        assert_eq!((iocb.opcode, iocb.buf, iocb.nbytes, iocb.offset), (abi::CMD_PREAD, at, 16, 77));
-        assert_eq!((iocb.flags, iocb.reqprio, iovecs.len()), (abi::FLAG_IOPRIO, 2 << 13 | 5, 0));
-        let whole = |buffer: Buffer| Part::whole(buffer.freeze());
-        let parts = vec![whole(pool.get().unwrap()), whole(pool.get().unwrap())];
-        let mut op = Op::new(null(), OpKind::WriteVectored(parts));
-        let iocb = describe(&mut op, &mut iovecs).unwrap();
-        assert_eq!(
-            (iocb.opcode, iocb.buf, iocb.nbytes),
-            (abi::CMD_PWRITEV, iovecs.as_ptr() as u64, 2)
-        );
-        assert!(iovecs.iter().all(|part| part.iov_len == 4096));
-        // Nothing of it is refused by the kernel's own hand, since it would be understood as
-        // something else.
-        for bad in [Priority::BestEffort(8), Priority::RealTime(255)] {
-            assert!(
-                describe(
-                    &mut Op { priority: Some(bad), ..Op::new(null(), OpKind::Fsync) },
-                    &mut iovecs
-                )
-                .is_none()
-            );
-        }
-        assert!(describe(&mut Op::new(null(), OpKind::Fsync).at(1 << 63), &mut iovecs).is_none());
     }
 }

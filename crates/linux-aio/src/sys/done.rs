@@ -173,7 +173,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "Miri has no madvise")]
     fn a_short_count_leaves_the_rest_and_keeps_every_buffer() {
         let file = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
         let part = |len_bytes: usize| Part::whole(Buffer::new(vec![0; len_bytes]));

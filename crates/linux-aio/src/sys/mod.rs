@@ -8,22 +8,36 @@ mod abi;
 mod buffer;
 mod context;
 mod done;
+mod eventfd;
 mod fork;
+mod handle;
 mod iobuf;
+mod iocb;
 mod op;
+pub(crate) mod place;
+mod pollable;
 #[cfg(feature = "posix")]
 pub mod posix;
 mod refused;
 mod region;
 mod ring;
+mod setup;
+mod shared_fd;
 mod signal;
+mod slots;
 mod ticket;
 
 pub use buffer::{Buffer, Pool, SharedBuffer};
-pub use context::{Callback, Cancel, Context};
+pub use context::{Callback, Context};
 pub use done::Done;
+#[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
+pub(crate) use eventfd::signal;
+pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
+pub use pollable::PollableContext;
 pub use refused::{Full, Refused};
+pub use setup::SetupError;
+pub use shared_fd::SharedFd;
 pub use signal::SignalMask;
-pub use ticket::Ticket;
+pub use ticket::{Cancel, Ticket};

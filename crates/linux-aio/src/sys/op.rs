@@ -9,6 +9,7 @@ pub use rustix::io::ReadWriteFlags;
 
 use super::buffer::{Buffer, SharedBuffer};
 use super::iobuf::{IoBuf, IoBufMut};
+use super::shared_fd::SharedFd;
 
 /// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
 /// `struct iovec` is to readv(2).
@@ -154,9 +155,10 @@ pub struct Op {
     /// What to do.
     pub kind: OpKind,
     /// The open file. The kernel takes its own reference, but the owner gets this one back.
-    pub file: Arc<OwnedFd>,
+    pub file: SharedFd,
     /// Where in the file, in bytes; no more than an `i64` has, else EINVAL. Pipes and sockets have
-    /// no places. 0 for syncs and polls, for which io_submit(2) refuses others.
+    /// no places: that of a pipe is not looked at, and a socket's is 0, else ESPIPE. 0 for syncs
+    /// and polls too, else EINVAL.
     pub offset_bytes: u64,
     /// Whatever the submitter needs to know it again.
     pub tag: u64,
@@ -173,18 +175,18 @@ pub struct Op {
 
 impl Op {
     /// An operation at offset 0 with tag 0 and nothing special.
-    pub fn new(file: Arc<OwnedFd>, kind: OpKind) -> Self {
-        let flags = ReadWriteFlags::empty();
+    pub fn new(file: impl Into<SharedFd>, kind: OpKind) -> Self {
+        let (file, flags) = (file.into(), ReadWriteFlags::empty());
         Self { kind, file, offset_bytes: 0, tag: 0, flags, priority: None, eventfd: None }
     }
 
     /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
-    pub fn read<B: IoBufMut>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+    pub fn read<B: IoBufMut>(file: impl Into<SharedFd>, buffer: B, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Read(Part::whole(Buffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
-    pub fn write<B: IoBuf>(file: Arc<OwnedFd>, buffer: B, offset_bytes: u64) -> Self {
+    pub fn write<B: IoBuf>(file: impl Into<SharedFd>, buffer: B, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Write(Part::whole(SharedBuffer::new(buffer)))).at(offset_bytes)
     }
 

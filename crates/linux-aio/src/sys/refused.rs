@@ -79,13 +79,12 @@ impl From<Refused> for Done {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::super::OpKind;
     use super::*;
 
     fn op() -> Op {
-        Op::new(Arc::new(std::fs::File::open("/dev/null").unwrap().into()), OpKind::Fsync).tag(7)
+        Op::new(std::fs::File::open("/dev/null").unwrap(), OpKind::Fsync).tag(7)
     }
 
     #[test]

@@ -34,30 +34,40 @@ struct Header {
 
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES as usize);
 
-/// A context of the kernel. Its owner has to destroy it.
+/// A context of the kernel. Its owner has to destroy it, after which its [`Reader`] is not used.
 pub struct Ring {
+    id: ContextId,
+    /// The process that made it: a forked child has no context, and the mapping is not inherited.
+    owner: u64,
+}
+
+/// The one who takes the events of a [`Ring`].
+pub struct Reader {
     id: ContextId,
     /// How many events the mapping holds, if its layout is the one that we know.
     nr: Option<u32>,
-    /// The process that made it: a forked child has no context, and the mapping is not inherited.
-    owner: u64,
+}
+
+fn header(id: ContextId) -> *const Header {
+    id as *const Header
 }
 
 impl Ring {
     /// io_setup(2) for `capacity` operations. The mapping is kept from forked children
     /// (`MADV_DONTFORK`), who would otherwise steal events by moving its head.
-    pub fn new(capacity: u32) -> io::Result<Self> {
+    pub fn new(capacity: u32) -> io::Result<(Self, Reader)> {
         let id = abi::io_setup(capacity)?;
-        let mut ring = Self { id, nr: None, owner: process_number() };
+        let ring = Self { id, owner: process_number() };
+        let mut reader = Reader { id, nr: None };
         // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy,
         // and so longer than this borrow. It begins with the header; only `head` and `tail` change,
         // and they are atomic.
-        let header = unsafe { &*ring.header() };
-        let known = header.magic == MAGIC
-            && header.incompat_features == 0
-            && header.header_bytes == HEADER_BYTES;
-        if known && header.nr > 0 {
-            let bytes = HEADER_BYTES as usize + header.nr as usize * size_of::<IoEvent>();
+        let words = unsafe { &*header(id) };
+        let known = words.magic == MAGIC
+            && words.incompat_features == 0
+            && words.header_bytes == HEADER_BYTES;
+        if known && words.nr > 0 {
+            let bytes = HEADER_BYTES as usize + words.nr as usize * size_of::<IoEvent>();
             // SAFETY: the range is the ring's mapping, whose last page madvise(2) takes whole; the
             // advice changes only what a forked child sees of it.
             let advised =
@@ -65,19 +75,10 @@ impl Ring {
             // Without it a child could reach the ring, though no code here lets it; the system call
             // has no such danger.
             if advised == 0 {
-                ring.nr = Some(header.nr);
+                reader.nr = Some(words.nr);
             }
         }
-        Ok(ring)
-    }
-
-    fn header(&self) -> *const Header {
-        self.id as *const Header
-    }
-
-    /// Whether it can be read without a system call.
-    pub fn is_readable(&self) -> bool {
-        self.nr.is_some()
+        Ok((ring, reader))
     }
 
     /// Panics in a forked child, in which the context does not exist.
@@ -95,8 +96,25 @@ impl Ring {
     }
 
     /// io_cancel(2).
-    pub fn cancel(&self, iocb: &mut Iocb) -> io::Result<()> {
-        abi::io_cancel(self.id, iocb)
+    ///
+    /// # Safety
+    /// That of [`abi::io_cancel`].
+    pub unsafe fn cancel(&self, iocb: *mut Iocb) -> io::Result<()> {
+        // SAFETY: the caller vouches.
+        unsafe { abi::io_cancel(self.id, iocb) }
+    }
+
+    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a
+    /// forked child nothing ever is: the context is the parent's.
+    pub fn destroy(&mut self) -> bool {
+        self.owner != process_number() || abi::io_destroy(self.id).is_ok()
+    }
+}
+
+impl Reader {
+    /// Whether it can be read without a system call.
+    pub fn is_readable(&self) -> bool {
+        self.nr.is_some()
     }
 
     /// io_getevents(2), or with a mask io_pgetevents(2); it blocks until there are `min` events or
@@ -119,13 +137,13 @@ impl Ring {
     pub fn take(&mut self, min: usize, events: &mut [IoEvent]) -> Option<usize> {
         let nr = self.nr?;
         // SAFETY: as in `new`; the caller is the process that made the ring, see `assert_owner`.
-        let header = unsafe { &*self.header() };
+        let words = unsafe { &*header(self.id) };
         // Relaxed: the kernel moves `head` only in io_getevents, and `&mut self` says that no
         // thread is in it.
-        let head = header.head.load(Ordering::Relaxed);
+        let head = words.head.load(Ordering::Relaxed);
         // Acquire: the kernel writes an event before it moves `tail` (smp_wmb in aio_complete), so
         // that what is read below is what it wrote.
-        let tail = header.tail.load(Ordering::Acquire);
+        let tail = words.tail.load(Ordering::Acquire);
         // Both are below `nr` and wrap there: head 380, tail 2, nr 383 are 5 events.
         let ready = if tail >= head { tail - head } else { nr - head + tail };
         if head >= nr || tail >= nr || (ready as usize) < min {
@@ -133,7 +151,7 @@ impl Ring {
         }
         let count = (ready as usize).min(events.len());
         // SAFETY: the events follow the header in the mapping.
-        let first = unsafe { self.header().add(1) }.cast::<IoEvent>();
+        let first = unsafe { header(self.id).add(1) }.cast::<IoEvent>();
         for (index, event) in events[..count].iter_mut().enumerate() {
             let at = (head as usize + index) % nr as usize;
             // SAFETY: `at` is below `nr`, the number of events in the mapping behind the header.
@@ -146,14 +164,8 @@ impl Ring {
             let head = (head as usize + count) % nr as usize;
             // Release: the events have been copied before the kernel may write over them. It reads
             // `head` to see how many places are free, and an older value only makes it see fewer.
-            header.head.store(head as u32, Ordering::Release);
+            words.head.store(head as u32, Ordering::Release);
         }
         Some(count)
-    }
-
-    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a
-    /// forked child nothing ever is: the context is the parent's.
-    pub fn destroy(&mut self) -> bool {
-        self.owner != process_number() || abi::io_destroy(self.id).is_ok()
     }
 }

@@ -19,6 +19,23 @@ impl Ticket {
     }
 }
 
+/// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its
+/// operation comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancel {
+    /// It had not been submitted: it comes back with ECANCELED.
+    Withdrawn,
+    /// The kernel cancels it; it comes back like any other, with whatever result the kernel gives
+    /// (a poll: no events).
+    InProgress,
+    /// The kernel cannot cancel this operation, as with every read and write of a disk, or it is
+    /// over already (EINVAL).
+    NotCancelled,
+    /// The ticket's operation has come back before.
+    Unknown,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

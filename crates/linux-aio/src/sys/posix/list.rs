@@ -106,7 +106,7 @@ fn check_op(op: Op) -> Result<Op, Refused> {
 
 #[allow(clippy::result_large_err)]
 fn start(op: Op, notify: Notify) -> Result<Request, Refused> {
-    check_op(op).and_then(|op| Request::hand_over(op, notify, 0))
+    check_op(op).and_then(|op| Request::start_one(op, notify))
 }
 
 /// What is to be said of a list as a whole.

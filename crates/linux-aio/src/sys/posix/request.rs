@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::notify::{Notify, free_callback, sigevent};
@@ -13,6 +15,7 @@ use super::raw::{self, Aiocb, timespec};
 use crate::sys::done::Done;
 use crate::sys::fork::process_number;
 use crate::sys::op::{Op, OpKind};
+use crate::sys::place;
 use crate::sys::refused::Refused;
 
 /// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
@@ -112,25 +115,92 @@ struct Orphan(NonNull<Cell>);
 // SAFETY: glibc alone has the pointer besides, see `Request`.
 unsafe impl Send for Orphan {}
 
-/// Requests that were dropped in progress. Each new request frees those that are over by then.
-static ORPHANS: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
+/// Requests that were dropped in progress.
+struct Orphans {
+    /// Those that no thread attends to.
+    left: Vec<Orphan>,
+    /// How many the thread attends to.
+    attended: usize,
+    has_thread: bool,
+}
 
-/// How many dropped requests are still in progress, by aio_error(3); those that are over give their
-/// buffers back now. It waits for glibc's lock and for no request. In a forked child there are
-/// none.
+static ORPHANS: Mutex<Orphans> =
+    Mutex::new(Orphans { left: Vec::new(), attended: 0, has_thread: false });
+
+/// How long a request that is dropped may wait for the thread that waits for others.
+const ATTEND_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many dropped requests are still in progress, by aio_error(3). Each gives its buffer back
+/// when it ends: a thread waits for them, for as long as there are some. Where none can be made,
+/// this call and each new request free those that are over. It waits for the C library's lock and
+/// for no request. In a forked child there are none.
 pub fn orphans() -> usize {
     if in_forked_child() {
         return 0;
     }
-    let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
-    orphans.retain(|&Orphan(cell)| {
-        let over = error_code(cell) != libc::EINPROGRESS;
-        if over {
-            free(cell);
+    let mut orphans = lock_orphans();
+    let over = free_over(&mut orphans.left);
+    let count = orphans.left.len() + orphans.attended;
+    drop(orphans);
+    drop(over);
+    count
+}
+
+fn lock_orphans() -> MutexGuard<'static, Orphans> {
+    ORPHANS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes out those that are over. Their operations are for the caller to drop, without the lock: a
+/// buffer's own code may run then.
+fn free_over(orphans: &mut Vec<Orphan>) -> Vec<Op> {
+    let is_over = |orphan: &mut Orphan| error_code(orphan.0) != libc::EINPROGRESS;
+    orphans.extract_if(.., is_over).map(|Orphan(cell)| free(cell)).collect()
+}
+
+/// Leaves a request that is in progress to the thread that waits for such.
+fn abandon(cell: NonNull<Cell>) {
+    let mut orphans = lock_orphans();
+    orphans.left.push(Orphan(cell));
+    if !orphans.has_thread {
+        let builder = std::thread::Builder::new().name("aio-orphans".to_owned());
+        orphans.has_thread = builder.spawn(attend).is_ok();
+    }
+}
+
+/// What that thread does. The requests that it waits for are its own meanwhile, so that no other
+/// thread frees them.
+fn attend() {
+    block_signals();
+    let mut own: Vec<Orphan> = Vec::new();
+    loop {
+        let mut orphans = lock_orphans();
+        own.append(&mut orphans.left);
+        orphans.attended = own.len();
+        orphans.has_thread = !own.is_empty();
+        drop(orphans);
+        if own.is_empty() {
+            return;
         }
-        !over
-    });
-    orphans.len()
+        let waited = own.iter().take(LIST_MAX);
+        let list: Vec<_> = waited.map(|orphan| control(orphan.0).cast_const()).collect();
+        let pause = timespec(Some(ATTEND_PAUSE));
+        let pause = pause.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: each pointer names a live aiocb, which only this thread frees; the time is live.
+        // Whatever the answer, the requests are looked at again.
+        let _answer = unsafe { raw::aio_suspend(list.as_ptr(), list.len() as libc::c_int, pause) };
+        let over = free_over(&mut own);
+        // A panic of a buffer's own code was printed by its hook, and is not this thread's end.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(over))));
+    }
+}
+
+/// Leaves all signals of the process to its other threads.
+fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: the call writes a whole set, into live memory of the right size, and cannot fail.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was just written. The call changes this thread's mask alone, and cannot fail.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
 }
 
 pub(super) fn control(cell: NonNull<Cell>) -> *mut Aiocb {
@@ -237,12 +307,56 @@ impl Request {
             return Err(Refused::new(op, no_threads()));
         }
         orphans();
-        Self::hand_over(op, notify, reqprio)
+        Self::hand_over(op, notify, reqprio, |_| ()).map(Self)
     }
 
-    /// [`start`](Self::start) in a process that may.
+    /// Starts an operation, and leaves it to `callback`, which is called when it is over, with its
+    /// completion: as [`start`](Self::start) with
+    /// [`Notify::Callback`](super::Notify::Callback), whose callback has to find the request.
+    ///
+    /// The callback is called on a thread that the C library makes for it. A panic in it is printed
+    /// and ends there. Where no thread can be made, there is no call, and the operation is leaked.
+    /// Of an operation that is refused the callback is dropped.
     #[allow(clippy::result_large_err)]
-    pub(super) fn hand_over(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Refused> {
+    pub fn start_with(
+        op: Op,
+        callback: impl FnOnce(Done) + Send + 'static,
+        reqprio: i32,
+    ) -> Result<(), Refused> {
+        if in_forked_child() {
+            return Err(Refused::new(op, no_threads()));
+        }
+        orphans();
+        // Filled before the request begins, and so before it can be over.
+        let place = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&place);
+        let take = move || filled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let call = move || {
+            if let Some(Orphan(cell)) = take() {
+                callback(Self(cell).wait());
+            }
+        };
+        let fill = |cell| {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Orphan(cell));
+        };
+        Self::hand_over(op, Notify::Callback(Box::new(call)), reqprio, fill).map(drop)
+    }
+
+    /// [`start`](Self::start) in a process that may, without a look at those that were dropped.
+    #[allow(clippy::result_large_err)]
+    pub(super) fn start_one(op: Op, notify: Notify) -> Result<Self, Refused> {
+        Self::hand_over(op, notify, 0, |_| ()).map(Self)
+    }
+
+    /// Hands an operation to the C library. What is to be known of the request before it
+    /// begins is told to `before`.
+    #[allow(clippy::result_large_err)]
+    fn hand_over(
+        op: Op,
+        notify: Notify,
+        reqprio: i32,
+        before: impl FnOnce(NonNull<Cell>),
+    ) -> Result<NonNull<Cell>, Refused> {
         let start = starter(&op.kind);
         let (event, callback) = match sigevent(notify) {
             Ok(made) => made,
@@ -255,12 +369,13 @@ impl Request {
                 return Err(refused);
             }
         };
+        before(cell);
         // SAFETY: the aiocb lives until `aio_error` says that the request is over, and its
         // descriptor stays open. It owns the buffer that it names: an exclusive `Buffer` for a
         // read, a `SharedBuffer` that cannot be changed for a write.
         let result = unsafe { start(control(cell)) };
         if result == 0 {
-            return Ok(Self(cell));
+            return Ok(cell);
         }
         let error = io::Error::last_os_error();
         free_callback(callback);
@@ -294,6 +409,10 @@ impl Request {
         control.aio_sigevent = event;
         let mut describe = || {
             control.aio_lio_opcode = opcode(&op)?;
+            place::check(&op)?;
+            if op.offset_bytes != 0 && place::is_socket(&op.file) {
+                return Err(io::Error::from_raw_os_error(libc::ESPIPE));
+            }
             let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
             control.aio_offset = op.offset_bytes.try_into().map_err(|_| invalid())?;
             // glibc looks at it too, but not for a sync.
@@ -395,7 +514,7 @@ impl Drop for Request {
         if in_forked_child() {
             // Whether it is over cannot be known here, so it is leaked.
         } else if error_code(self.0) == libc::EINPROGRESS {
-            ORPHANS.lock().unwrap_or_else(PoisonError::into_inner).push(Orphan(self.0));
+            abandon(self.0);
         } else {
             free(self.0);
         }
@@ -443,9 +562,9 @@ fn cancel(fd: libc::c_int, control: *mut Aiocb) -> io::Result<Cancelled> {
 ///
 /// # Panics
 /// In a forked child of a process that has used POSIX AIO.
-pub fn cancel_all(file: &OwnedFd) -> io::Result<Cancelled> {
+pub fn cancel_all(file: impl AsFd) -> io::Result<Cancelled> {
     assert_owner();
-    cancel(file.as_raw_fd(), ptr::null_mut())
+    cancel(file.as_fd().as_raw_fd(), ptr::null_mut())
 }
 
 /// Blocks until one of the requests is over, or the time is: aio_suspend(3). Of no requests at all

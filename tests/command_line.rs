@@ -57,8 +57,11 @@ fn the_version_names_the_engines() {
 }
 
 /// Arguments, the message about them, and the hint.
-const NONSENSE: [(&[&str], &str, &str); 20] = [
+const NONSENSE: [(&[&str], &str, &str); 23] = [
     (&["--exlude=x", "a", "b"], "unknown option '--exlude'", "did you mean '--exclude'?"),
+    (&["-verify", "a", "b"], "unknown option '-verify'", "did you mean '--verify'?"),
+    (&["a", "b", "-dry-run"], "unknown option '-dry-run'", "did you mean '--dry-run'?"),
+    (&["-help"], "unknown option '-help'", "did you mean '--help'?"),
     (&["--verbsoe", "a", "b"], "unknown option '--verbsoe'", "did you mean '--verbose'?"),
     (&["--arhcive", "a", "b"], "unknown option '--arhcive'", "did you mean '--archive'?"),
     // It is near to no other one.

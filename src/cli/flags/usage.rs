@@ -48,6 +48,10 @@ pub fn show(command: &Command) -> ! {
 
 fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
     let name = command.get_name();
+    let one_dash = one_dash(command, words);
+    if let (true, Some((what, hint))) = (is_unknown_or_help(error), one_dash) {
+        refuse(name, &what, Some(&hint))
+    }
     if error.use_stderr() {
         let (what, hint) = explained(command, error);
         let hint = foreign_word(name, error).or(hint);
@@ -72,6 +76,28 @@ fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
             exit(FAILED.into())
         }
     }
+}
+
+fn is_unknown_or_help(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument | ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    )
+}
+
+/// A long option with one dash, as find(1) has them, and what was meant. It is a row of short ones.
+fn one_dash(command: &Command, words: &[OsString]) -> Option<(String, String)> {
+    let options = words.iter().skip(1).take_while(|word| *word != "--");
+    options.map(|word| word.to_string_lossy()).find_map(|word| {
+        let long = format!("-{word}");
+        let is_long = word.len() > 2
+            && word.starts_with('-')
+            && !word.starts_with("--")
+            && (["--help", "--version"].contains(&&*long)
+                || options_like(command, &long).contains(&long));
+        let what = format!("unknown option '{}'", shown(&*word));
+        is_long.then(|| (what, format!("did you mean '{long}'?")))
+    })
 }
 
 fn write(text: &str) -> io::Result<()> {

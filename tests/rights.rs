@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::elsewhere::Elsewhere;
-use common::hard::set_mode;
+use common::hard::{set_mode, set_xattr, xattr};
 use common::held::{signal_until_it_ends, traced, wait_for};
 use common::*;
 use rustix::process::Signal;
@@ -493,5 +493,33 @@ fn an_unlisted_folder_without_unnamed_files_keeps_the_times_that_it_was_given() 
     for (output, modified, names) in copied {
         assert!(output.status.success(), "{output:?}");
         assert_eq!((modified, names), (Some(1_600_000_000), Some(1)), "{output:?}");
+    }
+}
+
+/// Setting an attribute of one's own takes the right to write the file, which its mode may lack.
+#[test]
+fn own_read_only_files_keep_their_attributes() {
+    if !is_root("becoming another user") || !have("setpriv") {
+        return;
+    }
+    let folder = Elsewhere::new();
+    let at = |name: &str| folder.path().join(name);
+    set_mode(folder.path(), 0o777);
+    fs::create_dir(at("source")).unwrap();
+    for mode in [0o444, 0o400, 0o555, 0o644] {
+        let file = at(&format!("source/{mode:o}"));
+        fs::write(&file, "data").unwrap();
+        set_xattr(&file, "user.note", b"a note");
+        set_mode(&file, mode);
+    }
+    let mut own = Command::new("chown");
+    must(own.args(["-R", "65534:65534"]).arg(at("source")));
+    let mut command = folder.as_user(65534);
+    command.arg(folder.aiocp()).args(["-a", "source", "target"]);
+    assert_eq!(stderr(&run(&mut command, 0)), "");
+    for mode in [0o444, 0o400, 0o555, 0o644] {
+        let file = at(&format!("target/{mode:o}"));
+        assert_eq!(xattr(&file, "user.note").as_deref(), Some(&b"a note"[..]), "{mode:o}");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, mode);
     }
 }

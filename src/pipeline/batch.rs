@@ -121,7 +121,13 @@ impl Pipeline<'_> {
                 });
                 if let Some(memory) = memory {
                     let len_bytes = size_bytes.next_multiple_of(TOGETHER_ALIGN_BYTES) as usize;
-                    let Ok(buffer) = memory.split_to(len_bytes) else { break };
+                    let Ok(buffer) = memory.split_to(len_bytes) else {
+                        // A file that has grown beyond all of the memory is not read here.
+                        if round.files.is_empty() {
+                            round.files.extend(files.next());
+                        }
+                        break;
+                    };
                     round.reads.push(Op::read(Arc::clone(file), buffer, 0));
                 }
             }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::batch::BatchWay;
 use super::route::{Access, DirectMode, access};
 use super::sizes::TOGETHER_ALIGN_BYTES;
-use crate::fs::{self, ReadFrom};
+use crate::fs::{self, ReadFrom, Stat};
 
 /// As many files in a row that were found alike speak for the next ones.
 const ALIKE_MIN: usize = 2;
@@ -21,6 +21,8 @@ pub struct Outlook {
     /// Whether neighbours that are read direct are one request.
     merges: bool,
     last: Option<BatchWay>,
+    /// The device of the last file.
+    device: Option<u64>,
     /// How many were asked about and found like the last one.
     alike: usize,
     /// How many were not asked about since the last one that was.
@@ -30,7 +32,7 @@ pub struct Outlook {
 impl Outlook {
     /// Nothing is known yet.
     pub fn new(direct: DirectMode, merges: bool) -> Self {
-        Self { direct, merges, last: None, alike: 0, unasked: 0 }
+        Self { direct, merges, last: None, device: None, alike: 0, unasked: 0 }
     }
 
     /// Where the next file is best read from.
@@ -45,9 +47,15 @@ impl Outlook {
         self.last.filter(|_| self.alike >= ALIKE_MIN)
     }
 
-    /// How a small file is read, whose descriptor has `O_DIRECT` afterwards if that is direct. A
+    /// How a small file is read that answered `stat`, and whose descriptor has `O_DIRECT` afterwards if that is direct. A
     /// file that cannot be asked about is read through the page cache, which tells what is wrong.
-    pub fn way(&mut self, file: &OwnedFd, size_bytes: u64, is_direct: bool) -> BatchWay {
+    pub fn way(&mut self, file: &OwnedFd, stat: &Stat, is_direct: bool) -> BatchWay {
+        let size_bytes = stat.st_size as u64;
+        let is_expected = self.device.replace(stat.st_dev) == Some(stat.st_dev);
+        if !is_expected {
+            // Another filesystem may have no direct I/O, and takes the flag all the same.
+            (self.last, self.alike, self.unasked) = (None, 0, 0);
+        }
         let way = match self.expected() {
             _ if size_bytes == 0 => BatchWay::Cached,
             Some(way)
@@ -57,7 +65,7 @@ impl Outlook {
                 self.unasked += 1;
                 way
             }
-            _ => self.ask(file, size_bytes, is_direct),
+            _ => self.ask(file, size_bytes, is_direct && is_expected),
         };
         if is_direct && way != BatchWay::Together {
             // If this fails, so does what reads next, and says so.

@@ -467,6 +467,18 @@ impl Whole {
 }
 
 #[test]
+fn a_file_that_has_grown_beyond_the_memory_of_a_batch_ends_it_no_less() {
+    let pipeline = pipeline(1, Faults::default());
+    let grown = Whole { size_bytes: 64 << 20, ..Whole::of(vec![2; 5000], true) };
+    let files = vec![Whole::of(vec![1; 5000], true), grown, Whole::of(vec![3; 5000], true)];
+    let mut read = Vec::new();
+    pipeline.read_batch(files, Whole::describe, |file, contents| {
+        read.push((file.contents[0], contents.unwrap().is_some()));
+    });
+    assert_eq!(read, [(1, true), (2, false), (3, true)]);
+}
+
+#[test]
 fn small_files_come_in_their_order_and_with_all_of_their_contents_or_none() {
     let (mut read, mut failed) = (0, 0);
     for seed in 0..50 {

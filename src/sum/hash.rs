@@ -286,7 +286,7 @@ impl<T> Worker<'_, T> {
             let Some(opened) = self.open(item, outlook.read_from()) else { continue };
             let (direct, size_bytes) = (self.options.direct, opened.size_bytes());
             if route::is_small(direct, size_bytes) {
-                let way = outlook.way(&opened.file, size_bytes, opened.is_direct);
+                let way = outlook.way(&opened.file, &opened.stat, opened.is_direct);
                 small.push(SmallInput { opened, way });
             } else {
                 let path = || opened.item.location.path();

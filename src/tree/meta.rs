@@ -205,9 +205,12 @@ impl Replaced {
     }
 }
 
+/// `S_IWUSR`.
+const OWNER_WRITES: u32 = 0o200;
+
 impl Keeper {
-    /// Asks what the process may do, and what its umask is if that matters. It has to be called
-    /// before there are threads that make files.
+    /// Asks what the process may do, and what its umask is. It has to be called before there are
+    /// threads that make files.
     pub fn new(preserve: Preserve) -> Self {
         // Only where the mode is not kept it decides what a copy has at last.
         let unknown = || if preserve.mode { 0o777 } else { fs::umask() };
@@ -236,7 +239,10 @@ impl Keeper {
             false => 0o666 & !self.umask,
         };
         let is_all = matches!(looked.acl, Ok(None)) && mode & (!0o777 | self.umask) == 0;
-        is_all.then_some(mode)
+        // Attributes of one's own are set by who may write the file, whatever its descriptor may.
+        let takes_attributes = mode & OWNER_WRITES != 0
+            || !matches!(&looked.names, Some(Ok(names)) if !names.is_empty());
+        (is_all && takes_attributes).then_some(mode)
     }
 
     /// Sets all that is kept of a source that was `looked` at. What cannot be kept goes to `lost`,

@@ -139,6 +139,7 @@ impl OpenDir {
         }
         let made = fs::stat(file).ok()?;
         let is_as_asked = made.st_mode & 0o7777 == mode && made.st_dev == self.target_stat.st_dev;
-        (is_as_asked && self.passes_on_no_acl()).then(|| NewFiles::of(&made))
+        let has_no_acl = || matches!(Node::open(file).attribute(acl::ACCESS), Ok(None));
+        (is_as_asked && self.passes_on_no_acl() && has_no_acl()).then(|| NewFiles::of(&made))
     }
 }

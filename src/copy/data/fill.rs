@@ -119,7 +119,7 @@ impl<'a> Data<'a> {
             || (!self.options.hash && self.clones.may_clone(dir, source));
         match is_unread {
             true => BatchWay::Elsewhere,
-            false => outlook.way(&source.file, source.size_bytes(), source.is_direct),
+            false => outlook.way(&source.file, &source.stat, source.is_direct),
         }
     }
 

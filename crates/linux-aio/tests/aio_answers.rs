@@ -170,6 +170,10 @@ fn what_cannot_be_read_or_written_says_why() {
         asked.all("a read beyond all places", einval, |pool| (read(&file, pool, at), ()));
         asked.all("a write beyond all places", einval, |pool| (write(&file, pool, at), ()));
     }
+    asked.all("vectors longer than all memory", Err(libc::EINVAL), |pool| {
+        let parts = (0..2).map(|_| Part::new(pool.get().unwrap(), 0..usize::MAX)).collect();
+        (vectors(&file, parts, 0), ())
+    });
     asked.all("a write beyond all files", Err(libc::EFBIG), |pool| {
         (write(&file, pool, 1 << 60), ())
     });

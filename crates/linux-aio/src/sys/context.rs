@@ -354,8 +354,8 @@ impl Drop for Context {
     /// Blocks until the kernel has let go of every buffer; see io_destroy(2).
     fn drop(&mut self) {
         if !self.ring.destroy() {
-            // io_destroy is forbidden, so the kernel may still write into the buffers: they are
-            // leaked.
+            // io_destroy is forbidden, or the process is a forked child: the kernel may still write
+            // into the buffers.
             self.slots.leak();
         }
     }

@@ -176,6 +176,10 @@ impl Handle {
         let mut batch = state.slots.start_batch();
         let mut next = if batch.is_empty() { Next::Stop } else { Next::Again };
         while !matches!(next, Next::Stop) {
+            // What was refused so far is over, and io_submit may block for long.
+            if state.slots.over(Way::Plain) + state.slots.over(Way::Callback) > 0 {
+                self.0.tell(&mut state);
+            }
             drop(state);
             if let Next::Pause(pause) = next {
                 std::thread::sleep(pause);
@@ -192,8 +196,8 @@ impl Handle {
         outcome
     }
 
-    /// Moves finished operations to the end of `out`, waiting until there are at least `min` or
-    /// `timeout` is over. A signal handler on the thread that waits for the kernel, and
+    /// Moves finished operations to the end of `out`, waiting until there are at least `min`, or as
+    /// many as the context has places for, or `timeout` is over. A signal handler on the thread that waits for the kernel, and
     /// [`wake`](Self::wake), end the wait early. Returns how many were moved. Operations with
     /// callbacks are not among them. The errors are those of io_getevents(2), none of which is to
     /// be expected.
@@ -288,6 +292,7 @@ impl Shared {
     ) -> io::Result<MutexGuard<'_, State>> {
         let begun = Instant::now();
         let mut state = self.lock();
+        let min = min.min(state.slots.capacity());
         let mut is_first = true;
         loop {
             let is_enough = state.slots.over(way) >= min;
@@ -381,7 +386,8 @@ impl Drop for Shared {
     /// Blocks until the kernel has let go of every buffer; see io_destroy(2).
     fn drop(&mut self) {
         if !self.ring.destroy() {
-            // io_destroy is forbidden, so the kernel may still write into the buffers.
+            // io_destroy is forbidden, or the process is a forked child: the kernel may still write
+            // into the buffers.
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             state.slots.leak();
         }

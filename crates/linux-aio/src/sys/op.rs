@@ -89,7 +89,9 @@ impl OpKind {
     /// How many bytes it is to move, if it moves any.
     pub fn len_bytes(&self) -> Option<usize> {
         fn sum<B>(parts: &[Part<B>]) -> usize {
-            parts.iter().map(|part| part.end.saturating_sub(part.start)).sum()
+            parts
+                .iter()
+                .fold(0, |sum, part| sum.saturating_add(part.end.saturating_sub(part.start)))
         }
         match self {
             Self::Read(part) => Some(sum(std::slice::from_ref(part))),

@@ -105,9 +105,10 @@ impl Ring {
     }
 
     /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a
-    /// forked child nothing ever is: the context is the parent's.
+    /// forked child it is not known: the context is the parent's, another thread of which may have
+    /// been changing what the child has a copy of, and whose device may still write there.
     pub fn destroy(&mut self) -> bool {
-        self.owner != process_number() || abi::io_destroy(self.id).is_ok()
+        self.owner == process_number() && abi::io_destroy(self.id).is_ok()
     }
 }
 

@@ -58,7 +58,11 @@ impl fmt::Display for SetupError {
     }
 }
 
-impl Error for SetupError {}
+impl Error for SetupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
 
 impl From<SetupError> for io::Error {
     fn from(error: SetupError) -> Self {

@@ -473,9 +473,10 @@ impl<C> Slots<C> {
         used.map(|(slot, index)| Ticket { slot: index, generation: slot.generation })
     }
 
-    /// Leaks what the kernel may still write into.
+    /// Leaks all, since the kernel may still write into some of it. Nothing of it is looked at: in a
+    /// forked child another thread may have been changing it.
     pub fn leak(&mut self) {
-        self.slots.iter_mut().filter_map(|slot| slot.op.take()).for_each(std::mem::forget);
+        std::mem::forget(std::mem::replace(self, Self::new(0)));
     }
 }
 

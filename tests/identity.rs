@@ -291,7 +291,11 @@ fn after_a_mount_with_other_numbers_a_run_goes_on() {
         passed.mount_again(root, 5000 + 1000 * n as u64);
         let mut command = interrupted::resume(&source, &target);
         let output = run(command.arg("--stats"), 0);
-        assert_eq!(stderr(&output), "", "{n}: nothing is copied again");
+        // A kill may tear the record that was being written through FUSE, and no other.
+        let said = stderr(&output);
+        let torn = "it is truncated or was modified; what is missing is copied again";
+        let other = |line: &&str| !line.ends_with(torn);
+        assert_eq!(said.lines().find(other), None, "{n}: nothing is copied again");
         let finished = figure(&String::from_utf8_lossy(&output.stdout), "finished earlier");
         assert!(finished >= 36, "{n}: {finished} of 100 files were known");
         assert_equal_contents(&source, &target);
@@ -424,7 +428,7 @@ fn change_while(root: &Path, random: &mut fastrand::Rng, files: usize, is_over: 
                 fs::hard_link(name(file, 0), name(file, n)).unwrap();
             }
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(4));
     }
 }
 

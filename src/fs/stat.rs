@@ -1,5 +1,6 @@
 //! What stat(2) and statx(2) tell of a file.
 
+use super::times::Moment;
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
@@ -89,12 +90,10 @@ pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
 
 /// Whether an answer of statx(2) shows an [unchanged](is_unchanged) file.
 pub(super) fn is_unchanged_in(then: &Stat, now: &fs::Statx) -> bool {
-    let time = |time: fs::StatxTimestamp| (time.tv_sec, u64::from(time.tv_nsec));
-    let written = (then.st_mtime, then.st_mtime_nsec);
-    let changed = (then.st_ctime, then.st_ctime_nsec);
+    let moment = |time: fs::StatxTimestamp| Moment { seconds: time.tv_sec, nanos: time.tv_nsec };
     now.stx_size == then.st_size as u64
-        && time(now.stx_mtime) == written
-        && (time(now.stx_ctime) == changed || u64::from(now.stx_nlink) != then.st_nlink)
+        && moment(now.stx_mtime) == Moment::modified(then)
+        && (moment(now.stx_ctime) == Moment::changed(then) || now.stx_nlink != then.st_nlink as u32)
 }
 
 /// Whether size and modification time are what they were.

@@ -47,8 +47,9 @@ impl Outlook {
         self.last.filter(|_| self.alike >= ALIKE_MIN)
     }
 
-    /// How a small file is read that answered `stat`, and whose descriptor has `O_DIRECT` afterwards if that is direct. A
-    /// file that cannot be asked about is read through the page cache, which tells what is wrong.
+    /// How a small file is read that answered `stat`, and whose descriptor has `O_DIRECT`
+    /// afterwards if that is direct. A file that cannot be asked about is read through the page
+    /// cache, which tells what is wrong.
     pub fn way(&mut self, file: &OwnedFd, stat: &Stat, is_direct: bool) -> BatchWay {
         let size_bytes = stat.st_size as u64;
         let is_expected = self.device.replace(stat.st_dev) == Some(stat.st_dev);

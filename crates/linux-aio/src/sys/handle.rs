@@ -197,10 +197,10 @@ impl Handle {
     }
 
     /// Moves finished operations to the end of `out`, waiting until there are at least `min`, or as
-    /// many as the context has places for, or `timeout` is over. A signal handler on the thread that waits for the kernel, and
-    /// [`wake`](Self::wake), end the wait early. Returns how many were moved. Operations with
-    /// callbacks are not among them. The errors are those of io_getevents(2), none of which is to
-    /// be expected.
+    /// many as the context has places for, or `timeout` is over. A signal handler on the thread
+    /// that waits for the kernel, and [`wake`](Self::wake), end the wait early. Returns how many
+    /// were moved. Operations with callbacks are not among them. The errors are those of
+    /// io_getevents(2), none of which is to be expected.
     pub fn reap(
         &self,
         min: usize,

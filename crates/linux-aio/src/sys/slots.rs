@@ -473,8 +473,8 @@ impl<C> Slots<C> {
         used.map(|(slot, index)| Ticket { slot: index, generation: slot.generation })
     }
 
-    /// Leaks all, since the kernel may still write into some of it. Nothing of it is looked at: in a
-    /// forked child another thread may have been changing it.
+    /// Leaks all, since the kernel may still write into some of it. Nothing of it is looked at: in
+    /// a forked child another thread may have been changing it.
     pub fn leak(&mut self) {
         std::mem::forget(std::mem::replace(self, Self::new(0)));
     }

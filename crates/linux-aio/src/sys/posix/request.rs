@@ -251,7 +251,8 @@ unsafe extern "C" {
 
 /// Asks for at most `threads` threads, which without this are 20: aio_init(3). Only the last call
 /// before the first request of the process has an effect, and `Posix::new` is one; with other C
-/// libraries than glibc there is none. Never blocks and never fails; glibc takes a number below 1 for 1.
+/// libraries than glibc there is none. Never blocks and never fails; glibc takes a number below 1
+/// for 1.
 pub fn set_threads(threads: usize) {
     #[cfg(target_env = "gnu")]
     if !in_forked_child() {

@@ -179,7 +179,8 @@ impl<'a> At<'a> {
         {
             return Err(error(Operation::Open, Cause::Swapped));
         }
-        // What has more names may have to be compared with another file, in memory as it comes.
+        // What has more names may have to be compared with another file, in memory as it comes;
+        // when that is over, it can be read direct.
         let has_names = stat.st_nlink > 1;
         if is_direct && has_names {
             fs::set_direct(&file, false).map_err(|cause| error(Operation::Open, cause.into()))?;

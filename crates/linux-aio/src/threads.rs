@@ -79,7 +79,7 @@ impl Threads {
         let spawn = |n| {
             let (todo, finished) = (Receiver::clone(&todo), Arc::clone(&finished));
             std::thread::Builder::new()
-                .name(format!("aiocp-io-{n}"))
+                .name(format!("linux-aio-{n}"))
                 .spawn(move || serve(&todo, &finished))
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;

@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::engine::{Engine, check_submitted};
 use crate::perform::perform;
-use crate::sys::{Done, Full, Op, Submitted};
+use crate::sys::{Done, Full, Op, Submitted, process_number};
 use crate::waker::Waker;
 
 /// Operations that are over, and the way to wait for them.
@@ -47,7 +47,7 @@ impl Completions {
 }
 
 /// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops
-/// them.
+/// them. A forked child has no threads: there, all but a drop panics, and a drop leaks.
 pub struct Threads {
     work: Option<Sender<Op>>,
     finished: Arc<Completions>,
@@ -56,6 +56,8 @@ pub struct Threads {
     queued: Vec<Op>,
     /// Submitted and not reaped.
     running: usize,
+    /// The process whose threads these are.
+    owner: u64,
 }
 
 impl fmt::Debug for Threads {
@@ -83,7 +85,12 @@ impl Threads {
                 .spawn(move || serve(&todo, &finished))
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
-        Ok(Self { work: Some(work), finished, threads, capacity, queued: Vec::new(), running: 0 })
+        let (queued, owner) = (Vec::new(), process_number());
+        Ok(Self { work: Some(work), finished, threads, capacity, queued, running: 0, owner })
+    }
+
+    fn assert_owner(&self) {
+        assert_eq!(self.owner, process_number(), "a forked child cannot use its parent's threads");
     }
 }
 
@@ -95,6 +102,7 @@ fn serve(todo: &Receiver<Op>, finished: &Completions) {
 
 impl Engine for Threads {
     fn queue(&mut self, op: Op) -> Result<(), Full> {
+        self.assert_owner();
         if self.in_flight() == self.capacity {
             return Err(Full(op));
         }
@@ -103,6 +111,7 @@ impl Engine for Threads {
     }
 
     fn submit(&mut self) -> Submitted {
+        self.assert_owner();
         let accepted = self.queued.len();
         for op in self.queued.drain(..) {
             // The threads end only when the sender is dropped, so the send succeeds. If it did not,
@@ -122,6 +131,7 @@ impl Engine for Threads {
         timeout: Option<Duration>,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
+        self.assert_owner();
         if self.running == 0 {
             check_submitted(min, 0, self.queued.len())?;
         }
@@ -154,6 +164,12 @@ impl Engine for Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if self.owner != process_number() {
+            // None of these threads is here, and locks that they held are never free.
+            std::mem::forget(self.work.take());
+            self.threads.drain(..).for_each(std::mem::forget);
+            return;
+        }
         // Without a sender the threads end after what is queued.
         self.work = None;
         for thread in self.threads.drain(..) {

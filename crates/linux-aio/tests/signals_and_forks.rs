@@ -327,6 +327,28 @@ fn a_forked_child_cannot_steal_an_event_or_destroy_the_context() {
 }
 
 #[test]
+#[cfg(feature = "threads")]
+fn a_forked_child_waits_for_none_of_its_parent_s_threads() {
+    let _alone = alone();
+    let zeros = shared(File::open("/dev/zero").unwrap());
+    let pool = Pool::new(1, 4096).unwrap();
+    let mut threads = linux_aio::Threads::new(2, 4, None).unwrap();
+    threads.queue(read(&zeros, &pool, 0)).unwrap();
+    assert_eq!(threads.submit().accepted, 1);
+    let mut inherited = Some(threads);
+    assert!(in_child(|| {
+        let mut threads = inherited.take().unwrap();
+        is_forbidden(|| drop(threads.queue(Op::new(zeros.clone(), OpKind::Fsync))));
+        is_forbidden(|| assert_eq!(threads.submit().accepted, 0));
+        is_forbidden(|| drop(threads.reap(1, None, &mut Vec::new())));
+        drop(threads);
+    }));
+    let (mut threads, mut done) = (inherited.unwrap(), Vec::new());
+    assert_eq!(threads.reap(1, None, &mut done).unwrap(), 1);
+    assert_eq!(done.pop().unwrap().result.unwrap(), 4096);
+}
+
+#[test]
 fn a_forked_child_with_the_process_id_of_its_parent_is_one_all_the_same() {
     let _alone = alone();
     if !is_root("making PID namespaces") {

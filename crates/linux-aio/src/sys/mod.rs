@@ -32,6 +32,8 @@ pub use context::{Callback, Context};
 pub use done::Done;
 #[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
 pub(crate) use eventfd::signal;
+#[cfg(feature = "threads")]
+pub(crate) use fork::process_number;
 pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};

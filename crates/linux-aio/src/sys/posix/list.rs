@@ -6,17 +6,18 @@ use std::ptr;
 #[cfg(not(target_env = "gnu"))]
 use std::sync::Arc;
 
+use super::cell::{LIST_MAX, in_forked_child, no_threads};
+#[cfg(target_env = "gnu")]
+use super::cell::{make, mark_unstarted};
 #[cfg(not(target_env = "gnu"))]
 use super::notify::Last;
 use super::notify::{Notify, check};
 #[cfg(target_env = "gnu")]
 use super::notify::{sigevent, silent};
+use super::orphans::orphans;
 #[cfg(target_env = "gnu")]
 use super::raw;
-#[cfg(target_env = "gnu")]
-use super::request::mark_unstarted;
-use super::request::{LIST_MAX, Request, Status, Suspended, suspend};
-use super::request::{in_forked_child, no_threads, orphans};
+use super::request::{Request, Status, Suspended, suspend};
 use crate::sys::op::{Op, OpKind};
 use crate::sys::refused::Refused;
 
@@ -133,8 +134,8 @@ fn list_and_notify(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
         Ok((event, _left_to_glibc)) => event,
         Err(_checked_before) => silent(),
     };
-    let make = |op| check_op(op).and_then(|op| Request::cell(op, 0, silent()).map(Request));
-    let mut requests: Vec<_> = ops.into_iter().map(|op| op.map(make)).collect();
+    let made = |op| check_op(op).and_then(|op| make(op, 0, silent()).map(Request));
+    let mut requests: Vec<_> = ops.into_iter().map(|op| op.map(made)).collect();
     // A null pointer is a place without an operation, as LIO_NOP is.
     let pointer = |place: &Option<Result<Request, Refused>>| match place {
         Some(Ok(request)) => mark_unstarted(request.0),

@@ -10,14 +10,16 @@
 //! A forked child has the requests but not the threads, and glibc's lock as it stood. So nothing
 //! here asks glibc for anything in a child of a process that has.
 
+mod cell;
 mod list;
 mod notify;
+mod orphans;
 mod raw;
 mod request;
 
+pub(crate) use cell::in_forked_child;
+pub use cell::{Cancelled, LIST_MAX};
 pub use list::{ListedRequests, list_and_go, list_and_wait};
 pub use notify::{Notify, NotifyCallback};
-pub(crate) use request::in_forked_child;
-pub use request::{
-    Cancelled, LIST_MAX, Request, Status, Suspended, cancel_all, orphans, set_threads, suspend,
-};
+pub use orphans::orphans;
+pub use request::{Request, Status, Suspended, cancel_all, set_threads, suspend};

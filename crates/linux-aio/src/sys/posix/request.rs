@@ -2,30 +2,25 @@
 
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+#[cfg(target_env = "gnu")]
+use super::cell::UNSTARTED;
+use super::cell::{
+    Cancelled, Cell, LIST_MAX, assert_owner, cancel, control, error_code, fildes, free,
+    in_forked_child, make, no_threads, reclaim, result, settle,
+};
 use super::notify::{Notify, free_callback, sigevent};
+use super::orphans::{Orphan, abandon, orphans};
 use super::raw::{self, Aiocb, timespec};
 use crate::sys::done::Done;
-use crate::sys::fork::process_number;
 use crate::sys::op::{Op, OpKind};
-use crate::sys::place;
 use crate::sys::refused::Refused;
 
-/// Requests that one aio_suspend(3) or lio_listio(3) may name, else EINVAL: glibc keeps arrays of
-/// that length on the stack.
-pub const LIST_MAX: usize = 1024;
-
-/// `AIO_PRIO_DELTA_MAX`.
-const REQPRIO_MAX: i32 = 20;
-
-/// How a request stands; see aio_error(3).
+/// How a request stands; see aio_error(3), which knows no more than these.
 #[derive(Debug)]
 pub enum Status {
     /// Queued or running (EINPROGRESS).
@@ -38,18 +33,7 @@ pub enum Status {
     Failed(io::Error),
 }
 
-/// What came of an attempt to cancel; see aio_cancel(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// All that was asked for (`AIO_CANCELED`).
-    Cancelled,
-    /// At least one runs already and goes on (`AIO_NOTCANCELED`).
-    NotCancelled,
-    /// They were over before (`AIO_ALLDONE`).
-    AllDone,
-}
-
-/// How a wait ended; see aio_suspend(3).
+/// How a wait ended; see aio_suspend(3), which knows no more than these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspended {
     /// At least one of the requests is over.
@@ -58,38 +42,6 @@ pub enum Suspended {
     TimedOut,
     /// A signal handler ran (EINTR).
     Interrupted,
-}
-
-/// What glibc points to, and what it owns.
-pub(super) struct Cell {
-    control: Aiocb,
-    op: Op,
-}
-
-/// The number of the process that asked glibc for something first, or 0.
-static OWNER: AtomicU64 = AtomicU64::new(0);
-
-/// Whether this is a forked child of the process that asked glibc for something first. Without such
-/// a process this one is the first.
-pub(crate) fn in_forked_child() -> bool {
-    let process = process_number();
-    // Relaxed: nothing else is published with the number. Threads of one process write the same;
-    // fork copies it before the child runs.
-    OWNER
-        .compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed)
-        .is_err_and(|owner| owner != process)
-}
-
-fn assert_owner() {
-    assert!(!in_forked_child(), "a forked child cannot use its parent's requests");
-}
-
-/// Why a forked child's requests are refused.
-pub(super) fn no_threads() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "glibc has no threads for POSIX AIO in a forked child",
-    )
 }
 
 /// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc
@@ -107,131 +59,6 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").finish_non_exhaustive()
     }
-}
-
-/// A cell that was dropped in progress.
-struct Orphan(NonNull<Cell>);
-
-// SAFETY: glibc alone has the pointer besides, see `Request`.
-unsafe impl Send for Orphan {}
-
-/// Requests that were dropped in progress.
-struct Orphans {
-    /// Those that no thread attends to.
-    left: Vec<Orphan>,
-    /// How many the thread attends to.
-    attended: usize,
-    has_thread: bool,
-}
-
-static ORPHANS: Mutex<Orphans> =
-    Mutex::new(Orphans { left: Vec::new(), attended: 0, has_thread: false });
-
-/// How long a request that is dropped may wait for the thread that waits for others.
-const ATTEND_PAUSE: Duration = Duration::from_millis(50);
-
-/// How many dropped requests are still in progress, by aio_error(3). Each gives its buffer back
-/// when it ends: a thread waits for them, for as long as there are some. Where none can be made,
-/// this call and each new request free those that are over. It waits for the C library's lock and
-/// for no request. In a forked child there are none.
-pub fn orphans() -> usize {
-    if in_forked_child() {
-        return 0;
-    }
-    let mut orphans = lock_orphans();
-    let over = free_over(&mut orphans.left);
-    let count = orphans.left.len() + orphans.attended;
-    drop(orphans);
-    drop(over);
-    count
-}
-
-fn lock_orphans() -> MutexGuard<'static, Orphans> {
-    ORPHANS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes out those that are over. Their operations are for the caller to drop, without the lock: a
-/// buffer's own code may run then.
-fn free_over(orphans: &mut Vec<Orphan>) -> Vec<Op> {
-    let is_over = |orphan: &mut Orphan| error_code(orphan.0) != libc::EINPROGRESS;
-    orphans.extract_if(.., is_over).map(|Orphan(cell)| free(cell)).collect()
-}
-
-/// Leaves a request that is in progress to the thread that waits for such.
-fn abandon(cell: NonNull<Cell>) {
-    let mut orphans = lock_orphans();
-    orphans.left.push(Orphan(cell));
-    if !orphans.has_thread {
-        let builder = std::thread::Builder::new().name("aio-orphans".to_owned());
-        orphans.has_thread = builder.spawn(attend).is_ok();
-    }
-}
-
-/// What that thread does. The requests that it waits for are its own meanwhile, so that no other
-/// thread frees them.
-fn attend() {
-    block_signals();
-    let mut own: Vec<Orphan> = Vec::new();
-    loop {
-        let mut orphans = lock_orphans();
-        own.append(&mut orphans.left);
-        orphans.attended = own.len();
-        orphans.has_thread = !own.is_empty();
-        drop(orphans);
-        if own.is_empty() {
-            return;
-        }
-        let waited = own.iter().take(LIST_MAX);
-        let list: Vec<_> = waited.map(|orphan| control(orphan.0).cast_const()).collect();
-        let pause = timespec(Some(ATTEND_PAUSE));
-        let pause = pause.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: each pointer names a live aiocb, which only this thread frees; the time is live.
-        // Whatever the answer, the requests are looked at again.
-        let _answer = unsafe { raw::aio_suspend(list.as_ptr(), list.len() as libc::c_int, pause) };
-        let over = free_over(&mut own);
-        // A panic of a buffer's own code was printed by its hook, and is not this thread's end.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(over))));
-    }
-}
-
-/// Leaves all signals of the process to its other threads.
-fn block_signals() {
-    let mut all = MaybeUninit::uninit();
-    // SAFETY: the call writes a whole set, into live memory of the right size, and cannot fail.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set was just written. The call changes this thread's mask alone, and cannot fail.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
-}
-
-pub(super) fn control(cell: NonNull<Cell>) -> *mut Aiocb {
-    // SAFETY: the cell is live until `free`, which takes the last pointer to it; no reference is
-    // made.
-    unsafe { &raw mut (*cell.as_ptr()).control }
-}
-
-fn fildes(cell: NonNull<Cell>) -> libc::c_int {
-    // SAFETY: the cell is live until `free`, and glibc never writes this field.
-    unsafe { (*control(cell)).aio_fildes }
-}
-
-/// No error number: what [`mark_unstarted`] leaves for glibc to overwrite.
-#[cfg(target_env = "gnu")]
-const UNSTARTED: libc::c_int = -1;
-
-/// Marks a request that is to be handed to glibc with others, so that it can be told whether it
-/// was.
-#[cfg(target_env = "gnu")]
-pub(super) fn mark_unstarted(cell: NonNull<Cell>) -> *mut Aiocb {
-    let control = control(cell);
-    // SAFETY: the cell is live, and glibc does not have it yet.
-    unsafe { (*control).error_code = UNSTARTED };
-    control
-}
-
-/// aio_error(3).
-fn error_code(cell: NonNull<Cell>) -> i32 {
-    // SAFETY: the aiocb is live and was set up by `Request::new`; glibc reads it under its lock.
-    unsafe { raw::aio_error(control(cell)) }
 }
 
 #[cfg(target_env = "gnu")]
@@ -265,31 +92,6 @@ pub fn set_threads(threads: usize) {
     }
     #[cfg(not(target_env = "gnu"))]
     let _unheeded = threads;
-}
-
-/// Gives the memory back, and with it the operation. The request must be over.
-pub(super) fn free(cell: NonNull<Cell>) -> Op {
-    // glibc before 2.34 answers aio_error without its lock, perhaps while a thread is still
-    // notifying. Each aio_cancel takes it; what it answers is known.
-    let over = cancel(fildes(cell), control(cell));
-    debug_assert!(matches!(over, Ok(Cancelled::AllDone)), "aio_cancel of what is over: {over:?}");
-    // SAFETY: `aio_error` said that the request is over (or it never began), so glibc has forgotten
-    // it. The pointer came from a box, and the caller has given up the only other copy.
-    unsafe { Box::from_raw(cell.as_ptr()) }.op
-}
-
-/// What POSIX AIO does for an operation, or why it cannot.
-fn opcode(op: &Op) -> io::Result<libc::c_int> {
-    let unsupported = || io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-    if !op.flags.is_empty() || op.priority.is_some() || op.eventfd.is_some() {
-        return Err(unsupported());
-    }
-    match op.kind {
-        OpKind::Read(_) => Ok(libc::LIO_READ),
-        OpKind::Write(_) => Ok(libc::LIO_WRITE),
-        OpKind::Fsync | OpKind::Fdatasync => Ok(libc::LIO_NOP),
-        OpKind::ReadVectored(_) | OpKind::WriteVectored(_) | OpKind::Poll(_) => Err(unsupported()),
-    }
 }
 
 impl Request {
@@ -363,7 +165,7 @@ impl Request {
             Ok(made) => made,
             Err(error) => return Err(Refused::new(op, error)),
         };
-        let cell = match Self::cell(op, reqprio, event) {
+        let cell = match make(op, reqprio, event) {
             Ok(cell) => cell,
             Err(refused) => {
                 free_callback(callback);
@@ -396,49 +198,6 @@ impl Request {
         Err(Refused::new(free(cell), io::Error::from_raw_os_error(libc::EAGAIN)))
     }
 
-    /// The pinned request, not handed over yet.
-    #[allow(clippy::result_large_err)]
-    pub(super) fn cell(
-        mut op: Op,
-        reqprio: i32,
-        event: libc::sigevent,
-    ) -> Result<NonNull<Cell>, Refused> {
-        // SAFETY: a C struct of numbers and pointers, for which zeros are a value.
-        let mut control: Aiocb = unsafe { std::mem::zeroed() };
-        control.aio_fildes = op.file.as_raw_fd();
-        control.aio_reqprio = reqprio;
-        control.aio_sigevent = event;
-        let mut describe = || {
-            control.aio_lio_opcode = opcode(&op)?;
-            place::check(&op)?;
-            if op.offset_bytes != 0 && place::is_socket(&op.file) {
-                return Err(io::Error::from_raw_os_error(libc::ESPIPE));
-            }
-            let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
-            control.aio_offset = op.offset_bytes.try_into().map_err(|_| invalid())?;
-            // glibc looks at it too, but not for a sync.
-            if !(0..=REQPRIO_MAX).contains(&reqprio) {
-                return Err(invalid());
-            }
-            (control.aio_buf, control.aio_nbytes) = match &mut op.kind {
-                OpKind::Read(part) => {
-                    let bytes = part.bytes_mut().ok_or_else(invalid)?;
-                    (bytes.as_mut_ptr().cast(), bytes.len())
-                }
-                OpKind::Write(part) => {
-                    let bytes = part.bytes().ok_or_else(invalid)?;
-                    (bytes.as_ptr().cast_mut().cast(), bytes.len())
-                }
-                _ => (ptr::null_mut(), 0),
-            };
-            Ok(())
-        };
-        match describe() {
-            Ok(()) => Ok(NonNull::from(Box::leak(Box::new(Cell { control, op })))),
-            Err(error) => Err(Refused::new(op, error)),
-        }
-    }
-
     /// How it stands: aio_error(3). Does not block.
     ///
     /// # Panics
@@ -461,18 +220,19 @@ impl Request {
     /// In a forked child.
     #[allow(clippy::result_large_err)]
     pub fn finish(self) -> Result<Done, Self> {
-        let result = match self.status() {
-            Status::InProgress => return Err(self),
-            // SAFETY: the request is over, and this consumes it, so the result is taken once.
-            Status::Finished => Ok(unsafe { raw::aio_return(control(self.0)) }),
-            Status::Cancelled => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
-            Status::Failed(error) => Err(error),
-        };
+        let status = self.status();
+        if matches!(status, Status::InProgress) {
+            return Err(self);
+        }
         let cell = self.0;
         std::mem::forget(self);
-        let result =
-            result.and_then(|count| usize::try_from(count).map_err(|_| io::Error::last_os_error()));
-        Ok(Done::new(free(cell), result))
+        settle(cell);
+        let result = match status {
+            Status::Cancelled => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+            Status::Failed(error) => Err(error),
+            Status::Finished | Status::InProgress => result(cell),
+        };
+        Ok(Done::new(reclaim(cell), result))
     }
 
     /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and
@@ -545,16 +305,6 @@ fn starter(kind: &OpKind) -> unsafe fn(*mut Aiocb) -> libc::c_int {
         OpKind::Fdatasync => fdatasync,
         OpKind::Read(_) => read,
         _ => write,
-    }
-}
-
-fn cancel(fd: libc::c_int, control: *mut Aiocb) -> io::Result<Cancelled> {
-    // SAFETY: `control` is null or a live aiocb of this descriptor.
-    match unsafe { raw::aio_cancel(fd, control) } {
-        libc::AIO_CANCELED => Ok(Cancelled::Cancelled),
-        libc::AIO_NOTCANCELED => Ok(Cancelled::NotCancelled),
-        libc::AIO_ALLDONE => Ok(Cancelled::AllDone),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -359,7 +359,7 @@ fn direct_io_that_is_accepted_and_then_refused_gives_way_to_the_page_cache() {
     let (source, target, trace) =
         (folder.path().join("s"), folder.path().join("t"), folder.path().join("trace"));
     cold_file(&source, 5);
-    // The first io_submit carries the waker's poll; a worker's file comes after it.
+    // The first io_submit carries the wakeup's poll; a worker's file comes after it.
     let options = ["-e", "trace=io_submit", "-e", "inject=io_submit:error=EINVAL:when=2"];
     run(strace(&options, &trace).arg(&source).arg(&target), 0);
     assert!(

@@ -1,6 +1,6 @@
 //! The engines behind the pipeline, and the one place where its loop waits.
 //!
-//! Direct descriptors, fsyncs and the waker's poll go to one kernel AIO context. Everything else
+//! Direct descriptors, fsyncs and the wakeup's poll go to one kernel AIO context. Everything else
 //! goes to a second engine, since io_submit would do it all itself before it returned. So does
 //! everything where there is no context, or none yet.
 
@@ -10,21 +10,19 @@ use std::time::Duration;
 
 use super::transfer::Limits;
 use crate::report::{Meter, Totals};
-use linux_aio::{
-    Context, Done, Engine, Full, Op, OpKind, PollFlags, Posix, Threads, Waker, perform,
-};
+use linux_aio::{Context, Done, Engine, Full, Op, OpKind, PollFlags, Posix, Threads, Wakeup};
 
 /// Fsyncs that may be in the context beside the data.
 pub const SYNCS_MAX: usize = 256;
 /// Threads for what is not for the kernel: enough to hide the latency of a network filesystem, and
 /// cheap when idle.
 const IO_THREADS: usize = 16;
-/// How often in a row the kernel may refuse the waker's poll before the loop gives up.
+/// How often in a row the kernel may refuse the wakeup's poll before the loop gives up.
 const POLL_REFUSALS_MAX: u32 = 8;
 /// How long the loop waits at most while glibc's threads are at work: glibc loses a callback for
 /// which it cannot make a thread.
 const LOST_CALLBACK: Duration = Duration::from_millis(100);
-/// The tag of the waker's poll, which no other operation has.
+/// The tag of the wakeup's poll, which no other operation has.
 const WAKE_TAG: u64 = u64::MAX;
 
 /// The engine that moves the blocks of big files.
@@ -64,8 +62,8 @@ pub struct Engines {
     other: Option<Box<dyn Engine>>,
     kind: EngineKind,
     limits: Limits,
-    waker: Arc<Waker>,
-    /// Whether the waker's poll is in the context.
+    wakeup: Arc<Wakeup>,
+    /// Whether the wakeup's poll is in the context.
     polling: bool,
     /// How often in a row it was refused.
     poll_refusals: u32,
@@ -79,13 +77,13 @@ pub struct Engines {
 
 impl Engines {
     /// Those of a kind, without a context.
-    pub fn new(kind: EngineKind, limits: Limits, waker: Arc<Waker>, meter: Arc<Meter>) -> Self {
+    pub fn new(kind: EngineKind, limits: Limits, wakeup: Arc<Wakeup>, meter: Arc<Meter>) -> Self {
         Self {
             kernel: None,
             other: None,
             kind,
             limits,
-            waker,
+            wakeup,
             polling: false,
             poll_refusals: 0,
             data_in_kernel: 0,
@@ -103,10 +101,10 @@ impl Engines {
 
     /// One engine for everything, to test the loop with.
     #[cfg(test)]
-    pub fn of(engine: Box<dyn Engine>, limits: Limits, waker: Arc<Waker>) -> Self {
+    pub fn of(engine: Box<dyn Engine>, limits: Limits, wakeup: Arc<Wakeup>) -> Self {
         Self {
             other: Some(engine),
-            ..Self::new(EngineKind::Threads, limits, waker, Arc::default())
+            ..Self::new(EngineKind::Threads, limits, wakeup, Arc::default())
         }
     }
 
@@ -123,7 +121,7 @@ impl Engines {
             _ => match self.other() {
                 Some(other) => other.queue(op).err().map(|Full(op)| op),
                 None => {
-                    self.carried_out.push(perform(op));
+                    self.carried_out.push(op.perform());
                     None
                 }
             },
@@ -136,8 +134,8 @@ impl Engines {
             let capacity = self.limits.queue_depth + SYNCS_MAX;
             self.other = match self.kind {
                 EngineKind::Posix => {
-                    let waker = Some(Arc::clone(&self.waker));
-                    Some(Box::new(Posix::new(capacity, waker)))
+                    let wakeup = Some(Arc::clone(&self.wakeup));
+                    Some(Box::new(Posix::new(capacity, wakeup)))
                 }
                 _ => self.make_threads(capacity).map(|threads| Box::new(threads) as _),
             };
@@ -150,7 +148,7 @@ impl Engines {
     fn make_threads(&self, capacity: usize) -> Option<Threads> {
         let mut count = self.limits.budget.io_threads(IO_THREADS, &self.meter);
         while count > 0 {
-            if let Ok(threads) = Threads::new(count, capacity, Some(Arc::clone(&self.waker))) {
+            if let Ok(threads) = Threads::new(count, capacity, Some(Arc::clone(&self.wakeup))) {
                 return Some(threads);
             }
             Totals::add(&self.meter.missing_threads, 1);
@@ -159,9 +157,9 @@ impl Engines {
         None
     }
 
-    /// Hands out what is queued, waits until something is over or the waker is woken, and adds what
-    /// is over to `done`. It does not wait if `has_news` says that there is something else to do.
-    /// With much in the kernel it waits for several completions at once, so that the next
+    /// Hands out what is queued, waits until something is over or the wakeup is woken, and adds
+    /// what is over to `done`. It does not wait if `has_news` says that there is something else to
+    /// do. With much in the kernel it waits for several completions at once, so that the next
     /// submission is a batch. It waits no longer than `timeout`, if there is one.
     ///
     /// An error is one of waiting or of waking, and final: from then on nothing is sure to end a
@@ -186,17 +184,17 @@ impl Engines {
             && !self.polling
         {
             // A full ring leaves no room for the poll, but then it has completions to wait for.
-            self.polling = kernel.queue(wake_poll(&self.waker)).is_ok();
+            self.polling = kernel.queue(wake_poll(&self.wakeup)).is_ok();
         }
-        self.waker.arm();
+        self.wakeup.arm();
         self.reap_other(done)?;
         let ready = !done.is_empty() || has_news();
         if self.kernel.is_some() {
             self.reap_kernel(usize::from(!ready), timeout, done)?;
         } else if !ready {
-            self.waker.wait(self.bounded(timeout))?;
+            self.wakeup.wait(self.bounded(timeout))?;
         }
-        self.waker.disarm()?;
+        self.wakeup.disarm()?;
         self.reap_other(done)
     }
 
@@ -265,20 +263,20 @@ pub fn is_data(kind: &OpKind) -> bool {
     matches!(kind, OpKind::Read(_) | OpKind::Write(_))
 }
 
-/// A context that polls the waker.
+/// A context that polls the wakeup.
 pub struct Polled {
     context: Context,
     /// Whether it still does: it may have been woken already.
     polling: bool,
 }
 
-/// A context for the data, the syncs and the waker's poll; smaller when the host has few operations
-/// left. The poll is in it already: without polls (Linux before 4.18, some sandboxes) the loop
-/// could not be woken, and threads serve better.
-pub fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Polled> {
+/// A context for the data, the syncs and the wakeup's poll; smaller when the host has few
+/// operations left. The poll is in it already: without polls (Linux before 4.18, some sandboxes)
+/// the loop could not be woken, and threads serve better.
+pub fn open_context(queue_depth: usize, wakeup: &Wakeup) -> io::Result<Polled> {
     let capacity = |syncs: usize| u32::try_from(queue_depth + syncs + 1).unwrap_or(u32::MAX);
     let mut context = Context::new(capacity(SYNCS_MAX)).or_else(|_| Context::new(capacity(8)))?;
-    let refused = context.queue(wake_poll(waker));
+    let refused = context.queue(wake_poll(wakeup));
     debug_assert!(refused.is_ok(), "a new context has room");
     context.submit();
     let mut done = Vec::new();
@@ -289,8 +287,8 @@ pub fn open_context(queue_depth: usize, waker: &Waker) -> io::Result<Polled> {
     }
 }
 
-fn wake_poll(waker: &Waker) -> Op {
-    Op::new(Arc::clone(waker.event()), OpKind::Poll(PollFlags::IN)).tag(WAKE_TAG)
+fn wake_poll(wakeup: &Wakeup) -> Op {
+    Op::new(Arc::clone(wakeup.event()), OpKind::Poll(PollFlags::IN)).tag(WAKE_TAG)
 }
 
 #[cfg(test)]
@@ -305,23 +303,23 @@ mod tests {
     fn a_context_whose_poll_is_over_before_it_is_adopted_can_be_woken_again() {
         const LONG: Duration = Duration::from_secs(20);
         for woken_early in [false, true] {
-            let waker = Arc::new(Waker::new().unwrap());
+            let wakeup = Arc::new(Wakeup::new().unwrap());
             let limits = Limits { queue_depth: 4, block_bytes: 4096, budget: Budget::default() };
             let mut engines =
-                Engines::new(EngineKind::Auto, limits, Arc::clone(&waker), Arc::default());
-            waker.arm();
+                Engines::new(EngineKind::Auto, limits, Arc::clone(&wakeup), Arc::default());
+            wakeup.arm();
             if woken_early {
-                waker.wake();
+                wakeup.wake();
             }
-            let polled = open_context(4, &waker).unwrap();
+            let polled = open_context(4, &wakeup).unwrap();
             assert_eq!(polled.polling, !woken_early);
-            waker.disarm().unwrap();
+            wakeup.disarm().unwrap();
             engines.adopt(polled);
             let begun = Instant::now();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     std::thread::sleep(Duration::from_millis(20));
-                    waker.wake();
+                    wakeup.wake();
                 });
                 engines.wait(|| false, Some(LONG), &mut Vec::new()).unwrap();
             });

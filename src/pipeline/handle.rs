@@ -19,7 +19,7 @@ use crate::digest::Hashing;
 use crate::error::{Cause, Operation};
 use crate::fs;
 use crate::report::{Meter, Totals};
-use linux_aio::{Done, Op, OpKind, Waker, perform};
+use linux_aio::{Done, Op, OpKind, Wakeup};
 
 /// The loop's thread, and the way to talk to it. Dropping it waits for what is in flight.
 pub struct Pipeline<'a> {
@@ -46,7 +46,7 @@ pub(super) struct Setup {
     pub engines: Engines,
     /// Whether the engines have a context, if that is known.
     pub has_context: OnceLock<bool>,
-    pub waker: Arc<Waker>,
+    pub wakeup: Arc<Wakeup>,
     pub traffic: Traffic,
 }
 
@@ -59,25 +59,25 @@ impl<'a> Pipeline<'a> {
         traffic: Traffic,
         on_missing: impl Fn(&str) + Send + Sync + 'a,
     ) -> io::Result<Self> {
-        let waker = Arc::new(Waker::new()?);
+        let wakeup = Arc::new(Wakeup::new()?);
         let mut engines =
-            Engines::new(engine, limits, Arc::clone(&waker), Arc::clone(&traffic.meter));
+            Engines::new(engine, limits, Arc::clone(&wakeup), Arc::clone(&traffic.meter));
         let has_context = match engine {
             EngineKind::Auto => OnceLock::new(),
             EngineKind::Kernel => {
-                engines.adopt(open_context(limits.queue_depth, &waker)?);
+                engines.adopt(open_context(limits.queue_depth, &wakeup)?);
                 true.into()
             }
             EngineKind::Posix | EngineKind::Threads => false.into(),
         };
-        let setup = Setup { limits, engines, has_context, waker, traffic };
+        let setup = Setup { limits, engines, has_context, wakeup, traffic };
         Self::run(setup, Box::new(on_missing))
     }
 
     /// Starts a loop that is made of this.
     pub(super) fn run(setup: Setup, on_missing: OnMissing<'a>) -> io::Result<Self> {
-        let Setup { limits, engines, has_context, waker, traffic } = setup;
-        let (mailbox, inbox) = Mailbox::new(waker);
+        let Setup { limits, engines, has_context, wakeup, traffic } = setup;
+        let (mailbox, inbox) = Mailbox::new(wakeup);
         let meter = Arc::clone(&traffic.meter);
         let memory = Memory::new(limits.budget, Arc::clone(&meter));
         let (queue_depth, is_paced) = (limits.queue_depth, traffic.pace.is_some());
@@ -90,7 +90,7 @@ impl<'a> Pipeline<'a> {
 
     /// Sees that the loop has a context, if it may have one. Later messages find it there.
     fn open_context(&self) {
-        let open = || match open_context(self.queue_depth, self.mailbox.waker()) {
+        let open = || match open_context(self.queue_depth, self.mailbox.wakeup()) {
             Ok(context) => {
                 self.mailbox.send(Message::Context(Box::new(context)));
                 true
@@ -177,7 +177,7 @@ impl<'a> Pipeline<'a> {
     /// or not at all if the loop cannot wait for them.
     pub(super) fn carry_out(&self, ops: Vec<Op>) -> io::Result<Vec<Done>> {
         if ops.len() < TOGETHER_MIN {
-            return Ok(ops.into_iter().map(perform).collect());
+            return Ok(ops.into_iter().map(Op::perform).collect());
         }
         if ops.iter().any(|op| is_data(&op.kind)) {
             self.open_context();

@@ -54,12 +54,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use linux_aio::Waker;
+    use linux_aio::Wakeup;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no eventfd")]
     fn a_panic_is_an_answer() {
-        let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new().unwrap()));
+        let (mailbox, inbox) = Mailbox::new(Arc::new(Wakeup::new().unwrap()));
         for work in [|| panic!("of a test"), || Message::Stop] {
             spawn(Budget::default(), &Meter::default(), mailbox.clone(), work);
             match inbox.recv_timeout(Duration::from_secs(20)).unwrap() {

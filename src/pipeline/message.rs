@@ -10,7 +10,7 @@ use super::engines::Polled;
 use super::outcome::{Failure, Moved};
 use super::transfer::Transfer;
 use crate::digest::{Leaf, Run, Serial};
-use linux_aio::{Done, Op, Waker};
+use linux_aio::{Done, Op, Wakeup};
 
 /// One of the loop's messages.
 pub enum Message {
@@ -57,14 +57,14 @@ pub enum Message {
 #[derive(Clone)]
 pub struct Mailbox {
     messages: Sender<Message>,
-    waker: Arc<Waker>,
+    wakeup: Arc<Wakeup>,
 }
 
 impl Mailbox {
-    /// A way to the loop that this waker wakes, and the loop's end of it.
-    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<Message>) {
+    /// A way to the loop that this wakeup wakes, and the loop's end of it.
+    pub fn new(wakeup: Arc<Wakeup>) -> (Self, Receiver<Message>) {
         let (messages, inbox) = unbounded();
-        (Self { messages, waker }, inbox)
+        (Self { messages, wakeup }, inbox)
     }
 
     /// Puts a message in, and wakes the loop. Never blocks.
@@ -73,12 +73,12 @@ impl Mailbox {
     /// the reply's sender is gone with it, which is what a waiting thread hears.
     pub fn send(&self, message: Message) {
         if self.messages.send(message).is_ok() {
-            self.waker.wake();
+            self.wakeup.wake();
         }
     }
 
     /// What wakes the loop.
-    pub fn waker(&self) -> &Arc<Waker> {
-        &self.waker
+    pub fn wakeup(&self) -> &Arc<Wakeup> {
+        &self.wakeup
     }
 }

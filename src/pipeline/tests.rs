@@ -23,10 +23,10 @@ use crate::digest::{self, Mode, Output};
 use crate::error::{Cause, Operation};
 use crate::report::{Totals, Way};
 use linux_aio::sim::{Faults, Sim};
-use linux_aio::{Done, Engine, Full, Op, Submitted, Waker};
+use linux_aio::{Done, Engine, Full, Op, Submitted, Wakeup};
 
 /// The fake, which never sleeps: where nothing was over it wakes the loop at once.
-struct Restless(Sim, Arc<Waker>, Arc<AtomicU64>);
+struct Restless(Sim, Arc<Wakeup>, Arc<AtomicU64>);
 
 impl Engine for Restless {
     fn queue(&mut self, op: Op) -> Result<(), Full> {
@@ -84,10 +84,10 @@ impl Engine for Breaking {
 }
 
 fn breaking(seed: u64, reaps_left: u32, traffic: Traffic) -> Pipeline<'static> {
-    let waker = Arc::new(Waker::new().unwrap());
-    let sim = Sim::new(seed, 8, Faults { delay: 0.5, ..Faults::default() });
-    let engine = Restless(sim, Arc::clone(&waker), Arc::default());
-    over(Box::new(Breaking { engine, reaps_left }), waker, traffic)
+    let wakeup = Arc::new(Wakeup::new().unwrap());
+    let sim = Sim::new(seed, 8, Faults::default().delay(0.5));
+    let engine = Restless(sim, Arc::clone(&wakeup), Arc::default());
+    over(Box::new(Breaking { engine, reaps_left }), wakeup, traffic)
 }
 
 const BLOCK_BYTES: usize = 4096;
@@ -107,15 +107,15 @@ fn counted(
     traffic: Traffic,
     reaps: Arc<AtomicU64>,
 ) -> Pipeline<'static> {
-    let waker = Arc::new(Waker::new().unwrap());
-    let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&waker), reaps);
-    over(Box::new(engine), waker, traffic)
+    let wakeup = Arc::new(Wakeup::new().unwrap());
+    let engine = Restless(Sim::new(seed, 8, faults), Arc::clone(&wakeup), reaps);
+    over(Box::new(engine), wakeup, traffic)
 }
 
-fn over(engine: Box<dyn Engine>, waker: Arc<Waker>, traffic: Traffic) -> Pipeline<'static> {
+fn over(engine: Box<dyn Engine>, wakeup: Arc<Wakeup>, traffic: Traffic) -> Pipeline<'static> {
     let limits = Limits { queue_depth: 8, block_bytes: BLOCK_BYTES, budget: Budget::default() };
-    let engines = Engines::of(engine, limits, Arc::clone(&waker));
-    let setup = Setup { limits, engines, has_context: false.into(), waker, traffic };
+    let engines = Engines::of(engine, limits, Arc::clone(&wakeup));
+    let setup = Setup { limits, engines, has_context: false.into(), wakeup, traffic };
     Pipeline::run(setup, Box::new(|_| ())).unwrap()
 }
 
@@ -135,7 +135,7 @@ fn transfer(contents: &[u8], target: &File) -> Transfer {
 
 #[test]
 fn short_counts_delays_and_any_order_give_the_same_bytes_and_hash() {
-    let faults = Faults { shorten: 0.2, delay: 0.5, ..Faults::default() };
+    let faults = Faults::default().shorten(0.2).delay(0.5);
     for seed in 0..100 {
         let contents: Vec<u8> =
             (0..fastrand::Rng::with_seed(seed).usize(1..100_000)).map(|n| n as u8).collect();
@@ -156,7 +156,7 @@ fn short_counts_delays_and_any_order_give_the_same_bytes_and_hash() {
 fn a_stopped_pipeline_finishes_what_is_under_way_and_says_how_far_it_came() {
     let contents: Vec<u8> = (0..500 * BLOCK_BYTES).map(|n| (n / 3) as u8).collect();
     for seed in 0..100 {
-        let pipeline = pipeline(seed, Faults { delay: 0.9, ..Faults::default() });
+        let pipeline = pipeline(seed, Faults::default().delay(0.9));
         let target = tempfile::tempfile().unwrap();
         let mut stopped = transfer(&contents, &target);
         stopped.shape.leaves = Leaves::Kept;
@@ -200,7 +200,7 @@ fn sparse(rng: &mut fastrand::Rng, target: &File) -> (Vec<u8>, Transfer) {
 
 #[test]
 fn holes_and_data_give_the_hash_of_the_whole_and_the_same_leaves_as_data_alone() {
-    let faults = Faults { shorten: 0.1, delay: 0.5, ..Faults::default() };
+    let faults = Faults::default().shorten(0.1).delay(0.5);
     for seed in 0..60 {
         let rng = &mut fastrand::Rng::with_seed(seed);
         let (pipeline, target) = (pipeline(seed, faults), tempfile::tempfile().unwrap());
@@ -246,7 +246,7 @@ fn a_vast_hole_keeps_no_file_waiting_and_can_be_stopped() {
 #[test]
 fn a_failing_device_fails_the_file_with_its_place_and_nothing_hangs() {
     let contents = vec![7; 50 * BLOCK_BYTES];
-    let faults = Faults { fail: 0.2, delay: 0.3, ..Faults::default() };
+    let faults = Faults::default().fail(0.2).delay(0.3);
     for seed in 0..100 {
         let pipeline = pipeline(seed, faults);
         let target = tempfile::tempfile().unwrap();
@@ -331,7 +331,7 @@ fn every_byte_is_counted_once_and_those_of_a_file_that_fails_are_taken_back() {
         let traffic = Traffic::default();
         traffic.meter.take_times();
         let fail = if seed % 2 == 0 { 0.0 } else { 0.2 };
-        let faults = Faults { shorten: 0.1, fail, delay: 0.3, ..Faults::default() };
+        let faults = Faults::default().shorten(0.1).fail(fail).delay(0.3);
         let pipeline = metered(seed, faults, traffic.clone());
         let target = tempfile::tempfile().unwrap();
         let moved = pipeline.transfer(transfer(&contents, &target));
@@ -415,7 +415,7 @@ fn a_turn_that_is_not_taken_does_not_keep_the_loop_awake() {
     // The first block fails while the second waits for its turn, which comes and goes.
     let contents = vec![7; 10 * BLOCK_BYTES];
     let pace = Some(Arc::new(Pace::new(NonZeroU64::new(256 << 10).unwrap())));
-    let (faults, reaps) = (Faults { fail: 1.0, ..Faults::default() }, Arc::default());
+    let (faults, reaps) = (Faults::default().fail(1.0), Arc::default());
     let pipeline = counted(1, faults, Traffic { pace, ..Traffic::default() }, Arc::clone(&reaps));
     let target = tempfile::tempfile().unwrap();
     pipeline.transfer(transfer(&contents, &target)).unwrap_err();
@@ -483,8 +483,7 @@ fn small_files_come_in_their_order_and_with_all_of_their_contents_or_none() {
     let (mut read, mut failed) = (0, 0);
     for seed in 0..50 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let pipeline =
-            pipeline(seed, Faults { shorten: 0.1, fail: 0.1, delay: 0.5, ..Faults::default() });
+        let pipeline = pipeline(seed, Faults::default().shorten(0.1).fail(0.1).delay(0.5));
         let files: Vec<_> =
             (0..random.usize(0..150)).map(|n| (n, Whole::random(&mut random))).collect();
         let (count, mut next) = (files.len(), 0);
@@ -533,7 +532,7 @@ fn a_batch_is_read_by_its_order_and_what_is_read_elsewhere_comes_without_content
 
 #[test]
 fn more_readers_than_there_is_memory_for_take_turns() {
-    let pipeline = pipeline(1, Faults { delay: 0.5, ..Faults::default() });
+    let pipeline = pipeline(1, Faults::default().delay(0.5));
     let read = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for seed in 0..100 {
@@ -562,7 +561,7 @@ fn more_readers_than_there_is_memory_for_take_turns() {
 /// one hears of an error.
 #[test]
 fn an_answer_comes_when_the_loop_has_let_go_of_the_file() {
-    let pipeline = pipeline(1, Faults { fail: 1.0, ..Faults::default() });
+    let pipeline = pipeline(1, Faults::default().fail(1.0));
     let target = tempfile::tempfile().unwrap();
     for round in 0..3000 {
         let transfer = transfer(b"contents", &target);

@@ -30,7 +30,8 @@ use crate::sys::Context;
 /// # }
 /// ```
 pub trait Engine: Send {
-    /// Takes an operation. Never blocks. A full engine gives it back, which is no error.
+    /// Takes an operation. Never blocks. A full engine gives it back in [`Full`], which is no
+    /// error: `?` drops it then, and a `match` keeps it.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     fn queue(&mut self, op: Op) -> Result<(), Full>;

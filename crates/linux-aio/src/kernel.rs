@@ -9,7 +9,7 @@
 //! | `io_prep_fsync`, `io_prep_fdsync` | [`OpKind::Fsync`], [`OpKind::Fdatasync`] |
 //! | `io_prep_poll` | [`OpKind::Poll`] |
 //! | `io_set_eventfd`, `RWF_*`, I/O priority | [`Op::eventfd`], [`Op::flags`], [`Op::priority`] |
-//! | an eventfd for all | [`PollableContext`] |
+//! | an eventfd for all | [`Context::with_eventfd`] |
 //! | `io_submit` | [`Context::queue`], then [`Context::submit`] for the batch |
 //! | `io_submit` and `io_getevents` | [`Context::submit_and_reap`] |
 //! | `io_getevents` | [`Context::reap`], with a maximum [`Context::reap_up_to`] |
@@ -143,8 +143,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 pub use crate::sys::{
-    Callback, Cancel, Context, Handle, HandleCallback, PollableContext, Priority, SetupError,
-    SignalMask, Ticket,
+    Callback, Cancel, Context, Handle, HandleCallback, Priority, SetupError, SignalMask, Ticket,
 };
 use crate::sys::{Done, Full, Op, Submitted};
 

@@ -108,7 +108,7 @@ pub mod sim;
 mod sys;
 #[cfg(feature = "threads")]
 pub mod threads;
-mod waker;
+mod wakeup;
 
 /// The example of the README, for `cargo test --doc`.
 #[cfg(doctest)]
@@ -125,9 +125,8 @@ pub use crate::sys::{
 };
 pub use engine::Engine;
 pub use kernel::Context;
-pub use perform::perform;
 #[cfg(feature = "posix")]
 pub use posix::Posix;
 #[cfg(feature = "threads")]
 pub use threads::Threads;
-pub use waker::Waker;
+pub use wakeup::Wakeup;

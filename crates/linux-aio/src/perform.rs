@@ -8,12 +8,25 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, retry_on_intr};
 
 use crate::sys::{Done, Op, OpKind, PARTS_MAX, place};
 
-/// Carries an operation out in the calling thread, by pread(2), pwrite(2) or their like: what an
-/// engine is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It
-/// blocks.
-pub fn perform(mut op: Op) -> Done {
-    let result = perform_some(&mut op, usize::MAX);
-    Done::new(op, result)
+impl Op {
+    /// Carries it out in the calling thread, by pread(2), pwrite(2) or their like: what an engine
+    /// is not worth its while for. Polls, priorities and eventfds are refused (EOPNOTSUPP). It
+    /// blocks.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::Op;
+    /// use std::fs::File;
+    ///
+    /// let done = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).perform();
+    /// assert_eq!(done.bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn perform(mut self) -> Done {
+        let result = perform_some(&mut self, usize::MAX);
+        Done::new(self, result)
+    }
 }
 
 /// Carries an operation out, once, with at most `limit_bytes` of its bytes: a short count is the

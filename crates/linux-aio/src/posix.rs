@@ -19,8 +19,9 @@
 //! through duplicated descriptors: [`Posix`] gives each operation a duplicate of its own (dup(2)
 //! keeps `O_DIRECT`), and reaches a depth of as many as there are threads, [`ENGINE_THREADS`]. With
 //! 1 MiB blocks it reads a disk as fast as kernel AIO, for five times the processor time. With 4
-//! KiB blocks it reads 0.4 of what kernel AIO does. The table is in [`aio`](super#which-engine).
-//! Other [`Request`]s on one descriptor wait for each other, however many there are.
+//! KiB blocks it reads 0.4 of what kernel AIO does. The table is in [the package's
+//! page](super#which-engine). Other [`Request`]s on one descriptor wait for each other, however
+//! many there are.
 //!
 //! With musl each request has a thread, and [`Request::cancel`] ends one that runs. musl reads what
 //! has no places, but an lseek(2) that succeeds, as an eventfd, with pread(2): ESPIPE.
@@ -113,7 +114,7 @@ pub use crate::sys::posix::{
     cancel_all, list_and_go, list_and_wait, orphans, set_threads, suspend,
 };
 use crate::sys::{Done, Full, Op, Refused, SharedFd, Submitted};
-use crate::waker::Waker;
+use crate::wakeup::Wakeup;
 
 /// Threads that an engine asks glibc for (aio_init(3)), and so its depth on one file or on all.
 /// More made no copy faster.
@@ -136,7 +137,7 @@ pub struct Posix {
     queued: Vec<Op>,
     running: Vec<Running>,
     refused: Vec<Done>,
-    waker: Option<Arc<Waker>>,
+    wakeup: Option<Arc<Wakeup>>,
 }
 
 impl fmt::Debug for Posix {
@@ -149,15 +150,15 @@ impl fmt::Debug for Posix {
 }
 
 impl Posix {
-    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `waker` is woken after each one
+    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `wakeup` is woken after each one
     /// that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
     /// [`reap`](Engine::reap). That wait needs a time-out: glibc loses the call if it cannot make a
     /// thread for it. It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is
     /// made before the first operation. Never blocks and never fails.
-    pub fn new(capacity: usize, waker: Option<Arc<Waker>>) -> Self {
+    pub fn new(capacity: usize, wakeup: Option<Arc<Wakeup>>) -> Self {
         set_threads(ENGINE_THREADS);
         let capacity = capacity.min(LIST_MAX);
-        Self { capacity, queued: Vec::new(), running: Vec::new(), refused: Vec::new(), waker }
+        Self { capacity, queued: Vec::new(), running: Vec::new(), refused: Vec::new(), wakeup }
     }
 
     fn start(&self, mut op: Op) -> Result<Running, Refused> {
@@ -168,8 +169,8 @@ impl Posix {
         if let Ok(duplicate) = duplicate {
             op.file = duplicate;
         }
-        let notify = match self.waker.clone() {
-            Some(waker) => Notify::Callback(Box::new(move || waker.wake())),
+        let notify = match self.wakeup.clone() {
+            Some(wakeup) => Notify::Callback(Box::new(move || wakeup.wake())),
             None => Notify::None,
         };
         match Request::start(op, notify, 0) {
@@ -182,8 +183,8 @@ impl Posix {
     fn refuse(&mut self, done: Done) {
         let eventfd = done.op.eventfd.clone();
         self.refused.push(done);
-        if let Some(waker) = &self.waker {
-            waker.wake();
+        if let Some(wakeup) = &self.wakeup {
+            wakeup.wake();
         }
         if let Some(eventfd) = eventfd {
             crate::sys::signal(&eventfd);

@@ -11,7 +11,7 @@
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-//! let mut engine = Sim::new(7, 4, Faults { shorten: 0.5, ..Faults::default() });
+//! let mut engine = Sim::new(7, 4, Faults::default().shorten(0.5));
 //! let buffer = Pool::new(1, 4096)?.get().expect("a new pool has buffers");
 //! engine.queue(Op::read(file, buffer, 0))?;
 //! engine.submit();
@@ -30,8 +30,17 @@ use crate::engine::{Engine, check_submitted};
 use crate::perform::perform_some;
 use crate::sys::{Done, Full, Op, Submitted};
 
-/// How bad the day is. Each figure is a probability from 0 to 1, an operation.
+/// How bad the day is. Each figure is a probability from 0 to 1, an operation. None but a random
+/// order without a wish.
+///
+/// ```
+/// use linux_aio::sim::Faults;
+///
+/// let faults = Faults::default().shorten(0.5).delay(0.1).grain_bytes(512);
+/// assert_eq!((faults.shorten, faults.fail), (0.5, 0.0));
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Faults {
     /// That a read or write moves fewer bytes than it was asked for, but at least one.
     pub shorten: f64,
@@ -39,8 +48,30 @@ pub struct Faults {
     pub fail: f64,
     /// That an operation that could be over is not yet; at 1 nothing ever ends.
     pub delay: f64,
-    /// What short counts are a multiple of, in bytes, as a device's are.
+    /// What short counts are a multiple of, in bytes, as a device's are; 0 is as 1.
     pub grain_bytes: usize,
+}
+
+impl Faults {
+    /// Sets how probably a read or write moves too few bytes.
+    pub fn shorten(self, shorten: f64) -> Self {
+        Self { shorten, ..self }
+    }
+
+    /// Sets how probably an operation fails.
+    pub fn fail(self, fail: f64) -> Self {
+        Self { fail, ..self }
+    }
+
+    /// Sets how probably an operation is not over yet.
+    pub fn delay(self, delay: f64) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// Sets what short counts are a multiple of, in bytes.
+    pub fn grain_bytes(self, grain_bytes: usize) -> Self {
+        Self { grain_bytes, ..self }
+    }
 }
 
 impl Default for Faults {
@@ -72,15 +103,11 @@ impl fmt::Debug for Sim {
 
 impl Sim {
     /// A fake for `capacity` operations. Never blocks.
-    ///
-    /// # Panics
-    /// If short counts were to be multiples of nothing.
     pub fn new(seed: u64, capacity: usize, faults: Faults) -> Self {
-        assert!(faults.grain_bytes > 0, "a grain has bytes");
         Self {
             random: fastrand::Rng::with_seed(seed),
             capacity,
-            faults,
+            faults: faults.grain_bytes(faults.grain_bytes.max(1)),
             queued: Vec::new(),
             started: Vec::new(),
         }

@@ -9,7 +9,7 @@
 //! priorities and eventfds are refused (EOPNOTSUPP). Its depth on one file is its number of
 //! threads. At 1 MiB × 16 it read a disk direct as fast as kernel AIO. At 4 KiB × 128 it did 72,000
 //! operations a second with 0.90 of a core, and kernel AIO 185,000 with 0.39. The table is in
-//! [`aio`](super#which-engine).
+//! [the package's page](super#which-engine).
 
 use std::fmt;
 use std::io;
@@ -20,15 +20,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::engine::{Engine, check_submitted};
-use crate::perform::perform;
 use crate::sys::{Done, Full, Op, Submitted, process_number};
-use crate::waker::Waker;
+use crate::wakeup::Wakeup;
 
 /// Operations that are over, and the way to wait for them.
 struct Completions {
     list: Mutex<Vec<Done>>,
     arrived: Condvar,
-    waker: Option<Arc<Waker>>,
+    wakeup: Option<Arc<Wakeup>>,
 }
 
 impl Completions {
@@ -36,8 +35,8 @@ impl Completions {
         let eventfd = done.op.eventfd.clone();
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(done);
         self.arrived.notify_one();
-        if let Some(waker) = &self.waker {
-            waker.wake();
+        if let Some(wakeup) = &self.wakeup {
+            wakeup.wake();
         }
         // The operation was refused for it, and who has it may wait for it.
         if let Some(eventfd) = eventfd {
@@ -70,14 +69,14 @@ impl fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// Makes `threads` threads for at most `capacity` operations. `waker` is woken after each one
+    /// Makes `threads` threads for at most `capacity` operations. `wakeup` is woken after each one
     /// that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread
     /// cannot be made, see pthread_create(3). Without a thread every operation is refused
     /// (ECANCELED).
-    pub fn new(threads: usize, capacity: usize, waker: Option<Arc<Waker>>) -> io::Result<Self> {
+    pub fn new(threads: usize, capacity: usize, wakeup: Option<Arc<Wakeup>>) -> io::Result<Self> {
         let (work, todo) = unbounded();
         let finished =
-            Arc::new(Completions { list: Mutex::default(), arrived: Condvar::new(), waker });
+            Arc::new(Completions { list: Mutex::default(), arrived: Condvar::new(), wakeup });
         let spawn = |n| {
             let (todo, finished) = (Receiver::clone(&todo), Arc::clone(&finished));
             std::thread::Builder::new()
@@ -96,7 +95,7 @@ impl Threads {
 
 fn serve(todo: &Receiver<Op>, finished: &Completions) {
     for op in todo {
-        finished.add(perform(op));
+        finished.add(op.perform());
     }
 }
 

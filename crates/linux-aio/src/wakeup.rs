@@ -16,16 +16,16 @@ use rustix::io::Errno;
 /// loop calls [`arm`](Self::arm), looks once more for messages, and waits only if there are none.
 /// Each side has a sequentially consistent fence between its store (message; `armed`) and its load
 /// (`armed`; message). So at least one sees the other's store: the loop finds the message, or the
-/// sender finds the waker armed and writes.
+/// sender finds the wakeup armed and writes.
 #[derive(Debug)]
-pub struct Waker {
+pub struct Wakeup {
     event: Arc<OwnedFd>,
     armed: AtomicBool,
     /// Why a sender could not write, which the loop hears when it disarms.
     failure: OnceLock<Errno>,
 }
 
-impl Waker {
+impl Wakeup {
     /// Makes the eventfd, see eventfd(2). Never blocks. EMFILE or ENFILE when there are too many
     /// open files.
     pub fn new() -> io::Result<Self> {
@@ -108,27 +108,27 @@ impl Waker {
 mod tests {
     use super::*;
 
-    fn is_written(waker: &Waker) -> bool {
-        rustix::io::read(&*waker.event, &mut [0u8; 8]).is_ok()
+    fn is_written(wakeup: &Wakeup) -> bool {
+        rustix::io::read(&*wakeup.event, &mut [0u8; 8]).is_ok()
     }
 
     #[test]
     fn only_who_announced_a_wait_is_woken_and_once() {
-        let waker = Waker::new().unwrap();
-        waker.wake();
-        assert!(!is_written(&waker), "nothing waits");
-        waker.arm();
-        waker.wake();
-        waker.wake();
-        assert!(is_written(&waker) && !is_written(&waker));
-        waker.arm();
-        waker.disarm().unwrap();
-        waker.wake();
-        assert!(!is_written(&waker), "the announcement was taken back");
-        waker.arm();
-        waker.wake();
-        waker.disarm().unwrap();
-        assert!(!is_written(&waker), "disarming takes what was written");
+        let wakeup = Wakeup::new().unwrap();
+        wakeup.wake();
+        assert!(!is_written(&wakeup), "nothing waits");
+        wakeup.arm();
+        wakeup.wake();
+        wakeup.wake();
+        assert!(is_written(&wakeup) && !is_written(&wakeup));
+        wakeup.arm();
+        wakeup.disarm().unwrap();
+        wakeup.wake();
+        assert!(!is_written(&wakeup), "the announcement was taken back");
+        wakeup.arm();
+        wakeup.wake();
+        wakeup.disarm().unwrap();
+        assert!(!is_written(&wakeup), "disarming takes what was written");
     }
 
     /// The promise of the two fences: not both can miss the other. Miri tries the orders that a
@@ -136,15 +136,15 @@ mod tests {
     #[test]
     fn a_message_is_seen_or_its_sender_wakes() {
         for round in 0..if cfg!(miri) { 40 } else { 2000 } {
-            let waker = Waker::new().unwrap();
-            // Relaxed: the test is of the fences, which are the waker's.
+            let wakeup = Wakeup::new().unwrap();
+            // Relaxed: the test is of the fences, which are the wakeup's.
             let message = AtomicBool::new(false);
             let send = || {
                 message.store(true, Ordering::Relaxed);
-                waker.wake();
+                wakeup.wake();
             };
             let look = || {
-                waker.arm();
+                wakeup.arm();
                 message.load(Ordering::Relaxed)
             };
             // A spawned thread comes later, as a rule, so each side is spawned in its rounds.
@@ -158,7 +158,7 @@ mod tests {
                     seen.join().unwrap()
                 }
             });
-            assert!(seen || is_written(&waker), "the loop would wait for ever");
+            assert!(seen || is_written(&wakeup), "the loop would wait for ever");
         }
     }
 }

@@ -13,7 +13,7 @@ use linux_aio::kernel::Priority;
 use linux_aio::sim::{Faults, Sim};
 use linux_aio::{
     Context, Done, Engine, Full, Op, OpKind, PARTS_MAX, Part, PollFlags, Pool, Posix, Submitted,
-    Threads, Waker,
+    Threads, Wakeup,
 };
 
 const DEPTH: usize = 4;
@@ -58,11 +58,7 @@ fn a_full_engine_gives_the_operation_back_and_each_comes_back_once() {
             engine.queue(read(&zeros, &pool, 0).tag(99)).expect_err("the engine is full");
         assert_eq!((back.tag, engine.in_flight()), (99, DEPTH), "{name}");
         drop(back);
-        assert_eq!(
-            engine.submit(),
-            Submitted { accepted: DEPTH, ..Submitted::default() },
-            "{name}"
-        );
+        assert_eq!(engine.submit(), Submitted::default().accepted(DEPTH), "{name}");
         while engine.in_flight() > 0 {
             let before = done.len();
             assert_eq!(engine.reap(2, None, &mut done).unwrap(), done.len() - before, "{name}");
@@ -171,29 +167,29 @@ fn a_silent_pipe_is_waited_for_as_long_as_asked() {
 fn whoever_waits_elsewhere_is_woken() {
     let zeros = shared(File::open("/dev/zero").unwrap());
     let pool = Pool::new(1, 4096).unwrap();
-    let waker = Arc::new(Waker::new().unwrap());
-    let threads: Box<dyn Engine> = Box::new(Threads::new(1, 1, Some(Arc::clone(&waker))).unwrap());
-    for mut engine in [threads, Box::new(Posix::new(1, Some(Arc::clone(&waker))))] {
+    let wakeup = Arc::new(Wakeup::new().unwrap());
+    let threads: Box<dyn Engine> = Box::new(Threads::new(1, 1, Some(Arc::clone(&wakeup))).unwrap());
+    for mut engine in [threads, Box::new(Posix::new(1, Some(Arc::clone(&wakeup))))] {
         for _ in 0..20 {
-            waker.arm();
+            wakeup.arm();
             engine.queue(read(&zeros, &pool, 0)).unwrap();
             engine.submit();
-            // This waits forever unless the waker was written.
-            waker.wait(None).unwrap();
-            waker.disarm().unwrap();
+            // This waits forever unless the wakeup was written.
+            wakeup.wait(None).unwrap();
+            wakeup.disarm().unwrap();
             assert_eq!(
                 engine.reap(0, None, &mut Vec::new()).unwrap(),
                 1,
-                "the request is over when the waker is woken"
+                "the request is over when the wakeup is woken"
             );
         }
         // Refused operations are over too.
-        waker.arm();
+        wakeup.arm();
         let op = read(&zeros, &pool, 1 << 63);
         engine.queue(op).map_err(drop).unwrap();
         engine.submit();
-        waker.wait(None).unwrap();
-        waker.disarm().unwrap();
+        wakeup.wait(None).unwrap();
+        wakeup.disarm().unwrap();
         let mut done = Vec::new();
         assert_eq!(engine.reap(0, None, &mut done).unwrap(), 1);
         assert_eq!(errno(&done[0]), Some(libc::EINVAL));

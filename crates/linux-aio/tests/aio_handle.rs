@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -49,7 +50,7 @@ fn one_thread_waits_for_what_another_one_submits_later() {
         }
         for tag in 0..3 {
             handle.queue(read(&zeros, &pool, 0).tag(tag)).unwrap();
-            assert_eq!(handle.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
+            assert_eq!(handle.submit(), Submitted::default().accepted(1));
         }
         let done = waiter.join().unwrap();
         each_once(&done, 3);
@@ -80,7 +81,7 @@ fn a_wait_ends_with_what_another_thread_withdraws_or_the_kernel_refuses() {
         let second = waiter(&handle, 1);
         pause();
         handle.queue(read(&write_only, &pool, 0)).unwrap();
-        assert_eq!(handle.submit(), Submitted { accepted: 0, refused: 1, waiting: 0 });
+        assert_eq!(handle.submit(), Submitted::default().refused(1));
         assert_eq!(errno(&second.join().unwrap()[0]), Some(libc::EBADF));
         // The poll is still there, until it is taken.
         write_to(&never, &1u64.to_ne_bytes());
@@ -116,32 +117,55 @@ fn waking_ends_one_wait_the_present_one_or_the_next() {
     }
 }
 
+/// Submits on a thread of its own, and returns when io_submit(2) waits there: for a pipe's bytes.
+fn blocked_submit(handle: &Handle) -> thread::JoinHandle<Submitted> {
+    let (sender, thread_folder) = mpsc::channel();
+    let submitting = thread::spawn({
+        let handle = handle.clone();
+        move || {
+            sender.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            handle.submit()
+        }
+    });
+    let call = Path::new("/proc").join(thread_folder.recv().unwrap()).join("syscall");
+    let number = format!("{} ", libc::SYS_io_submit);
+    while !std::fs::read_to_string(&call).unwrap_or_default().starts_with(&number) {
+        thread::yield_now();
+    }
+    submitting
+}
+
+#[test]
+fn what_another_thread_is_handing_over_can_be_cancelled() {
+    let pool = Pool::new(1, 4096).unwrap();
+    let (reader, writer) = pipe();
+    let handle = Handle::new(3).unwrap();
+    for round in 0..20 {
+        handle.queue(read(&reader, &pool, 0).tag(0)).unwrap();
+        let ticket = handle.queue(poll(&silent_eventfd()).tag(1)).unwrap();
+        let blocked = blocked_submit(&handle);
+        // The kernel gets to the poll when it is done with the read.
+        for _ in 0..=round % 2 {
+            assert_eq!(handle.cancel(ticket).unwrap(), Cancel::Deferred);
+        }
+        write_to(&writer, b"x");
+        assert_eq!(blocked.join().unwrap(), Submitted::default().accepted(2));
+        let mut done = Vec::new();
+        assert_eq!(handle.reap(2, None, &mut done).unwrap(), 2);
+        each_once(&done, 2);
+        let poll = done.iter().find(|done| done.op.tag == 1).unwrap();
+        assert_eq!(poll.ready(), Some(PollFlags::empty()));
+        assert_eq!(handle.cancel(ticket).unwrap(), Cancel::Unknown);
+    }
+}
+
 #[test]
 fn a_submit_that_blocks_holds_no_other_thread_up() {
     let pool = Pool::new(3, 4096).unwrap();
     let (reader, writer) = pipe();
     let handle = Handle::new(3).unwrap();
-    let (begun, has_begun) = mpsc::channel();
-    let blocked = thread::spawn({
-        let handle = handle.clone();
-        let op = read(&reader, &pool, 0).tag(1);
-        move || {
-            handle.queue(op).unwrap();
-            begun.send(()).unwrap();
-            handle.submit()
-        }
-    });
-    has_begun.recv().unwrap();
-    // io_submit(2) itself waits for the pipe.
-    let tasks = || std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let number = format!("{} ", libc::SYS_io_submit);
-    let is_blocked = |path: std::path::PathBuf| {
-        let call = std::fs::read_to_string(path.join("syscall")).unwrap_or_default();
-        call.starts_with(&number)
-    };
-    while !tasks().any(is_blocked) {
-        thread::yield_now();
-    }
+    handle.queue(read(&reader, &pool, 0).tag(1)).unwrap();
+    let blocked = blocked_submit(&handle);
     let mut done = Vec::new();
     handle.queue(read(&zeros(), &pool, 0).tag(0)).unwrap();
     assert_eq!(handle.submit().accepted, 1);
@@ -275,4 +299,61 @@ fn the_last_handle_gives_the_buffers_back() {
     assert!(pool.get().is_none());
     thread::spawn(move || drop(clone)).join().unwrap();
     assert_eq!(free_buffers(&pool).len(), 64);
+}
+
+#[test]
+fn no_more_is_taken_than_was_asked_for() {
+    let zeros = zeros();
+    let pool = Pool::new(3, 4096).unwrap();
+    let handle = Handle::new(3).unwrap();
+    let mut done = Vec::new();
+    let invalid = handle.reap_up_to(2, 1, None, &mut done).unwrap_err();
+    assert_eq!(invalid.raw_os_error(), Some(libc::EINVAL));
+    for tag in 0..3 {
+        handle.queue(read(&zeros, &pool, 0).tag(tag)).unwrap();
+    }
+    assert_eq!(handle.submit_and_reap(0, None, &mut Vec::new()).unwrap(), 3);
+    for tag in 0..3 {
+        handle.queue(read(&zeros, &pool, 0).tag(tag)).unwrap();
+    }
+    handle.submit();
+    assert_eq!(handle.reap_up_to(0, 0, None, &mut done).unwrap(), 0);
+    assert_eq!(handle.reap_up_to(1, 2, None, &mut done).unwrap(), 2);
+    assert_eq!(handle.in_flight(), 1);
+    assert_eq!(handle.reap_up_to(1, 2, None, &mut done).unwrap(), 1);
+    each_once(&done, 3);
+}
+
+#[test]
+fn closing_the_last_handle_hands_back_all_that_is_in_it() {
+    let pool = Pool::new(2, 4096).unwrap();
+    let write_only = shared(File::create("/dev/null").unwrap());
+    let callback = || -> HandleCallback { Box::new(|_, _| panic!("it is handed back")) };
+    for round in 0..20 {
+        let handle = Handle::new(6).unwrap();
+        let clone = handle.clone();
+        handle.queue(read(&zeros(), &pool, 0).tag(0)).unwrap();
+        handle.queue(poll(&silent_eventfd()).tag(1)).unwrap();
+        handle.queue_with(poll(&silent_eventfd()).tag(2), callback()).unwrap();
+        handle.queue(Op::read(write_only.clone(), vec![0; 10], 0).tag(3)).unwrap();
+        assert_eq!(handle.submit(), Submitted::default().accepted(3).refused(1));
+        handle.queue(read(&zeros(), &pool, 0).tag(4)).unwrap();
+        handle.queue_with(poll(&silent_eventfd()).tag(5), callback()).unwrap();
+        // In some rounds something was taken off the ring before.
+        if round % 2 == 0 {
+            assert_eq!(handle.run(0, None).unwrap(), 0);
+        }
+        assert!(handle.close().unwrap().is_none(), "a clone has it");
+        assert_eq!(clone.in_flight(), 6);
+        let mut done = clone.close().unwrap().unwrap();
+        each_once(&done, 6);
+        done.sort_unstable_by_key(|done| done.op.tag);
+        assert_eq!(read_bytes(&done[0]), [0; 4096]);
+        let empty = Some(PollFlags::empty());
+        assert_eq!((done[1].ready(), done[2].ready()), (empty, empty));
+        let errnos: Vec<_> = done[3..].iter().map(errno).collect();
+        assert_eq!(errnos, [libc::EBADF, libc::ECANCELED, libc::ECANCELED].map(Some));
+        drop(done);
+        assert_eq!(free_buffers(&pool).len(), 2);
+    }
 }

@@ -31,7 +31,7 @@ fn a_full_context_gives_the_operation_back() {
     let Full(back) = context.queue(read(&file, &pool, 0).tag(3)).expect_err("it is full");
     assert_eq!((back.tag, context.in_flight()), (3, 3));
     // A finished operation counts as in flight until it is reaped.
-    assert_eq!(context.submit(), Submitted { accepted: 3, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(3));
     let Full((back, callback)) =
         context.queue_with(back, Box::new(|_, _| panic!("not called"))).expect_err("it is full");
     drop(callback);
@@ -52,7 +52,7 @@ fn what_was_refused_and_not_taken_counts_against_the_capacity() {
     for _ in 0..2 {
         queue(&mut context, read(&write_only, &pool, 0));
     }
-    assert_eq!(context.submit(), Submitted { accepted: 0, refused: 2, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().refused(2));
     assert_eq!(context.in_flight(), 2);
     assert!(context.queue(read(&write_only, &pool, 0)).is_err(), "two are in flight, and two fit");
     assert_eq!(drain(&mut context).len(), 2);
@@ -136,7 +136,7 @@ fn a_refused_operation_comes_back_from_any_place_in_the_batch_and_stops_no_other
                 let op = if tag == place { bad.take().unwrap() } else { read(&good, &pool, 0) };
                 queue(&mut context, op.tag(tag));
             }
-            let submitted = Submitted { accepted: 4, refused: 1, waiting: 0 };
+            let submitted = Submitted::default().accepted(4).refused(1);
             assert_eq!(context.submit(), submitted, "{what}, {place}");
             let done = drain(&mut context);
             each_once(&done, 5);
@@ -169,7 +169,7 @@ fn what_io_submit_says_of_a_batch_is_exact() {
         let count = refused.count_ones() as usize;
         assert_eq!(
             context.submit(),
-            Submitted { accepted: 6 - count, refused: count, waiting: 0 },
+            Submitted::default().accepted(6 - count).refused(count),
             "{refused:b}"
         );
         let done = drain(&mut context);
@@ -206,7 +206,7 @@ fn wrong_alignment_is_told_as_a_completion() {
     for (tag, op) in ops.into_iter().enumerate() {
         queue(&mut context, op.tag(tag as u64));
     }
-    assert_eq!(context.submit(), Submitted { accepted: 7, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(7));
     let mut done = drain(&mut context);
     each_once(&done, 7);
     done.sort_by_key(|done| done.op.tag);

@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::aio::*;
-use linux_aio::kernel::PollableContext;
-use linux_aio::{Op, OpKind, PollFlags, ReadWriteFlags};
+use linux_aio::{Context, Op, OpKind, PollFlags, ReadWriteFlags};
 use rustix::event::{PollFd, Timespec, poll};
 
 fn zero() -> Op {
@@ -16,8 +15,8 @@ fn zero() -> Op {
 }
 
 /// Whether something may be over, or comes to be so within the time.
-fn is_readable(context: &PollableContext, timeout: Option<&Timespec>) -> bool {
-    let mut fds = [PollFd::new(context, PollFlags::IN)];
+fn is_readable(context: &Context, timeout: Option<&Timespec>) -> bool {
+    let mut fds = [PollFd::new(context.eventfd().unwrap(), PollFlags::IN)];
     rustix::io::retry_on_intr(|| poll(&mut fds, timeout)).unwrap() == 1
 }
 
@@ -25,7 +24,7 @@ const NOW: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
 
 #[test]
 fn it_is_readable_while_something_is_over_that_was_not_taken() {
-    let mut context = PollableContext::new(8).unwrap();
+    let mut context = Context::with_eventfd(8).unwrap();
     assert!(!is_readable(&context, NOW));
     let mut done = Vec::new();
     for round in 0..50 {
@@ -51,7 +50,7 @@ fn it_is_readable_while_something_is_over_that_was_not_taken() {
 
 #[test]
 fn what_ends_later_makes_it_readable_and_so_does_what_the_kernel_never_had() {
-    let mut context = PollableContext::new(4).unwrap();
+    let mut context = Context::with_eventfd(4).unwrap();
     let (reader, writer) = pipe();
     context.queue(Op::new(&reader, OpKind::Poll(PollFlags::IN))).unwrap();
     context.submit();
@@ -77,7 +76,7 @@ fn what_ends_later_makes_it_readable_and_so_does_what_the_kernel_never_had() {
 
 #[test]
 fn callbacks_that_were_not_called_keep_it_readable() {
-    let mut context = PollableContext::new(4).unwrap();
+    let mut context = Context::with_eventfd(4).unwrap();
     context.queue_with(zero(), Box::new(|_, _| panic!("as callbacks may"))).unwrap();
     context.queue_with(zero(), Box::new(|_, _| {})).unwrap();
     context.submit();
@@ -95,7 +94,7 @@ fn callbacks_that_were_not_called_keep_it_readable() {
 
 #[test]
 fn an_eventfd_of_its_own_is_an_operations_only_one() {
-    let mut context = PollableContext::new(2).unwrap();
+    let mut context = Context::with_eventfd(2).unwrap();
     let own = silent_eventfd();
     context.queue(zero().eventfd(own.clone())).unwrap();
     context.submit();
@@ -104,5 +103,23 @@ fn an_eventfd_of_its_own_is_an_operations_only_one() {
     assert_eq!(take_count(&own), 1);
     assert!(!is_readable(&context, NOW));
     assert!(done[0].op.eventfd.as_ref().is_some_and(|fd| std::sync::Arc::ptr_eq(fd, &own)));
-    assert_eq!(context.as_fd().try_clone_to_owned().map(drop).ok(), Some(()));
+    assert_ne!(context.eventfd().unwrap().as_raw_fd(), own.as_raw_fd());
+}
+
+#[test]
+fn its_eventfd_goes_where_it_goes_and_one_without_has_none() {
+    let mut context = Context::with_eventfd(2).unwrap();
+    let mut other = Context::new(2).unwrap();
+    assert!(other.eventfd().is_none());
+    std::mem::swap(&mut context, &mut other);
+    assert!(context.eventfd().is_none());
+    other.queue(zero()).unwrap();
+    other.submit();
+    assert!(is_readable(&other, None));
+    // Who waits keeps the descriptor open by a hold of its own.
+    let eventfd = std::sync::Arc::clone(other.eventfd().unwrap());
+    let done = other.close().unwrap();
+    assert_eq!((done.len(), done[0].bytes()), (1, Some(&[0; 10][..])));
+    assert!(done[0].op.eventfd.is_none(), "it came without");
+    assert_eq!(std::sync::Arc::strong_count(&eventfd), 1);
 }

@@ -104,7 +104,7 @@ fn a_maximum_leaves_the_rest_for_the_next_call() {
             let file = if tag % 2 == 0 { &zeros } else { &write_only };
             queue(&mut context, read(file, &pool, 0).tag(tag));
         }
-        assert_eq!(context.submit(), Submitted { accepted: 4, refused: 4, waiting: 0 });
+        assert_eq!(context.submit(), Submitted::default().accepted(4).refused(4));
         let mut done = Vec::new();
         let too_few = context.reap_up_to(3, 2, None, &mut done).unwrap_err();
         assert_eq!(too_few.raw_os_error(), Some(libc::EINVAL), "as io_getevents reports it");
@@ -281,25 +281,25 @@ fn what_a_full_ring_does_not_take_stays_queued_and_goes_next_time() {
     let mut context = Context::new(3).unwrap();
     let mut done = Vec::new();
     queue(&mut context, read(&zeros, &pool, 0).tag(0));
-    assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(1));
     for tag in 1..3 {
         queue(&mut context, read(&zeros, &pool, 0).tag(tag));
     }
-    assert_eq!(context.submit(), Submitted { accepted: 0, refused: 0, waiting: 2 });
+    assert_eq!(context.submit(), Submitted::default().waiting(2));
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 1, "only one could complete");
-    assert_eq!(context.submit(), Submitted { accepted: 2, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(2));
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
     each_once(&done, 3);
     done.clear();
     // No operation in flight could make room here: the kernel is short of memory, and gets a
     // moment.
     queue(&mut context, read(&zeros, &pool, 0));
-    assert_eq!(context.submit(), Submitted { accepted: 1, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(1));
     assert_eq!(context.reap(1, None, &mut done).unwrap(), 1);
     done.clear();
     queue(&mut context, read(&zeros, &pool, 0));
     queue(&mut context, read(&zeros, &pool, 0));
-    assert_eq!(context.submit(), Submitted { accepted: 2, refused: 0, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().accepted(2));
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
 }
 
@@ -318,7 +318,7 @@ fn a_kernel_that_never_has_room_refuses_in_the_end() {
     for tag in 0..2 {
         queue(&mut context, read(&zeros, &pool, 0).tag(tag));
     }
-    assert_eq!(context.submit(), Submitted { accepted: 0, refused: 2, waiting: 0 });
+    assert_eq!(context.submit(), Submitted::default().refused(2));
     let mut done = Vec::new();
     assert_eq!(context.reap(2, None, &mut done).unwrap(), 2);
     each_once(&done, 2);
@@ -427,6 +427,22 @@ fn a_ticket_names_nothing_after_its_operation_also_when_the_place_is_used_again(
         .max_by_key(|ticket| format!("{ticket:?}"))
         .unwrap();
     assert_eq!(context.cancel(far).unwrap(), Cancel::Unknown);
+}
+
+#[test]
+fn a_ticket_names_nothing_in_another_context() {
+    let never = silent_eventfd();
+    let [mut one, mut other] = [(); 2].map(|()| Context::new(1).unwrap());
+    let (first, second) = (queue(&mut one, poll(&never)), queue(&mut other, poll(&never)));
+    assert_ne!(first, second);
+    assert_eq!(other.cancel(first).unwrap(), Cancel::Unknown);
+    one.submit();
+    other.submit();
+    assert_eq!(one.cancel(second).unwrap(), Cancel::Unknown);
+    assert_eq!(one.cancel(first).unwrap(), Cancel::InProgress);
+    assert_eq!(drain(&mut one)[0].ticket, Some(first));
+    assert_eq!(other.cancel(second).unwrap(), Cancel::InProgress);
+    assert_eq!(drain(&mut other)[0].ticket, Some(second));
 }
 
 /// Queues a read of zeros whose callback notes its tag, and panics if the tag is `bad`.

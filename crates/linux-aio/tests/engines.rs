@@ -532,10 +532,10 @@ fn every_engine_equals_pread_and_pwrite() {
     let mut by_system_call = Context::new(DEPTH as u32).unwrap();
     by_system_call.set_system_calls_only(true);
     let faults = |case: &Case| match case.mode {
-        Mode::Buffered => Faults { shorten: 0.3, fail: 0.1, delay: 0.3, grain_bytes: 1 },
-        Mode::Direct => Faults { shorten: 0.3, fail: 0.1, delay: 0.3, grain_bytes: 4096 },
+        Mode::Buffered => Faults::default().shorten(0.3).fail(0.1).delay(0.3),
+        Mode::Direct => Faults::default().shorten(0.3).fail(0.1).delay(0.3).grain_bytes(4096),
         // A piece of an operation that is wrong as a whole may be right.
-        Mode::DirectMisaligned => Faults { shorten: 0.0, fail: 0.1, delay: 0.3, grain_bytes: 1 },
+        Mode::DirectMisaligned => Faults::default().fail(0.1).delay(0.3),
     };
     let subject = |name, engine: Box<dyn Engine>| Subject { name, engine };
     let subjects = std::cell::RefCell::new([

@@ -12,7 +12,9 @@ use common::*;
 use linux_aio::sim::{Faults, Sim};
 use linux_aio::{Engine, Full, Op, OpKind, Part, Pool, ReadWriteFlags, Threads};
 
-const BAD_DAY: Faults = Faults { shorten: 0.4, fail: 0.2, delay: 0.3, grain_bytes: 512 };
+fn bad_day() -> Faults {
+    Faults::default().shorten(0.4).fail(0.2).delay(0.3).grain_bytes(512)
+}
 
 /// One operation as it came back: its tag, the bytes of a read, and the count or errno.
 type Outcome = (u64, Vec<u8>, Result<usize, i32>);
@@ -66,11 +68,11 @@ fn the_same_seed_gives_the_same_run_and_another_another() {
     let folder = folder();
     for seed in 0..5 {
         assert!(
-            run_of(seed, BAD_DAY, folder.path()) == run_of(seed, BAD_DAY, folder.path()),
+            run_of(seed, bad_day(), folder.path()) == run_of(seed, bad_day(), folder.path()),
             "seed {seed}"
         );
     }
-    assert!(run_of(1, BAD_DAY, folder.path()).0 != run_of(2, BAD_DAY, folder.path()).0);
+    assert!(run_of(1, bad_day(), folder.path()).0 != run_of(2, bad_day(), folder.path()).0);
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn each_operation_comes_back_once_and_its_count_is_what_it_moved() {
     let before = noise(400 * 4096, 1);
     let (mut failed, mut short, mut out_of_order) = (0, 0, 0);
     for seed in 0..10 {
-        let (outcomes, after) = run_of(seed, BAD_DAY, folder.path());
+        let (outcomes, after) = run_of(seed, bad_day(), folder.path());
         let mut tags: Vec<u64> = outcomes.iter().map(|&(tag, ..)| tag).collect();
         out_of_order += usize::from(!tags.is_sorted());
         tags.sort_unstable();
@@ -126,7 +128,7 @@ fn a_good_day_is_only_out_of_order() {
 fn what_is_delayed_always_never_ends() {
     let zeros = shared(fs::File::open("/dev/zero").unwrap());
     let pool = Pool::new(1, 4096).unwrap();
-    let mut engine = Sim::new(0, 1, Faults { delay: 1.0, ..Faults::default() });
+    let mut engine = Sim::new(0, 1, Faults::default().delay(1.0));
     engine.queue(read(&zeros, &pool, 0)).unwrap();
     engine.submit();
     for _ in 0..100 {

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use super::abi::IoEvent;
 use super::done::Done;
+use super::eventfd;
 use super::op::{Op, Submitted};
 use super::refused::Full;
 use super::ring::{Reader, Ring};
 use super::setup::SetupError;
 use super::signal::SignalMask;
-use super::slots::{Next, Slots, Way};
+use super::slot::Way;
+use super::slots::{Next, Slots};
 use super::ticket::{Cancel, Ticket};
 
 /// What is called with an operation that is over, on the thread that calls [`Context::run`];
@@ -73,11 +75,43 @@ impl Context {
         })
     }
 
-    /// One whose operations signal `eventfd` when they are over, unless they have another one.
-    pub(super) fn signalling(capacity: u32, eventfd: Arc<OwnedFd>) -> Result<Self, SetupError> {
+    /// A context with an eventfd(2) of its own, for a loop that waits elsewhere: poll(2), epoll(7),
+    /// or a runtime's. The errors are those of [`new`](Self::new), and EMFILE or ENFILE without a
+    /// descriptor for the eventfd.
+    ///
+    /// The descriptor is readable when something may be over that was not taken yet, and
+    /// [`reap`](Self::reap) and [`run`](Self::run) make it unreadable when they have taken all. So
+    /// it is for waiting alone, and not to be read. Operations with an eventfd of their own signal
+    /// that one and not this.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    /// use std::fs::File;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut context = Context::with_eventfd(4)?;
+    /// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 100], 0))?;
+    /// context.submit();
+    /// // Other descriptors may stand beside it.
+    /// let eventfd = context.eventfd().expect("it was made with one");
+    /// poll(&mut [PollFd::new(eventfd, PollFlags::IN)], None)?;
+    /// let mut done = Vec::new();
+    /// assert_eq!(context.reap(0, None, &mut done)?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_eventfd(capacity: u32) -> Result<Self, SetupError> {
         let mut context = Self::new(capacity)?;
-        context.slots.signal(eventfd);
+        let made = eventfd::make().map_err(|error| SetupError::of_eventfd(error, capacity))?;
+        context.slots.signal(Arc::new(made));
         Ok(context)
+    }
+
+    /// The eventfd of a context that was made [with one](Self::with_eventfd). It is `AsFd` and
+    /// `AsRawFd`, and stays open for who keeps a hold on it.
+    pub fn eventfd(&self) -> Option<&Arc<OwnedFd>> {
+        self.slots.eventfd()
     }
 
     /// How many operations fit: what io_setup(2) was asked for. Never blocks, as none of the
@@ -103,7 +137,8 @@ impl Context {
     }
 
     /// Takes an operation for the next [`submit`](Self::submit); it comes back from
-    /// [`reap`](Self::reap). Never blocks. A full context gives it back.
+    /// [`reap`](Self::reap). Never blocks. A full context gives it back in [`Full`]: `?` drops it
+    /// then, and a `match` keeps it.
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn queue(&mut self, op: Op) -> Result<Ticket, Full> {
@@ -142,7 +177,7 @@ impl Context {
             }
             // SAFETY: dropping the context calls io_destroy before it drops the slots.
             let answer = unsafe { batch.submit(&self.ring) };
-            next = self.slots.judge(&mut batch, answer);
+            next = self.slots.judge(&self.ring, &mut batch, answer);
         }
         self.slots.end_batch(batch)
     }
@@ -333,20 +368,13 @@ impl Context {
     /// In a forked child.
     pub fn close(mut self) -> io::Result<Vec<Done>> {
         self.ring.assert_owner();
-        let tickets: Vec<_> = self.slots.tickets().collect();
-        for ticket in tickets {
-            // What cannot be cancelled ends by itself.
-            let _cancelled = self.cancel(ticket);
-        }
-        let max = usize::MAX;
+        self.slots.cancel_all(&self.ring);
         while self.slots.submitted() > 0 {
+            let max = usize::MAX;
             let wait = Wait { way: Way::Plain, min: 1, max, timeout: None, mask: None };
             self.take_events(1, None, &wait)?;
         }
-        let called = std::iter::from_fn(|| self.slots.take_callback()).map(|(_, done)| done);
-        let mut done: Vec<_> = called.collect();
-        self.hand_over(max, &mut done);
-        Ok(done)
+        Ok(self.slots.take_all())
     }
 }
 

@@ -39,11 +39,11 @@ impl Done {
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Op, perform};
+    /// use linux_aio::Op;
     /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
     ///
     /// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-    /// let done = perform(Op::read(file, vec![1; 3], 0));
+    /// let done = Op::read(file, vec![1; 3], 0).perform();
     /// assert_eq!(done.bytes(), Some(&[0, 0, 0][..]));
     /// # Ok(())
     /// # }
@@ -62,11 +62,11 @@ impl Done {
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Op, perform};
+    /// use linux_aio::Op;
     /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
     ///
     /// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-    /// let vector: Vec<u8> = perform(Op::read(file, vec![1; 3], 0)).into_buffer().unwrap();
+    /// let vector: Vec<u8> = Op::read(file, vec![1; 3], 0).perform().into_buffer().unwrap();
     /// assert_eq!(vector, [0, 0, 0]);
     /// # Ok(())
     /// # }
@@ -96,13 +96,13 @@ impl Done {
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Op, perform};
+    /// use linux_aio::Op;
     /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
     ///
     /// /// Reads until the buffer is full or the file ends.
     /// fn read_whole(mut op: Op) -> std::io::Result<Vec<u8>> {
     ///     loop {
-    ///         match perform(op).rest() {
+    ///         match op.perform().rest() {
     ///             Ok(rest) => op = rest,
     ///             Err(done) => {
     ///                 done.result.as_ref().map_err(|error| error.kind())?;

@@ -1,9 +1,16 @@
 //! The signal that an operation is over, to who waits for its eventfd(2).
 
+use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FileType, fstat};
+
+/// An eventfd(2) that blocks no one, with a counter of 0.
+pub fn make() -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    Ok(rustix::io::retry_on_intr(|| eventfd(0, flags))?)
+}
 
 /// Signals an eventfd(2) of an operation that ends without the kernel, which would have done it.
 ///
@@ -25,8 +32,6 @@ pub fn signal(eventfd: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::event::{EventfdFlags, eventfd};
-
     use super::*;
 
     #[test]

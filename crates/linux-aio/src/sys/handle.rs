@@ -10,15 +10,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::event::PollFlags;
 
 use super::abi::{self, IoEvent, Iocb};
 use super::done::Done;
+use super::eventfd;
 use super::op::{Op, Submitted};
 use super::refused::Full;
 use super::ring::{Reader, Ring};
 use super::setup::SetupError;
-use super::slots::{Next, Slots, Way};
+use super::slot::Way;
+use super::slots::{Next, Slots};
 use super::ticket::{Cancel, Ticket};
 
 /// What is called with an operation that is over, on a thread that calls [`Handle::run`]. No lock
@@ -30,8 +32,9 @@ pub type HandleCallback = Box<dyn FnOnce(&Handle, Done) + Send>;
 /// [`Context`](super::Context). A callback that has a clone keeps it until it is called.
 ///
 /// It differs from a [`Context`](super::Context) in its waits: what ends them may be submitted
-/// later, by another thread. So they last until then, also when nothing is in flight. It needs
-/// polls, which the kernel has since 4.19.
+/// later, by another thread. So they last until then, also when nothing is in flight. It has no
+/// `reap_masked`: of the threads that wait one alone is in the kernel, where a signal ends the
+/// wait. It needs polls, which the kernel has since 4.19.
 ///
 /// ```
 /// use std::{fs::File, os::fd::OwnedFd, sync::Arc, thread};
@@ -100,9 +103,8 @@ impl Handle {
     /// A context for `capacity` operations. The errors are those of
     /// [`Context::new`](super::Context::new), and EMFILE or ENFILE without a descriptor for an
     /// eventfd(2); EINVAL where the kernel has no polls.
-    pub fn new(capacity: u32) -> io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = rustix::io::retry_on_intr(|| eventfd(0, flags))?;
+    pub fn new(capacity: u32) -> Result<Self, SetupError> {
+        let event = eventfd::make().map_err(|error| SetupError::of_eventfd(error, capacity))?;
         // One place more, for the poll.
         let places = capacity.saturating_add(u32::from(capacity > 0));
         let (ring, reader) = Ring::new(places).map_err(|error| SetupError::new(error, places))?;
@@ -129,7 +131,7 @@ impl Handle {
             event,
         };
         let state = shared.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.poll(&shared.ring)?;
+        state.poll(&shared.ring).map_err(|error| SetupError::of_poll(error, places))?;
         Ok(Self(Arc::new(shared)))
     }
 
@@ -145,7 +147,7 @@ impl Handle {
     }
 
     /// Takes an operation for the next [`submit`](Self::submit), by whichever thread. A full
-    /// context gives it back.
+    /// context gives it back in [`Full`]: `?` drops it then, and a `match` keeps it.
     ///
     /// # Panics
     /// In a forked child, as all calls here.
@@ -177,7 +179,7 @@ impl Handle {
         let mut next = if batch.is_empty() { Next::Stop } else { Next::Again };
         while !matches!(next, Next::Stop) {
             // What was refused so far is over, and io_submit may block for long.
-            if state.slots.over(Way::Plain) + state.slots.over(Way::Callback) > 0 {
+            if state.over() > 0 {
                 self.0.tell(&mut state);
             }
             drop(state);
@@ -187,13 +189,25 @@ impl Handle {
             // SAFETY: the slots are dropped after io_destroy, when no handle is left; this is one.
             let answer = unsafe { batch.submit(&self.0.ring) };
             state = self.0.lock();
-            next = state.slots.judge(&mut batch, answer);
+            next = state.slots.judge(&self.0.ring, &mut batch, answer);
         }
+        let over = state.over();
         let outcome = state.slots.end_batch(batch);
-        if outcome.refused > 0 {
+        if outcome.refused > 0 || state.over() > over {
             self.0.tell(&mut state);
         }
         outcome
+    }
+
+    /// [Submits](Self::submit) and then [reaps](Self::reap).
+    pub fn submit_and_reap(
+        &self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        self.submit();
+        self.reap(min, timeout, out)
     }
 
     /// Moves finished operations to the end of `out`, waiting until there are at least `min`, or as
@@ -207,9 +221,42 @@ impl Handle {
         timeout: Option<Duration>,
         out: &mut Vec<Done>,
     ) -> io::Result<usize> {
+        self.reap_up_to(min, usize::MAX, timeout, out)
+    }
+
+    /// [Reaps](Self::reap) at most `max` operations, so that threads share what is over. The rest
+    /// stays for the next call, by whichever thread. EINVAL if `min` is larger.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let handle = Handle::new(2)?;
+    /// let file = Arc::new(File::open("/dev/zero")?);
+    /// for _ in 0..2 {
+    ///     handle.queue(Op::read(&file, vec![1; 100], 0))?;
+    /// }
+    /// handle.submit();
+    /// let mut done = Vec::new();
+    /// assert_eq!(handle.reap_up_to(1, 1, None, &mut done)?, 1);
+    /// assert_eq!(handle.in_flight(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reap_up_to(
+        &self,
+        min: usize,
+        max: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Done>,
+    ) -> io::Result<usize> {
+        if min > max {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let mut state = self.0.wait(Way::Plain, min, timeout)?;
         let before = out.len();
-        out.extend(std::iter::from_fn(|| state.slots.take()));
+        out.extend(std::iter::from_fn(|| state.slots.take()).take(max));
         Ok(out.len() - before)
     }
 
@@ -243,6 +290,31 @@ impl Handle {
         Ok(cancelled)
     }
 
+    /// Ends the context if this is its last handle, and hands back all operations that are in it,
+    /// as [`Context::close`](super::Context::close) does. None where another handle is left, which
+    /// keeps all: of several threads that close theirs, one gets the operations.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::fs::File;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let handle = Handle::new(1)?;
+    /// handle.queue(Op::read(File::open("/dev/zero")?, vec![1; 100], 0))?;
+    /// let other = handle.clone();
+    /// assert!(handle.close()?.is_none());
+    /// assert_eq!(other.close()?.expect("it was the last").len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// In a forked child.
+    pub fn close(self) -> io::Result<Option<Vec<Done>>> {
+        self.0.ring.assert_owner();
+        Arc::into_inner(self.0).map(|mut shared| shared.end()).transpose()
+    }
+
     /// Ends one wait early: a present one, or else the next. Does not wait.
     pub fn wake(&self) {
         let mut state = self.0.lock();
@@ -252,6 +324,25 @@ impl Handle {
 }
 
 impl State {
+    /// How many are over and not taken.
+    fn over(&self) -> usize {
+        self.slots.over(Way::Plain) + self.slots.over(Way::Callback)
+    }
+
+    /// Takes events, and says whether the poll of the eventfd is among them.
+    fn absorb(&mut self, events: &mut [IoEvent]) -> bool {
+        // The poll's place among the events is left to one of the others.
+        let mut kept = 0;
+        for at in 0..events.len() {
+            if events[at].data != WAKE {
+                events[kept] = events[at];
+                kept += 1;
+            }
+        }
+        self.slots.absorb(&events[..kept]);
+        kept < events.len()
+    }
+
     /// Has the context poll the eventfd, unless it does.
     fn poll(&mut self, ring: &Ring) -> io::Result<()> {
         while !self.is_polled {
@@ -279,7 +370,7 @@ impl Shared {
         // The reader's place is empty while a thread is in io_getevents(2), or on its way there.
         if state.reading.is_none() && !state.is_signalled {
             state.is_signalled = true;
-            super::eventfd::signal(&self.event);
+            eventfd::signal(&self.event);
         }
     }
 
@@ -354,18 +445,7 @@ impl Shared {
         };
         let mut is_woken = false;
         if let Ok(count) = answer {
-            // The poll's place among the events is left to one of the others.
-            let mut kept = 0;
-            for at in 0..count {
-                match events[at].data {
-                    WAKE => is_woken = true,
-                    _ => {
-                        events[kept] = events[at];
-                        kept += 1;
-                    }
-                }
-            }
-            state.slots.absorb(&events[..kept]);
+            is_woken = state.absorb(&mut events[..count]);
         }
         state.reading = Some(reading);
         // Others that wait may have what they wait for, or one of them has to wait for the kernel.
@@ -379,6 +459,24 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((state, true)),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Shared {
+    /// Waits for all that the kernel has, and takes all that is over.
+    fn end(&mut self) -> io::Result<Vec<Done>> {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.slots.cancel_all(&self.ring);
+        let mut reading = state.reading.take().expect("no thread waits without a handle");
+        while state.slots.submitted() > 0 {
+            let Reading { reader, events } = &mut *reading;
+            match reader.wait(1, events, None, None) {
+                Ok(count) => drop(state.absorb(&mut events[..count])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(state.slots.take_all())
     }
 }
 

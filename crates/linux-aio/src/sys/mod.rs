@@ -15,7 +15,6 @@ mod iobuf;
 mod iocb;
 mod op;
 pub(crate) mod place;
-mod pollable;
 #[cfg(feature = "posix")]
 pub mod posix;
 mod refused;
@@ -24,6 +23,7 @@ mod ring;
 mod setup;
 mod shared_fd;
 mod signal;
+mod slot;
 mod slots;
 mod ticket;
 
@@ -37,7 +37,6 @@ pub(crate) use fork::process_number;
 pub use handle::{Handle, HandleCallback};
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
-pub use pollable::PollableContext;
 pub use refused::{Full, Refused};
 pub use setup::SetupError;
 pub use shared_fd::SharedFd;

@@ -220,7 +220,20 @@ impl Op {
 
 /// What became of the operations that were queued when they were submitted: how many, and where
 /// they are now. See io_submit(2).
+///
+/// ```
+/// use linux_aio::{Context, Op, Submitted};
+/// use std::fs::File;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut context = Context::new(1)?;
+/// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 100], 0))?;
+/// assert_eq!(context.submit(), Submitted::default().accepted(1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Submitted {
     /// The engine carries them out.
     pub accepted: usize,
@@ -229,4 +242,21 @@ pub struct Submitted {
     pub refused: usize,
     /// They are still queued: there is no room until something has been reaped.
     pub waiting: usize,
+}
+
+impl Submitted {
+    /// Sets how many are carried out.
+    pub fn accepted(self, accepted: usize) -> Self {
+        Self { accepted, ..self }
+    }
+
+    /// Sets how many were refused.
+    pub fn refused(self, refused: usize) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// Sets how many are still queued.
+    pub fn waiting(self, waiting: usize) -> Self {
+        Self { waiting, ..self }
+    }
 }

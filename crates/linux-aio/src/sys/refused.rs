@@ -11,6 +11,28 @@ use super::op::Op;
 /// callback if it had one.
 ///
 /// As an [`io::Error`], which `?` makes of it, it is [`WouldBlock`](io::ErrorKind::WouldBlock).
+/// **The operation is dropped then**, with its buffer and its file: `?` is for who counts and knows
+/// that there is room. Match on it to keep the operation:
+///
+/// ```
+/// use linux_aio::{Context, Full, Op};
+/// use std::{fs::File, sync::Arc};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let mut context = Context::new(1)?;
+/// context.queue(Op::read(&file, vec![1; 100], 0))?;
+/// let mut done = Vec::new();
+/// let mut op = Op::read(&file, vec![2; 200], 0);
+/// while let Err(Full(back)) = context.queue(op) {
+///     context.submit_and_reap(1, None, &mut done)?;
+///     op = back;
+/// }
+/// context.submit_and_reap(1, None, &mut done)?;
+/// assert_eq!(done[1].bytes().map(<[u8]>::len), Some(200));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Full<T = Op>(pub T);
 
 impl<T> fmt::Debug for Full<T> {
@@ -35,7 +57,7 @@ impl<T> From<Full<T>> for io::Error {
 
 /// An operation that was not started, and why.
 ///
-/// As an [`io::Error`], which `?` makes of it, it is its cause.
+/// As an [`io::Error`], which `?` makes of it, it is its cause, and the operation is dropped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refused {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::abi::{IoEvent, Iocb};
@@ -17,85 +18,16 @@ use super::iocb::describe;
 use super::op::{Op, OpKind, Submitted};
 use super::place;
 use super::ring::Ring;
-use super::ticket::{Cancel, Ticket};
+use super::slot::{Slot, Stage, Tally, Way};
+use super::ticket::{Cancel, Mark, Ticket};
 
 /// How often an empty context submits again when the kernel has no memory for it, and how long it
 /// waits in between: a second in all.
 const SUBMIT_TRIES: u32 = 1000;
 const SUBMIT_PAUSE: Duration = Duration::from_millis(1);
 
-/// Where the operation of a place is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Empty,
-    /// Not yet with the kernel.
-    Queued,
-    /// The kernel cannot be told of it: it is refused when it is submitted.
-    Impossible,
-    /// With the kernel.
-    Submitted,
-}
-
-/// A place for one operation, with what is called at its end, if anything is.
-struct Slot<C> {
-    stage: Stage,
-    op: Option<Op>,
-    callback: Option<C>,
-    /// How many operations it had before, so that an old ticket names nothing.
-    generation: u32,
-    /// What a vectored operation's iocb points to.
-    iovecs: Vec<libc::iovec>,
-}
-
-impl<C> Slot<C> {
-    fn is_poll(&self) -> bool {
-        matches!(self.op, Some(Op { kind: OpKind::Poll(_), .. }))
-    }
-}
-
-/// How an operation that is over is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// It is handed over.
-    Plain = 0,
-    /// Its callback is called.
-    Callback = 1,
-}
-
-/// How many operations there are, by the way in which they are taken.
-#[derive(Default)]
-pub struct Tally {
-    all: [usize; 2],
-    /// Those among them that may stay for ever.
-    polls: [usize; 2],
-}
-
-impl Tally {
-    fn of<C>(slot: &Slot<C>) -> (usize, bool) {
-        let way = if slot.callback.is_some() { Way::Callback } else { Way::Plain };
-        (way as usize, slot.is_poll())
-    }
-
-    fn add<C>(&mut self, slot: &Slot<C>) {
-        let (way, is_poll) = Self::of(slot);
-        self.all[way] += 1;
-        self.polls[way] += usize::from(is_poll);
-    }
-
-    fn remove<C>(&mut self, slot: &Slot<C>) {
-        let (way, is_poll) = Self::of(slot);
-        self.all[way] -= 1;
-        self.polls[way] -= usize::from(is_poll);
-    }
-
-    pub fn all(&self) -> usize {
-        self.all[0] + self.all[1]
-    }
-
-    fn sure_to_end(&self) -> usize {
-        self.all() - self.polls[0] - self.polls[1]
-    }
-}
+/// The number of the next context.
+static NEXT_CONTEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Who ended an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,6 +40,8 @@ enum Ended {
 
 /// All places of a context, and what is over and not yet taken.
 pub struct Slots<C> {
+    /// The context's number, so that another one's ticket names nothing.
+    context: u64,
     slots: Box<[Slot<C>]>,
     /// The kernel reads and writes one while it is submitted or cancelled, and other threads may
     /// use the others meanwhile.
@@ -193,6 +127,8 @@ impl<C> Slots<C> {
             iovecs: Vec::new(),
         };
         Self {
+            // Relaxed: that each is taken once is all.
+            context: NEXT_CONTEXT.fetch_add(1, Ordering::Relaxed),
             slots: (0..count).map(empty).collect(),
             iocbs: (0..count).map(|_| UnsafeCell::default()).collect(),
             free: (0..capacity).rev().collect(),
@@ -210,6 +146,11 @@ impl<C> Slots<C> {
     /// Has each operation that comes from now on signal `eventfd`, unless it has one of its own.
     pub fn signal(&mut self, eventfd: Arc<OwnedFd>) {
         self.eventfd = Some(eventfd);
+    }
+
+    /// What operations signal that have no eventfd of their own.
+    pub fn eventfd(&self) -> Option<&Arc<OwnedFd>> {
+        self.eventfd.as_ref()
     }
 
     /// Makes that eventfd unreadable, before what is over is looked for: what ends later signals it
@@ -281,11 +222,12 @@ impl<C> Slots<C> {
         }
         let Some(index) = self.free.pop() else { return Err((op, callback)) };
         op.eventfd = op.eventfd.take().or_else(|| self.eventfd.clone());
+        let ticket = self.ticket(index);
         let slot = &mut self.slots[index as usize];
-        let ticket = Ticket { slot: index, generation: slot.generation };
         slot.stage = match describe(&mut op, &mut slot.iovecs) {
             Some(iocb) => {
-                *self.iocbs[index as usize].get_mut() = Iocb { data: ticket.pack(), ..iocb };
+                let data = Mark::of(index, slot.generation).pack();
+                *self.iocbs[index as usize].get_mut() = Iocb { data, ..iocb };
                 Stage::Queued
             }
             None => Stage::Impossible,
@@ -296,10 +238,17 @@ impl<C> Slots<C> {
         Ok(ticket)
     }
 
+    /// The name of the operation in a place.
+    fn ticket(&self, index: u32) -> Ticket {
+        let generation = self.slots[index as usize].generation;
+        Ticket { context: self.context, slot: index, generation }
+    }
+
+    /// Whether a ticket names an operation here, in one of these stages.
     fn is(&self, ticket: Ticket, stages: &[Stage]) -> bool {
-        self.slots.get(ticket.slot as usize).is_some_and(|slot| {
-            slot.generation == ticket.generation && stages.contains(&slot.stage)
-        })
+        let is_named =
+            |slot: &Slot<C>| slot.generation == ticket.generation && stages.contains(&slot.stage);
+        ticket.context == self.context && self.slots.get(ticket.slot as usize).is_some_and(is_named)
     }
 
     /// Takes what is queued for a batch. From now on it counts as the kernel's, which may give it
@@ -315,7 +264,7 @@ impl<C> Slots<C> {
                 self.finish(ticket.slot, Err(invalid), Ended::Here);
             } else if self.is(ticket, &[Stage::Queued]) {
                 let slot = &mut self.slots[ticket.slot as usize];
-                slot.stage = Stage::Submitted;
+                slot.stage = Stage::Submitting;
                 self.queued.remove(slot);
                 self.submitted.add(slot);
                 batch.tickets.push(ticket);
@@ -327,12 +276,15 @@ impl<C> Slots<C> {
     }
 
     /// Notes what io_submit(2) has answered to a batch, and says whether it is to be asked again.
-    pub fn judge(&mut self, batch: &mut Batch, answer: io::Result<usize>) -> Next {
+    pub fn judge(&mut self, ring: &Ring, batch: &mut Batch, answer: io::Result<usize>) -> Next {
         let is_full = |error: &io::Error| error.raw_os_error() == Some(libc::EAGAIN);
         match answer {
             Ok(taken) => {
                 // No more than there are can have been taken.
                 let taken = taken.min(batch.tickets.len() - batch.from);
+                for at in batch.from..batch.from + taken {
+                    self.accept(ring, batch.tickets[at]);
+                }
                 batch.outcome.accepted += taken;
                 batch.from += taken;
             }
@@ -360,6 +312,17 @@ impl<C> Slots<C> {
         if batch.from < batch.tickets.len() { Next::Again } else { Next::Stop }
     }
 
+    /// Notes that the kernel has an operation. It may have given it back by now.
+    fn accept(&mut self, ring: &Ring, ticket: Ticket) {
+        if self.is(ticket, &[Stage::Submitting, Stage::Cancelling]) {
+            let slot = &mut self.slots[ticket.slot as usize];
+            if std::mem::replace(&mut slot.stage, Stage::Submitted) == Stage::Cancelling {
+                // What cannot be cancelled ends by itself.
+                let _cancelled = self.cancel(ring, ticket);
+            }
+        }
+    }
+
     /// A refusal as pread(2) would say it.
     fn explained(&self, index: u32, error: io::Error) -> io::Error {
         match &self.slots[index as usize].op {
@@ -379,17 +342,23 @@ impl<C> Slots<C> {
         self.submitted.sure_to_end() - left
     }
 
-    /// What became of a batch. What is left of it is queued again.
+    /// What became of a batch. What is left of it is queued again, or withdrawn if it was to be
+    /// cancelled.
     pub fn end_batch(&mut self, mut batch: Batch) -> Submitted {
-        let left = &batch.tickets[batch.from..];
-        for ticket in left {
+        batch.tickets.drain(..batch.from);
+        batch.tickets.retain(|ticket| {
             let slot = &mut self.slots[ticket.slot as usize];
+            if slot.stage == Stage::Cancelling {
+                self.finish(ticket.slot, Err(cancelled()), Ended::Here);
+                return false;
+            }
             slot.stage = Stage::Queued;
             self.submitted.remove(slot);
             self.queued.add(slot);
-        }
-        self.queue.splice(..0, left.iter().copied());
-        let outcome = Submitted { waiting: left.len(), ..batch.outcome };
+            true
+        });
+        self.queue.splice(..0, batch.tickets.iter().copied());
+        let outcome = Submitted { waiting: batch.tickets.len(), ..batch.outcome };
         batch.clear();
         self.spare_batch = Some(batch);
         outcome
@@ -398,27 +367,30 @@ impl<C> Slots<C> {
     /// Takes the operations back that the kernel gives back.
     pub fn absorb(&mut self, events: &[IoEvent]) {
         for &IoEvent { data, res, .. } in events {
-            let ticket = Ticket::unpack(data);
+            let mark = Mark::unpack(data);
+            let is_lent = |slot: &Slot<C>| {
+                Mark::of(mark.slot, slot.generation) == mark && Stage::LENT.contains(&slot.stage)
+            };
             assert!(
-                self.is(ticket, &[Stage::Submitted]),
+                self.slots.get(mark.slot as usize).is_some_and(is_lent),
                 "the kernel gives each operation back once"
             );
-            self.finish(ticket.slot, outcome(res), Ended::ByKernel);
+            self.finish(mark.slot, outcome(res), Ended::ByKernel);
         }
     }
 
     /// Empties a place; its operation is over.
     fn finish(&mut self, index: u32, result: io::Result<usize>, ended: Ended) {
+        let ticket = self.ticket(index);
         let slot = &mut self.slots[index as usize];
-        let tally = match slot.stage {
-            Stage::Submitted => &mut self.submitted,
-            _ => &mut self.queued,
+        let tally = match Stage::LENT.contains(&slot.stage) {
+            true => &mut self.submitted,
+            false => &mut self.queued,
         };
         tally.remove(slot);
         slot.stage = Stage::Empty;
         let mut op = slot.op.take().expect("a ticket names a slot that is in use");
-        let ticket = Ticket { slot: index, generation: slot.generation };
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation += 1;
         self.free.push(index);
         let eventfd = op.eventfd.clone().filter(|_| ended == Ended::Here);
         // The operation goes back as it came.
@@ -442,8 +414,7 @@ impl<C> Slots<C> {
     /// [`Context::cancel`]: super::Context::cancel
     pub fn cancel(&mut self, ring: &Ring, ticket: Ticket) -> io::Result<Cancel> {
         if self.is(ticket, &[Stage::Queued, Stage::Impossible]) {
-            let cancelled = io::Error::from_raw_os_error(libc::ECANCELED);
-            self.finish(ticket.slot, Err(cancelled), Ended::Here);
+            self.finish(ticket.slot, Err(cancelled()), Ended::Here);
             self.withdrawn += 1;
             // The tickets of withdrawn operations are left out when they are most of the queue, so
             // that each costs little, and they do not pile up.
@@ -454,7 +425,7 @@ impl<C> Slots<C> {
             }
             return Ok(Cancel::Withdrawn);
         }
-        if !self.is(ticket, &[Stage::Submitted]) {
+        if !self.is(ticket, &Stage::LENT) {
             return Ok(Cancel::Unknown);
         }
         let iocb = self.iocbs[ticket.slot as usize].get();
@@ -462,15 +433,33 @@ impl<C> Slots<C> {
         // order.
         match unsafe { ring.cancel(iocb) }.map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) | Err((Some(libc::EINPROGRESS), _)) => Ok(Cancel::InProgress),
-            Err((Some(libc::EINVAL), _)) => Ok(Cancel::NotCancelled),
+            Err((Some(libc::EINVAL), _)) => {
+                let slot = &mut self.slots[ticket.slot as usize];
+                if slot.stage == Stage::Submitted {
+                    return Ok(Cancel::NotCancelled);
+                }
+                // The kernel may get it only now.
+                slot.stage = Stage::Cancelling;
+                Ok(Cancel::Deferred)
+            }
             Err((_, error)) => Err(error),
         }
     }
 
-    /// The tickets of all operations that are queued or with the kernel.
-    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        let used = self.slots.iter().zip(0..).filter(|(slot, _)| slot.stage != Stage::Empty);
-        used.map(|(slot, index)| Ticket { slot: index, generation: slot.generation })
+    /// Asks for all operations to be cancelled that are queued or with the kernel.
+    pub fn cancel_all(&mut self, ring: &Ring) {
+        for index in (0..).take(self.slots.len()) {
+            if self.slots[index as usize].stage != Stage::Empty {
+                // What cannot be cancelled ends by itself.
+                let _cancelled = self.cancel(ring, self.ticket(index));
+            }
+        }
+    }
+
+    /// All that is over, with callbacks and without.
+    pub fn take_all(&mut self) -> Vec<Done> {
+        let called = self.callbacks.drain(..).map(|(_, done)| done);
+        called.chain(self.finished.drain(..)).collect()
     }
 
     /// Leaks all, since the kernel may still write into some of it. Nothing of it is looked at: in
@@ -478,6 +467,10 @@ impl<C> Slots<C> {
     pub fn leak(&mut self) {
         std::mem::forget(std::mem::replace(self, Self::new(0)));
     }
+}
+
+fn cancelled() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECANCELED)
 }
 
 /// `res` of an event: a count, or a negated errno.
@@ -489,6 +482,29 @@ fn outcome(res: i64) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn what_is_to_be_cancelled_and_found_no_room_is_withdrawn() {
+        let (mut ring, _reader) = Ring::new(2).unwrap();
+        let mut slots = Slots::<()>::new(2);
+        let mut insert = || {
+            let op = Op::new(std::fs::File::open("/dev/null").unwrap(), OpKind::Fsync);
+            slots.insert(op, None).map_err(drop).expect("there is room")
+        };
+        let (first, second) = (insert(), insert());
+        let batch = slots.start_batch();
+        assert_eq!(slots.cancel(&ring, first).unwrap(), Cancel::Deferred);
+        // The kernel has taken none of them.
+        assert_eq!(slots.end_batch(batch), Submitted::default().waiting(1));
+        let done = slots.take().unwrap();
+        assert_eq!(done.ticket, Some(first));
+        assert_eq!(done.result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+        assert_eq!(slots.cancel(&ring, second).unwrap(), Cancel::Withdrawn);
+        assert_eq!(slots.take_all().len(), 1);
+        assert_eq!((slots.in_flight(), slots.submitted()), (0, 0));
+        assert!(ring.destroy());
+    }
 
     #[test]
     fn a_result_is_a_count_or_a_negated_errno() {

@@ -150,11 +150,11 @@ impl fmt::Debug for Posix {
 }
 
 impl Posix {
-    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `wakeup` is woken after each one
-    /// that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
+    /// An engine for `capacity` operations, at most [`LIST_MAX`]. `wakeup` is signalled after each
+    /// one that ends, on a thread that glibc makes for it, for those who wait elsewhere than in
     /// [`reap`](Engine::reap). That wait needs a time-out: glibc loses the call if it cannot make a
-    /// thread for it. It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is
-    /// made before the first operation. Never blocks and never fails.
+    /// thread for it. It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is made
+    /// before the first operation. Never blocks and never fails.
     pub fn new(capacity: usize, wakeup: Option<Arc<Wakeup>>) -> Self {
         set_threads(ENGINE_THREADS);
         let capacity = capacity.min(LIST_MAX);

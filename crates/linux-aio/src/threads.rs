@@ -69,9 +69,9 @@ impl fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// Makes `threads` threads for at most `capacity` operations. `wakeup` is woken after each one
-    /// that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a thread
-    /// cannot be made, see pthread_create(3). Without a thread every operation is refused
+    /// Makes `threads` threads for at most `capacity` operations. `wakeup` is signalled after each
+    /// one that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a
+    /// thread cannot be made, see pthread_create(3). Without a thread every operation is refused
     /// (ECANCELED).
     pub fn new(threads: usize, capacity: usize, wakeup: Option<Arc<Wakeup>>) -> io::Result<Self> {
         let (work, todo) = unbounded();

@@ -16,7 +16,39 @@ use rustix::io::Errno;
 /// loop calls [`arm`](Self::arm), looks once more for messages, and waits only if there are none.
 /// Each side has a sequentially consistent fence between its store (message; `armed`) and its load
 /// (`armed`; message). So at least one sees the other's store: the loop finds the message, or the
-/// sender finds the wakeup armed and writes.
+/// sender finds the announcement and writes.
+///
+/// ```
+/// use linux_aio::Wakeup;
+/// use std::{sync::{Arc, mpsc}, thread};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let wakeup = Arc::new(Wakeup::new()?);
+/// let (sender, messages) = mpsc::channel();
+/// let other = thread::spawn({
+///     let wakeup = Arc::clone(&wakeup);
+///     move || {
+///         sender.send("hello").expect("the loop is there");
+///         wakeup.wake();
+///     }
+/// });
+/// let message = loop {
+///     wakeup.arm();
+///     let message = messages.try_recv().ok();
+///     if message.is_none() {
+///         // A loop with a context polls `wakeup.event()` there, and waits in `reap`.
+///         wakeup.wait(None)?;
+///     }
+///     wakeup.disarm()?;
+///     if let Some(message) = message {
+///         break message;
+///     }
+/// };
+/// assert_eq!(message, "hello");
+/// # other.join().expect("no panic");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Wakeup {
     event: Arc<OwnedFd>,
@@ -137,7 +169,7 @@ mod tests {
     fn a_message_is_seen_or_its_sender_wakes() {
         for round in 0..if cfg!(miri) { 40 } else { 2000 } {
             let wakeup = Wakeup::new().unwrap();
-            // Relaxed: the test is of the fences, which are the wakeup's.
+            // Relaxed: the test is of the fences of the wakeup.
             let message = AtomicBool::new(false);
             let send = || {
                 message.store(true, Ordering::Relaxed);

@@ -125,6 +125,21 @@ fn a_good_day_is_only_out_of_order() {
 }
 
 #[test]
+fn a_grain_of_no_bytes_is_as_one_of_a_byte() {
+    let contents = noise(4096, 1);
+    let folder = folder();
+    let file = file_with(&folder.path().join("f"), &contents);
+    let mut engine = Sim::new(1, 1, Faults::default().shorten(1.0).grain_bytes(0));
+    engine.queue(Op::read(&file, vec![0; 4096], 0)).unwrap();
+    let mut done = Vec::new();
+    while engine.in_flight() > 0 {
+        engine.submit_and_reap(1, None, &mut done).unwrap();
+    }
+    let read = done[0].bytes().unwrap();
+    assert!((1..4096).contains(&read.len()) && contents.starts_with(read));
+}
+
+#[test]
 fn what_is_delayed_always_never_ends() {
     let zeros = shared(fs::File::open("/dev/zero").unwrap());
     let pool = Pool::new(1, 4096).unwrap();

@@ -110,6 +110,17 @@ impl Context {
 
     /// The eventfd of a context that was made [with one](Self::with_eventfd). It is `AsFd` and
     /// `AsRawFd`, and stays open for who keeps a hold on it.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let context = linux_aio::Context::with_eventfd(4)?;
+    /// // A runtime keeps this one, and is told to forget it when the context ends.
+    /// let eventfd = context.eventfd().map(std::sync::Arc::clone).expect("it was made with one");
+    /// drop(context);
+    /// assert_eq!(std::sync::Arc::strong_count(&eventfd), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn eventfd(&self) -> Option<&Arc<OwnedFd>> {
         self.slots.eventfd()
     }
@@ -350,6 +361,24 @@ impl Context {
     /// Asks for an operation to be cancelled; see io_cancel(2). It comes back in any case, and only
     /// then is its buffer free. EAGAIN when the kernel could not cancel it this time. It does not
     /// wait for the operation.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, OpKind, PollFlags, kernel::Cancel};
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let mut context = Context::new(1)?;
+    /// let ticket = context.queue(Op::new(OwnedFd::from(reader), OpKind::Poll(PollFlags::IN)))?;
+    /// context.submit();
+    /// assert_eq!(context.cancel(ticket)?, Cancel::InProgress);
+    /// let mut done = Vec::new();
+    /// context.reap(1, None, &mut done)?;
+    /// assert_eq!((done[0].ticket, done[0].ready()), (Some(ticket), Some(PollFlags::empty())));
+    /// assert_eq!(context.cancel(ticket)?, Cancel::Unknown);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// In a forked child.

@@ -200,6 +200,20 @@ impl Handle {
     }
 
     /// [Submits](Self::submit) and then [reaps](Self::reap).
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::fs::File;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let handle = Handle::new(1)?;
+    /// handle.queue(Op::read(File::open("/dev/zero")?, vec![1; 100], 0))?;
+    /// let mut done = Vec::new();
+    /// assert_eq!(handle.submit_and_reap(1, None, &mut done)?, 1);
+    /// assert_eq!(done[0].bytes(), Some(&[0; 100][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit_and_reap(
         &self,
         min: usize,
@@ -281,6 +295,21 @@ impl Handle {
     }
 
     /// Asks for an operation to be cancelled, as [`Context::cancel`](super::Context::cancel) does.
+    /// It may be on its way to the kernel, in another thread's [`submit`](Self::submit): then it is
+    /// [`Cancel::Deferred`].
+    ///
+    /// ```
+    /// use linux_aio::{Op, OpKind, PollFlags, kernel::{Cancel, Handle}};
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let handle = Handle::new(1)?;
+    /// let ticket = handle.queue(Op::new(OwnedFd::from(reader), OpKind::Poll(PollFlags::IN)))?;
+    /// assert_eq!(handle.cancel(ticket)?, Cancel::Withdrawn);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(&self, ticket: Ticket) -> io::Result<Cancel> {
         let mut state = self.0.lock();
         let cancelled = state.slots.cancel(&self.0.ring, ticket)?;

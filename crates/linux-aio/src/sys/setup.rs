@@ -9,6 +9,18 @@ use std::io;
 ///
 /// It becomes an [`io::Error`] by `?`, which keeps it inside. That has the kind and the text, and
 /// no errno: [`raw_os_error`](Self::raw_os_error) has.
+///
+/// ```
+/// use linux_aio::{Context, kernel::Handle};
+/// use std::io::ErrorKind;
+///
+/// let errors = [
+///     Context::new(0).map(drop).unwrap_err(),
+///     Context::with_eventfd(0).map(drop).unwrap_err(),
+///     Handle::new(0).map(drop).unwrap_err(),
+/// ];
+/// assert!(errors.iter().all(|error| error.kind() == ErrorKind::InvalidInput));
+/// ```
 #[derive(Debug)]
 pub struct SetupError {
     source: io::Error,

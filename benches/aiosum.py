@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from rivals import BIG_BYTES, REPO, cool, make_big, make_tree
+from bench import BIG_BYTES, REPO, cool, make_big, make_tree
 
 B3SUM = "1.8.7"
 

@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 
+import bench
 import rivals
 
 WAYS = {
@@ -47,7 +48,7 @@ def make_tree(root):
     if (root / "decorated").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
-    rivals.make_tree(root)
+    bench.make_tree(root)
     rng = random.Random(2)
     for file in sorted(root.rglob("*.dat")):
         if rng.random() < 0.2:
@@ -70,33 +71,33 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--dir", type=Path, default=bench.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("fidelity.py needs root: it changes owners and drops caches")
     args.dir.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=rivals.REPO, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=bench.REPO, check=True)
     source, filler = args.dir / "fidelity", args.dir / "filler"
     filler.touch()
     make_tree(source)
     times = {way: [] for way in WAYS}
     for old in args.dir.glob("copy-*"):
-        rivals.remove(old)
-    rivals.forget_deleted()
+        bench.remove(old)
+    bench.forget_deleted()
     for round_ in range(args.rounds):
         order = list(WAYS)
         random.Random(round_).shuffle(order)
         for n, way in enumerate(order):
             target = args.dir / f"copy-{round_}-{n}"
-            rivals.cool(source, filler)
-            aiocp = str(rivals.REPO / "target/release/aiocp")
+            bench.cool(source, filler)
+            aiocp = str(bench.REPO / "target/release/aiocp")
             command = [aiocp, *WAYS[way], str(source), str(target)]
             times[way].append(rivals.run(command, target))
             last = times[way][-1]
             print(f"  {way}: {last['wall_s']:.2f} s, CPU {last['cpu_s']:.2f} s", file=sys.stderr)
     for old in args.dir.glob("copy-*"):
-        rivals.remove(old)
+        bench.remove(old)
     print(f"30,000 small files, medians of {args.rounds}")
     print("| kept | wall s, durable | CPU s | wall vs default |\n| --- | --- | --- | --- |")
     for way, runs in times.items():

@@ -26,7 +26,7 @@ import sys
 import time
 from pathlib import Path
 
-import rivals
+import bench
 
 COPY, JOURNAL, COLD, WARM = "copy", "copy --resume", "resumed, cold", "resumed, warm"
 
@@ -53,16 +53,16 @@ def run(command):
 def one_round(aiocp, source, targets, order, filler):
     times = {}
     for way in order:
-        rivals.cool(source, filler)
+        bench.cool(source, filler)
         resume = ["--resume"] if way == JOURNAL else []
         _, times[way] = run([aiocp, *resume, "--stats", "-T", source, targets[way]])
     for way in [COLD, WARM]:
         if way == COLD:
-            rivals.cool(source, filler)
+            bench.cool(source, filler)
         said, times[way] = run([aiocp, "--resume", "--stats", "-T", source, targets[JOURNAL]])
         # The count includes directories and the file that marks the tree as made.
         figures = dict(re.findall(r"^([a-z ]+): +(\d+)", said, re.MULTILINE))
-        if figures["written bytes"] != "0" or int(figures["finished earlier"]) <= rivals.TREE_FILES:
+        if figures["written bytes"] != "0" or int(figures["finished earlier"]) <= bench.TREE_FILES:
             sys.exit(f"something was copied again: {said}")
     return times
 
@@ -71,28 +71,28 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--dir", type=Path, default=bench.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("resume.py drops caches, for which it has to be root")
     args.dir.mkdir(parents=True, exist_ok=True)
-    rivals.build(False)
-    aiocp = rivals.REPO / "target/release/aiocp"
+    bench.build(False)
+    aiocp = bench.REPO / "target/release/aiocp"
     source, filler = args.dir / "resume", args.dir / "filler"
     filler.touch()
-    rivals.make_tree(source)
+    bench.make_tree(source)
     if not (source / "fifo").exists():
         os.mkfifo(source / "fifo")
 
     def clear():
         for pattern in ["copy-*", ".aiocp-*"]:
             for old in args.dir.glob(pattern):
-                rivals.remove(old)
+                bench.remove(old)
 
     clear()
-    rivals.forget_deleted()
+    bench.forget_deleted()
     times = {way: [] for way in [COPY, JOURNAL, COLD, WARM]}
     for round_ in range(args.rounds):
         order = [COPY, JOURNAL]

@@ -25,7 +25,7 @@ import sys
 import time
 from pathlib import Path
 
-import rivals
+import bench
 
 B3SUM = "1.8.7"
 
@@ -55,7 +55,7 @@ def chain(copier, source, target, binary):
     )
     subprocess.run(["sync", "-f", target], check=True)
     wanted = hashes(source, binary)
-    rivals.evict(target)
+    bench.evict(target)
     if hashes(target, binary) != wanted:
         sys.exit(f"{copier[0]}: the copy differs")
 
@@ -78,24 +78,24 @@ def measure(name, source, tools, args, filler, binary):
     times = {tool: [] for tool in tools}
     keep = source.is_dir()
     for old in args.dir.glob("copy-*"):
-        rivals.remove(old)
+        bench.remove(old)
     if keep:
-        rivals.forget_deleted()
+        bench.forget_deleted()
     for round_ in range(args.rounds):
         order = list(tools)
         random.Random(round_).shuffle(order)
         for tool in order:
             target = args.dir / f"copy-{round_}-{tool.replace(chr(32), chr(95))}"
-            rivals.cool(source, filler)
+            bench.cool(source, filler)
             times[tool].append(run(tools[tool], source, target, binary))
             if not keep:
-                rivals.remove(target)
+                bench.remove(target)
             print(
                 f"  {name} {tool}: {times[tool][-1][0]:.2f} s, CPU {times[tool][-1][1]:.2f} s",
                 file=sys.stderr,
             )
     for old in args.dir.glob("copy-*"):
-        rivals.remove(old)
+        bench.remove(old)
     print(f"\n{name}, medians of {args.rounds}")
     print("| chain | wall s | CPU s | wall vs aiocp |\n| --- | --- | --- | --- |")
     rows = {}
@@ -112,18 +112,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--dir", type=Path, default=bench.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["big", "tree"])
-    parser.add_argument("--big-gib", type=int, default=rivals.BIG_BYTES >> 30)
+    parser.add_argument("--big-gib", type=int, default=bench.BIG_BYTES >> 30)
     parser.add_argument("--copiers", default="cp,xcp,cpz,fcp")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.dir.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
         print("not root: only the source's data is evicted, not its metadata", file=sys.stderr)
-    rivals.RIVALS["b3sum"] = B3SUM
-    bin_ = rivals.build(True)
+    bench.RIVALS["b3sum"] = B3SUM
+    bin_ = bench.build(True)
     filler = args.dir / "filler"
     filler.touch()
     copiers = {
@@ -132,17 +132,17 @@ def main():
         "cpz": [bin_ / "cpz"],
         "fcp": [bin_ / "fcp"],
     }
-    tools = {"aiocp --verify": ("verify", [rivals.REPO / "target/release/aiocp", "--verify"])}
+    tools = {"aiocp --verify": ("verify", [bench.REPO / "target/release/aiocp", "--verify"])}
     tools |= {f"{name} + b3sum": ("chain", copiers[name]) for name in args.copiers.split(",")}
     results = {}
     if args.only != "tree":
         big = args.dir / "big"
-        rivals.make_big(big, args.big_gib << 30)
+        bench.make_big(big, args.big_gib << 30)
         results["big"] = measure(
             f"one file of {args.big_gib} GiB", big, tools, args, filler, bin_ / "b3sum"
         )
     if args.only != "big":
-        rivals.make_tree(args.dir / "tree")
+        bench.make_tree(args.dir / "tree")
         results["tree"] = measure(
             "30,000 small files", args.dir / "tree", tools, args, filler, bin_ / "b3sum"
         )

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-import rivals
+import bench
 
 LOOPS = 300
 
@@ -79,7 +79,7 @@ def measure(name, source, case, target, programs, rounds, filler):
         order = list(programs) if number % 2 else list(reversed(programs))
         for version in order:
             empty(target)
-            rivals.cool(source, filler)
+            bench.cool(source, filler)
             times[version].append(case(programs[version]))
     empty(target)
     medians = {v: [statistics.median(t) for t in zip(*times[v])] for v in programs}
@@ -100,7 +100,7 @@ def main():
     )
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--dir", type=Path, default=rivals.REPO / "target" / "bench")
+    parser.add_argument("--dir", type=Path, default=bench.REPO / "target" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--json", type=Path)
@@ -112,11 +112,11 @@ def main():
     filler = args.dir / "filler"
     filler.touch()
     results = []
-    with rivals.Filesystem(args.dir.resolve()) as mount:
+    with bench.Filesystem(args.dir.resolve()) as mount:
         tree, big, one = mount / "tree", mount / "big", mount / "one"
-        rivals.make_tree(tree)
+        bench.make_tree(tree)
         os.mkfifo(tree / "fifo")
-        rivals.make_big(big)
+        bench.make_big(big)
         one.write_bytes(os.urandom(3000))
         os.sync()
         wanted = [name for name in args.only.split(",") if name]

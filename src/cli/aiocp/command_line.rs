@@ -4,7 +4,7 @@ use clap::{ArgMatches, FromArgMatches};
 
 use super::args::{Args, command};
 use crate::cli::flags::config::Config;
-use crate::cli::flags::{help, usage};
+use crate::cli::flags::usage;
 
 /// What `-h` shows, by id. It fits a terminal of 80 columns and 24 lines.
 const COMMON: [&str; 15] = [
@@ -40,12 +40,12 @@ pub struct CommandLine {
 impl CommandLine {
     /// Reads it. The process ends here if it makes no sense, or asks for `--help`.
     pub fn read() -> Self {
-        let mut command = help::with_help(command(), &COMMON);
+        let mut command = command();
         let mut words: Vec<_> = std::env::args_os().collect();
         if words.len() < 2 {
             usage::show(&command);
         }
-        let mut matches = usage::matches(&mut command, &words);
+        let mut matches = usage::matches(&mut command, &words, &COMMON);
         if let Some((what, hint)) = usage::rsync_negation(&command, words.iter()) {
             usage::refuse("aiocp", &what, Some(hint));
         }

@@ -11,7 +11,7 @@ use crate::cli::flags::general::GeneralArgs;
 use crate::cli::flags::seeing::{ProgressArgs, ShowProgress};
 use crate::cli::flags::selection::{FilterArgs, MANY_ON_STDIN};
 use crate::cli::flags::tuning::{DirectArg, block_size, number};
-use crate::cli::flags::{help, usage};
+use crate::cli::flags::usage;
 use crate::fs::is_stdin;
 use crate::sum::Algorithm;
 use crate::sum::hash::HashOptions;
@@ -255,7 +255,7 @@ impl SumArgs {
     /// `--help`.
     pub fn read() -> (Self, ArgMatches) {
         let words: Vec<_> = std::env::args_os().collect();
-        let matches = usage::matches(&mut help::with_help(command(), &COMMON), &words);
+        let matches = usage::matches(&mut command(), &words, &COMMON);
         let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         (args, matches)
     }

@@ -5,11 +5,10 @@
 
 use clap::{Arg, Command};
 
-/// Gives the command its two helps. The short one shows the flags that are named here by their ids.
-pub fn with_help(mut command: Command, common: &[&str]) -> Command {
-    command.build();
-    let (short, long) = (short(&command, common), long(&command));
-    command.term_width(0).help_template("{before-help}").before_help(short).before_long_help(long)
+/// What `-h` prints, which are the flags that are named here by their ids, or what `--help` prints.
+/// The command has been built, as parsing does it.
+pub fn text(command: &Command, common: &[&str], is_long: bool) -> String {
+    if is_long { long(command) } else { short(command, common) }
 }
 
 /// How the command is called, with a line end.
@@ -24,7 +23,7 @@ fn short(command: &Command, ids: &[&str]) -> String {
     let args: Vec<_> = args.map(|arg| arg.expect("a help names flags of the table")).collect();
     let name = command.get_name();
     format!(
-        "{}\n{}\nAll options: '{name} --help' or 'man {name}'",
+        "{}\n{}\nAll options: '{name} --help' or 'man {name}'\n",
         usage(command),
         rows(&args, brief)
     )
@@ -39,7 +38,7 @@ fn long(command: &Command) -> String {
         text += &format!("\n{}:\n{}", heading.unwrap_or("Options"), rows(&args, with_defaults));
     }
     let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    text + &format!("\n{examples}\n\nFull documentation: man {}", command.get_name())
+    text + &format!("\n{examples}\n\nFull documentation: man {}\n", command.get_name())
 }
 
 /// The headings in the order in which they first come up.

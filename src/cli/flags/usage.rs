@@ -19,10 +19,11 @@ use crate::fs;
 pub const VERSION: &str = concat!(env!("AIOCP_VERSION"), "\nengines: kernel, posix, threads");
 
 /// The command line that these words are, with the name of the process as the first. The process
-/// ends here if it makes no sense, or asks for `--help` or `--version`.
-pub fn matches(command: &mut Command, words: &[OsString]) -> ArgMatches {
+/// ends here if it makes no sense, or asks for `--version`, `--help` or `-h`, which shows the flags
+/// of these ids.
+pub fn matches(command: &mut Command, words: &[OsString], common: &[&str]) -> ArgMatches {
     let matched = command.try_get_matches_from_mut(words);
-    matched.unwrap_or_else(|error| end(command, words, &error))
+    matched.unwrap_or_else(|error| end(command, words, common, &error))
 }
 
 /// What is wrong with a word that has another meaning for rsync, and what helps.
@@ -46,7 +47,7 @@ pub fn show(command: &Command) -> ! {
     exit(USAGE.into())
 }
 
-fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
+fn end(command: &Command, words: &[OsString], common: &[&str], error: &Error) -> ! {
     let name = command.get_name();
     let one_dash = one_dash(command, words);
     if let (true, Some((what, hint))) = (is_unknown_or_help(error), one_dash) {
@@ -65,7 +66,10 @@ fn end(command: &Command, words: &[OsString], error: &Error) -> ! {
         let hint = "leave out the h: sizes are human-readable without it";
         refuse(name, &what, (letter == 'h').then_some(hint))
     }
-    let text = error.render().to_string();
+    let text = match error.kind() {
+        ErrorKind::DisplayVersion => error.render().to_string(),
+        _ => help::text(command, common, is_long),
+    };
     let printed = if is_long { pager::print(&text) } else { write(&text) };
     match printed {
         // The reader has seen enough, as head(1).

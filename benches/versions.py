@@ -60,7 +60,7 @@ def cases(tree, big, one, target):
         ("aiosum tree", tree, lambda programs: run([programs / "aiosum", tree])),
         ("aiosum big", big, lambda programs: run([programs / "aiosum", big])),
         ("second --resume", tree, resume),
-        (f"one small file, {LOOPS} times", one, often),
+        (f"{LOOPS} times one small file", one, often),
     ]
 
 

@@ -146,22 +146,45 @@ fn kernel_is(major: u32, minor: u32) -> io::Result<bool> {
 /// The flag of directories that fold case, see ioctl_iflags(2).
 const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 
-/// Whether a directory may take two names for one, as those are that differ in case or in the form
-/// of their Unicode. Where nothing is known of the filesystem, it may.
-pub fn may_fold_names(dir: impl AsFd) -> bool {
-    let has_flag = |dir| match fs::ioctl_getflags(dir) {
-        Ok(flags) => flags.bits() & FS_CASEFOLD_FL != 0,
-        // What is open as a place alone cannot be asked.
-        Err(Errno::BADF) => true,
-        // Kernels that fold names in such a filesystem have the call.
-        Err(_) => false,
-    };
-    let dir = dir.as_fd();
-    match filesystem_magic(dir) {
-        Ok(BTRFS_MAGIC | RAMFS_MAGIC) => false,
-        Ok(EXT4_MAGIC | F2FS_MAGIC | TMPFS_MAGIC | OVERLAY_MAGIC) => has_flag(dir),
-        Ok(XFS_MAGIC) => sys::file::xfs_folds_case(dir).unwrap_or(true),
-        _ => true,
+/// Which directories of a filesystem may take two names for one, as those are that differ in case
+/// or in the form of their Unicode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folding {
+    /// None.
+    Never,
+    /// Those that have the flag.
+    Flagged,
+    /// Any. It is so where nothing is known of the filesystem.
+    Possible,
+}
+
+impl Folding {
+    /// What the filesystem of `dir` does.
+    pub fn of(dir: impl AsFd) -> Self {
+        let dir = dir.as_fd();
+        match filesystem_magic(dir) {
+            Ok(BTRFS_MAGIC | RAMFS_MAGIC) => Self::Never,
+            Ok(EXT4_MAGIC | F2FS_MAGIC | TMPFS_MAGIC | OVERLAY_MAGIC) => Self::Flagged,
+            Ok(XFS_MAGIC) if sys::file::xfs_folds_case(dir).is_ok_and(|folds| !folds) => {
+                Self::Never
+            }
+            _ => Self::Possible,
+        }
+    }
+
+    /// Whether `dir`, which is on that filesystem, may.
+    pub fn may_fold(self, dir: impl AsFd) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Possible => true,
+            Self::Flagged => match fs::ioctl_getflags(dir) {
+                Ok(flags) => flags.bits() & FS_CASEFOLD_FL != 0,
+                // What is open as a place alone cannot be asked.
+                Err(Errno::BADF) => true,
+                // Kernels that fold names in such a filesystem have the call.
+                Err(_) => false,
+            },
+        }
     }
 }
 

@@ -36,9 +36,8 @@ pub use cache::{
     set_direct, set_direct_without_trace,
 };
 pub use facts::{
-    DIRECT_ALIGN_DEFAULT, DirectIo, NO_DIRECT_IO, clock_of, direct_io, grain_of_times,
-    holes_are_believed, may_fold_names, never_clones, numbers_are_kept, preallocation_helps,
-    syncs_whole,
+    DIRECT_ALIGN_DEFAULT, DirectIo, Folding, NO_DIRECT_IO, clock_of, direct_io, grain_of_times,
+    holes_are_believed, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
 };
 pub use foresight::{may_make, may_replace, may_write};
 pub use hidden::{HIDDEN_PREFIX, Mark, hidden_number, random};

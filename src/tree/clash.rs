@@ -45,10 +45,10 @@ impl OpenDir {
 
     /// Whether the destination may take two names for one. It is asked once.
     pub fn folds(&self) -> bool {
-        *self.known.folding.get_or_init(|| {
-            let folds = fs::may_fold_names(&*self.target);
+        *self.known.folds.get_or_init(|| {
+            let folds = self.target_folding().may_fold(&*self.target);
             if let Some(above) = self.made_in() {
-                above.known.folding.get_or_init(|| folds);
+                above.known.folds.get_or_init(|| folds);
             }
             folds
         })

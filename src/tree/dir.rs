@@ -240,9 +240,9 @@ impl Dir {
         // What was just made folds names as what it was made in.
         if counterpart == Counterpart::Made
             && target_stat.st_dev == parent.target_stat.st_dev
-            && let Some(&folding) = parent.known.folding.get()
+            && let Some(&folds) = parent.known.folds.get()
         {
-            known.folding.get_or_init(|| folding);
+            known.folds.get_or_init(|| folds);
         }
         let shared = parent.on_the_way && !parent.is_of_one_name();
         let taken = match shared {

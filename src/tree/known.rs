@@ -3,7 +3,7 @@
 use std::sync::{Mutex, OnceLock};
 
 use super::made::NewFiles;
-use crate::fs::{Clock, Trust};
+use crate::fs::{Clock, Folding, Trust};
 
 /// What was answered.
 #[derive(Default)]
@@ -16,8 +16,10 @@ pub struct Known {
     pub source_clock: OnceLock<Clock>,
     /// What stamps changes in the destination.
     pub target_clock: OnceLock<Clock>,
-    /// Whether the destination may take two names for one.
-    pub folding: OnceLock<bool>,
+    /// Which directories of the destination's filesystem may take two names for one.
+    pub target_folding: OnceLock<Folding>,
+    /// Whether the destination may.
+    pub folds: OnceLock<bool>,
     /// Whether it takes two for one that differ in case, as two of them have shown.
     pub case_folding: OnceLock<bool>,
     /// Whether nothing is cloned into the destination, whatever it is.

@@ -9,7 +9,7 @@ use super::acl;
 use super::dir::{Dir, OpenDir};
 use super::known::Known;
 use super::made::{Made, NewFiles};
-use crate::fs::{self, Clock, Node, Numbers, Seen, Stat, Trust};
+use crate::fs::{self, Clock, Folding, Node, Numbers, Seen, Stat, Trust};
 
 impl OpenDir {
     /// How far the source's answers to stat are believed. It is asked once a filesystem.
@@ -86,6 +86,11 @@ impl OpenDir {
     /// Remembers that clones are refused here.
     pub fn clones_no_more(&self) {
         self.known.refuses_clones.get_or_init(|| ());
+    }
+
+    /// Which directories of the destination's filesystem may take two names for one.
+    pub(super) fn target_folding(&self) -> Folding {
+        self.ask_target(|known| &known.target_folding, || Folding::of(&*self.target))
     }
 
     /// A turn to give many files their names in the destination. The kernel gives one name at a

@@ -1,9 +1,11 @@
-//! The examples of the package linux-aio work: the first program, and a file copy for each family.
+//! The examples of the package linux-aio work: the first programs of its field, and a file copy for
+//! each family.
 
 mod common;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -159,9 +161,75 @@ fn copy_posix_copies_a_stream() {
     assert!(fs::read(to).unwrap() == noise(3 * MIB + 7, 5));
 }
 
+/// Sizes about those of a block of 64 KiB.
+#[test]
+fn aio_read_prints_a_file() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    for len in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, MIB + 7] {
+        fs::write(&path, noise(len, 7)).unwrap();
+        let output = run(example("aio_read").arg(&path), 0);
+        assert!(output.stdout == noise(len, 7) && output.stderr.is_empty(), "{len}");
+    }
+    let missing = folder.path().join("missing");
+    assert!(stderr(&run(example("aio_read").arg(missing), 1)).contains("NotFound"));
+    let says = stderr(&run(example("aio_read").arg(folder.path()), 1));
+    assert!(says.contains("IsADirectory"), "{says}");
+    assert!(stderr(&run(&mut example("aio_read"), 1)).contains("usage: aio_read FILE"));
+}
+
+#[test]
+fn aio_suspend_says_that_nothing_came_and_copies_what_does() {
+    let mut child = example("aio_suspend")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "nothing for 100ms\n");
+    // What it says later, on a slow machine, has to go somewhere.
+    let rest = std::thread::spawn(move || std::io::read_to_string(said).unwrap());
+    child.stdin.take().unwrap().write_all(b"late").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"late"[..]));
+    assert!(rest.join().unwrap().lines().all(|line| line == "nothing for 100ms"));
+}
+
+#[test]
+fn lio_listio_is_waited_for_and_notified_by_signal_and_by_thread() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    let output = run(example("lio_listio").arg(&path), 0);
+    let expected = format!(
+        "waited for: [4, 8, 100]\n\
+         notified by signal {}: [12, 8, 0]\n\
+         notified by a thread: [12, 8, 0]\n",
+        libc::SIGUSR1
+    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    assert_eq!(fs::read(path).unwrap(), b"headand body");
+}
+
+#[test]
+fn event_loop_reads_into_two_buffers_and_cancels_a_poll() {
+    let folder = folder();
+    let path = folder.path().join("f");
+    fs::write(&path, [b'x'; 5000]).unwrap();
+    let output = run(example("event_loop").arg(&path), 0);
+    let expected = "read 4096 bytes: \"xxxxxxxxxxxxxxxx\", and 4080 more\n\
+                    the cancel: InProgress\n\
+                    the poll found nothing: true\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
 #[test]
 fn an_example_is_short() {
-    for name in ["aior", "copy_kernel", "copy_posix"] {
+    for name in
+        ["aior", "aio_read", "aio_suspend", "copy_kernel", "copy_posix", "event_loop", "lio_listio"]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("crates/linux-aio/examples")
             .join(format!("{name}.rs"));

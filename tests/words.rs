@@ -17,6 +17,14 @@ const WORDS_MAX: usize = 30;
 const README: &str = "README.md";
 const PERFORMANCE: &str = "docs/performance.md";
 const RESULTS: &str = "benches/results/rivals.json";
+/// What the package of the library says to who uses it.
+const LIBRARY: [&str; 5] = [
+    "crates/linux-aio/README.md",
+    "crates/linux-aio/docs/guide.md",
+    "crates/linux-aio/docs/libaio.md",
+    "crates/linux-aio/docs/other_crates.md",
+    "crates/linux-aio/docs/posix_aio.md",
+];
 const MANUALS: [&str; 2] = ["man/aiocp.sections.roff", "man/aiosum.sections.roff"];
 
 /// Units of what was measured, and with them the figures that need a source.
@@ -159,8 +167,11 @@ fn every_flag_is_in_the_help() {
 #[test]
 fn no_sentence_is_long() {
     let mut breaches = Vec::new();
-    let performance = markdown::prose(PERFORMANCE, &read(PERFORMANCE));
-    for piece in prose().into_iter().chain(performance) {
+    // The source package of the commands has no others.
+    let is_there = |path: &&str| Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists();
+    let pages = std::iter::once(PERFORMANCE).chain(LIBRARY.into_iter().filter(is_there));
+    let pages = pages.flat_map(|path| markdown::prose(path, &read(path)));
+    for piece in prose().into_iter().chain(pages) {
         for sentence in piece.sentences() {
             let words = sentence.split_whitespace().count();
             if words > WORDS_MAX {

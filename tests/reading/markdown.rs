@@ -11,7 +11,7 @@ pub fn prose(path: &str, text: &str) -> Vec<Piece> {
         let line = line.trim();
         if line.starts_with("```") {
             (is_code, is_open) = (!is_code, false);
-        } else if is_code || line.starts_with("<!--") || line.is_empty() {
+        } else if is_code || line.starts_with("<!--") || line.is_empty() || is_definition(line) {
             is_open = false;
         } else if let Some(row) = line.strip_prefix('|') {
             let cells = row.trim_end_matches('|').split(" | ").map(str::trim);
@@ -57,6 +57,11 @@ fn begins(line: &str) -> bool {
     ["- ", "# ", "## ", "### ", "> "].iter().any(|start| line.starts_with(start))
 }
 
+/// Whether a line says where a link leads that is made elsewhere.
+fn is_definition(line: &str) -> bool {
+    line.starts_with('[') && line.split_once("]: ").is_some_and(|(_, to)| !to.contains(' '))
+}
+
 fn bare(text: &str) -> String {
     text.replace("**", "").replace("\\|", "|")
 }
@@ -86,7 +91,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# Head\n\nA [link](to.md) and\nmore.\n\n- item `x`\n- another\n\n\
-                        | a | b c |\n| --- | --- |\n\n```sh\na \\\n  b\n```\nEnd.\n";
+                        | a | b c |\n| --- | --- |\n\n```sh\na \\\n  b\n```\nEnd.\n\n[a]: b.c\n";
 
     #[test]
     fn prose_is_in_pieces() {

@@ -17,7 +17,8 @@
 //! | `io_cancel` | [`Context::cancel`] |
 //! | `io_set_callback`, `io_queue_run` | [`Context::queue_with`], [`Context::run`] |
 //!
-//! Dropping a context waits for everything in flight. Completions are read from the ring in memory
+//! The page [`libaio`](crate::guide::libaio) has each call, its errors and an example. Dropping a
+//! context waits for everything in flight. Completions are read from the ring in memory
 //! where that can be done, see [`Context::set_system_calls_only`].
 //!
 //! A [`Context`] is used by one thread at a time. A [`Handle`] is a context that threads share: one

@@ -12,6 +12,9 @@
 //! - [`sim`] is a seeded fake that reorders, delays, shortens and fails, to test what stands on an
 //!   engine.
 //!
+//! The [`guide`] says how to use them well, and has a page for each interface: every call
+//! [of libaio](guide::libaio) and [of POSIX AIO](guide::posix_aio), with examples.
+//!
 //! # Which engine
 //!
 //! | | good for | what `submit` does | depth on one file |
@@ -99,6 +102,8 @@
 compile_error!("linux-aio is for Linux: no other system has its kernel AIO");
 
 mod engine;
+#[cfg(doc)]
+pub mod guide;
 pub mod kernel;
 mod perform;
 #[cfg(feature = "posix")]

@@ -11,6 +11,8 @@
 //! | `sigevent` | [`Notify`]; [`Request::start_with`], whose callback gets the completion |
 //! | `aio_init` | [`set_threads`] |
 //!
+//! The page [`posix_aio`](crate::guide::posix_aio) has each call, its errors and an example.
+//!
 //! # What it is good for
 //!
 //! Programs that have to run where only POSIX is given, and files, pipes and sockets alike. It is

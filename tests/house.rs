@@ -8,11 +8,36 @@ use std::sync::OnceLock;
 mod rules;
 
 use rules::form;
-use rules::{Breach, House, arrows, circles, evidence, pointers, skips};
+use rules::{Breach, House, arrows, circles, evidence, pointers, shown, skips};
 
 /// Types that may be named only in these files and folders below `src`, so that nothing further
 /// down takes a bundle of all that stands above it.
 const ONLY_AT_THE_TOP: &[(&str, &[&str])] = &[("Services", &["copy/mod.rs", "copy/work/"])];
+
+/// Items of a package in a hundred that have an example, of those that do something.
+const SHOWN_PERCENT: usize = 80;
+
+/// Items that need none: questions that are answered by a number or a flag, and what the example of
+/// its trait or its type shows.
+const OBVIOUS: &[&str] = &[
+    "Context::capacity",
+    "Context::in_flight",
+    "Context::reads_the_ring",
+    "Engine::in_flight",
+    "Handle::capacity",
+    "Handle::in_flight",
+    "OpKind::parts",
+    "Pool::buffer_bytes",
+    "SetupError::kind",
+    "SignalMask::blocks",
+    "IoBuf::stable_ptr",
+    "IoBuf::len_bytes",
+    "IoBufMut::stable_mut_ptr",
+    "Faults::shorten",
+    "Faults::fail",
+    "Faults::delay",
+    "Faults::grain_bytes",
+];
 
 fn house() -> &'static House {
     static HOUSE: OnceLock<House> = OnceLock::new();
@@ -104,6 +129,14 @@ fn functions_have_at_most_60_lines_of_code() {
 #[test]
 fn parameters_take_apart_at_most_two_parts() {
     assert_none(&everywhere(form::wide_parameters));
+}
+
+#[test]
+fn packages_show_their_interface_by_examples() {
+    for (_, house) in packages() {
+        assert_none(&shown::hidden(house, SHOWN_PERCENT, OBVIOUS));
+        assert!(shown::interface(house).len() > 50, "the interface was found");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod figures;
 pub mod form;
 pub mod modules;
 pub mod pointers;
+pub mod shown;
 pub mod skips;
 pub mod syntax;
 pub mod table;

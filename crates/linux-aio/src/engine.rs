@@ -32,6 +32,28 @@ use crate::sys::Context;
 pub trait Engine: Send {
     /// Takes an operation. Never blocks. A full engine gives it back in [`Full`], which is no
     /// error: `?` drops it then, and a `match` keeps it.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Engine, Full, Op};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// /// Queues as many as there is room for, and keeps the rest.
+    /// fn fill(engine: &mut dyn Engine, waiting: &mut Vec<Op>) {
+    ///     while let Some(op) = waiting.pop() {
+    ///         if let Err(Full(op)) = engine.queue(op) {
+    ///             waiting.push(op);
+    ///             break;
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let file = Arc::new(File::open("/dev/zero")?);
+    /// let mut waiting: Vec<Op> = (0..3).map(|n| Op::read(&file, vec![1; 3], n)).collect();
+    /// let mut context = Context::new(2)?;
+    /// fill(&mut context, &mut waiting);
+    /// assert_eq!((context.in_flight(), waiting.len()), (2, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     fn queue(&mut self, op: Op) -> Result<(), Full>;
@@ -48,6 +70,26 @@ pub trait Engine: Send {
     /// since what is in flight was not [submitted](Self::submit): a loop would spin. Another error
     /// of its own is io_getevents(2)'s or aio_suspend(3)'s. They name none for calls as the engines
     /// make them, but a filter of system calls may.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Done, Engine, Op};
+    /// use std::fs::File;
+    ///
+    /// /// Waits for all that was submitted.
+    /// fn drain(engine: &mut dyn Engine) -> std::io::Result<Vec<Done>> {
+    ///     let mut done = Vec::new();
+    ///     while engine.in_flight() > 0 {
+    ///         engine.reap(1, None, &mut done)?;
+    ///     }
+    ///     Ok(done)
+    /// }
+    ///
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// context.submit();
+    /// assert_eq!(drain(&mut context)?.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn reap(
         &mut self,
         min: usize,

@@ -134,6 +134,23 @@ struct Running {
 /// dup(2), and comes back with its own. Vectors, polls, flags, priorities and eventfds are refused
 /// (EOPNOTSUPP). Dropping it cancels what no thread serves yet, and leaves the rest to end by
 /// itself; it does not wait.
+///
+/// ```
+/// use linux_aio::{Engine, Op, Posix};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let mut engine = Posix::new(8, None);
+/// for offset_bytes in [0, 512] {
+///     engine.queue(Op::read(&file, vec![1; 512], offset_bytes))?;
+/// }
+/// let mut done = Vec::new();
+/// while engine.in_flight() > 0 {
+///     engine.submit_and_reap(1, None, &mut done)?;
+/// }
+/// assert!(done.iter().all(|done| done.bytes() == Some(&[0; 512])));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Posix {
     capacity: usize,
     queued: Vec<Op>,
@@ -157,6 +174,25 @@ impl Posix {
     /// [`reap`](Engine::reap). That wait needs a time-out: glibc loses the call if it cannot make a
     /// thread for it. It asks for [`ENGINE_THREADS`] threads, see [`set_threads`]; none is made
     /// before the first operation. Never blocks and never fails.
+    ///
+    /// ```
+    /// use linux_aio::{Engine, Op, OpKind, Posix, Wakeup};
+    /// use std::sync::Arc;
+    ///
+    /// let wakeup = Arc::new(Wakeup::new()?);
+    /// let mut engine = Posix::new(1, Some(Arc::clone(&wakeup)));
+    /// engine.queue(Op::new(tempfile::tempfile()?, OpKind::Fsync))?;
+    /// engine.submit();
+    /// let mut done = Vec::new();
+    /// wakeup.arm();
+    /// while engine.reap(0, None, &mut done)? == 0 {
+    ///     wakeup.wait(Some(std::time::Duration::from_secs(1)))?;
+    ///     wakeup.disarm()?;
+    ///     wakeup.arm();
+    /// }
+    /// assert_eq!(done.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(capacity: usize, wakeup: Option<Arc<Wakeup>>) -> Self {
         set_threads(ENGINE_THREADS);
         let capacity = capacity.min(LIST_MAX);

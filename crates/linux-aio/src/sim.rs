@@ -84,6 +84,28 @@ impl Default for Faults {
 /// The fake. As by [`Threads`](super::Threads), polls, priorities and eventfds are refused
 /// (EOPNOTSUPP). It does its work in [`reap`](Engine::reap), in the calling thread (pread(2),
 /// pwrite(2) and fsync(2), which may block), and never sleeps.
+///
+/// ```
+/// use linux_aio::{Engine, Op, sim::{Faults, Sim}};
+/// use std::{fs::File, sync::Arc};
+///
+/// /// The order in which four reads come back.
+/// fn order(seed: u64) -> std::io::Result<Vec<u64>> {
+///     let file = Arc::new(File::open("/dev/zero")?);
+///     let mut engine = Sim::new(seed, 4, Faults::default());
+///     for tag in 0..4 {
+///         engine.queue(Op::read(&file, vec![1; 3], 0).tag(tag))?;
+///     }
+///     let mut done = Vec::new();
+///     while engine.in_flight() > 0 {
+///         engine.submit_and_reap(1, None, &mut done)?;
+///     }
+///     Ok(done.iter().map(|done| done.op.tag).collect())
+/// }
+///
+/// assert_eq!(order(7)?, order(7)?, "a seed is a run");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Sim {
     random: fastrand::Rng,
     capacity: usize,
@@ -103,6 +125,21 @@ impl fmt::Debug for Sim {
 
 impl Sim {
     /// A fake for `capacity` operations. Never blocks.
+    ///
+    /// ```
+    /// use linux_aio::{Engine, Op, sim::{Faults, Sim}};
+    /// use std::fs::File;
+    ///
+    /// let mut engine = Sim::new(7, 1, Faults::default().shorten(1.0));
+    /// engine.queue(Op::read(File::open("/dev/zero")?, vec![1; 100], 0))?;
+    /// let mut done = Vec::new();
+    /// while engine.in_flight() > 0 {
+    ///     engine.submit_and_reap(1, None, &mut done)?;
+    /// }
+    /// // What stands on an engine has to read the rest.
+    /// assert!(done.pop().unwrap().rest().is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(seed: u64, capacity: usize, faults: Faults) -> Self {
         Self {
             random: fastrand::Rng::with_seed(seed),

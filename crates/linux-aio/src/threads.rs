@@ -47,6 +47,25 @@ impl Completions {
 
 /// A pool of threads; see pthreads(7). Dropping it waits for the operations in flight, and drops
 /// them. A forked child has no threads: there, all but a drop panics, and a drop leaks.
+///
+/// ```
+/// use linux_aio::{Engine, Op, Threads};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/proc/self/status")?);
+/// let mut engine = Threads::new(2, 4, None)?;
+/// for offset_bytes in [0, 4] {
+///     engine.queue(Op::read(&file, vec![0; 4], offset_bytes).tag(offset_bytes))?;
+/// }
+/// let mut done = Vec::new();
+/// while engine.in_flight() > 0 {
+///     engine.submit_and_reap(1, None, &mut done)?;
+/// }
+/// // They come back in any order.
+/// done.sort_by_key(|done| done.op.tag);
+/// assert_eq!(done[0].bytes(), Some(&b"Name"[..]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Threads {
     work: Option<Sender<Op>>,
     finished: Arc<Completions>,
@@ -73,6 +92,26 @@ impl Threads {
     /// one that ends, for those who wait elsewhere than in [`reap`](Engine::reap). EAGAIN when a
     /// thread cannot be made, see pthread_create(3). Without a thread every operation is refused
     /// (ECANCELED).
+    ///
+    /// ```
+    /// use linux_aio::{Engine, Op, OpKind, Threads, Wakeup};
+    /// use std::sync::Arc;
+    ///
+    /// // Woken after each operation, the thread may wait for other things too.
+    /// let wakeup = Arc::new(Wakeup::new()?);
+    /// let mut engine = Threads::new(1, 1, Some(Arc::clone(&wakeup)))?;
+    /// engine.queue(Op::new(tempfile::tempfile()?, OpKind::Fsync))?;
+    /// engine.submit();
+    /// let mut done = Vec::new();
+    /// wakeup.arm();
+    /// while engine.reap(0, None, &mut done)? == 0 {
+    ///     wakeup.wait(None)?;
+    ///     wakeup.disarm()?;
+    ///     wakeup.arm();
+    /// }
+    /// assert_eq!(done.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(threads: usize, capacity: usize, wakeup: Option<Arc<Wakeup>>) -> io::Result<Self> {
         let (work, todo) = unbounded();
         let finished =

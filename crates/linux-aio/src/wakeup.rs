@@ -68,12 +68,39 @@ impl Wakeup {
 
     /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or
     /// poll(2). Never blocks.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, OpKind, PollFlags, Wakeup};
+    ///
+    /// // A context that other threads wake.
+    /// let wakeup = Wakeup::new()?;
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::new(wakeup.event(), OpKind::Poll(PollFlags::IN)))?;
+    /// context.submit();
+    /// wakeup.arm();
+    /// wakeup.wake();
+    /// let mut done = Vec::new();
+    /// while context.reap(1, None, &mut done)? == 0 {}
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn event(&self) -> &Arc<OwnedFd> {
         &self.event
     }
 
     /// Ends the loop's wait, if it waits. Never blocks. Without a waiting loop it makes no system
     /// call. A write that fails is the loop's error, see [`disarm`](Self::disarm).
+    ///
+    /// ```
+    /// use linux_aio::Wakeup;
+    ///
+    /// let wakeup = Wakeup::new()?;
+    /// wakeup.arm();
+    /// wakeup.wake();
+    /// // It was woken, so this does not block.
+    /// wakeup.wait(None)?;
+    /// wakeup.disarm()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wake(&self) {
         // Relaxed: the fence orders it after the message.
         fence(Ordering::SeqCst);
@@ -125,6 +152,18 @@ impl Wakeup {
 
     /// Blocks until woken, until `timeout` is over, or until a signal handler has run: the wait of
     /// a loop without a kernel context, by poll(2). ENOMEM is its one error.
+    ///
+    /// ```
+    /// use linux_aio::Wakeup;
+    /// use std::time::Duration;
+    ///
+    /// let wakeup = Wakeup::new()?;
+    /// wakeup.arm();
+    /// // No other thread wakes it, so that the time ends it.
+    /// wakeup.wait(Some(Duration::from_millis(1)))?;
+    /// wakeup.disarm()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut fds = [PollFd::new(&*self.event, PollFlags::IN)];
         // More seconds than there are numbers for are for ever.

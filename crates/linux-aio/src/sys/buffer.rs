@@ -19,6 +19,16 @@ use super::region::{Access, Hold, Region};
 
 /// A fixed number of buffers of one size. Cheap to clone; the clones share the buffers. The memory
 /// goes back (munmap(2)) with the last of pool and buffers.
+///
+/// ```
+/// let pool = linux_aio::Pool::new(2, 1 << 20)?;
+/// let (first, second) = (pool.get().unwrap(), pool.get().unwrap());
+/// assert_eq!((first.len(), first.as_ptr() as usize % 4096), (1 << 20, 0));
+/// assert!(pool.get().is_none(), "all are lent");
+/// drop(second);
+/// assert!(pool.get().is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Pool(Arc<Region>);
 
@@ -33,6 +43,13 @@ impl Pool {
     /// `MADV_HUGEPAGE`, see madvise(2), a buffer is one or two segments for the device. Blocks
     /// while the kernel finds the pages; ENOMEM if there are none. EINVAL if `count` is 0, or
     /// `slot_bytes` is no multiple of 4096 above 0. A forked child finds zeros in them.
+    ///
+    /// ```
+    /// use linux_aio::Pool;
+    ///
+    /// assert!(Pool::new(16, 8192).is_ok());
+    /// assert_eq!(Pool::new(16, 1000).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    /// ```
     pub fn new(count: usize, slot_bytes: usize) -> io::Result<Self> {
         if count == 0 || slot_bytes == 0 || !slot_bytes.is_multiple_of(4096) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -42,6 +59,19 @@ impl Pool {
 
     /// A free buffer, or none when all are lent. Never blocks. The contents are whatever was last
     /// in it.
+    ///
+    /// ```
+    /// use linux_aio::{Op, Pool};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// let file = Arc::new(File::open("/dev/zero")?);
+    /// let pool = Pool::new(3, 4096)?;
+    /// // As many reads as there are buffers.
+    /// let reads: Vec<Op> =
+    ///     std::iter::from_fn(|| Some(Op::read(&file, pool.get()?, 0))).collect();
+    /// assert_eq!(reads.len(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn get(&self) -> Option<Buffer> {
         Hold::of_slot(&self.0).map(Buffer)
     }
@@ -66,6 +96,13 @@ fn same<A: 'static, B: 'static>(value: A) -> Result<B, A> {
 /// One of a [`Pool`] has an address that is a multiple of 4096, as `O_DIRECT` needs it. Dropped, it
 /// goes back to its pool, which may wait for the pool's lock but for nothing else. Others are made
 /// [of any value](Self::new) that owns bytes.
+///
+/// ```
+/// let mut buffer = linux_aio::Pool::new(1, 4096)?.get().expect("a new pool has buffers");
+/// buffer[..5].copy_from_slice(b"hello");
+/// assert!(buffer.starts_with(b"hello"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Buffer(Hold);
 
 /// The bytes are left out: they are many, and may be secret.
@@ -99,6 +136,15 @@ impl Buffer {
 
     /// The value that it was [made of](Self::new), or a [`SharedBuffer`]. It stays what it is if it
     /// was made of something else, or if parts that were split off it are still there.
+    ///
+    /// ```
+    /// use linux_aio::Buffer;
+    ///
+    /// let buffer = Buffer::new(vec![7; 3]);
+    /// // It is no box, and stays a buffer.
+    /// let buffer = buffer.into_inner::<Box<[u8]>>().unwrap_err();
+    /// assert_eq!(buffer.into_inner::<Vec<u8>>().unwrap(), [7, 7, 7]);
+    /// ```
     pub fn into_inner<B: IoBuf>(self) -> Result<B, Self> {
         let buffer = match same(self) {
             Ok(buffer) => return Ok(buffer),
@@ -111,6 +157,14 @@ impl Buffer {
     }
 
     /// Makes it read-only and shareable, what write(2) wants. Copies nothing and never blocks.
+    ///
+    /// ```
+    /// let mut buffer = linux_aio::Buffer::new(vec![0; 2]);
+    /// buffer[0] = 1;
+    /// let shared = buffer.freeze();
+    /// let another = shared.clone();
+    /// assert_eq!((&shared[..], &another[..]), (&[1, 0][..], &[1, 0][..]));
+    /// ```
     pub fn freeze(self) -> SharedBuffer {
         SharedBuffer(self.0)
     }
@@ -119,6 +173,13 @@ impl Buffer {
     /// slot at once. The slot is free again when the last of its parts is dropped. Copies nothing
     /// and never blocks. EINVAL if `len_bytes` is no multiple of 4096 (what is left has to begin at
     /// one too), or more than there is.
+    ///
+    /// ```
+    /// let mut rest = linux_aio::Pool::new(1, 16384)?.get().expect("a new pool has buffers");
+    /// let first = rest.split_to(4096)?;
+    /// assert_eq!((first.len(), rest.len()), (4096, 12288));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn split_to(&mut self, len_bytes: usize) -> io::Result<Self> {
         if !len_bytes.is_multiple_of(4096) || len_bytes > self.len() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -156,12 +217,34 @@ impl AsMut<[u8]> for Buffer {
 
 /// A buffer that cannot be changed any more. Clones are holds on the same bytes, so that it can be
 /// written and hashed at once. Dropping the last one returns it to its pool.
+///
+/// ```
+/// use linux_aio::{Op, SharedBuffer};
+/// use std::sync::Arc;
+///
+/// let file = Arc::new(tempfile::tempfile()?);
+/// let text = SharedBuffer::new(b"twice ".to_vec());
+/// let writes = [0, 6].map(|offset_bytes| Op::write(&file, text.clone(), offset_bytes));
+/// for write in writes {
+///     assert_eq!(write.perform().result?, 6);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct SharedBuffer(Hold);
 
 impl SharedBuffer {
     /// The bytes of a value: a `Vec<u8>`, a `Box<[u8]>`, an `Arc<[u8]>`, a `&'static [u8]`, or an
     /// [`IoBuf`] of one's own. A [`Buffer`] is [frozen](Buffer::freeze), and a [`SharedBuffer`]
     /// stays what it is. Copies nothing and never blocks.
+    ///
+    /// ```
+    /// use linux_aio::SharedBuffer;
+    /// use std::sync::Arc;
+    ///
+    /// let shared: Arc<[u8]> = Arc::from(&b"shared"[..]);
+    /// let buffers = [SharedBuffer::new(&b"static"[..]), SharedBuffer::new(shared)];
+    /// assert_eq!((&buffers[0][..], &buffers[1][..]), (&b"static"[..], &b"shared"[..]));
+    /// ```
     pub fn new<B: IoBuf>(value: B) -> Self {
         let own = |value: B| {
             // It is never written: the access says so.
@@ -173,6 +256,16 @@ impl SharedBuffer {
 
     /// The value that it was [made of](Self::new), or that the buffer was made of that was frozen.
     /// It stays what it is if it was made of something else, or has other holds.
+    ///
+    /// ```
+    /// use linux_aio::SharedBuffer;
+    ///
+    /// let shared = SharedBuffer::new(vec![7; 3]);
+    /// let another = shared.clone();
+    /// let shared = shared.into_inner::<Vec<u8>>().expect_err("there is another hold");
+    /// drop(another);
+    /// assert_eq!(shared.into_inner::<Vec<u8>>().unwrap(), [7, 7, 7]);
+    /// ```
     pub fn into_inner<B: IoBuf>(self) -> Result<B, Self> {
         let shared = match same(self) {
             Ok(shared) => return Ok(shared),
@@ -184,9 +277,19 @@ impl SharedBuffer {
         shared.0.into_value().map_err(Self)
     }
 
-    /// Makes it a buffer with one owner again, that can be read into. It stays what it is if it has
-    /// other holds, if other parts of the same slot are in use, or if it was made of what cannot be
-    /// changed. Copies nothing and never blocks.
+    /// Makes what was [frozen](Buffer::freeze) a buffer with one owner again, that can be read
+    /// into. It stays what it is if it has other holds, if other parts of the same slot are in use,
+    /// or if it was made [of a value](Self::new). Copies nothing and never blocks.
+    ///
+    /// ```
+    /// use linux_aio::Buffer;
+    ///
+    /// let mut buffer = Buffer::new(vec![0; 3]).freeze().thaw().expect("it has one hold");
+    /// buffer[0] = 1;
+    /// let shared = buffer.freeze();
+    /// let _another = shared.clone();
+    /// assert!(shared.thaw().is_err());
+    /// ```
     pub fn thaw(mut self) -> Result<Buffer, Self> {
         match self.0.is_exclusive() {
             true => Ok(Buffer(self.0)),

@@ -32,6 +32,23 @@ pub type Callback = Box<dyn FnOnce(&mut Context, Done) + Send>;
 /// one at a time. Dropping it waits for everything in flight, see io_destroy(2): for a device that
 /// hangs, for ever. What is over and was not taken is dropped with it, callbacks uncalled;
 /// [`close`](Self::close) hands it back.
+///
+/// ```
+/// use linux_aio::{Context, Op};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let mut context = Context::new(2)?;
+/// for offset_bytes in [0, 512] {
+///     context.queue(Op::read(&file, vec![1; 512], offset_bytes))?;
+/// }
+/// let mut done = Vec::new();
+/// while context.in_flight() > 0 {
+///     context.submit_and_reap(1, None, &mut done)?;
+/// }
+/// assert!(done.iter().all(|done| done.bytes() == Some(&[0; 512])));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Context {
     ring: Ring,
     reader: Reader,
@@ -63,6 +80,14 @@ impl Context {
     /// the error names it, and how many are taken. ENOSYS without kernel AIO; EPERM under some
     /// seccomp filters; EINVAL for 0 or a number that no kernel takes; ENOMEM. It does not wait for
     /// other contexts to go.
+    ///
+    /// ```
+    /// use linux_aio::Context;
+    ///
+    /// assert_eq!(Context::new(100)?.capacity(), 100);
+    /// assert_eq!(Context::new(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(capacity: u32) -> Result<Self, SetupError> {
         let (ring, reader) =
             Ring::new(capacity).map_err(|error| SetupError::new(error, capacity))?;
@@ -138,6 +163,13 @@ impl Context {
 
     /// Says whether completions are always reaped with io_getevents(2), also where the ring could
     /// be read without it.
+    ///
+    /// ```
+    /// let mut context = linux_aio::Context::new(1)?;
+    /// context.set_system_calls_only(true);
+    /// assert!(!context.reads_the_ring());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_system_calls_only(&mut self, on: bool) {
         self.system_calls_only = on;
     }
@@ -150,6 +182,20 @@ impl Context {
     /// Takes an operation for the next [`submit`](Self::submit); it comes back from
     /// [`reap`](Self::reap). Never blocks. A full context gives it back in [`Full`]: `?` drops it
     /// then, and a `match` keeps it.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::fs::File;
+    ///
+    /// let mut context = Context::new(1)?;
+    /// let ticket = context.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// let mut done = Vec::new();
+    /// while context.in_flight() > 0 {
+    ///     context.submit_and_reap(1, None, &mut done)?;
+    /// }
+    /// assert_eq!(done[0].ticket, Some(ticket));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn queue(&mut self, op: Op) -> Result<Ticket, Full> {
@@ -158,6 +204,23 @@ impl Context {
 
     /// Takes an operation with a callback, which [`run`](Self::run) calls. Never blocks. A full
     /// context gives both back.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::fs::File;
+    ///
+    /// let mut context = Context::new(1)?;
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// // A callback can queue and submit what comes next.
+    /// context.queue_with(read, Box::new(|context, done| {
+    ///     context.queue(done.op).expect("there is room");
+    ///     context.submit();
+    /// }))?;
+    /// context.submit();
+    /// while context.run(1, None)? == 0 {}
+    /// assert_eq!(context.in_flight(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[allow(clippy::result_large_err)]
     pub fn queue_with(
         &mut self,
@@ -175,6 +238,20 @@ impl Context {
     /// io_submit(2). It does the whole work itself where the file is not direct, and waits for data
     /// where a pipe or a socket has none. Without room in the ring (EAGAIN) the rest stays queued.
     /// If nothing is in flight that could make room, it tries for a second and then refuses.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, OpKind};
+    /// use std::sync::Arc;
+    ///
+    /// let file = Arc::new(tempfile::tempfile()?);
+    /// let mut context = Context::new(2)?;
+    /// context.queue(Op::new(&file, OpKind::Fsync))?;
+    /// // A sync is of a whole file, and takes no offset.
+    /// context.queue(Op::new(&file, OpKind::Fsync).at(1))?;
+    /// let submitted = context.submit();
+    /// assert_eq!((submitted.accepted, submitted.refused), (1, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -194,6 +271,20 @@ impl Context {
     }
 
     /// [Submits](Self::submit) and then [reaps](Self::reap): the loop that forgets neither.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::fs::File;
+    ///
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// let mut done = Vec::new();
+    /// while context.in_flight() > 0 {
+    ///     context.submit_and_reap(1, None, &mut done)?;
+    /// }
+    /// assert_eq!(done[0].bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -216,6 +307,22 @@ impl Context {
     /// [submitted](Self::submit), or has callbacks, which [`run`](Self::run) calls. A loop would
     /// spin. No other error is to be expected of a live context.
     ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::{fs::File, time::Duration};
+    ///
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// let mut done = Vec::new();
+    /// // It was not submitted, so that a wait would be for ever.
+    /// let stuck = context.reap(1, None, &mut done).unwrap_err();
+    /// assert_eq!(stuck.raw_os_error(), Some(libc::EDEADLK));
+    /// context.submit();
+    /// while context.reap(1, Some(Duration::from_secs(1)), &mut done)? == 0 {}
+    /// assert_eq!(done.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// In a forked child.
     pub fn reap(
@@ -229,6 +336,22 @@ impl Context {
 
     /// [Reaps](Self::reap) at most `max` operations. What else is over stays for the next call.
     /// EINVAL if `min` is larger.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// let file = Arc::new(File::open("/dev/zero")?);
+    /// let mut context = Context::new(3)?;
+    /// for _ in 0..3 {
+    ///     context.queue(Op::read(&file, vec![1; 3], 0))?;
+    /// }
+    /// context.submit();
+    /// let mut done = Vec::new();
+    /// assert_eq!(context.reap_up_to(1, 2, None, &mut done)?, 2);
+    /// assert_eq!(context.in_flight(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -247,6 +370,21 @@ impl Context {
     /// the thread blocks: io_pgetevents(2). A signal that is let through only here ends the wait,
     /// and none can come unnoticed between a look and the wait. It always makes the system call;
     /// ENOSYS before Linux 4.18.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, kernel::SignalMask};
+    /// use std::fs::File;
+    ///
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// context.submit();
+    /// // Only here SIGTERM comes through, if a program blocks it everywhere else.
+    /// let mask = SignalMask::of_this_thread().unblock(libc::SIGTERM)?;
+    /// let mut done = Vec::new();
+    /// while context.reap_masked(1, 1, None, &mask, &mut done)? == 0 {}
+    /// assert_eq!(done[0].bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -277,6 +415,20 @@ impl Context {
     /// the others. Returns how many were called. What the callbacks submit is for the next call. It
     /// blocks for as long as the wait and the callbacks take; its errors are those of `reap`,
     /// EDEADLK where no callback can be called.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let mut context = Context::new(1)?;
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// context.queue_with(read, Box::new(move |_, done| sender.send(done).unwrap()))?;
+    /// context.submit();
+    /// while context.run(1, None)? == 0 {}
+    /// assert_eq!(receiver.recv().unwrap().bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child, and as the callbacks do.
@@ -392,6 +544,22 @@ impl Context {
     /// asked to cancel what it can, which is polls. It waits for the rest, as dropping does.
     /// Callbacks are not called. The errors are those of io_getevents(2), none of which is to be
     /// expected.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, OpKind};
+    /// use std::sync::Arc;
+    ///
+    /// let file = Arc::new(tempfile::tempfile()?);
+    /// let mut context = Context::new(2)?;
+    /// context.queue(Op::new(&file, OpKind::Fsync))?;
+    /// context.submit();
+    /// context.queue(Op::new(&file, OpKind::Fsync).tag(7))?;
+    /// for done in context.close()? {
+    ///     // What was not submitted is cancelled.
+    ///     assert_eq!(done.result.is_err(), done.op.tag == 7);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.

@@ -11,6 +11,15 @@ use super::buffer::Buffer;
 
 /// An operation that is over, and how it ended: `struct io_event` of io_getevents(2), the answer of
 /// aio_return(3).
+///
+/// ```
+/// use linux_aio::Op;
+/// use std::fs::File;
+///
+/// let done = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).tag(7).perform();
+/// assert_eq!((done.op.tag, done.result?), (7, 3));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Done {
@@ -26,6 +35,16 @@ pub struct Done {
 impl Done {
     /// An operation with the system's answer. A count of more bytes than were asked for is an
     /// error.
+    ///
+    /// ```
+    /// use linux_aio::{Done, Op};
+    /// use std::fs::File;
+    ///
+    /// // What an engine of one's own says of an operation that it did.
+    /// let op = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// assert_eq!(Done::new(op, Ok(2)).bytes(), Some(&[1, 1][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(op: Op, result: io::Result<usize>) -> Self {
         let result = match op.kind.len_bytes() {
             Some(asked_bytes) => result.and_then(|count| believed(count, asked_bytes)),
@@ -131,6 +150,21 @@ impl Done {
     }
 
     /// The events that a poll found. None if it failed, and of what is no poll.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op, OpKind, PollFlags};
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// let mut context = Context::new(1)?;
+    /// context.queue(Op::new(OwnedFd::from(writer), OpKind::Poll(PollFlags::OUT)))?;
+    /// let mut done = Vec::new();
+    /// while context.in_flight() > 0 {
+    ///     context.submit_and_reap(1, None, &mut done)?;
+    /// }
+    /// assert_eq!(done[0].ready(), Some(PollFlags::OUT));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn ready(&self) -> Option<PollFlags> {
         match (&self.op.kind, &self.result) {
             // The kernel answers with the bits of poll(2), which are sixteen.

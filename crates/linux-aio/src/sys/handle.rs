@@ -103,6 +103,17 @@ impl Handle {
     /// A context for `capacity` operations. The errors are those of
     /// [`Context::new`](super::Context::new), and EMFILE or ENFILE without a descriptor for an
     /// eventfd(2); EINVAL where the kernel has no polls.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::{fs::File, thread};
+    ///
+    /// let handle = Handle::new(1)?;
+    /// handle.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// thread::scope(|scope| scope.spawn(|| handle.submit()).join().expect("no panic"));
+    /// assert_eq!(handle.reap(1, None, &mut Vec::new())?, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(capacity: u32) -> Result<Self, SetupError> {
         let event = eventfd::make().map_err(|error| SetupError::of_eventfd(error, capacity))?;
         // One place more, for the poll.
@@ -149,6 +160,19 @@ impl Handle {
     /// Takes an operation for the next [`submit`](Self::submit), by whichever thread. A full
     /// context gives it back in [`Full`]: `?` drops it then, and a `match` keeps it.
     ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::fs::File;
+    ///
+    /// let handle = Handle::new(1)?;
+    /// let ticket = handle.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// handle.submit();
+    /// let mut done = Vec::new();
+    /// while handle.reap(1, None, &mut done)? == 0 {}
+    /// assert_eq!(done[0].ticket, Some(ticket));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// In a forked child, as all calls here.
     #[allow(clippy::result_large_err)]
@@ -158,6 +182,20 @@ impl Handle {
 
     /// Takes an operation with a callback, which [`run`](Self::run) calls. A full context gives
     /// both back.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let handle = Handle::new(1)?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// handle.queue_with(read, Box::new(move |_, done| sender.send(done).unwrap()))?;
+    /// handle.submit();
+    /// while handle.run(1, None)? == 0 {}
+    /// assert_eq!(receiver.recv().unwrap().bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[allow(clippy::result_large_err)]
     pub fn queue_with(
         &self,
@@ -173,6 +211,16 @@ impl Handle {
     /// can do so at once, and none holds another one up.
     ///
     /// [`Context::submit`]: super::Context::submit
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::fs::File;
+    ///
+    /// let handle = Handle::new(1)?;
+    /// handle.queue(Op::read(File::open("/dev/zero")?, vec![1; 3], 0))?;
+    /// assert_eq!(handle.submit().accepted, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn submit(&self) -> Submitted {
         let mut state = self.0.lock();
         let mut batch = state.slots.start_batch();
@@ -229,6 +277,16 @@ impl Handle {
     /// that waits for the kernel, and [`wake`](Self::wake), end the wait early. Returns how many
     /// were moved. Operations with callbacks are not among them. The errors are those of
     /// io_getevents(2), none of which is to be expected.
+    ///
+    /// ```
+    /// use linux_aio::kernel::Handle;
+    /// use std::time::Duration;
+    ///
+    /// // Nothing is in flight, but another thread might submit something.
+    /// let handle = Handle::new(1)?;
+    /// assert_eq!(handle.reap(1, Some(Duration::from_millis(1)), &mut Vec::new())?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reap(
         &self,
         min: usize,
@@ -277,6 +335,23 @@ impl Handle {
     /// Waits like [`reap`](Self::reap), for operations with callbacks, and calls the callbacks of
     /// those that are over. Several threads can do so at once: each callback is called by one.
     /// Returns how many this thread has called. A panic in one loses no other.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Handle};
+    /// use std::fs::File;
+    ///
+    /// let handle = Handle::new(1)?;
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// // A callback can queue and submit what comes next.
+    /// handle.queue_with(read, Box::new(|handle, done| {
+    ///     handle.queue(done.op).expect("there is room");
+    ///     handle.submit();
+    /// }))?;
+    /// handle.submit();
+    /// while handle.run(1, None)? == 0 {}
+    /// assert_eq!(handle.reap(1, None, &mut Vec::new())?, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// As the callbacks do.
@@ -345,6 +420,21 @@ impl Handle {
     }
 
     /// Ends one wait early: a present one, or else the next. Does not wait.
+    ///
+    /// ```
+    /// use linux_aio::kernel::Handle;
+    /// use std::thread;
+    ///
+    /// let handle = Handle::new(1)?;
+    /// let waiter = thread::spawn({
+    ///     let handle = handle.clone();
+    ///     // Nothing is in flight, and this waits until something is.
+    ///     move || handle.reap(1, None, &mut Vec::new())
+    /// });
+    /// handle.wake();
+    /// assert_eq!(waiter.join().expect("no panic")?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wake(&self) {
         let mut state = self.0.lock();
         state.is_woken = true;

@@ -43,6 +43,33 @@ pub unsafe trait IoBuf: Send + 'static {
 /// A value that owns bytes which can be read into, while this package owns the value: `Vec<u8>`
 /// (as many bytes as its length), `Box<[u8]>`, the buffers of a pool, or a type of one's own.
 ///
+/// ```
+/// use linux_aio::{Buffer, IoBuf, IoBufMut};
+///
+/// /// A vector that says how long its owner wants it to be.
+/// struct Block(Vec<u8>);
+///
+/// // SAFETY: a vector's bytes are its own allocation, and stay where they are when it is moved.
+/// unsafe impl IoBuf for Block {
+///     fn stable_ptr(&self) -> *const u8 {
+///         self.0.as_ptr()
+///     }
+///     fn len_bytes(&self) -> usize {
+///         self.0.len()
+///     }
+/// }
+///
+/// // SAFETY: as above, and a vector has one owner.
+/// unsafe impl IoBufMut for Block {
+///     fn stable_mut_ptr(&mut self) -> *mut u8 {
+///         self.0.as_mut_ptr()
+///     }
+/// }
+///
+/// let block: Block = Buffer::new(Block(vec![7; 3])).into_inner().expect("it was made of one");
+/// assert_eq!(block.0, [7, 7, 7]);
+/// ```
+///
 /// # Safety
 /// [`stable_mut_ptr`](Self::stable_mut_ptr) is what [`IoBuf`] says of
 /// [`stable_ptr`](IoBuf::stable_ptr), and it is valid for writes as well. Nothing else reads or

@@ -13,6 +13,18 @@ use super::shared_fd::SharedFd;
 
 /// A stretch of a buffer, in bytes: what is read into, or written from. One of several is what
 /// `struct iovec` is to readv(2).
+///
+/// ```
+/// use linux_aio::{Buffer, Op, OpKind, Part};
+/// use std::fs::File;
+///
+/// // Zeros in the middle alone.
+/// let part = Part::new(Buffer::new(vec![7; 6]), 2..4);
+/// let done = Op::new(File::open("/dev/zero")?, OpKind::Read(part)).perform();
+/// let vector: Vec<u8> = done.into_buffer().expect("it was a vector");
+/// assert_eq!(vector, [7, 7, 0, 0, 7, 7]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Part<B> {
     /// The buffer.
@@ -26,17 +38,37 @@ pub struct Part<B> {
 impl<B: Deref<Target = [u8]>> Part<B> {
     /// Bytes `range` of a buffer. A range that is not within the buffer makes the operation fail
     /// with EINVAL.
+    ///
+    /// ```
+    /// use linux_aio::{Buffer, Part};
+    ///
+    /// assert_eq!(Part::new(Buffer::new(vec![7; 6]), 2..4).bytes(), Some(&[7, 7][..]));
+    /// assert_eq!(Part::new(Buffer::new(vec![7; 6]), 2..7).bytes(), None);
+    /// ```
     pub fn new(buffer: B, range: Range<usize>) -> Self {
         Self { buffer, start: range.start, end: range.end }
     }
 
     /// All of a buffer.
+    ///
+    /// ```
+    /// use linux_aio::{Buffer, Part};
+    ///
+    /// assert_eq!(Part::whole(Buffer::new(vec![7; 6])).end, 6);
+    /// ```
     pub fn whole(buffer: B) -> Self {
         let end = buffer.len();
         Self { buffer, start: 0, end }
     }
 
     /// The bytes that are meant, or none if the range is not within the buffer.
+    ///
+    /// ```
+    /// use linux_aio::{Part, SharedBuffer};
+    ///
+    /// let part = Part::new(SharedBuffer::new(&b"a long text"[..]), 2..6);
+    /// assert_eq!(part.bytes(), Some(&b"long"[..]));
+    /// ```
     pub fn bytes(&self) -> Option<&[u8]> {
         self.buffer.get(self.start..self.end)
     }
@@ -44,6 +76,14 @@ impl<B: Deref<Target = [u8]>> Part<B> {
 
 impl Part<Buffer> {
     /// The bytes that are meant, or none if the range is not within the buffer.
+    ///
+    /// ```
+    /// use linux_aio::{Buffer, Part};
+    ///
+    /// let mut part = Part::new(Buffer::new(vec![0; 4]), 1..3);
+    /// part.bytes_mut().expect("the range is within the buffer").fill(7);
+    /// assert_eq!(&part.buffer[..], [0, 7, 7, 0]);
+    /// ```
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         self.buffer.get_mut(self.start..self.end)
     }
@@ -53,6 +93,14 @@ impl Part<Buffer> {
 pub const PARTS_MAX: usize = 1024;
 
 /// What an operation does, with the memory that it needs. Offset and flags are the [`Op`]'s.
+///
+/// ```
+/// use linux_aio::{Op, OpKind};
+///
+/// let file = tempfile::tempfile()?;
+/// assert_eq!(Op::new(file, OpKind::Fdatasync).perform().result?, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpKind {
@@ -87,6 +135,15 @@ impl OpKind {
     }
 
     /// How many bytes it is to move, if it moves any.
+    ///
+    /// ```
+    /// use linux_aio::{Op, OpKind};
+    /// use std::fs::File;
+    ///
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// assert_eq!((read.kind.len_bytes(), OpKind::Fsync.len_bytes()), (Some(3), None));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn len_bytes(&self) -> Option<usize> {
         fn sum<B>(parts: &[Part<B>]) -> usize {
             parts
@@ -123,6 +180,21 @@ impl OpKind {
 
 /// The I/O priority of one operation; see ioprio_set(2). Only the kernel's engine has one, and only
 /// some I/O schedulers heed it.
+///
+/// ```
+/// use linux_aio::{Context, Op, kernel::Priority};
+/// use std::fs::File;
+///
+/// let mut context = Context::new(1)?;
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).priority(Priority::Idle);
+/// context.queue(read)?;
+/// let mut done = Vec::new();
+/// while context.in_flight() > 0 {
+///     context.submit_and_reap(1, None, &mut done)?;
+/// }
+/// assert_eq!(done[0].bytes(), Some(&[0, 0, 0][..]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Priority {
@@ -151,6 +223,15 @@ impl Priority {
 
 /// One operation, as `struct iocb` of io_submit(2) and `struct aiocb` of aio(7) describe one: it
 /// owns all that it touches. Making one never blocks.
+///
+/// ```
+/// use linux_aio::Op;
+/// use std::fs::File;
+///
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 512], 4096).tag(7);
+/// assert_eq!((read.offset_bytes, read.tag, read.kind.len_bytes()), (4096, 7, Some(512)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Op {
@@ -177,42 +258,122 @@ pub struct Op {
 
 impl Op {
     /// An operation at offset 0 with tag 0 and nothing special.
+    ///
+    /// ```
+    /// use linux_aio::{Op, OpKind};
+    /// use std::sync::Arc;
+    ///
+    /// // A file that is shared, or one that is given away.
+    /// let file = Arc::new(tempfile::tempfile()?);
+    /// assert!(Op::new(&file, OpKind::Fsync).perform().result.is_ok());
+    /// assert!(Op::new(file, OpKind::Fsync).perform().result.is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(file: impl Into<SharedFd>, kind: OpKind) -> Self {
         let (file, flags) = (file.into(), ReadWriteFlags::empty());
         Self { kind, file, offset_bytes: 0, tag: 0, flags, priority: None, eventfd: None }
     }
 
     /// Reads into all of `buffer` at an offset in bytes: pread(2), `io_prep_pread`.
+    ///
+    /// ```
+    /// use linux_aio::Op;
+    /// use std::fs::File;
+    ///
+    /// let done = Op::read(File::open("/proc/self/comm")?, vec![0; 100], 0).perform();
+    /// assert!(done.bytes().unwrap().ends_with(b"\n"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn read<B: IoBufMut>(file: impl Into<SharedFd>, buffer: B, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Read(Part::whole(Buffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Writes all of `buffer` at an offset in bytes: pwrite(2), `io_prep_pwrite`.
+    ///
+    /// ```
+    /// use linux_aio::Op;
+    ///
+    /// assert_eq!(Op::write(tempfile::tempfile()?, b"hello".to_vec(), 0).perform().result?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write<B: IoBuf>(file: impl Into<SharedFd>, buffer: B, offset_bytes: u64) -> Self {
         Self::new(file, OpKind::Write(Part::whole(SharedBuffer::new(buffer)))).at(offset_bytes)
     }
 
     /// Sets the offset, in bytes.
+    ///
+    /// ```
+    /// use linux_aio::{Buffer, Op, OpKind, Part};
+    /// use std::fs::File;
+    ///
+    /// let parts = vec![Part::whole(Buffer::new(vec![1; 10]))];
+    /// let read = Op::new(File::open("/dev/zero")?, OpKind::ReadVectored(parts)).at(4096);
+    /// assert_eq!(read.offset_bytes, 4096);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn at(self, offset_bytes: u64) -> Self {
         Self { offset_bytes, ..self }
     }
 
     /// Sets the tag.
+    ///
+    /// ```
+    /// use linux_aio::Op;
+    /// use std::fs::File;
+    ///
+    /// let done = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).tag(7).perform();
+    /// assert_eq!(done.op.tag, 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn tag(self, tag: u64) -> Self {
         Self { tag, ..self }
     }
 
     /// Sets what is special about a read or write, `RWF_*`; see preadv2(2).
+    ///
+    /// ```
+    /// use linux_aio::{Op, ReadWriteFlags};
+    ///
+    /// // It is over when the data is on the device.
+    /// let write = Op::write(tempfile::tempfile()?, vec![7; 10], 0).flags(ReadWriteFlags::DSYNC);
+    /// assert_eq!(write.perform().result?, 10);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn flags(self, flags: ReadWriteFlags) -> Self {
         Self { flags, ..self }
     }
 
     /// Sets the I/O priority, `IOCB_FLAG_IOPRIO`.
+    ///
+    /// ```
+    /// use linux_aio::{Op, kernel::Priority};
+    /// use std::fs::File;
+    ///
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).priority(Priority::Idle);
+    /// assert_eq!(read.priority, Some(Priority::Idle));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn priority(self, priority: Priority) -> Self {
         Self { priority: Some(priority), ..self }
     }
 
     /// Sets the eventfd(2) that is signalled at the end, `io_set_eventfd`.
+    ///
+    /// ```
+    /// use linux_aio::{Context, Op};
+    /// use rustix::event::{EventfdFlags, eventfd};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// let counter = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+    /// let mut context = Context::new(1)?;
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// context.queue(read.eventfd(Arc::clone(&counter)))?;
+    /// context.submit();
+    /// let mut bytes = [0; 8];
+    /// rustix::io::read(&*counter, &mut bytes)?;
+    /// assert_eq!(u64::from_ne_bytes(bytes), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn eventfd(self, eventfd: Arc<OwnedFd>) -> Self {
         Self { eventfd: Some(eventfd), ..self }
     }

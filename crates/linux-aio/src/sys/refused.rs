@@ -58,6 +58,20 @@ impl<T> From<Full<T>> for io::Error {
 /// An operation that was not started, and why.
 ///
 /// As an [`io::Error`], which `?` makes of it, it is its cause, and the operation is dropped.
+///
+/// ```
+/// # #[cfg(feature = "posix")] {
+/// use linux_aio::{Op, posix::{Notify, Request}};
+/// use std::fs::File;
+///
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+/// let refused = Request::start(read, Notify::None, -1).unwrap_err();
+/// assert_eq!(refused.error.raw_os_error(), Some(libc::EINVAL));
+/// // With another priority it goes.
+/// assert_eq!(Request::start(refused.op, Notify::None, 0)?.wait().result?, 3);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refused {
@@ -69,6 +83,17 @@ pub struct Refused {
 
 impl Refused {
     /// An operation, and why it is not started.
+    ///
+    /// ```
+    /// use linux_aio::{Done, Op, Refused};
+    /// use std::{fs::File, io};
+    ///
+    /// // What an engine of one's own says of an operation that it does not take.
+    /// let op = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// let refused = Refused::new(op, io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    /// assert!(Done::from(refused).result.is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(op: Op, error: io::Error) -> Self {
         Self { op, error }
     }

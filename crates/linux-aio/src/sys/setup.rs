@@ -62,6 +62,12 @@ impl SetupError {
 
     /// The kernel's error number: EAGAIN, EINVAL, ENOMEM, ENOSYS or EPERM; of an eventfd EMFILE or
     /// ENFILE too.
+    ///
+    /// ```
+    /// use linux_aio::Context;
+    ///
+    /// assert_eq!(Context::new(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    /// ```
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.raw_os_error()
     }

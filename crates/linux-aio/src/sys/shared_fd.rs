@@ -43,6 +43,15 @@ impl fmt::Debug for SharedFd {
 impl SharedFd {
     /// One more descriptor of the same open file: dup(2), with `FD_CLOEXEC`. EMFILE or ENFILE when
     /// there are too many.
+    ///
+    /// ```
+    /// use linux_aio::SharedFd;
+    /// use std::{fs::File, os::fd::AsRawFd};
+    ///
+    /// let file = SharedFd::from(File::open("/dev/null")?);
+    /// assert_ne!(file.as_raw_fd(), file.try_clone()?.as_raw_fd());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(self.as_fd().try_clone_to_owned()?.into())
     }

@@ -5,6 +5,14 @@ use std::io;
 use std::mem::MaybeUninit;
 
 /// A set of signals, those that are blocked; see sigsetops(3).
+///
+/// ```
+/// use linux_aio::kernel::SignalMask;
+///
+/// let mask = SignalMask::none().block(libc::SIGINT)?.block(libc::SIGTERM)?;
+/// assert!(mask.blocks(libc::SIGTERM) && !mask.blocks(libc::SIGUSR1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct SignalMask(libc::sigset_t);
 
@@ -19,6 +27,12 @@ impl SignalMask {
     }
 
     /// What the calling thread blocks now; see pthread_sigmask(3).
+    ///
+    /// ```
+    /// // The main thread starts with none blocked, unless its parent has blocked some.
+    /// let mask = linux_aio::kernel::SignalMask::of_this_thread();
+    /// assert!(!mask.blocks(libc::SIGKILL), "it cannot be");
+    /// ```
     pub fn of_this_thread() -> Self {
         let mut mask = Self::none();
         // SAFETY: without a new set the call only writes the old one, which is live and of the
@@ -29,6 +43,14 @@ impl SignalMask {
 
     /// Blocks one more signal. EINVAL for a number that is no signal. The kernel
     /// lets SIGKILL and SIGSTOP through all the same.
+    ///
+    /// ```
+    /// use linux_aio::kernel::SignalMask;
+    ///
+    /// assert!(SignalMask::none().block(libc::SIGINT)?.blocks(libc::SIGINT));
+    /// assert_eq!(SignalMask::none().block(1000).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn block(mut self, signal: i32) -> io::Result<Self> {
         // SAFETY: the set is live and was made by sigemptyset; a number that is no signal is
         // answered with EINVAL.
@@ -39,6 +61,14 @@ impl SignalMask {
     }
 
     /// Lets one signal through. EINVAL for a number that is no signal.
+    ///
+    /// ```
+    /// use linux_aio::kernel::SignalMask;
+    ///
+    /// let blocked = SignalMask::none().block(libc::SIGINT)?;
+    /// assert!(!blocked.unblock(libc::SIGINT)?.blocks(libc::SIGINT));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn unblock(mut self, signal: i32) -> io::Result<Self> {
         // SAFETY: as in `block`.
         match unsafe { libc::sigdelset(&raw mut self.0, signal) } {

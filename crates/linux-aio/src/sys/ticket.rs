@@ -52,6 +52,18 @@ impl Mark {
 
 /// What came of an attempt to cancel; see io_cancel(2). In no case is a buffer free before its
 /// operation comes back.
+///
+/// ```
+/// use linux_aio::{Context, Op, OpKind, kernel::Cancel};
+///
+/// let mut context = Context::new(1)?;
+/// let ticket = context.queue(Op::new(tempfile::tempfile()?, OpKind::Fsync))?;
+/// match context.cancel(ticket)? {
+///     Cancel::Withdrawn => println!("it comes back without having begun"),
+///     other => panic!("it was not submitted: {other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancel {

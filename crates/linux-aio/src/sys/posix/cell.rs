@@ -19,6 +19,21 @@ pub const LIST_MAX: usize = 1024;
 const REQPRIO_MAX: i32 = 20;
 
 /// What came of an attempt to cancel; see aio_cancel(3), which knows no more than these.
+///
+/// ```
+/// use linux_aio::{Op, OpKind, posix::{Cancelled, Notify, Request}};
+///
+/// let sync = Op::new(tempfile::tempfile()?, OpKind::Fsync);
+/// let request = Request::start(sync, Notify::None, 0)?;
+/// match request.cancel()? {
+///     Cancelled::Cancelled => println!("no thread had begun it"),
+///     Cancelled::NotCancelled => println!("it goes on"),
+///     Cancelled::AllDone => println!("it was over"),
+/// }
+/// // It has to be finished in any case.
+/// println!("{:?}", request.wait().result);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// All that was asked for (`AIO_CANCELED`).

@@ -22,6 +22,21 @@ use crate::sys::op::{Op, OpKind};
 use crate::sys::refused::Refused;
 
 /// What became of a list; see lio_listio(3).
+///
+/// ```
+/// use linux_aio::{Op, OpKind, posix::list_and_wait};
+/// use std::sync::Arc;
+///
+/// let file = Arc::new(tempfile::tempfile()?);
+/// let ops = [Op::write(&file, vec![7; 3], 0), Op::new(&file, OpKind::Fsync)];
+/// let listed = list_and_wait(ops.map(Some).into());
+/// // POSIX has no sync in a list.
+/// assert_eq!(listed.outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
+/// let refused: Vec<_> =
+///     listed.requests.iter().flatten().map(|place| place.is_err()).collect();
+/// assert_eq!(refused, [false, true]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ListedRequests {
@@ -43,6 +58,20 @@ pub struct ListedRequests {
 /// It blocks until all are over, or a signal handler has run (EINTR): then some requests may be in
 /// progress still. In a forked child of a process that has used POSIX AIO all are refused, here and
 /// below.
+///
+/// ```
+/// use linux_aio::{Op, posix::list_and_wait};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let reads = [0, 3].map(|offset_bytes| Some(Op::read(&file, vec![1; 3], offset_bytes)));
+/// let listed = list_and_wait(reads.into());
+/// listed.outcome?;
+/// for request in listed.requests.into_iter().flatten() {
+///     assert_eq!(request?.wait().bytes(), Some(&[0, 0, 0][..]));
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn list_and_wait(ops: Vec<Option<Op>>) -> ListedRequests {
     let mut listed = list_and_go(ops, Notify::None);
     for request in listed.requests.iter().flatten().flatten() {
@@ -69,6 +98,19 @@ pub fn list_and_wait(ops: Vec<Option<Op>>) -> ListedRequests {
 /// Reads, writes, and places without an operation, handed over at once: lio_listio(3) with
 /// `LIO_NOWAIT`. `notify` says how the end of the last one that was started is notified. It does
 /// not block.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, list_and_go}};
+/// use std::{fs::File, sync::mpsc};
+///
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+/// let (sender, receiver) = mpsc::channel();
+/// let notify = Notify::Callback(Box::new(move || sender.send(()).unwrap()));
+/// let listed = list_and_go(vec![Some(read)], notify);
+/// listed.outcome?;
+/// receiver.recv().expect("the list ends");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn list_and_go(ops: Vec<Option<Op>>, notify: Notify) -> ListedRequests {
     let refused = match ops.len() {
         _ if in_forked_child() => Err(no_threads()),

@@ -13,6 +13,19 @@ use std::sync::{Mutex, PoisonError};
 pub type NotifyCallback = Box<dyn FnOnce() + Send>;
 
 /// How the end of a request, or of a list, is notified; see sigevent(7).
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request}};
+/// use std::{fs::File, sync::mpsc};
+///
+/// let (sender, receiver) = mpsc::channel();
+/// let notify = Notify::Callback(Box::new(move || sender.send("over").unwrap()));
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+/// let request = Request::start(read, notify, 0)?;
+/// assert_eq!(receiver.recv().unwrap(), "over");
+/// assert_eq!(request.wait().result?, 3);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Default)]
 #[non_exhaustive]
 pub enum Notify {

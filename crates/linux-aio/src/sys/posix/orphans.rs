@@ -35,6 +35,22 @@ const ATTEND_PAUSE: Duration = Duration::from_millis(50);
 /// when it ends: a thread waits for them, for as long as there are some. Where none can be made,
 /// this call and each new request free those that are over. It waits for the C library's lock and
 /// for no request. In a forked child there are none.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request, orphans}};
+/// use std::os::fd::OwnedFd;
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let read = Op::read(OwnedFd::from(reader), vec![0; 10], 0);
+/// drop(Request::start(read, Notify::None, 0)?);
+/// assert_eq!(orphans(), 1);
+/// // The pipe ends, and with it the request.
+/// drop(writer);
+/// while orphans() > 0 {
+///     std::thread::yield_now();
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn orphans() -> usize {
     if in_forked_child() {
         return 0;

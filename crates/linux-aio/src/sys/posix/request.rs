@@ -21,6 +21,20 @@ use crate::sys::op::{Op, OpKind};
 use crate::sys::refused::Refused;
 
 /// How a request stands; see aio_error(3), which knows no more than these.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request, Status}};
+/// use std::os::fd::OwnedFd;
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let read = Op::read(OwnedFd::from(reader), vec![0; 10], 0);
+/// let request = Request::start(read, Notify::None, 0)?;
+/// assert!(matches!(request.status(), Status::InProgress));
+/// // The pipe ends.
+/// drop(writer);
+/// assert_eq!(request.wait().result?, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Status {
     /// Queued or running (EINPROGRESS).
@@ -34,6 +48,19 @@ pub enum Status {
 }
 
 /// How a wait ended; see aio_suspend(3), which knows no more than these.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request, Suspended, suspend}};
+/// use std::{os::fd::OwnedFd, time::Duration};
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let read = Op::read(OwnedFd::from(reader), vec![0; 10], 0);
+/// let request = Request::start(read, Notify::None, 0)?;
+/// assert_eq!(suspend(&[&request], Some(Duration::ZERO))?, Suspended::TimedOut);
+/// drop(writer);
+/// while suspend(&[&request], None)? != Suspended::Finished {}
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspended {
     /// At least one of the requests is over.
@@ -46,6 +73,17 @@ pub enum Suspended {
 
 /// A request that was handed to glibc, the `struct aiocb` of aio(7), with its operation. glibc
 /// keeps its address, so it stays where it is: what is moved is a pointer.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request}};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let start = |len_bytes| Request::start(Op::read(&file, vec![1; len_bytes], 0), Notify::None, 0);
+/// let (first, second) = (start(3)?, start(4)?);
+/// assert_eq!((first.wait().result?, second.wait().result?), (3, 4));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Request(pub(super) NonNull<Cell>);
 
 // SAFETY: the cell is reached by glibc through functions that any thread may call, and by the owner
@@ -80,6 +118,15 @@ unsafe extern "C" {
 /// before the first request of the process has an effect, and `Posix::new` is one; with other C
 /// libraries than glibc there is none. Never blocks and never fails; glibc takes a number below 1
 /// for 1.
+///
+/// ```
+/// use linux_aio::posix::{Notify, Request, set_threads};
+///
+/// set_threads(8);
+/// let read = linux_aio::Op::read(std::fs::File::open("/dev/zero")?, vec![1; 3], 0);
+/// assert_eq!(Request::start(read, Notify::None, 0)?.wait().result?, 3);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn set_threads(threads: usize) {
     #[cfg(target_env = "gnu")]
     if !in_forked_child() {
@@ -103,6 +150,14 @@ impl Request {
     /// from aio_fsync; EOPNOTSUPP for vectors, polls, `RWF_*` and eventfds, which POSIX does not
     /// have. In a forked child of a process that has used this, every operation is refused.
     /// [`status`](Self::status) alone reports a bad descriptor of a read or write.
+    ///
+    /// ```
+    /// use linux_aio::{Op, posix::{Notify, Request}};
+    ///
+    /// let write = Op::write(tempfile::tempfile()?, b"hello".to_vec(), 0);
+    /// assert_eq!(Request::start(write, Notify::None, 0)?.wait().result?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     // The operation is what a caller must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn start(op: Op, notify: Notify, reqprio: i32) -> Result<Self, Refused> {
@@ -120,6 +175,17 @@ impl Request {
     /// The callback is called on a thread that the C library makes for it. A panic in it is printed
     /// and ends there. Where no thread can be made, there is no call, and the operation is leaked.
     /// Of an operation that is refused the callback is dropped.
+    ///
+    /// ```
+    /// use linux_aio::{Op, posix::Request};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// Request::start_with(read, move |done| sender.send(done).unwrap(), 0)?;
+    /// assert_eq!(receiver.recv().unwrap().bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[allow(clippy::result_large_err)]
     pub fn start_with(
         op: Op,
@@ -200,6 +266,19 @@ impl Request {
 
     /// How it stands: aio_error(3). Does not block.
     ///
+    /// ```
+    /// use linux_aio::{Op, posix::{Notify, Request, Status}};
+    /// use std::{fs::File, thread};
+    ///
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// let request = Request::start(read, Notify::None, 0)?;
+    /// while let Status::InProgress = request.status() {
+    ///     thread::yield_now();
+    /// }
+    /// assert!(matches!(request.status(), Status::Finished));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// In a forked child, where no request of the parent ever ends.
     pub fn status(&self) -> Status {
@@ -215,6 +294,23 @@ impl Request {
     /// Takes the result and the operation with its buffer: aio_return(3), once. In progress, the
     /// request comes back. Does not block. The result is that of read(2), write(2) or fsync(2), or
     /// ECANCELED.
+    ///
+    /// ```
+    /// use linux_aio::{Op, posix::{Notify, Request, suspend}};
+    /// use std::fs::File;
+    ///
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// let mut request = Request::start(read, Notify::None, 0)?;
+    /// let done = loop {
+    ///     match request.finish() {
+    ///         Ok(done) => break done,
+    ///         Err(in_progress) => request = in_progress,
+    ///     }
+    ///     suspend(&[&request], None)?;
+    /// };
+    /// assert_eq!(done.bytes(), Some(&[0, 0, 0][..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -238,6 +334,14 @@ impl Request {
     /// Blocks until it is over, signals or not, and takes the result: aio_suspend(3) and
     /// aio_return(3). From a silent pipe that is for ever.
     ///
+    /// ```
+    /// use linux_aio::{Op, OpKind, posix::{Notify, Request}};
+    ///
+    /// let sync = Op::new(tempfile::tempfile()?, OpKind::Fsync);
+    /// assert_eq!(Request::start(sync, Notify::None, 0)?.wait().result?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// In a forked child.
     pub fn wait(mut self) -> Done {
@@ -258,6 +362,18 @@ impl Request {
     /// descriptor yet. Cancelling the first of several requests on it then leaves the others where
     /// no thread finds them, until they are cancelled too. [`cancel_all`] has no such fault, and
     /// neither has a request with a descriptor to itself.
+    ///
+    /// ```
+    /// use linux_aio::{Op, posix::{Cancelled, Notify, Request}};
+    /// use std::fs::File;
+    ///
+    /// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+    /// let request = Request::start(read, Notify::None, 0)?;
+    /// let is_cancelled = request.cancel()? == Cancelled::Cancelled;
+    /// // In any case it is over only now.
+    /// assert_eq!(request.wait().result.is_err(), is_cancelled);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// In a forked child.
@@ -311,6 +427,17 @@ fn starter(kind: &OpKind) -> unsafe fn(*mut Aiocb) -> libc::c_int {
 /// Asks for all requests on a descriptor to be cancelled: aio_cancel(3) without a request. Each
 /// still has to be finished. Does not block; of a descriptor that is open no error is known.
 ///
+/// ```
+/// use linux_aio::{Op, posix::{Cancelled, Notify, Request, cancel_all}};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/dev/zero")?);
+/// let read = Request::start(Op::read(&file, vec![1; 3], 0), Notify::None, 0)?;
+/// let done = read.wait();
+/// assert_eq!((done.result?, cancel_all(&file)?), (3, Cancelled::AllDone));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Panics
 /// In a forked child of a process that has used POSIX AIO.
 pub fn cancel_all(file: impl AsFd) -> io::Result<Cancelled> {
@@ -320,6 +447,18 @@ pub fn cancel_all(file: impl AsFd) -> io::Result<Cancelled> {
 
 /// Blocks until one of the requests is over, or the time is: aio_suspend(3). Of no requests at all
 /// it says at once that they are over. EINVAL for more than [`LIST_MAX`] requests.
+///
+/// ```
+/// use linux_aio::{Op, posix::{Notify, Request, Suspended, suspend}};
+/// use std::fs::File;
+///
+/// let read = Op::read(File::open("/dev/zero")?, vec![1; 3], 0);
+/// let request = Request::start(read, Notify::None, 0)?;
+/// // A signal handler may end it early.
+/// while suspend(&[&request], None)? != Suspended::Finished {}
+/// assert!(request.finish().is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Panics
 /// In a forked child, where no request of the parent ever ends.

@@ -22,15 +22,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         // aio_return gives the count, and the buffer back.
         let done = request.finish().map_err(|_| "it was over")?;
-        let count = match &done.result {
-            Ok(count) => *count,
-            Err(_) => return Err(done.result.unwrap_err().into()),
-        };
-        if count == 0 {
+        let Some(bytes) = done.bytes() else { return Err(done.result.unwrap_err().into()) };
+        if bytes.is_empty() {
             return Ok(stdout().flush()?);
         }
+        stdout().write_all(bytes)?;
+        offset_bytes += bytes.len() as u64;
         buffer = done.into_buffer().map_err(|_| "it was a vector")?;
-        stdout().write_all(&buffer[..count])?;
-        offset_bytes += count as u64;
     }
 }

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         let done = request.wait();
-        let bytes = done.bytes().ok_or("the read failed")?;
+        let Some(bytes) = done.bytes() else { return Err(done.result.unwrap_err().into()) };
         if bytes.is_empty() {
             return Ok(());
         }

@@ -57,15 +57,20 @@ impl Done {
     /// one buffer.
     ///
     /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::Op;
-    /// use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+    /// use linux_aio::{Done, Op};
+    /// use std::{fs::File, io};
     ///
-    /// let file = Arc::new(OwnedFd::from(File::open("/dev/zero")?));
-    /// let done = Op::read(file, vec![1; 3], 0).perform();
-    /// assert_eq!(done.bytes(), Some(&[0, 0, 0][..]));
-    /// # Ok(())
-    /// # }
+    /// /// What a read brought, or why it failed.
+    /// fn read(done: Done) -> io::Result<Vec<u8>> {
+    ///     let Some(bytes) = done.bytes() else { return Err(done.result.unwrap_err()) };
+    ///     Ok(bytes.to_vec())
+    /// }
+    ///
+    /// let zeros = Op::read(File::open("/dev/zero")?, vec![1; 3], 0).perform();
+    /// assert_eq!(read(zeros)?, [0, 0, 0]);
+    /// let folder = Op::read(File::open("/")?, vec![1; 3], 0).perform();
+    /// assert_eq!(read(folder).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    /// # Ok::<(), io::Error>(())
     /// ```
     pub fn bytes(&self) -> Option<&[u8]> {
         let count = *self.result.as_ref().ok()?;

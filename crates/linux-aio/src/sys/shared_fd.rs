@@ -8,18 +8,20 @@ use std::sync::Arc;
 
 /// An open file that operations share with whom else it belongs to: an `Arc<File>` or an
 /// `Arc<OwnedFd>`. It stays open until the last of them lets go. A socket or a pipe is an
-/// [`OwnedFd`] first.
+/// [`OwnedFd`] first, and what belongs to others, such as standard input, is
+/// [cloned](BorrowedFd::try_clone_to_owned).
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// use linux_aio::{Op, OpKind};
-/// use std::{fs::File, os::fd::OwnedFd, os::unix::net::UnixStream, sync::Arc};
+/// use std::{fs::File, io, os::fd::{AsFd, OwnedFd}, os::unix::net::UnixStream, sync::Arc};
 ///
 /// let file = Arc::new(File::open("/dev/null")?);
 /// let op = Op::new(&file, OpKind::Fsync);
 /// assert_eq!(Arc::strong_count(&file), 2);
 /// let (socket, _other_end) = UnixStream::pair()?;
 /// let op = Op::read(OwnedFd::from(socket), vec![0; 100], 0);
+/// let op = Op::read(io::stdin().as_fd().try_clone_to_owned()?, vec![0; 100], 0);
 /// # Ok(())
 /// # }
 /// ```

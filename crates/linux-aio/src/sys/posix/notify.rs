@@ -32,9 +32,10 @@ pub enum Notify {
     /// Not at all.
     #[default]
     None,
-    /// By a signal to the process, with `value` in its `si_value`. A number that is no signal is
-    /// refused (EINVAL). Where the process may have no more signals queued, glibc says EAGAIN of
-    /// the request, though it was carried out.
+    /// By a signal to the process, with `value` in its `si_value`. Its handler has to be there
+    /// before: without one, most signals end the process. A number that is no signal is refused
+    /// (EINVAL). Where the process may have no more signals queued, glibc says EAGAIN of the
+    /// request, though it was carried out.
     Signal {
         /// The signal, for example `SIGUSR1`.
         number: i32,

@@ -68,7 +68,10 @@ fn exported(trees: &[(&str, syn::File)]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let Some(root) = tree("src/lib.rs") else { return names };
     let modules = root.items.iter().filter_map(|item| match item {
-        Item::Mod(module) if is_public(&module.vis) => tree(&format!("src/{}.rs", module.ident)),
+        Item::Mod(module) if is_public(&module.vis) => {
+            let name = &module.ident;
+            tree(&format!("src/{name}.rs")).or_else(|| tree(&format!("src/{name}/mod.rs")))
+        }
         _ => None,
     });
     for item in std::iter::once(root).chain(modules).flat_map(|tree| &tree.items) {
@@ -205,7 +208,7 @@ mod tests {
              pub fn go() {}\n#[cfg(test)]\nmod tests { pub fn go() {} }\n\
              #[cfg(doctest)]\npub fn go() {}",
         ),
-        ("src/b.rs", "pub enum B { X }\npub trait C {\n/// ```\n/// ```\nfn four(&self); }"),
+        ("src/b/mod.rs", "pub enum B { X }\npub trait C {\n/// ```\n/// ```\nfn four(&self); }"),
     ];
 
     #[test]

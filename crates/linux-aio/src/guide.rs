@@ -7,7 +7,7 @@ use crate::posix::{self, Posix};
 use crate::sim;
 #[cfg(feature = "threads")]
 use crate::threads::Threads;
-use crate::{Done, Engine, Full, Pool};
+use crate::{Done, Engine, Full, Pool, Wakeup};
 
 pub mod libaio {
     #![doc = include_str!("../docs/libaio.md")]

@@ -30,7 +30,7 @@ const LIBAIO: &[&str] = &[
     "io_poll",
 ];
 
-/// The calls of aio.h, its modes, and the ways to notify of sigevent(3type).
+/// The calls of aio.h, its modes, and the ways to notify of sigevent(7).
 const POSIX_AIO: &[&str] = &[
     "aio_read",
     "aio_write",

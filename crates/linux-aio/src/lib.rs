@@ -15,6 +15,36 @@
 //! The [`guide`] says how to use them well, and has a page for each interface: every call
 //! [of libaio](guide::libaio) and [of POSIX AIO](guide::posix_aio), with examples.
 //!
+//! Four reads at once, past the page cache:
+//!
+//! ```
+//! use linux_aio::{Context, Op, Pool};
+//! use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::Arc};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("big");
+//! # std::fs::write(&path, vec![7; 4 << 20])?;
+//! let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+//! # // tmpfs of older kernels has no direct files.
+//! # let file = file.or_else(|_| std::fs::File::open(&path));
+//! let file = Arc::new(file?);
+//! let pool = Pool::new(4, 1 << 20)?;
+//! let mut context = Context::new(4)?;
+//! let mut offset_bytes = 0;
+//! while let Some(buffer) = pool.get() {
+//!     context.queue(Op::read(&file, buffer, offset_bytes))?;
+//!     offset_bytes += 1 << 20;
+//! }
+//! let mut done = Vec::new();
+//! while context.in_flight() > 0 {
+//!     context.submit_and_reap(1, None, &mut done)?;
+//! }
+//! for done in done {
+//!     println!("{} bytes at {}", done.result?, done.op.offset_bytes);
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # Which engine
 //!
 //! | | good for | what `submit` does | depth on one file |
@@ -129,9 +159,12 @@ pub use crate::sys::{
     SharedFd, Submitted,
 };
 pub use engine::Engine;
+#[doc(inline)]
 pub use kernel::Context;
 #[cfg(feature = "posix")]
+#[doc(inline)]
 pub use posix::Posix;
 #[cfg(feature = "threads")]
+#[doc(inline)]
 pub use threads::Threads;
 pub use wakeup::Wakeup;

@@ -7,7 +7,7 @@ use crate::posix::{self, Posix};
 use crate::sim;
 #[cfg(feature = "threads")]
 use crate::threads::Threads;
-use crate::{Done, Engine, Full, Pool, Wakeup};
+use crate::{Buffer, Done, Engine, Full, IoBuf, IoBufMut, Part, Pool, SharedBuffer, Wakeup};
 
 pub mod libaio {
     #![doc = include_str!("../docs/libaio.md")]

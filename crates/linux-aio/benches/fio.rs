@@ -5,20 +5,21 @@
 //! ```
 //!
 //! DIR has to be on the device under test; the default is the build's folder. It needs fio. Each
-//! line shows the median of the rounds' rates, and the median of the rounds' ratios to fio, so that
-//! a slow spell of the machine burdens both sides.
+//! line shows the median of the rounds' rates, and the medians of the rounds' ratios to fio and to
+//! the kernel's engine, so that a slow spell of the machine burdens both sides.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linux_aio::{Context, Engine, Op, OpKind, Pool, Posix, Threads};
+use async_executor::LocalExecutor;
+use linux_aio::future::{AsyncHandle, Driver, Order};
+use linux_aio::{Context, Done, Engine, Op, OpKind, Pool, Posix, SharedFd, Threads};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -72,41 +73,119 @@ fn cpu_time() -> Duration {
     tick(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime))
 }
 
-/// Reads through an engine. Every buffer that comes back goes out again at once.
-fn read_through(engine: &mut dyn Engine, setting: &Setting, path: &Path) -> Fallible<Rate> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path)?;
-    let file = Arc::new(OwnedFd::from(file));
-    let pool = Pool::new(setting.depth, setting.block_bytes)?;
-    let blocks = setting.total_bytes / setting.block_bytes as u64;
-    let mut order: Vec<u64> = (0..blocks).collect();
-    if setting.random {
-        fastrand::Rng::with_seed(1).shuffle(&mut order);
-    }
-    let mut offsets = order.into_iter().map(|block| block * setting.block_bytes as u64);
-    let (begun, cpu_begun) = (Instant::now(), cpu_time());
-    let mut done = Vec::new();
-    while let Some(buffer) = pool.get() {
-        let Some(offset) = offsets.next() else { break };
-        engine.queue(Op::read(Arc::clone(&file), buffer, offset))?;
-    }
-    while engine.in_flight() > 0 {
-        engine.submit();
-        engine.reap(1, None, &mut done)?;
-        for done in done.drain(..) {
-            if done.result? != setting.block_bytes {
-                return Err("a short read".into());
-            }
-            if let (OpKind::Read(part), Some(offset)) = (done.op.kind, offsets.next()) {
-                let again = Op::new(done.op.file, OpKind::Read(part)).at(offset);
-                engine.queue(again)?;
-            }
+/// What one run reads, and where it is in it.
+struct Job {
+    file: SharedFd,
+    pool: Pool,
+    offsets: Box<dyn Iterator<Item = u64>>,
+    block_bytes: usize,
+}
+
+impl Job {
+    fn new(setting: &Setting, path: &Path) -> Fallible<Self> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path)?;
+        let block_bytes = setting.block_bytes;
+        let mut order: Vec<u64> = (0..setting.total_bytes / block_bytes as u64).collect();
+        if setting.random {
+            fastrand::Rng::with_seed(1).shuffle(&mut order);
         }
+        Ok(Self {
+            file: file.into(),
+            pool: Pool::new(setting.depth, block_bytes)?,
+            offsets: Box::new(order.into_iter().map(move |block| block * block_bytes as u64)),
+            block_bytes,
+        })
     }
+
+    /// The reads that it begins with: one for each buffer.
+    fn first(&mut self) -> Vec<Op> {
+        let op = |buffer| Some(Op::read(self.file.clone(), buffer, self.offsets.next()?));
+        std::iter::from_fn(|| self.pool.get()).map_while(op).collect()
+    }
+
+    /// The read that follows one that is over, into its buffer.
+    fn next(&mut self, done: Done) -> Fallible<Option<Op>> {
+        if done.result? != self.block_bytes {
+            return Err("a short read".into());
+        }
+        Ok(match (done.op.kind, self.offsets.next()) {
+            (OpKind::Read(part), Some(offset)) => {
+                Some(Op::new(done.op.file, OpKind::Read(part)).at(offset))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// The rate of what reads a job's file.
+fn measured(
+    setting: &Setting,
+    path: &Path,
+    read: impl FnOnce(&mut Job) -> Fallible<()>,
+) -> Fallible<Rate> {
+    let mut job = Job::new(setting, path)?;
+    let (begun, cpu_begun) = (Instant::now(), cpu_time());
+    read(&mut job)?;
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Rate {
         bytes_per_s: setting.total_bytes as f64 / seconds,
         cpu_s_per_s: (cpu_time() - cpu_begun).as_secs_f64() / seconds,
     })
+}
+
+/// Reads through an engine. Every buffer that comes back goes out again at once.
+fn read_through(engine: &mut dyn Engine, job: &mut Job) -> Fallible<()> {
+    for op in job.first() {
+        engine.queue(op)?;
+    }
+    let mut done = Vec::new();
+    while engine.in_flight() > 0 {
+        engine.submit();
+        engine.reap(1, None, &mut done)?;
+        for done in done.drain(..) {
+            if let Some(op) = job.next(done)? {
+                engine.queue(op)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads by a stream of operations, on one thread.
+fn read_by_stream(driver: &mut Driver, job: &mut Job) -> Fallible<()> {
+    let mut reads = driver.handle().completions(Order::Completed);
+    job.first().into_iter().for_each(|op| reads.push(op));
+    driver.block_on(async {
+        while let Some(done) = reads.next().await {
+            if let Some(op) = job.next(done)? {
+                reads.push(op);
+            }
+        }
+        Ok(())
+    })?
+}
+
+/// Reads by as many tasks as buffers, each of which awaits one read after the other, on one thread.
+fn read_by_tasks(driver: &mut Driver, job: &mut Job) -> Fallible<()> {
+    let (first, job) = (job.first(), RefCell::new(job));
+    let (job, handle, executor) = (&job, driver.handle(), LocalExecutor::new());
+    let read_on = |mut op: Op, handle: AsyncHandle| async move {
+        loop {
+            let done = handle.op(op).await;
+            match job.borrow_mut().next(done)? {
+                Some(next) => op = next,
+                None => return Fallible::Ok(()),
+            }
+        }
+    };
+    let tasks: Vec<_> =
+        first.into_iter().map(|op| executor.spawn(read_on(op, handle.clone()))).collect();
+    driver.block_on(executor.run(async {
+        for task in tasks {
+            task.await?;
+        }
+        Ok(())
+    }))?
 }
 
 fn fio(setting: &Setting, path: &Path) -> Fallible<Rate> {
@@ -142,44 +221,64 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+const NAMES: [&str; 7] = [
+    "fio libaio",
+    "kernel",
+    "kernel, system calls only",
+    "kernel, async stream",
+    "kernel, async tasks",
+    "posix",
+    "threads",
+];
+
+/// The rate of one of [`NAMES`].
+fn rate(side: usize, setting: &Setting, path: &Path) -> Fallible<Rate> {
+    let depth = setting.depth;
+    let engine: Box<dyn Engine> = match side {
+        0 => return fio(setting, path),
+        1 => Box::new(Context::new(depth as u32)?),
+        2 => {
+            let mut context = Context::new(depth as u32)?;
+            context.set_system_calls_only(true);
+            Box::new(context)
+        }
+        3 | 4 => {
+            let read = if side == 3 { read_by_stream } else { read_by_tasks };
+            let mut driver = Driver::new(depth as u32)?;
+            return measured(setting, path, |job| read(&mut driver, job));
+        }
+        5 => Box::new(Posix::new(depth, None)),
+        _ => Box::new(Threads::new(depth.min(32), depth, None)?),
+    };
+    let mut engine = engine;
+    measured(setting, path, |job| read_through(&mut *engine, job))
+}
+
 fn measure(setting: &Setting, path: &Path, rounds: usize) -> Fallible<()> {
-    const NAMES: [&str; 5] =
-        ["fio libaio", "kernel", "kernel, system calls only", "posix", "threads"];
-    let mut rates: [Vec<Rate>; 5] = Default::default();
+    let mut rates: [Vec<Rate>; NAMES.len()] = Default::default();
     for round in 0..rounds {
         for n in 0..NAMES.len() {
             let side = (n + round) % NAMES.len();
-            let depth = setting.depth;
-            let rate = match side {
-                0 => fio(setting, path)?,
-                1 => read_through(&mut Context::new(depth as u32)?, setting, path)?,
-                2 => {
-                    let mut context = Context::new(depth as u32)?;
-                    context.set_system_calls_only(true);
-                    read_through(&mut context, setting, path)?
-                }
-                3 => read_through(&mut Posix::new(depth, None), setting, path)?,
-                _ => read_through(&mut Threads::new(depth.min(32), depth, None)?, setting, path)?,
-            };
+            let rate = rate(side, setting, path)?;
             rates[side].push(rate);
         }
     }
-    println!(
-        "\n{}, medians of {rounds}\n| engine | MB/s | operations/s | CPU s/s | of fio |",
-        setting.name
-    );
-    println!("| --- | --- | --- | --- | --- |");
+    println!("\n{}, medians of {rounds}", setting.name);
+    println!("| engine | MB/s | operations/s | CPU s/s | of fio | of kernel |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     for (name, side) in NAMES.iter().zip(&rates) {
         let rate = median(side.iter().map(|rate| rate.bytes_per_s).collect());
         let cpu = median(side.iter().map(|rate| rate.cpu_s_per_s).collect());
-        let ratio = median(
-            side.iter()
-                .zip(&rates[0])
-                .map(|(rate, fio)| rate.bytes_per_s / fio.bytes_per_s)
-                .collect(),
-        );
+        let ratio_to = |other: &[Rate]| {
+            let pairs = side.iter().zip(other);
+            median(pairs.map(|(rate, other)| rate.bytes_per_s / other.bytes_per_s).collect())
+        };
+        let (of_fio, of_kernel) = (ratio_to(&rates[0]), ratio_to(&rates[1]));
         let operations = rate / setting.block_bytes as f64;
-        println!("| {name} | {:.0} | {operations:.0} | {cpu:.2} | {ratio:.2} |", rate / 1e6);
+        println!(
+            "| {name} | {:.0} | {operations:.0} | {cpu:.2} | {of_fio:.2} | {of_kernel:.2} |",
+            rate / 1e6
+        );
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! an engine is safe.
 //!
 //! - [`kernel`] is Linux's own AIO, all of libaio's interface, for files opened with `O_DIRECT`;
+//! - [`future`] is the same for `async` functions, in any executor;
 //! - [`posix`] is glibc's POSIX AIO, the whole family, for files, pipes and sockets;
 //! - [`threads`] is a pool that calls pread and pwrite, for everything that the kernel would only
 //!   pretend to do asynchronously;
@@ -132,6 +133,8 @@
 compile_error!("linux-aio is for Linux: no other system has its kernel AIO");
 
 mod engine;
+#[cfg(feature = "async")]
+pub mod future;
 #[cfg(doc)]
 pub mod guide;
 pub mod kernel;

@@ -66,6 +66,12 @@ impl Wakeup {
         Ok(Self { event, armed: AtomicBool::new(false), failure: OnceLock::new() })
     }
 
+    /// One that writes to an eventfd that others write to as well.
+    #[cfg(feature = "async")]
+    pub(crate) fn of(event: Arc<OwnedFd>) -> Self {
+        Self { event, armed: AtomicBool::new(false), failure: OnceLock::new() }
+    }
+
     /// The descriptor that becomes readable, for an [`OpKind::Poll`](super::OpKind::Poll), or
     /// poll(2). Never blocks.
     ///
@@ -131,6 +137,14 @@ impl Wakeup {
         // Relaxed: the fence orders it before the caller's look for messages.
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+    }
+
+    /// Takes the announcement back, for who is told that the descriptor is readable and
+    /// [disarms](Self::disarm) then. Never blocks.
+    #[cfg(feature = "async")]
+    pub(crate) fn lower(&self) {
+        // Relaxed: as in `disarm`.
+        self.armed.store(false, Ordering::Relaxed);
     }
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads in any case:

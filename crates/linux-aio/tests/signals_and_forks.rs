@@ -165,6 +165,44 @@ fn a_shared_context_is_interrupted_like_another_and_is_not_inherited() {
 }
 
 #[test]
+#[cfg(feature = "async")]
+fn a_driver_is_interrupted_and_is_not_inherited() {
+    use common::future::{begin, drivers, poll_with};
+    use linux_aio::future::{Driver, Order};
+    use std::task::Waker;
+
+    let _alone = alone();
+    let mut driver = Driver::new(2).unwrap();
+    assert_eq!(interrupted(|| driver.turn(None)).unwrap(), 0);
+    for driver in drivers(2) {
+        let (pool, handle, never) = (Pool::new(2, 4096).unwrap(), driver.handle(), pipe());
+        let mut poll = handle.poll(&never.0, PollFlags::IN);
+        begin(&mut poll);
+        let mut stream = handle.completions(Order::Pushed);
+        stream.push(read(&never.0, &pool, 0));
+        stream.push(Op::new(&never.0, OpKind::Fsync));
+        let mut inherited = Some((driver, poll, stream));
+        assert!(in_child(|| {
+            let (mut driver, mut poll, mut stream) = inherited.take().unwrap();
+            is_forbidden(|| assert_eq!(driver.look(), 0));
+            is_forbidden(|| drop(poll_with(&mut poll, Waker::noop())));
+            is_forbidden(|| begin(&mut handle.fsync(&never.0)));
+            is_forbidden(|| poll.cancel());
+            is_forbidden(|| stream.push(Op::new(&never.0, OpKind::Fsync)));
+            is_forbidden(|| drop(handle.completions(Order::Pushed)));
+            is_forbidden(|| handle.wake());
+            drop((poll, stream));
+            drop(driver);
+        }));
+        let (mut driver, poll, stream) = inherited.take().unwrap();
+        drop(stream);
+        write_to(&never.1, b"x");
+        assert!(driver.block_on(poll).unwrap().contains(PollFlags::IN));
+        assert_eq!(free_buffers(&pool).len(), 2);
+    }
+}
+
+#[test]
 fn a_masked_wait_lets_through_what_the_thread_blocks_and_nothing_else() {
     let _alone = alone();
     handle_signals();

@@ -79,6 +79,22 @@ pub unsafe trait IoBufMut: IoBuf {
     fn stable_mut_ptr(&mut self) -> *mut u8;
 }
 
+/// A value that is lent as a whole, and comes back as what it was. A pool's buffer that is frozen
+/// does not always: others may hold parts of its slot.
+#[cfg(feature = "async")]
+pub struct Lent<B>(pub B);
+
+// SAFETY: the bytes are those of the value inside, whose promise this passes on.
+#[cfg(feature = "async")]
+unsafe impl<B: IoBuf> IoBuf for Lent<B> {
+    fn stable_ptr(&self) -> *const u8 {
+        self.0.stable_ptr()
+    }
+    fn len_bytes(&self) -> usize {
+        self.0.len_bytes()
+    }
+}
+
 // SAFETY: a vector's bytes are its own allocation, up to its length they are initialized, and they
 // stay where they are when the vector is moved.
 unsafe impl IoBuf for Vec<u8> {

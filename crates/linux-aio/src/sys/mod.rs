@@ -30,11 +30,13 @@ mod ticket;
 pub use buffer::{Buffer, Pool, SharedBuffer};
 pub use context::{Callback, Context};
 pub use done::Done;
-#[cfg(any(feature = "posix", feature = "sim", feature = "threads"))]
+#[cfg(any(feature = "async", feature = "posix", feature = "sim", feature = "threads"))]
 pub(crate) use eventfd::signal;
-#[cfg(feature = "threads")]
+#[cfg(any(feature = "async", feature = "threads"))]
 pub(crate) use fork::process_number;
 pub use handle::{Handle, HandleCallback};
+#[cfg(feature = "async")]
+pub(crate) use iobuf::Lent;
 pub use iobuf::{IoBuf, IoBufMut};
 pub use op::{Op, OpKind, PARTS_MAX, Part, PollFlags, Priority, ReadWriteFlags, Submitted};
 pub use refused::{Full, Refused};

@@ -4,6 +4,8 @@
 use std::process::{Command, Output};
 
 pub mod aio;
+#[cfg(feature = "async")]
+pub mod future;
 pub mod mounted;
 #[cfg(feature = "posix")]
 pub mod posix;

@@ -1,5 +1,5 @@
-//! The examples of the package linux-aio work: the first programs of its field, a file copy for each
-//! family, and one program for each kind of executor.
+//! The examples of the package linux-aio work: the first programs of its field, a file copy for
+//! each family, and one program for each kind of executor.
 
 mod common;
 

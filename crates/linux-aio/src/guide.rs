@@ -1,5 +1,7 @@
 #![doc = include_str!("../docs/guide.md")]
 
+#[cfg(feature = "async")]
+use crate::future;
 use crate::kernel::{self, Context};
 #[cfg(feature = "posix")]
 use crate::posix::{self, Posix};

@@ -333,3 +333,129 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::sys::OpKind;
+
+    fn op(file: &Arc<OwnedFd>, tag: u64) -> Op {
+        Op::new(file, OpKind::Fsync).tag(tag)
+    }
+
+    fn null() -> Arc<OwnedFd> {
+        Arc::new(File::open("/dev/null").unwrap().into())
+    }
+
+    fn task() -> Owner {
+        Owner::Task(Some(Waker::noop().clone()))
+    }
+
+    fn over(mut op: Op, id: Id) -> Done {
+        op.tag = id as u64;
+        Done::new(op, Ok(0))
+    }
+
+    #[test]
+    fn those_that_leave_the_line_do_not_pile_up_and_no_one_takes_their_turn() {
+        let (mut registry, null) = (Registry::default(), null());
+        let mut outbox = Outbox::default();
+        let first = registry.insert(op(&null, 0), task()).unwrap();
+        assert_eq!(first, (0, true));
+        for tag in 1..1000 {
+            let (id, is_only) = registry.insert(op(&null, tag), task()).unwrap();
+            assert!(!is_only && registry.line.len() < 5 && registry.entries.len() < 3);
+            registry.abandon(id, &mut outbox);
+        }
+        let (last, _) = registry.insert(op(&null, 1000), task()).unwrap();
+        let mut started = Vec::new();
+        while registry.start(None, |id, _| started.push(id)) {}
+        assert_eq!(started, [0, last]);
+        assert!(!registry.has_work(1));
+        assert_eq!(outbox.withdrawn.len(), 999);
+    }
+
+    #[test]
+    fn what_is_unwanted_is_cancelled_once_and_not_who_has_its_number_next() {
+        let (mut registry, null) = (Registry::default(), null());
+        let mut outbox = Outbox::default();
+        let (id, _) = registry.insert(op(&null, 7), task()).unwrap();
+        let mut running = None;
+        assert!(registry.start(None, |_, op| running = Some(op)));
+        registry.cancel(id, &mut outbox);
+        registry.cancel(id, &mut outbox);
+        assert_eq!(registry.unwanted, [id]);
+        registry.finish(over(running.take().unwrap(), id), &mut outbox);
+        assert_eq!((outbox.wakers.len(), registry.take(id).unwrap().op.tag), (1, 7));
+        assert_eq!(registry.insert(op(&null, 8), task()).unwrap(), (id, true));
+        assert!(registry.start(None, |_, _| {}));
+        assert!(registry.take_unwanted().is_empty());
+    }
+
+    /// Random operations of futures and of two streams, driven, cancelled and dropped at random:
+    /// each is given back or handed out once.
+    #[test]
+    fn each_operation_is_given_back_once() {
+        for seed in 0..if cfg!(miri) { 3 } else { 200 } {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut registry, null) = (Registry::default(), null());
+            let mut outbox = Outbox::default();
+            let lanes = [registry.open_lane(), registry.open_lane()];
+            let (mut futures, mut running) = (Vec::new(), Vec::new());
+            let (mut inserted, mut seen) = (0_u64, Vec::new());
+            for _ in 0..300 {
+                match random.u8(..6) {
+                    0 | 1 => {
+                        let owner = match random.usize(..3) {
+                            2 => task(),
+                            lane => Owner::Lane(lanes[lane], inserted),
+                        };
+                        let is_task = matches!(owner, Owner::Task(_));
+                        let (id, _) = registry.insert(op(&null, inserted), owner).unwrap();
+                        futures.extend(is_task.then_some(id));
+                        inserted += 1;
+                    }
+                    2 => drop(registry.start(None, |id, op| running.push((id, op)))),
+                    3 if !running.is_empty() => {
+                        let (id, op) = running.swap_remove(random.usize(..running.len()));
+                        registry.finish(over(op, id), &mut outbox);
+                    }
+                    4 if !futures.is_empty() => {
+                        let id = futures.swap_remove(random.usize(..futures.len()));
+                        registry.abandon(id, &mut outbox);
+                    }
+                    5 if !futures.is_empty() => {
+                        registry.cancel(futures[random.usize(..futures.len())], &mut outbox);
+                    }
+                    _ => {}
+                }
+                futures.retain(|&id| match registry.take(id) {
+                    Ok(done) => {
+                        seen.push(done.op.tag);
+                        false
+                    }
+                    Err(_) => true,
+                });
+            }
+            seen.extend(registry.lane(lanes[0]).over.drain(..).map(|(_, done)| done.op.tag));
+            registry.close_lane(lanes[0], &mut outbox);
+            for (id, op) in running {
+                registry.finish(over(op, id), &mut outbox);
+            }
+            registry.close(&mut outbox);
+            assert!(registry.insert(op(&null, 0), task()).is_err());
+            for id in futures {
+                seen.push(registry.take(id).unwrap().op.tag);
+            }
+            registry.close_lane(lanes[1], &mut outbox);
+            seen.extend(outbox.unwanted.iter().map(|done| done.op.tag));
+            seen.extend(outbox.withdrawn.iter().map(|op| op.tag));
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..inserted), "seed {seed}");
+            assert_eq!(registry.free.len(), registry.entries.len());
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -481,13 +482,26 @@ fn in_the_background_there_is_no_line() {
 /// Asks again and again, until a line has this.
 fn ask_until(child: &Child, lines: &mut impl BufRead, wanted: &str) {
     let (begun, mut line) = (Instant::now(), String::new());
-    while !line.contains(wanted) {
-        kill_process(Pid::from_child(child), Signal::USR1).unwrap();
-        line.clear();
-        lines.read_line(&mut line).unwrap();
-        let may_come = line.starts_with("aio") && begun.elapsed() < Duration::from_secs(60);
-        assert!(may_come, "{wanted} is not said: {line}");
-    }
+    let (is_over, pid) = (AtomicBool::new(false), Pid::from_child(child));
+    std::thread::scope(|scope| {
+        // A signal may come while its handler is being installed, and get no answer.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                kill_process(pid, Signal::USR1).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let may_come =
+            |line: &str| line.is_empty() || (line.starts_with("aio") && !line.contains(wanted));
+        while may_come(&line) && begun.elapsed() < Duration::from_secs(60) {
+            line.clear();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(line.contains(wanted), "{wanted} is not said: {line}");
 }
 
 #[test]

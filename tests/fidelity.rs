@@ -114,13 +114,14 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
     let bottom = "d/".repeat(LEVELS);
     // With few descriptors there are few workers, and each waits for the device once a level. One
     // such run is enough for this test.
-    for (kind, limit, sync) in [
+    let runs = [
         ("ext4", 128, &[][..]),
         ("xfs", 1024, &["--no-sync"]),
         ("btrfs", 256, &["--no-sync"]),
         ("tmpfs", 128, &[]),
-    ] {
-        let Some(to) = Mounted::new(kind, 512) else { continue };
+    ];
+    all_at_once(runs, |(kind, limit, sync)| {
+        let Some(to) = Mounted::new(kind, 512) else { return };
         let target = to.path.join("target");
         let mut command = Command::new("sh");
         command.args(["-c", &format!(r#"ulimit -n {limit}; exec "$0" "$@""#)]);
@@ -143,7 +144,7 @@ fn five_thousand_levels_and_a_terabyte_of_hole_need_few_descriptors() {
             describe_chain(&target.join("d")),
             "on {kind}"
         );
-    }
+    });
     // An error at the bottom shows the whole path, which no system call takes.
     let mut dir: std::os::fd::OwnedFd = fs::File::open(&source).unwrap().into();
     for _ in 0..LEVELS {

@@ -80,6 +80,37 @@ fn a_named_file_is_filtered_by_its_name_and_a_named_directory_is_the_root() {
 }
 
 #[test]
+fn a_named_file_that_is_left_out_is_told_and_is_no_failure() {
+    let folder = folder();
+    tree(folder.path(), &["a.o", "b.o", "c.o", "a.c"]);
+    fs::create_dir(folder.path().join("to")).unwrap();
+    let copy = |args: &[&str], sources: &[&str]| {
+        let mut command = aiocp();
+        command.current_dir(folder.path()).args(args).args(sources).arg("to");
+        let output = run(&mut command, 0);
+        assert_eq!(paths(&folder.path().join("to")), listed(&[]), "{args:?}");
+        (stderr(&output), String::from_utf8(output.stdout).unwrap())
+    };
+    let by_pattern = "excluded by a pattern of --exclude or --exclude-from\n";
+    let first = format!("aiocp: skipped 'a.o': {by_pattern}");
+    let all = ["a.o", "b.o", "c.o"];
+    assert_eq!(copy(&["--exclude=*.o"], &all[..1]).0, first);
+    // A shell's pattern may name thousands.
+    let (said, out) = copy(&["--exclude=*.o", "--manifest=-"], &all);
+    assert_eq!(said, format!("{first}aiocp: skipped 2 others too: {by_pattern}"));
+    assert_eq!(out, "");
+    let (said, _) = copy(&["-v", "--exclude=*.o"], &all);
+    assert_eq!(said.matches(by_pattern).count(), 3, "{said}");
+    let (said, _) = copy(&["--max-size=2"], &["a.c"]);
+    assert_eq!(said, "aiocp: skipped 'a.c': excluded by --min-size or --max-size\n");
+    assert_eq!(copy(&["-q", "--exclude=*.o"], &all), (String::new(), String::new()));
+    let (said, json) = copy(&["--json", "--exclude=*.o"], &all);
+    assert!(said.is_empty() && json.matches("\"reason\":\"excluded\"").count() == 3, "{json}");
+    let (_, plan) = copy(&["--dry-run", "--exclude=*.o"], &all);
+    assert_eq!(plan.matches("would skip '").count(), 3, "{plan}");
+}
+
+#[test]
 fn an_excluded_directory_is_never_opened() {
     if !have_strace() {
         return;

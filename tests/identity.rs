@@ -385,14 +385,15 @@ impl Reused {
 
 #[test]
 fn a_number_that_is_used_again_is_another_file_s() {
-    for options in [&["-a"][..], &["-a", "--verify"], &["-aL"], &["-a", "--resume"]] {
+    let modes = [&["-a"][..], &["-a", "--verify"], &["-aL"], &["-a", "--resume"]];
+    all_at_once(modes, |options| {
         let Some(reused) = Reused::new("ext4") else { return };
         let taken = reused.copy(options);
         // Words for a person who reads the log: without it the test shows nothing.
         let line = format!("{options:?}: {taken} files took the number\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
         assert_eq!(taken, 1, "{options:?}: the number was not used again");
-    }
+    });
 }
 
 /// Contents that say which names they belong to, of a length of their own or of one for all.

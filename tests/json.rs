@@ -219,9 +219,11 @@ fn the_schema_has_every_reason_why_something_is_left_alone() {
     assert_eq!(reasons, &json!(names));
     // A match that has to be widened with the enum.
     for skip in aiocp::report::Skip::ALL {
-        use aiocp::report::Skip::{Declined, Exists, NamedTwice, NotOlder, SameFile};
+        use aiocp::report::Skip::{
+            Declined, Excluded, Exists, NamedTwice, NotOlder, SameFile, Size,
+        };
         match skip {
-            Exists | NotOlder | Declined | SameFile | NamedTwice => {}
+            Exists | NotOlder | Declined | SameFile | NamedTwice | Excluded | Size => {}
         }
     }
 }

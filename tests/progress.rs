@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -417,6 +418,37 @@ fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_
 }
 
 #[test]
+fn a_run_that_is_stopped_takes_its_picture_away_and_draws_it_again() {
+    if !have("tmux") {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("big"), noise(256 << 20, 1)).unwrap();
+    let terminal = Terminal::new(folder.path());
+    terminal.lines_when(|lines| lines == ["$"]);
+    // A shell says what is stopped, which is to be shorter than the picture.
+    let programs = Path::new(assert_cmd::cargo::cargo_bin!("aiocp")).parent().unwrap();
+    let typed = format!(
+        "PATH={}:$PATH; set -m; clear; aiocp --progress --bwlimit=4M big copy",
+        programs.display()
+    );
+    terminal.type_in(&[&typed, "Enter"]);
+    let is_file = |line: &&str| line.ends_with(" %   268 MB  big");
+    let is_drawn = |lines: &[&str]| lines.iter().filter(|line| is_file(line)).count() == 1;
+    terminal.lines_when(is_drawn);
+    for key in ["C-z", "C-c"] {
+        terminal.type_in(&[key]);
+        let shown = terminal.lines_when(|lines| lines.last() == Some(&"$"));
+        let is_left = ["268 MB", " written", "^Z"].iter().any(|part| shown.contains(part));
+        assert!(!is_left, "{key}: {shown}");
+        if key == "C-z" {
+            terminal.type_in(&["clear; fg", "Enter"]);
+            terminal.lines_when(is_drawn);
+        }
+    }
+}
+
+#[test]
 fn in_the_background_there_is_no_line() {
     if !have("tmux") {
         return;
@@ -447,6 +479,50 @@ fn in_the_background_there_is_no_line() {
     terminal.lines_when(|lines| lines.iter().any(|line| line.starts_with("aiocp: interrupted: ")));
 }
 
+/// Asks again and again, until a line has this.
+fn ask_until(child: &Child, lines: &mut impl BufRead, wanted: &str) {
+    let (begun, mut line) = (Instant::now(), String::new());
+    let (is_over, pid) = (AtomicBool::new(false), Pid::from_child(child));
+    std::thread::scope(|scope| {
+        // A signal may come while its handler is being installed, and get no answer.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                kill_process(pid, Signal::USR1).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let may_come =
+            |line: &str| line.is_empty() || (line.starts_with("aio") && !line.contains(wanted));
+        while may_come(&line) && begun.elapsed() < Duration::from_secs(60) {
+            line.clear();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(line.contains(wanted), "{wanted} is not said: {line}");
+}
+
+#[test]
+fn a_copy_from_a_pipe_counts_what_has_come_and_knows_no_end() {
+    let folder = folder();
+    let mut command = in_folder(folder.path(), &["--progress=never", "/dev/stdin", "copy"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut input = child.stdin.take().unwrap();
+    while !catches(&child, Signal::USR1) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for (part, wanted) in [("hello", "5 B of 5 B+ written, 0 files"), (" you", "9 B of 9 B+ ")] {
+        std::io::Write::write_all(&mut input, part.as_bytes()).unwrap();
+        ask_until(&child, &mut lines, wanted);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read(folder.path().join("copy")).unwrap(), b"hello you");
+}
+
 #[test]
 fn sums_show_it_too() {
     let folder = folder();
@@ -464,13 +540,7 @@ fn sums_show_it_too() {
     while !catches(&child, Signal::USR1) {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let mut line = String::new();
-    while !line.contains("5 B of 5 B+ hashed, 0 files") {
-        kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
-        line.clear();
-        lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("aiosum: "), "{line}");
-    }
+    ask_until(&child, &mut lines, "aiosum: 5 B of 5 B+ hashed, 0 files");
     drop(input);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stdout.ends_with(b"  -\n"), "{output:?}");

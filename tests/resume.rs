@@ -18,6 +18,12 @@ use rustix::process::Signal;
 
 #[test]
 fn killed_at_any_moment_it_goes_on() {
+    // 200 in all.
+    all_at_once(0..4, |_| killed_at_any_moment(50));
+}
+
+/// Kills so many runs, and has each copy finished.
+fn killed_at_any_moment(kills: u32) {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
     make_small_tree(&source);
@@ -25,7 +31,7 @@ fn killed_at_any_moment_it_goes_on() {
     let mut killed = 0;
     for round in 0.. {
         assert!(round < 2000, "{killed} of 2000 runs were killed");
-        if killed >= 200 {
+        if killed >= kills {
             break;
         }
         // Two times out of three, the resumed run is killed too.
@@ -107,8 +113,11 @@ fn after_a_power_cut_it_goes_on() {
     let folder = folder();
     let source = folder.path().join("source");
     make_small_tree(&source);
-    for (kind, mib) in [("ext4", 64), ("xfs", 320)] {
-        let Some(mounted) = Mounted::new(kind, mib) else { continue };
+    let seeds = [random.u64(..), random.u64(..)];
+    let kinds = [("ext4", 64), ("xfs", 320)].into_iter().zip(seeds);
+    all_at_once(kinds, |((kind, mib), seed)| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let Some(mounted) = Mounted::new(kind, mib) else { return };
         let target = mounted.path.join("target");
         let whole = duration(&source, &target);
         for _ in 0..12 {
@@ -135,7 +144,7 @@ fn after_a_power_cut_it_goes_on() {
             assert!(litter(&mounted.path).is_empty());
             fs::remove_dir_all(&target).unwrap();
         }
-    }
+    });
 }
 
 #[test]

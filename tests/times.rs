@@ -165,32 +165,33 @@ fn a_file_that_is_edited_while_it_is_copied_is_whole_or_fails() {
     let foreign =
         Foreign::new(Names::Exact, Times { step: Duration::from_secs(2), repeats: false });
     let foreign = foreign.iter().map(|foreign| foreign.path.as_path());
-    for path in [seconds.path.as_path(), ours.path()].into_iter().chain(foreign) {
-        for bytes in [300_000, 3 << 20] {
-            let (source, target) = (path.join("edited"), path.join("copy"));
-            let mut good = 0;
-            for _ in 0..3 {
-                fs::write(&source, vec![b'_'; bytes]).unwrap();
-                wait_for_a_second();
-                let stop = AtomicBool::new(false);
-                let output: Output = std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        edit(&source, &stop);
-                    });
-                    let output = aiocp().arg("--verify").arg(&source).arg(&target).output();
-                    stop.store(true, Ordering::Relaxed);
-                    output.unwrap()
+    let paths = [seconds.path.as_path(), ours.path()].into_iter().chain(foreign);
+    let sizes = [300_000, 3 << 20];
+    all_at_once(paths.flat_map(|path| sizes.map(|bytes| (path, bytes))), |(path, bytes)| {
+        let (source, target) =
+            (path.join(format!("edited-{bytes}")), path.join(format!("copy-{bytes}")));
+        let mut good = 0;
+        for _ in 0..3 {
+            fs::write(&source, vec![b'_'; bytes]).unwrap();
+            wait_for_a_second();
+            let stop = AtomicBool::new(false);
+            let output: Output = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    edit(&source, &stop);
                 });
-                if output.status.success() {
-                    good += 1;
-                    assert!(is_of_one_letter(&fs::read(&target).unwrap()), "{path:?}: a mixture");
-                } else {
-                    assert!(stderr(&output).contains("changed"), "{output:?}");
-                }
+                let output = aiocp().arg("--verify").arg(&source).arg(&target).output();
+                stop.store(true, Ordering::Relaxed);
+                output.unwrap()
+            });
+            if output.status.success() {
+                good += 1;
+                assert!(is_of_one_letter(&fs::read(&target).unwrap()), "{path:?}: a mixture");
+            } else {
+                assert!(stderr(&output).contains("changed"), "{output:?}");
             }
-            writeln!(std::io::stderr(), "{path:?}, {bytes} bytes: {good} of 3 copied").unwrap();
         }
-    }
+        writeln!(std::io::stderr(), "{path:?}, {bytes} bytes: {good} of 3 copied").unwrap();
+    });
 }
 
 /// Leaves a run with `--resume` unfinished, since one file of it fails.
@@ -225,7 +226,7 @@ fn resume_does_not_believe_what_was_edited_in_the_same_second() {
 
 #[test]
 fn resume_believes_what_was_copied_at_every_step() {
-    for (times, foreign) in foreign_filesystems() {
+    all_at_once(foreign_filesystems(), |(times, foreign)| {
         let folder = folder();
         let ours = folder.path().join("s");
         make_sources(&ours);
@@ -240,7 +241,7 @@ fn resume_believes_what_was_copied_at_every_step() {
             let resumed = resume(source, &target);
             assert_eq!(resumed, 3, "{times:?}: {source:?}");
         }
-    }
+    });
 }
 
 #[test]

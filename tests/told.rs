@@ -7,9 +7,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use common::place::Place;
 use common::*;
 use proptest::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -439,4 +442,27 @@ fn a_name_on_a_list_that_is_not_there_is_told_as_in_rsync() {
         prop_assert_eq!(missing.is_empty(), ours.status.success(), "{:?}", ours);
         Ok(())
     });
+}
+
+#[test]
+fn a_run_in_place_that_is_interrupted_says_what_is_incomplete_and_how_to_continue() {
+    let place = Place::new();
+    fs::write(place.at("big"), noise(16 << 20, 1)).unwrap();
+    fs::write(place.at("copy"), "old").unwrap();
+    let next = "run the same command again to ";
+    for (flag, wanted) in [
+        ("--resume", "continue; a file that was being written into is incomplete until then\n"),
+        ("--no-sync", "write into the rest\n"),
+    ] {
+        let mut command = place.command(&["--inplace", flag, "--bwlimit=100K", "big", "copy"]);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        while !catches(&child, Signal::TERM) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let said = stderr(&child.wait_with_output().unwrap());
+        // A warning may come before it, which names the file.
+        let told = format!("aiocp: interrupted: no file copied; {next}{wanted}");
+        assert!(said.ends_with(&told), "{flag}: {said}");
+    }
 }

@@ -240,12 +240,28 @@ pub enum Skip {
     SameFile,
     /// An operand named this source before.
     NamedTwice,
+    /// It is a file that the user named, and a pattern excludes it.
+    Excluded,
+    /// It is a file that the user named, of another size than is copied.
+    Size,
 }
 
 impl Skip {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Exists, Self::NotOlder, Self::Declined, Self::SameFile, Self::NamedTwice];
+    pub const ALL: [Self; 7] = [
+        Self::Exists,
+        Self::NotOlder,
+        Self::Declined,
+        Self::SameFile,
+        Self::NamedTwice,
+        Self::Excluded,
+        Self::Size,
+    ];
+
+    /// Whether it is of a source, and says nothing about a destination.
+    pub fn is_of_source(self) -> bool {
+        matches!(self, Self::NamedTwice | Self::Excluded | Self::Size)
+    }
 
     /// Its name for programs.
     pub fn name(self) -> &'static str {
@@ -255,6 +271,8 @@ impl Skip {
             Self::Declined => "declined",
             Self::SameFile => "same_file",
             Self::NamedTwice => "named_twice",
+            Self::Excluded => "excluded",
+            Self::Size => "size",
         }
     }
 }
@@ -267,6 +285,8 @@ impl fmt::Display for Skip {
             Self::Declined => "you answered no",
             Self::SameFile => "it is the source",
             Self::NamedTwice => "the source is named more than once",
+            Self::Excluded => "excluded by a pattern of --exclude or --exclude-from",
+            Self::Size => "excluded by --min-size or --max-size",
         })
     }
 }
@@ -310,7 +330,7 @@ pub enum Event {
     Copied(Copied),
     /// A link or a directory was made. A directory that is merged into is no event.
     Made(Made),
-    /// This destination, or for [`Skip::NamedTwice`] this source, is left alone.
+    /// This destination, or [this source](Skip::is_of_source), is left alone.
     Skipped(PathBuf, Skip),
     /// Something was not copied, or not with all its metadata.
     Failed(Error),

@@ -28,6 +28,30 @@ pub fn ignore(signal: i32) -> io::Result<()> {
     }
 }
 
+/// Does what the system does by itself about a signal that is caught here, and returns where the
+/// process goes on: when it has been stopped, or where the signal does nothing, as SIGTSTP in a
+/// group of processes that no shell would wake.
+pub fn act_by_default(signal: i32) -> io::Result<()> {
+    // SAFETY: all fields of a sigaction are numbers or pointers that may be null.
+    let (mut caught, mut default): (libc::sigaction, libc::sigaction) =
+        unsafe { std::mem::zeroed() };
+    default.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: both actions are live and of the right type, and the new one calls nothing.
+    if unsafe { libc::sigaction(signal, &raw const default, &raw mut caught) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it goes to this thread alone, and has acted when it returns.
+    let raised = match unsafe { libc::raise(signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: the action is the one that the process had, so that its handler may be called.
+    match unsafe { libc::sigaction(signal, &raw const caught, std::ptr::null_mut()) } {
+        0 => raised,
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,6 +110,23 @@ pub fn run_limited(command: &mut Command) -> Output {
     output
 }
 
+/// Does this with all of them at the same time, each on a thread of its own. It is for what waits
+/// most of its time: for a device, a clock, or a limit.
+pub fn all_at_once<T: Send>(all: impl IntoIterator<Item = T>, act: impl Fn(T) + Sync) {
+    // What is left out is said in the name of the test.
+    let name = std::thread::current().name().unwrap_or("main").to_owned();
+    std::thread::scope(|scope| {
+        let begin = |one| {
+            let thread = std::thread::Builder::new().name(name.clone());
+            thread.spawn_scoped(scope, || act(one)).unwrap()
+        };
+        let threads: Vec<_> = all.into_iter().map(begin).collect();
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+}
+
 /// Runs the command without its output, and says how many KiB of memory it had at most.
 pub fn peak_of(command: &mut Command, code: i32) -> u64 {
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();

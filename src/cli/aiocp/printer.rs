@@ -275,7 +275,7 @@ impl<'a> CopyPrinter<'a> {
             SeeingArgs { dry_run: true, .. } => {
                 self.plan(path, &format!("would skip {}: {why}\n", quoted(path)))
             }
-            _ if why == Skip::NamedTwice => {
+            _ if why.is_of_source() => {
                 self.err(&format!("aiocp: skipped {}: {why}\n", quoted(path)))
             }
             // Of what is up to date -v says nothing, as cp does.
@@ -341,8 +341,8 @@ impl<'a> CopyPrinter<'a> {
             Event::Made(made) if made.replaced => {
                 manifest.made(self.relative(&made.target), backup(&made.backup))
             }
-            // The path is that of a source, which is copied where it is named first.
-            Event::Skipped(_, Skip::NamedTwice) => Ok(()),
+            // The path is that of a source, which has no copy or one elsewhere.
+            Event::Skipped(_, why) if why.is_of_source() => Ok(()),
             Event::Skipped(path, _) => manifest.left_alone(self.relative(path)),
             _ => Ok(()),
         };
@@ -545,7 +545,13 @@ impl<'a> CopyPrinter<'a> {
 
 impl Sink for CopyPrinter<'_> {
     fn event(&self, event: Event) {
-        let telling = self.repeats.note(&event);
+        let SeeingArgs { verbose, debug, dry_run, json, quiet, .. } = *self.seeing;
+        // All of these are told, or none.
+        let is_whole = verbose || debug || dry_run || json || quiet;
+        let telling = match event {
+            Event::Skipped(..) if is_whole => Telling::First,
+            _ => self.repeats.note(&event),
+        };
         if let Err(error) = self.collect(&event, telling) {
             self.lose(error);
         }

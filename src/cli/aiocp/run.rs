@@ -143,11 +143,17 @@ fn carry_out(
         }
     }
     let last_word = match (options.existing.in_place, options.resume) {
-        (true, _) => "aiocp: stopped at once; a file that was being written into is incomplete\n",
-        (_, true) => {
+        (true, false) => {
+            "aiocp: stopped at once; a file that was being written into is incomplete\n"
+        }
+        (true, true) => {
+            "aiocp: stopped at once; a file that was being written into is incomplete; run the \
+             same command again to continue with that file\n"
+        }
+        (false, true) => {
             "aiocp: stopped at once; run the same command again to continue from what is durable\n"
         }
-        (_, false) => "aiocp: stopped at once; finished files are whole\n",
+        (false, false) => "aiocp: stopped at once; finished files are whole\n",
     };
     let received = stop_on_signals(Arc::clone(&options.stop), watched, last_word)
         .context("cannot watch for signals")?;
@@ -467,6 +473,11 @@ impl CopyRun<'_> {
             (false, _) => "; unfinished files were removed (a copy that was begun with --resume \
                            can be continued)"
                 .to_owned(),
+            (true, 0) if self.options.existing.in_place => {
+                "; run the same command again to continue; a file that was being written into is \
+                 incomplete until then"
+                    .to_owned()
+            }
             (true, 0) => "; run the same command again to continue".to_owned(),
             (true, left) => {
                 format!(

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cli::screen::units::count;
 use crate::error::{Cause, Error, Operation, reason};
-use crate::report::Event;
+use crate::report::{Event, Skip};
 
 /// Failures and warnings that are like one that was told.
 #[derive(Default)]
@@ -16,9 +16,19 @@ pub struct Repeats(Mutex<BTreeMap<Kind, u64>>);
 struct Kind {
     /// How the line begins.
     prefix: &'static str,
-    /// What could not be done; nothing where it was the copy itself, for want of space.
-    operation: Option<&'static str>,
+    what: What,
     reason: String,
+}
+
+/// What happened to a file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// There was no space for its copy.
+    NoSpace,
+    /// This could not be done.
+    Cannot(&'static str),
+    /// The user named it, and a filter leaves it out.
+    Skipped,
 }
 
 /// Whether an event is one of many that are told once.
@@ -52,13 +62,14 @@ impl Repeats {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let again = counts.iter().filter(|(_, more)| **more > 0);
         again
-            .map(|(Kind { prefix, operation, reason }, more)| {
+            .map(|(Kind { prefix, what, reason }, more)| {
                 let others = count(*more, "other", "others");
-                match operation {
-                    Some(operation) => {
+                match what {
+                    What::Cannot(operation) => {
                         format!("{prefix}cannot {operation} {others} either: {reason}")
                     }
-                    None => format!("{prefix}cannot copy {others} either: {reason}"),
+                    What::NoSpace => format!("{prefix}cannot copy {others} either: {reason}"),
+                    What::Skipped => format!("{prefix}skipped {others} too: {reason}"),
                 }
             })
             .collect()
@@ -67,13 +78,13 @@ impl Repeats {
     /// Whether anything was not copied for want of space.
     pub fn lacked_space(&self) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.keys().any(|kind| kind.operation.is_none())
+        counts.keys().any(|kind| kind.what == What::NoSpace)
     }
 
     /// Whether failures were counted instead of told.
     pub fn counts_failures(&self) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().any(|(kind, more)| kind.operation.is_none() && *more > 0)
+        counts.iter().any(|(kind, more)| kind.what == What::NoSpace && *more > 0)
     }
 }
 
@@ -82,10 +93,13 @@ impl Kind {
         let (prefix, error) = match event {
             Event::Failed(error) => ("", error),
             Event::Warning(error) => ("warning: ", error),
+            Event::Skipped(_, why @ (Skip::Excluded | Skip::Size)) => {
+                return Some(Self { prefix: "", what: What::Skipped, reason: why.to_string() });
+            }
             _ => return None,
         };
         if let Some(reason) = reason_of_no_space(error) {
-            return Some(Self { prefix, operation: None, reason });
+            return Some(Self { prefix, what: What::NoSpace, reason });
         }
         error.missing()?;
         // Names of attributes are many, and anybody's.
@@ -93,7 +107,7 @@ impl Kind {
             Cause::Attribute(_, cause) => reason(cause),
             cause => cause.to_string(),
         };
-        Some(Self { prefix, operation: Some(error.op.words()), reason })
+        Some(Self { prefix, what: What::Cannot(error.op.words()), reason })
     }
 }
 

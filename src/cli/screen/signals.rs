@@ -1,5 +1,5 @@
 //! What signals do. SIGINT and SIGTERM end a copy in good order, and a second one at once. SIGUSR1
-//! asks how far the run is.
+//! asks how far the run is. SIGTSTP, which ^Z sends, takes the progress away and stops the process.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGTSTP, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -92,25 +92,32 @@ fn wanted() -> io::Result<Vec<i32>> {
     Ok(wanted)
 }
 
-/// Calls `act` with each of the signals that arrives, and answers SIGUSR1, on threads of their own.
+/// Calls `act` with each of the signals that arrives, and answers SIGUSR1 and SIGTSTP, on threads
+/// of their own.
 fn listen(
     mut signals: Vec<i32>,
     watched: &Arc<Watched>,
     mut act: impl FnMut(i32) + Send + 'static,
 ) -> io::Result<()> {
     signals.push(SIGUSR1);
+    // Where it is ignored there is no shell to go back to.
+    if !sys::signal::is_ignored(SIGTSTP)? {
+        signals.push(SIGTSTP);
+    }
     let mut signals = Signals::new(signals)?;
     // The reader of standard error may have stopped reading. That must not keep the other signals
     // waiting.
     let (ask, asked) = bounded::<()>(1);
-    let watched = Arc::clone(watched);
+    let (answering, screen) = (Arc::clone(watched), Arc::clone(&watched.screen));
     let teller = std::thread::Builder::new().name("teller".to_owned());
-    teller.spawn(move || asked.iter().for_each(|()| watched.answer()))?;
+    teller.spawn(move || asked.iter().for_each(|()| answering.answer()))?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
                 // One answer is enough for two questions at once.
                 SIGUSR1 => drop(ask.try_send(())),
+                // A process that cannot be stopped goes on.
+                SIGTSTP => drop(screen.stopped(|| sys::signal::act_by_default(SIGTSTP))),
                 signal => act(signal),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +14,9 @@ use crate::fs;
 
 /// The columns of a terminal that does not say how many it has.
 const WIDTH: usize = 80;
+
+/// How long what is printed is waited for before the process stops.
+const PRINTING_TAKES: Duration = Duration::from_millis(100);
 
 /// Standard output and standard error. The latter may show a line that changes.
 pub struct Screen {
@@ -95,6 +99,22 @@ impl Screen {
     /// Takes the picture away.
     pub fn clear(&self) {
         self.lock().clear();
+    }
+
+    /// Takes the picture away and calls what stops the process. Nothing is drawn meanwhile.
+    ///
+    /// What is being printed is not waited for long: its reader may have stopped as well.
+    pub fn stopped<R>(&self, stop: impl FnOnce() -> R) -> R {
+        let begun = Instant::now();
+        let mut state = self.state.try_lock();
+        while state.is_err() && begun.elapsed() < PRINTING_TAKES {
+            std::thread::sleep(PRINTING_TAKES / 20);
+            state = self.state.try_lock();
+        }
+        if let Ok(state) = &mut state {
+            state.clear();
+        }
+        stop()
     }
 
     /// Takes the picture away and prints the last words before the process ends at once.

@@ -102,7 +102,7 @@ impl<'a> Data<'a> {
         traffic: Traffic,
     ) -> Self {
         let clones = Clones::new(options);
-        let small = SmallFiles { traffic, stop: &options.stop };
+        let small = SmallFiles { traffic, stop: &options.stop, totals: events.totals };
         let big = BigFiles { options, resume, pipeline };
         Self { options, events, metadata, resume, pipeline, clones, small, big }
     }

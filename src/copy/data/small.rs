@@ -9,10 +9,11 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::copy::stop::Stop;
 use crate::digest::Output;
 use crate::error::{Cause, Operation};
-use crate::fs::{self, Stat};
+use crate::fs::{self, FileType, Stat};
 use crate::pipeline::small::read_whole;
 use crate::pipeline::zeros::{ZERO_GRAIN_BYTES, next_data_run};
 use crate::pipeline::{Failure, Moved, SMALL_BYTES_MAX, Traffic};
+use crate::report::Totals;
 
 /// How long a stream is waited for until the wish to stop is looked at.
 const STREAM_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -21,6 +22,23 @@ const STREAM_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 pub struct SmallFiles<'a> {
     pub traffic: Traffic,
     pub stop: &'a Stop,
+    pub totals: &'a Totals,
+}
+
+/// As long as this lives, not all that there is to copy has been found.
+struct UnknownSize<'a>(&'a Totals);
+
+impl<'a> UnknownSize<'a> {
+    fn begin(totals: &'a Totals) -> Self {
+        Totals::add(&totals.listed, 1);
+        Self(totals)
+    }
+}
+
+impl Drop for UnknownSize<'_> {
+    fn drop(&mut self) {
+        Totals::add(&self.0.met, 1);
+    }
 }
 
 /// A small file that is to be moved.
@@ -41,21 +59,28 @@ pub struct SmallFile<'a> {
 /// A small file on its way from one to the other.
 struct Stream<'a> {
     traffic: &'a Traffic,
+    totals: &'a Totals,
     target: Option<&'a OwnedFd>,
     sparse: bool,
     hasher: Option<blake3::Hasher>,
     written_bytes: u64,
+    /// What counts as found of it: its size, and what came beyond that.
+    found_bytes: u64,
 }
 
 impl SmallFiles<'_> {
     /// Moves a file, hashing on the way, in steps of the size of `buffer`.
     pub fn transfer(&self, file: &SmallFile<'_>, buffer: &mut [u8]) -> Result<Moved, Failure> {
+        let is_regular = FileType::from_raw_mode(file.stat.st_mode) == FileType::RegularFile;
+        let _unknown = (!is_regular).then(|| UnknownSize::begin(self.totals));
         let mut stream = Stream {
             traffic: &self.traffic,
+            totals: self.totals,
             target: file.target,
             sparse: file.sparse,
             hasher: file.hash.then(blake3::Hasher::new),
             written_bytes: 0,
+            found_bytes: file.stat.st_size as u64,
         };
         let read_bytes = match file.contents {
             Some(bytes) => {
@@ -146,7 +171,18 @@ impl Stream<'_> {
             self.written_bytes += run.len() as u64;
             done = run.end;
         }
+        self.count_beyond(offset_bytes + bytes.len() as u64);
         Ok(())
+    }
+
+    /// Counts what is done with and was not known of before it came.
+    fn count_beyond(&mut self, end_bytes: u64) {
+        let more_bytes = end_bytes.saturating_sub(self.found_bytes);
+        if more_bytes > 0 {
+            Totals::add(&self.totals.found_bytes, more_bytes);
+            Totals::add(&self.traffic.meter.handled_bytes, more_bytes);
+            self.found_bytes = end_bytes;
+        }
     }
 
     /// The next bytes to be written.

@@ -91,6 +91,8 @@ impl Operands {
                 events.push(Event::Skipped(source.clone(), Skip::NamedTwice));
                 continue;
             }
+            let skip = pair.left_out(&options.filter);
+            events.extend(skip.map(|why| Event::Skipped(source.clone(), why)));
             known.push(pairs.len());
             pairs.push(pair);
         }

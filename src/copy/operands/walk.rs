@@ -11,7 +11,10 @@ use super::pair::OperandPair;
 use super::resolve::Operands;
 use crate::copy::work::Visit;
 use crate::error::{Error, Operation, Result};
-use crate::tree::{self, Batch, Dir, Entry, EntryKind, Folder, List, OpenDir, OpenDirs, Visitor};
+use crate::report::Skip;
+use crate::tree::{
+    self, Batch, Dir, Entry, EntryKind, Filter, Folder, List, OpenDir, OpenDirs, Visitor,
+};
 
 impl Operands {
     /// Hands everything to the workers. An operand that goes where an earlier one went waits until
@@ -72,10 +75,9 @@ impl OperandPair {
             dir = Arc::clone(entered.dir());
         }
         let entry = self.entry();
-        let kind = FileType::from_raw_mode(self.stat.st_mode);
         if self.is_dir() {
             tree::walk(&dir, &entry, &scope, visit);
-        } else if !options.filter.excludes(self.source.name.as_bytes(), kind)
+        } else if self.left_out(&options.filter).is_none()
             && options.list.as_ref().is_none_or(List::is_everything)
         {
             dir.hold();
@@ -83,6 +85,19 @@ impl OperandPair {
         }
         visit.release(dir);
         Ok(())
+    }
+
+    /// Why a filter leaves this operand out, if it does. A directory is the root of its paths, and
+    /// no filter concerns it.
+    pub fn left_out(&self, filter: &Filter) -> Option<Skip> {
+        let kind = FileType::from_raw_mode(self.stat.st_mode);
+        let is_file = self.is_stream || kind == FileType::RegularFile;
+        match () {
+            () if self.is_dir() => None,
+            () if filter.excludes(self.source.name.as_bytes(), kind) => Some(Skip::Excluded),
+            () if is_file && filter.excludes_size(self.stat.st_size as u64) => Some(Skip::Size),
+            () => None,
+        }
     }
 
     fn entry(&self) -> Entry {

@@ -1,5 +1,5 @@
-//! `--inplace`: what stands there is written into and stays the file that it was. It is never a
-//! file of SOURCE, nor a copy of this run, and what came to nothing is told.
+//! `--inplace`: what stands there is written into and stays the file that it was, and what came to
+//! nothing is told.
 
 mod common;
 
@@ -12,17 +12,13 @@ use std::time::Duration;
 
 use common::elsewhere::Elsewhere;
 use common::hard::{acl, set_mode, set_xattr, xattr};
+use common::in_place::{BIG, SIZES, copy_in_place, holds, inode};
 use common::place::fifo;
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
 
 const USER: u32 = 12_345;
 const ACL: &str = "system.posix_acl_access";
-const BIG: usize = (3 << 20) + 5;
-
-/// The sizes of what is copied: empty, small, small in several steps, and big.
-const SIZES: [usize; 4] = [0, 3, 700_001, BIG];
-
 const WAYS: [&[&str]; 8] = [
     &[],
     &["--verify"],
@@ -34,14 +30,6 @@ const WAYS: [&[&str]; 8] = [
     &["--manifest=sums"],
 ];
 
-fn copy(folder: &Path, args: &[&str], code: i32) -> String {
-    stderr(&run(aiocp().arg("--inplace").args(args).current_dir(folder), code))
-}
-
-fn inode(path: &Path) -> u64 {
-    fs::symlink_metadata(path).unwrap().ino()
-}
-
 /// The command as an ordinary user.
 fn as_user(folder: &Elsewhere, args: &[&str]) -> Command {
     let mut command = folder.as_user(USER);
@@ -51,18 +39,6 @@ fn as_user(folder: &Elsewhere, args: &[&str]) -> Command {
 
 fn may_act_for_a_user() -> bool {
     can_mount("tmpfs") && have("setpriv")
-}
-
-/// Asserts contents without printing them.
-fn holds(path: &Path, wanted: &[u8], what: &dyn std::fmt::Debug) {
-    let found = fs::read(path).unwrap();
-    let first = found.iter().zip(wanted).position(|(one, other)| one != other);
-    assert!(
-        found == wanted,
-        "{what:?}: {path:?} has {} bytes, not {}; the first that differs is {first:?}",
-        found.len(),
-        wanted.len()
-    );
 }
 
 #[test]
@@ -84,7 +60,7 @@ fn what_stands_there_stays_the_file_that_it_was() {
                 fs::hard_link(at("old"), at("other")).unwrap();
                 set_xattr(&at("old"), "user.kept", b"value");
                 let before = inode(&at("old"));
-                let said = copy(folder.path(), &[args, &["new", "old"]].concat(), 0);
+                let said = copy_in_place(folder.path(), &[args, &["new", "old"]].concat(), 0);
                 assert_eq!(said, "", "{what:?}");
                 holds(&at("old"), &noise(len, 1), &what);
                 holds(&at("other"), &noise(len, 1), &what);
@@ -121,7 +97,7 @@ fn a_tree_is_written_into_and_what_is_not_there_is_made() {
         fs::create_dir(&target).unwrap();
         fs::rename(folder.path().join("kept"), target.join("in")).unwrap();
         let args = [args, &["-T", "s", "d"]].concat();
-        assert_eq!(copy(folder.path(), &args, 0), "", "{args:?}");
+        assert_eq!(copy_in_place(folder.path(), &args, 0), "", "{args:?}");
         assert_eq!(describe(&source), describe(&target), "{args:?}");
         let now: Vec<_> = (0..SIZES.len()).map(|n| inode(&old(n))).collect();
         assert_eq!(now, inodes, "{args:?}");
@@ -140,7 +116,7 @@ fn holes_are_holes_and_nothing_old_shines_through_them() {
             for old_len in [1000, len, len + 300_000] {
                 fs::write(at("old"), noise(old_len, 2)).unwrap();
                 let before = inode(&at("old"));
-                copy(folder.path(), &[args, &["new", "old"]].concat(), 0);
+                copy_in_place(folder.path(), &[args, &["new", "old"]].concat(), 0);
                 holds(&at("old"), &fs::read(at("new")).unwrap(), &(len, args, old_len));
                 assert_eq!(inode(&at("old")), before);
                 let allocated = fs::metadata(at("old")).unwrap().blocks() * 512;
@@ -174,7 +150,7 @@ fn random_files_are_written_over_random_files() {
     for _ in 0..3 {
         let inodes: Vec<_> = (0..40).map(|n| inode(&at(format!("d/{n}")))).collect();
         let option = options[random.usize(..options.len())];
-        copy(folder.path(), &[option, "-T", "s", "d"], 0);
+        copy_in_place(folder.path(), &[option, "-T", "s", "d"], 0);
         for (n, before) in inodes.into_iter().enumerate() {
             let wanted = fs::read(at(format!("s/{n}"))).unwrap();
             holds(&at(format!("d/{n}")), &wanted, &(n, option));
@@ -289,7 +265,7 @@ fn owner_and_acl_stay_and_setuid_goes() {
             chown(&old, Some(USER), Some(4242)).unwrap();
             set_mode(&old, 0o6755);
             set_xattr(&old, ACL, &wanted);
-            copy(folder.path(), &[args, &["new", "old"]].concat(), 0);
+            copy_in_place(folder.path(), &[args, &["new", "old"]].concat(), 0);
             let meta = fs::metadata(&old).unwrap();
             assert_eq!(meta.uid(), owner, "{args:?} {len}");
             assert_eq!(meta.mode() & 0o6000, 0, "{args:?} {len}");
@@ -323,7 +299,7 @@ fn what_may_not_be_written_is_an_error_that_says_what_to_do() {
     fs::remove_file(&program).unwrap();
     copy_program(Path::new("/bin/sleep"), &program);
     let mut sleep = Command::new(&program).arg("60").spawn().unwrap();
-    let said = copy(path, &["new", "old"], 1);
+    let said = copy_in_place(path, &["new", "old"], 1);
     sleep.kill().unwrap();
     sleep.wait().unwrap();
     assert!(said.contains("Text file busy") && said.contains("without --inplace"), "{said}");
@@ -346,175 +322,12 @@ fn nothing_but_a_regular_file_is_written_into_and_no_link_is_followed() {
         symlink("to_file", at("s/replaced")).unwrap();
         fs::create_dir(at("d/to_file")).unwrap();
         fifo(&at("d/to_pipe"));
-        let said = copy(folder.path(), &[args, &["-T", "s", "d"]].concat(), 1);
+        let said = copy_in_place(folder.path(), &[args, &["-T", "s", "d"]].concat(), 1);
         assert_eq!(said.lines().filter(|line| line.contains("cannot replace 'd/to_")).count(), 2);
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "victim");
         assert!(fs::symlink_metadata(at("d/over_link")).unwrap().is_file());
         assert_eq!(fs::read_to_string(at("d/over_link")).unwrap(), "s/over_link");
         assert_eq!(fs::read_link(at("d/replaced")).unwrap(), Path::new("to_file"));
-    }
-}
-
-#[test]
-fn a_file_of_source_is_never_written_into() {
-    for len in SIZES {
-        for args in [&[][..], &["-a"], &["-L"], &["--resume"]] {
-            let what = (len, args);
-            let folder = folder();
-            let at = |name: &str| folder.path().join(name);
-            for name in ["s", "d", "elsewhere"] {
-                fs::create_dir(at(name)).unwrap();
-            }
-            let wanted = |name: &str| noise(len, name.len() as u64);
-            for name in ["s/a", "s/longer", "elsewhere/linked"] {
-                fs::write(at(name), wanted(name)).unwrap();
-            }
-            symlink("../elsewhere/linked", at("s/with_link")).unwrap();
-            // A name that is another file's, one that is its own, and one behind a link.
-            fs::hard_link(at("s/longer"), at("d/a")).unwrap();
-            let said = copy(folder.path(), &[args, &["-T", "s", "d"]].concat(), 0);
-            assert_eq!(said, "", "{what:?}");
-            for name in ["s/a", "s/longer", "elsewhere/linked"] {
-                holds(&at(name), &wanted(name), &what);
-            }
-            holds(&at("d/a"), &wanted("s/a"), &what);
-            holds(&at("d/longer"), &wanted("s/longer"), &what);
-            // Itself by another name, and behind a link.
-            fs::remove_dir_all(at("d")).unwrap();
-            fs::create_dir(at("d")).unwrap();
-            fs::hard_link(at("s/a"), at("d/a")).unwrap();
-            fs::hard_link(at("elsewhere/linked"), at("d/longer")).unwrap();
-            copy(folder.path(), &[args, &["-T", "s", "d"]].concat(), 1);
-            for name in ["s/a", "s/longer"] {
-                holds(&at(name), &wanted(name), &what);
-            }
-            if args == ["-L"] {
-                holds(&at("elsewhere/linked"), &wanted("elsewhere/linked"), &what);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_file_of_source_that_is_mounted_in_the_copy_is_not_written_into() {
-    if !can_mount("tmpfs") {
-        return;
-    }
-    for len in SIZES {
-        let folder = folder();
-        let at = |name: &str| folder.path().join(name);
-        for name in ["s", "d"] {
-            fs::create_dir(at(name)).unwrap();
-        }
-        for name in ["s/a", "s/longer"] {
-            fs::write(at(name), noise(len, name.len() as u64)).unwrap();
-        }
-        fs::write(at("d/a"), "").unwrap();
-        must(program("mount").arg("--bind").args([at("s/longer"), at("d/a")]));
-        let args = ["--inplace", "-T", "s", "d"];
-        let output = aiocp().args(args).current_dir(folder.path()).output().unwrap();
-        unmount(&at("d/a"));
-        let said = stderr(&output);
-        assert!(output.status.code() == Some(1) && said.contains("'d/a'"), "{said}");
-        assert!(said.contains("busy") && !said.contains("hint"), "{said}");
-        for name in ["s/a", "s/longer", "d/longer"] {
-            holds(&at(name), &noise(len, "s/a".len().max(name.len()) as u64), &name);
-        }
-    }
-}
-
-#[test]
-fn what_this_run_made_or_wrote_is_not_written_into_again() {
-    for len in SIZES {
-        for args in [&[][..], &["-a"], &["--no-preserve=links"], &["--verify"]] {
-            let what = (len, args);
-            let folder = folder();
-            let at = |name: &str| folder.path().join(name);
-            for name in ["s", "d", "t", "t/s", "d/s"] {
-                fs::create_dir(at(name)).unwrap();
-            }
-            // Two files of SOURCE, one of the copy.
-            for n in 0..20 {
-                fs::write(at(&format!("s/{n}")), noise(len, n)).unwrap();
-                match n {
-                    0 => fs::write(at("d/s/0"), "old").unwrap(),
-                    n => fs::hard_link(at("d/s/0"), at(&format!("d/s/{n}"))).unwrap(),
-                }
-            }
-            // One file of SOURCE, two of the copy.
-            for name in ["s/one", "d/s/one", "d/s/two"] {
-                fs::write(at(name), noise(len, 30)).unwrap();
-            }
-            fs::hard_link(at("s/one"), at("s/two")).unwrap();
-            // Another SOURCE is merged into it: its copies take the place of the first one's.
-            fs::write(at("t/s/one"), noise(len, 40)).unwrap();
-            for (operands, one) in [(["-T", "s", "d/s"], 30), (["s", "t/s", "d"], 40)] {
-                let said = copy(folder.path(), &[args, &operands].concat(), 0);
-                assert_eq!(said, "", "{what:?}");
-                for n in 0..20 {
-                    holds(&at(&format!("d/s/{n}")), &noise(len, n), &(what, n));
-                }
-                holds(&at("d/s/one"), &noise(len, one), &what);
-                holds(&at("d/s/two"), &noise(len, 30), &what);
-            }
-        }
-    }
-}
-
-/// What an earlier run finished has its contents still when another name of it is gone on with.
-#[test]
-fn what_an_earlier_run_wrote_is_not_written_into_either() {
-    for len in SIZES {
-        for first in [1, 7] {
-            let what = (len, first);
-            let folder = folder();
-            let at = |name: &str| folder.path().join(name);
-            for name in ["s", "d"] {
-                fs::create_dir(at(name)).unwrap();
-            }
-            for n in 0..9 {
-                fs::write(at(&format!("s/{n}")), noise(len, n)).unwrap();
-                match n {
-                    0 => fs::write(at("d/0"), "old").unwrap(),
-                    n => fs::hard_link(at("d/0"), at(&format!("d/{n}"))).unwrap(),
-                }
-            }
-            // It fails, so that the journal stays.
-            fifo(&at("s/pipe"));
-            let filters = [format!("--include={first}"), "--include=pipe".into()];
-            let mut args = vec!["--resume", &*filters[0], &*filters[1], "--exclude=*"];
-            args.extend(["-T", "s", "d"]);
-            copy(folder.path(), &args, 1);
-            holds(&at("d/0"), &noise(len, first), &what);
-            let before = inode(&at(&format!("d/{first}")));
-            for _ in 0..2 {
-                let said = copy(folder.path(), &["--resume", "-T", "s", "d"], 1);
-                assert!(said.contains("aiocp: 1 failure, named above"), "{said}");
-                for n in 0..9 {
-                    holds(&at(&format!("d/{n}")), &noise(len, n), &(what, n));
-                }
-            }
-            assert!((0..9).any(|n| inode(&at(&format!("d/{n}"))) == before), "{what:?}");
-        }
-    }
-}
-
-#[test]
-fn names_of_one_source_and_of_one_copy_stay_so() {
-    for len in SIZES {
-        let folder = folder();
-        let at = |name: &str| folder.path().join(name);
-        for name in ["s", "d"] {
-            fs::create_dir(at(name)).unwrap();
-            fs::write(at(name).join("a"), noise(if name == "s" { len } else { 9 }, 1)).unwrap();
-            fs::hard_link(at(name).join("a"), at(name).join("b")).unwrap();
-        }
-        let before = inode(&at("d/a"));
-        for _ in 0..2 {
-            assert_eq!(copy(folder.path(), &["-T", "s", "d"], 0), "");
-            assert_eq!([inode(&at("d/a")), inode(&at("d/b"))], [before; 2]);
-            holds(&at("d/b"), &noise(len, 1), &len);
-        }
     }
 }
 
@@ -533,7 +346,7 @@ fn what_makes_no_sense_together_is_refused_in_one_line() {
         &["--verify-only"],
     ] {
         let folder = stage(3);
-        let said = copy(folder.path(), &[args, &["new", "old"]].concat(), 2);
+        let said = copy_in_place(folder.path(), &[args, &["new", "old"]].concat(), 2);
         assert!(said.contains("does not go with") && said.contains("--inplace"), "{said}");
         assert!(said.lines().filter(|line| line.starts_with("aiocp: ")).count() >= 1, "{said}");
         holds(&folder.path().join("old"), &noise(100_000, 2), &args);
@@ -541,7 +354,7 @@ fn what_makes_no_sense_together_is_refused_in_one_line() {
     }
     // None of them is one.
     let folder = stage(3);
-    copy(folder.path(), &["--backup=none", "--update=all", "-f", "new", "old"], 0);
+    copy_in_place(folder.path(), &["--backup=none", "--update=all", "-f", "new", "old"], 0);
     holds(&folder.path().join("old"), &noise(3, 1), &"it is allowed");
 }
 
@@ -551,10 +364,10 @@ fn the_rules_of_existing_files_hold() {
     let (path, old) = (folder.path(), folder.path().join("old"));
     let is_old = |what: &str| holds(&old, &noise(100_000, 2), &what);
     for args in [["-n"], ["--update=none"]] {
-        assert_eq!(copy(path, &[&args[..], &["new", "old"]].concat(), 0), "");
+        assert_eq!(copy_in_place(path, &[&args[..], &["new", "old"]].concat(), 0), "");
         is_old(args[0]);
     }
-    copy(path, &["--update=none-fail", "new", "old"], 1);
+    copy_in_place(path, &["--update=none-fail", "new", "old"], 1);
     is_old("none-fail");
     let output = run(aiocp().args(["--inplace", "--dry-run", "new", "old"]).current_dir(path), 0);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -615,12 +428,12 @@ fn a_full_disk_costs_nothing_of_what_stands_there() {
                 }
             }
             let args: Vec<&str> = vec![new.to_str().unwrap(), old.to_str().unwrap()];
-            let said = copy(folder.path(), &args, 1);
+            let said = copy_in_place(folder.path(), &args, 1);
             assert!(said.contains("No space left"), "{kind}: {said}");
             holds(&old, &noise(old_len, 2), &(kind, old_len));
             drop(filler);
             fs::remove_file(disk.path.join("filler")).unwrap();
-            copy(folder.path(), &args, 0);
+            copy_in_place(folder.path(), &args, 0);
             holds(&old, &noise(new_len, 1), &(kind, new_len));
         }
     }
@@ -666,7 +479,7 @@ fn what_was_cut_short_is_made_whole_by_the_same_command() {
                 assert!(goes_on && !said.contains("were removed"), "{what:?}: {said}");
             }
             assert_ne!(fs::read(at("d/big")).unwrap(), fs::read(at("s/big")).unwrap());
-            assert_eq!(copy(folder.path(), &all, 0), "", "{what:?}");
+            assert_eq!(copy_in_place(folder.path(), &all, 0), "", "{what:?}");
             assert_eq!(inode(&at("d/big")), before, "{what:?}");
             for name in ["big", "small"] {
                 let wanted = fs::read(at("s").join(name)).unwrap();
@@ -693,7 +506,7 @@ fn a_failure_half_way_says_that_the_old_contents_are_gone() {
         let lost = "warning: cannot finish 'old': it is only partly written";
         assert!(said.contains(lost) && said.contains("Input/output error"), "{said}");
         assert_eq!(said.matches("cannot finish").count(), 1, "{said}");
-        copy(folder.path(), &["new", "old"], 0);
+        copy_in_place(folder.path(), &["new", "old"], 0);
         holds(&folder.path().join("old"), &noise(len, 1), &len);
     }
 }

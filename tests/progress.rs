@@ -183,7 +183,8 @@ fn sigusr1_prints_the_line_and_ends_nothing() {
         in_folder(folder.path(), &["--progress=never", "--bwlimit=1M", "-T", "from", "to"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
-    while !catches(&child, Signal::USR1) {
+    // A handler that is there may not know yet what to do. What is copied comes after it.
+    while !catches(&child, Signal::USR1) || !folder.path().join("to").exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
     for _ in 0..5 {

@@ -16,6 +16,7 @@ pub mod faults;
 pub mod folding;
 pub mod hard;
 pub mod held;
+pub mod in_place;
 pub mod interrupted;
 pub mod json;
 pub mod lease;

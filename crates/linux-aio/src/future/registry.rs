@@ -34,7 +34,7 @@ enum Stage {
 }
 
 /// Who gets an operation that is over.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub enum Owner {
     /// It was dropped.
     #[default]
@@ -102,13 +102,13 @@ pub fn cancelled(op: Op) -> Done {
 }
 
 impl Registry {
-    /// Puts an operation in line, and says whether it is the only one there. Without a driver it is
-    /// over.
-    // The completion is what the owner must not lose; it is as large as it is.
+    /// Puts an operation in line, and says whether it is the only one there. Without a driver both
+    /// come back: to drop the owner's waker is to call code of others.
+    // The operation is what the owner must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    pub fn insert(&mut self, op: Op, owner: Owner) -> Result<(Id, bool), Done> {
+    pub fn insert(&mut self, op: Op, owner: Owner) -> Result<(Id, bool), (Op, Owner)> {
         if self.is_closed {
-            return Err(cancelled(op));
+            return Err((op, owner));
         }
         let number = self.next_number;
         self.next_number += 1;

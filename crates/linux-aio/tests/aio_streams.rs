@@ -39,6 +39,33 @@ fn ready_now(stream: &mut (impl Stream<Item = Done> + Unpin)) -> Vec<u64> {
 }
 
 #[test]
+fn what_never_ran_signals_its_eventfd() {
+    for mut driver in drivers(1) {
+        let (handle, event) = (driver.handle(), silent_eventfd());
+        let op = || Op::read(zeros(), vec![7], 0).eventfd(Arc::clone(&event));
+        let mut unpolled = handle.op(op());
+        unpolled.cancel();
+        assert_eq!(take_count(&event), 1);
+        let mut only_place = handle.op(poll_op(&silent_eventfd()));
+        begin(&mut only_place);
+        driver.look();
+        let mut cancelled = handle.op(op());
+        begin(&mut cancelled);
+        cancelled.cancel();
+        assert_eq!(take_count(&event), 1);
+        let mut stream = handle.completions(Order::Pushed);
+        stream.push(op());
+        let mut in_line = handle.op(op());
+        begin(&mut in_line);
+        drop(driver);
+        assert_eq!(take_count(&event), 2, "the driver went");
+        stream.push(op());
+        assert!(poll_with(&mut handle.op(op()), Waker::noop()).is_ready());
+        assert_eq!(take_count(&event), 2, "there is no driver");
+    }
+}
+
+#[test]
 fn operations_come_as_they_are_over_or_as_they_were_pushed() {
     for order in [Order::Completed, Order::Pushed] {
         for mut driver in drivers(3) {

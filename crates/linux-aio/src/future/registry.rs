@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::outbox::Outbox;
-use crate::sys::{Done, Op};
+use crate::sys::{self, Done, Op};
 
 /// The number of an entry, which the context carries as the operation's tag.
 pub type Id = usize;
@@ -97,8 +97,16 @@ pub struct Registry {
 }
 
 /// An operation that never ran.
-pub fn cancelled(op: Op) -> Done {
+fn cancelled(op: Op) -> Done {
     Done::new(op, Err(io::Error::from_raw_os_error(libc::ECANCELED)))
+}
+
+/// Ends an operation that is in no registry, and signals its eventfd.
+pub fn end_unrun(op: Op) -> Done {
+    if let Some(eventfd) = &op.eventfd {
+        sys::signal(eventfd);
+    }
+    cancelled(op)
 }
 
 impl Registry {
@@ -204,6 +212,13 @@ impl Registry {
         }
     }
 
+    /// Hands an operation that never ran to its owner. Its eventfd is signalled as that of any that
+    /// ends.
+    fn settle_unrun(&mut self, id: Id, op: Op, outbox: &mut Outbox) {
+        outbox.eventfds.extend(op.eventfd.clone());
+        self.settle(id, cancelled(op), outbox);
+    }
+
     /// Tells its owner that an operation is lost.
     fn lose(&mut self, id: Id, outbox: &mut Outbox) {
         let entry = &mut self.entries[id];
@@ -254,7 +269,7 @@ impl Registry {
         let entry = &mut self.entries[id];
         match std::mem::replace(&mut entry.stage, Stage::Free) {
             Stage::Waiting(op) => {
-                self.settle(id, cancelled(op), outbox);
+                self.settle_unrun(id, op, outbox);
                 self.leave_line();
             }
             stage => {
@@ -326,7 +341,7 @@ impl Registry {
         self.line.clear();
         for id in 0..self.entries.len() {
             match std::mem::replace(&mut self.entries[id].stage, Stage::Free) {
-                Stage::Waiting(op) => self.settle(id, cancelled(op), outbox),
+                Stage::Waiting(op) => self.settle_unrun(id, op, outbox),
                 Stage::Running => self.lose(id, outbox),
                 stage => self.entries[id].stage = stage,
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Context, Poll};
 
 use super::outbox::Outbox;
-use super::registry::{Id, Owner, Registry, cancelled};
+use super::registry::{Id, Owner, Registry, end_unrun};
 use crate::sys::{Done, Op, process_number};
 use crate::wakeup::Wakeup;
 
@@ -59,7 +59,7 @@ impl Shared {
     #[allow(clippy::result_large_err)]
     pub fn insert(&self, op: Op, owner: Owner) -> Result<Id, Done> {
         let inserted = self.lock().insert(op, owner);
-        let (id, is_only) = inserted.map_err(|(op, _owner)| cancelled(op))?;
+        let (id, is_only) = inserted.map_err(|(op, _owner)| end_unrun(op))?;
         // For another one the bell was rung, or the driver has no place.
         if is_only {
             self.bell.wake();

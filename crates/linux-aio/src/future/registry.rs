@@ -74,6 +74,8 @@ impl Entry {
 pub struct Lane {
     pub over: VecDeque<(u64, Done)>,
     pub waker: Option<Waker>,
+    /// How many entries it has: what is in line, and what the context has.
+    entries_count: usize,
     /// Whether one went with its context.
     pub has_lost: bool,
 }
@@ -117,6 +119,9 @@ impl Registry {
     pub fn insert(&mut self, op: Op, owner: Owner) -> Result<(Id, bool), (Op, Owner)> {
         if self.is_closed {
             return Err((op, owner));
+        }
+        if let Owner::Lane(lane, _) = owner {
+            self.lanes[lane].entries_count += 1;
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -206,6 +211,7 @@ impl Registry {
             &mut Owner::Lane(lane, place) => {
                 let lane = &mut self.lanes[lane];
                 lane.over.push_back((place, done));
+                lane.entries_count -= 1;
                 outbox.wakers.extend(lane.waker.take());
                 self.release(id);
             }
@@ -231,6 +237,7 @@ impl Registry {
             &mut Owner::Lane(lane, _) => {
                 let lane = &mut self.lanes[lane];
                 lane.has_lost = true;
+                lane.entries_count -= 1;
                 outbox.wakers.extend(lane.waker.take());
                 self.release(id);
             }
@@ -324,12 +331,17 @@ impl Registry {
 
     /// Notes that a stream is gone, and its operations with it.
     pub fn close_lane(&mut self, lane: LaneId, outbox: &mut Outbox) {
-        for id in 0..self.entries.len() {
+        let Lane { over, waker, mut entries_count, .. } = std::mem::take(&mut self.lanes[lane]);
+        // Without any, as at a stream's end, none is looked at: there may once have been many.
+        let mut ids = 0..self.entries.len();
+        while entries_count > 0
+            && let Some(id) = ids.next()
+        {
             if matches!(self.entries[id].owner, Owner::Lane(its, _) if its == lane) {
                 self.abandon(id, outbox);
+                entries_count -= 1;
             }
         }
-        let Lane { over, waker, .. } = std::mem::take(&mut self.lanes[lane]);
         outbox.unwanted.extend(over.into_iter().map(|(_, done)| done));
         outbox.unused.extend(waker);
         self.free_lanes.push(lane);

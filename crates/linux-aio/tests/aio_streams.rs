@@ -10,12 +10,13 @@ use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use common::aio::*;
 use common::future::*;
 use common::*;
 use futures_lite::{Stream, StreamExt};
-use linux_aio::future::{Completions, Operation, Order};
+use linux_aio::future::{Completions, Driver, Operation, Order};
 use linux_aio::{Done, Op, OpKind, PollFlags, Pool};
 use proptest::prelude::*;
 
@@ -36,6 +37,50 @@ fn ready_now(stream: &mut (impl Stream<Item = Done> + Unpin)) -> Vec<u64> {
     })
     .map(|done| done.op.tag)
     .collect()
+}
+
+#[test]
+fn what_never_ran_signals_its_eventfd() {
+    for mut driver in drivers(1) {
+        let (handle, event) = (driver.handle(), silent_eventfd());
+        let op = || Op::read(zeros(), vec![7], 0).eventfd(Arc::clone(&event));
+        let mut unpolled = handle.op(op());
+        unpolled.cancel();
+        assert_eq!(take_count(&event), 1);
+        let mut only_place = handle.op(poll_op(&silent_eventfd()));
+        begin(&mut only_place);
+        driver.look();
+        let mut cancelled = handle.op(op());
+        begin(&mut cancelled);
+        cancelled.cancel();
+        assert_eq!(take_count(&event), 1);
+        let mut stream = handle.completions(Order::Pushed);
+        stream.push(op());
+        let mut in_line = handle.op(op());
+        begin(&mut in_line);
+        drop(driver);
+        assert_eq!(take_count(&event), 2, "the driver went");
+        stream.push(op());
+        assert!(poll_with(&mut handle.op(op()), Waker::noop()).is_ready());
+        assert_eq!(take_count(&event), 2, "there is no driver");
+    }
+}
+
+#[test]
+fn a_stream_that_has_none_ends_as_fast_after_many_operations_as_before() {
+    let driver = Driver::new(1).unwrap();
+    let handle = driver.handle();
+    let time = || {
+        let begun = Instant::now();
+        (0..4000).for_each(|_| drop(handle.completions(Order::Completed)));
+        begun.elapsed()
+    };
+    let before = time();
+    let zeros = zeros();
+    let mut reads: Vec<_> = (0..20_000).map(|_| handle.read(&zeros, Vec::new(), 0)).collect();
+    reads.iter_mut().for_each(begin);
+    let after = time();
+    assert!(after < before * 20 + Duration::from_millis(100), "{before:?} and {after:?}");
 }
 
 #[test]

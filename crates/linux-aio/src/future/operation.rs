@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::registry::{Id, Owner, cancelled};
+use super::registry::{Id, Owner, end_unrun};
 use super::shared::Link;
 use crate::sys::{Done, Op};
 
@@ -72,7 +72,7 @@ impl<T> Operation<T> {
     /// ```
     pub fn cancel(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Taken) {
-            Stage::New(op) => self.stage = Stage::Cancelled(cancelled(op)),
+            Stage::New(op) => self.stage = Stage::Cancelled(end_unrun(op)),
             Stage::Inside(id) => {
                 self.stage = Stage::Inside(id);
                 self.link.0.change(|registry, outbox| registry.cancel(id, outbox));

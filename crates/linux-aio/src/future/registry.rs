@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::outbox::Outbox;
-use crate::sys::{Done, Op};
+use crate::sys::{self, Done, Op};
 
 /// The number of an entry, which the context carries as the operation's tag.
 pub type Id = usize;
@@ -34,7 +34,7 @@ enum Stage {
 }
 
 /// Who gets an operation that is over.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub enum Owner {
     /// It was dropped.
     #[default]
@@ -74,6 +74,8 @@ impl Entry {
 pub struct Lane {
     pub over: VecDeque<(u64, Done)>,
     pub waker: Option<Waker>,
+    /// How many entries it has: what is in line, and what the context has.
+    entries_count: usize,
     /// Whether one went with its context.
     pub has_lost: bool,
 }
@@ -97,18 +99,29 @@ pub struct Registry {
 }
 
 /// An operation that never ran.
-pub fn cancelled(op: Op) -> Done {
+fn cancelled(op: Op) -> Done {
     Done::new(op, Err(io::Error::from_raw_os_error(libc::ECANCELED)))
 }
 
+/// Ends an operation that is in no registry, and signals its eventfd.
+pub fn end_unrun(op: Op) -> Done {
+    if let Some(eventfd) = &op.eventfd {
+        sys::signal(eventfd);
+    }
+    cancelled(op)
+}
+
 impl Registry {
-    /// Puts an operation in line, and says whether it is the only one there. Without a driver it is
-    /// over.
-    // The completion is what the owner must not lose; it is as large as it is.
+    /// Puts an operation in line, and says whether it is the only one there. Without a driver both
+    /// come back: to drop the owner's waker is to call code of others.
+    // The operation is what the owner must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
-    pub fn insert(&mut self, op: Op, owner: Owner) -> Result<(Id, bool), Done> {
+    pub fn insert(&mut self, op: Op, owner: Owner) -> Result<(Id, bool), (Op, Owner)> {
         if self.is_closed {
-            return Err(cancelled(op));
+            return Err((op, owner));
+        }
+        if let Owner::Lane(lane, _) = owner {
+            self.lanes[lane].entries_count += 1;
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -198,10 +211,18 @@ impl Registry {
             &mut Owner::Lane(lane, place) => {
                 let lane = &mut self.lanes[lane];
                 lane.over.push_back((place, done));
+                lane.entries_count -= 1;
                 outbox.wakers.extend(lane.waker.take());
                 self.release(id);
             }
         }
+    }
+
+    /// Hands an operation that never ran to its owner. Its eventfd is signalled as that of any that
+    /// ends.
+    fn settle_unrun(&mut self, id: Id, op: Op, outbox: &mut Outbox) {
+        outbox.eventfds.extend(op.eventfd.clone());
+        self.settle(id, cancelled(op), outbox);
     }
 
     /// Tells its owner that an operation is lost.
@@ -216,6 +237,7 @@ impl Registry {
             &mut Owner::Lane(lane, _) => {
                 let lane = &mut self.lanes[lane];
                 lane.has_lost = true;
+                lane.entries_count -= 1;
                 outbox.wakers.extend(lane.waker.take());
                 self.release(id);
             }
@@ -254,7 +276,7 @@ impl Registry {
         let entry = &mut self.entries[id];
         match std::mem::replace(&mut entry.stage, Stage::Free) {
             Stage::Waiting(op) => {
-                self.settle(id, cancelled(op), outbox);
+                self.settle_unrun(id, op, outbox);
                 self.leave_line();
             }
             stage => {
@@ -309,12 +331,17 @@ impl Registry {
 
     /// Notes that a stream is gone, and its operations with it.
     pub fn close_lane(&mut self, lane: LaneId, outbox: &mut Outbox) {
-        for id in 0..self.entries.len() {
+        let Lane { over, waker, mut entries_count, .. } = std::mem::take(&mut self.lanes[lane]);
+        // Without any, as at a stream's end, none is looked at: there may once have been many.
+        let mut ids = 0..self.entries.len();
+        while entries_count > 0
+            && let Some(id) = ids.next()
+        {
             if matches!(self.entries[id].owner, Owner::Lane(its, _) if its == lane) {
                 self.abandon(id, outbox);
+                entries_count -= 1;
             }
         }
-        let Lane { over, waker, .. } = std::mem::take(&mut self.lanes[lane]);
         outbox.unwanted.extend(over.into_iter().map(|(_, done)| done));
         outbox.unused.extend(waker);
         self.free_lanes.push(lane);
@@ -326,7 +353,7 @@ impl Registry {
         self.line.clear();
         for id in 0..self.entries.len() {
             match std::mem::replace(&mut self.entries[id].stage, Stage::Free) {
-                Stage::Waiting(op) => self.settle(id, cancelled(op), outbox),
+                Stage::Waiting(op) => self.settle_unrun(id, op, outbox),
                 Stage::Running => self.lose(id, outbox),
                 stage => self.entries[id].stage = stage,
             }

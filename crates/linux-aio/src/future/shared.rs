@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Context, Poll};
 
 use super::outbox::Outbox;
-use super::registry::{Id, Owner, Registry};
+use super::registry::{Id, Owner, Registry, end_unrun};
 use crate::sys::{Done, Op, process_number};
 use crate::wakeup::Wakeup;
 
@@ -58,7 +58,8 @@ impl Shared {
     // The completion is what the owner must not lose; it is as large as it is.
     #[allow(clippy::result_large_err)]
     pub fn insert(&self, op: Op, owner: Owner) -> Result<Id, Done> {
-        let (id, is_only) = self.lock().insert(op, owner)?;
+        let inserted = self.lock().insert(op, owner);
+        let (id, is_only) = inserted.map_err(|(op, _owner)| end_unrun(op))?;
         // For another one the bell was rung, or the driver has no place.
         if is_only {
             self.bell.wake();

@@ -39,6 +39,10 @@
 //! [`PollableDriver`] has its operations signal an eventfd(2), and the other loop makes a few
 //! system calls more for each turn.
 //!
+//! Measured as in [the table of engines](crate#which-engine), on one thread: at 4 KiB × 128 a
+//! stream read at 0.96 to 0.98 of the plain context's rate, and 128 tasks of an executor at 0.90 to
+//! 0.96. At 1 MiB × 16 all are the same.
+//!
 //! # Many at once
 //!
 //! Futures are joined with whatever joins futures. For many operations of one task there are

@@ -39,9 +39,9 @@
 //! [`PollableDriver`] has its operations signal an eventfd(2), and the other loop makes a few
 //! system calls more for each turn.
 //!
-//! Measured as in [the table of engines](crate#which-engine), on one thread: at 4 KiB × 128 a
-//! stream read at 0.96 to 0.98 of the plain context's rate, and 128 tasks of an executor at 0.90 to
-//! 0.96. At 1 MiB × 16 all are the same.
+//! Measured as in [the table of engines](crate#which-engine), on one thread, in seven alternating
+//! rounds: at 4 KiB × 128 a stream read at 1.03 of the plain context's rate, and 128 tasks of an
+//! executor at 0.94. At random places it was 1.00 and 0.98, and at 1 MiB × 16 1.00 and 1.05.
 //!
 //! # Many at once
 //!

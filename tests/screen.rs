@@ -105,11 +105,16 @@ fn where_the_reader_goes_the_run_ends_in_silence() {
     fs::create_dir(place.at("s")).unwrap();
     for n in 0..1500 {
         // More lines than a pipe holds.
-        fs::write(place.at(&format!("s/{n:0100}")), "x").unwrap();
+        fs::write(place.at(&format!("s/{n:0100}")), [b'x'; 1024]).unwrap();
     }
     let silence = (Some(141), String::new());
-    let flags: [&[&str]; 4] =
-        [&["-v"], &["--json"], &["--dry-run"], &["-v", "--failed-list=list", "--resume"]];
+    // The first would take 15 s to its end: one batch after the other.
+    let flags: [&[&str]; 4] = [
+        &["-v", "--threads=1", "--bwlimit=100K"],
+        &["--json"],
+        &["--dry-run"],
+        &["-v", "--failed-list=list", "--resume"],
+    ];
     for (n, flags) in flags.into_iter().enumerate() {
         let target = format!("t{n}");
         let args = [flags, &["-T", "s", &target]].concat();

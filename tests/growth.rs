@@ -58,8 +58,9 @@ fn three_thousand_levels_need_few_open_files_and_little_memory() {
         let line = level.next().unwrap();
         let hash = blake3::hash(&wanted.to_le_bytes()).to_hex();
         assert_eq!(line[..64], hash[..], "level {wanted}");
-        let depth = line.matches(&name).count();
-        assert_eq!(depth, wanted as usize);
+        let below = format!("/{name}").repeat(wanted as usize);
+        let path = format!("{}{below}/file", source.display());
+        assert!(line[66..] == path, "level {wanted}: a path of {} bytes", line.len() - 66);
     }
     assert!(level.next().is_none());
     let target = mounted.path.join("target");

@@ -78,8 +78,4 @@ impl Tally {
     pub fn all(&self) -> usize {
         self.all[0] + self.all[1]
     }
-
-    pub fn sure_to_end(&self) -> usize {
-        self.all() - self.polls[0] - self.polls[1]
-    }
 }

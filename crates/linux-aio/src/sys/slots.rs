@@ -291,7 +291,7 @@ impl<C> Slots<C> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // No ring slot, though we never exceed the capacity: completions have to be reaped
             // first.
-            Err(error) if is_full(&error) && self.sure_to_end(batch) > 0 => {
+            Err(error) if is_full(&error) && self.has_sure_to_end() => {
                 return Next::Stop;
             }
             // Nothing to reap either: the kernel is out of memory for the moment. It is given one
@@ -335,11 +335,10 @@ impl<C> Slots<C> {
         }
     }
 
-    /// How many operations the kernel has, without what is left of a batch, that end by themselves.
-    fn sure_to_end(&self, batch: &Batch) -> usize {
-        let is_sure = |ticket: &&Ticket| !self.slots[ticket.slot as usize].is_poll();
-        let left = batch.tickets[batch.from..].iter().filter(is_sure).count();
-        self.submitted.sure_to_end() - left
+    /// Whether the kernel has an operation that ends by itself. What another thread is handing over
+    /// just now is not sure to be taken.
+    fn has_sure_to_end(&self) -> bool {
+        self.slots.iter().any(|slot| slot.stage == Stage::Submitted && !slot.is_poll())
     }
 
     /// What became of a batch. What is left of it is queued again, or withdrawn if it was to be
@@ -503,6 +502,27 @@ mod tests {
         assert_eq!(slots.cancel(&ring, second).unwrap(), Cancel::Withdrawn);
         assert_eq!(slots.take_all().len(), 1);
         assert_eq!((slots.in_flight(), slots.submitted()), (0, 0));
+        assert!(ring.destroy());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn of_two_that_find_no_room_at_once_neither_waits_for_the_other() {
+        let (mut ring, _reader) = Ring::new(2).unwrap();
+        let mut slots = Slots::<()>::new(2);
+        let mut start = || {
+            let op = Op::new(std::fs::File::open("/dev/null").unwrap(), OpKind::Fsync);
+            slots.insert(op, None).map_err(drop).expect("there is room");
+            slots.start_batch()
+        };
+        let (mut first, mut second) = (start(), start());
+        let full = || Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        assert!(matches!(slots.judge(&ring, &mut first, full()), Next::Pause(_)));
+        // What the kernel has makes room when it ends.
+        assert!(matches!(slots.judge(&ring, &mut second, Ok(1)), Next::Stop));
+        assert!(matches!(slots.judge(&ring, &mut first, full()), Next::Stop));
+        assert_eq!(slots.end_batch(first), Submitted::default().waiting(1));
+        assert_eq!(slots.end_batch(second), Submitted::default().accepted(1));
         assert!(ring.destroy());
     }
 

@@ -140,11 +140,17 @@ impl Wakeup {
     }
 
     /// Takes the announcement back, for who is told that the descriptor is readable and
-    /// [disarms](Self::disarm) then. Never blocks.
+    /// [disarms](Self::disarm) then. Never blocks. The error is that of a sender's write(2).
     #[cfg(feature = "async")]
-    pub(crate) fn lower(&self) {
+    pub(crate) fn lower(&self) -> io::Result<()> {
         // Relaxed: as in `disarm`.
         self.armed.store(false, Ordering::Relaxed);
+        self.sent()
+    }
+
+    /// Whether every sender could write.
+    fn sent(&self) -> io::Result<()> {
+        self.failure.get().map_or(Ok(()), |&error| Err(error.into()))
     }
 
     /// Takes the announcement back and makes the descriptor unreadable again. It reads in any case:
@@ -157,9 +163,7 @@ impl Wakeup {
         self.armed.store(false, Ordering::Relaxed);
         match rustix::io::retry_on_intr(|| rustix::io::read(&*self.event, &mut [0u8; 8])) {
             // EAGAIN: there was no write, or not yet. A late one ends the next wait early, once.
-            Ok(_) | Err(Errno::AGAIN) => {
-                self.failure.get().map_or(Ok(()), |&error| Err(error.into()))
-            }
+            Ok(_) | Err(Errno::AGAIN) => self.sent(),
             Err(error) => Err(error.into()),
         }
     }

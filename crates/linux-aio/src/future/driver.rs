@@ -132,7 +132,7 @@ impl Driver {
         let is_due = shared.take_roused() || self.reactor.has_work();
         let min = usize::from(!is_due && timeout != Some(Duration::ZERO));
         let reaped = self.reactor.reap(min, timeout);
-        shared.bell.lower();
+        let lowered = shared.bell.lower();
         let (count, own) = reaped?;
         let rung = own.map_or(Ok(()), |poll| {
             self.is_polled = false;
@@ -140,7 +140,7 @@ impl Driver {
         });
         // Last, since a waker may panic: the bell is polled again in the next turn all the same.
         self.reactor.wake();
-        rung.map(|()| count)
+        rung.and(lowered).map(|()| count)
     }
 
     /// Polls a future until it is ready, and drives what it awaits. The future may hold others,

@@ -82,13 +82,14 @@ impl PollableDriver {
     /// Submits what is queued, and wakes who awaits what is over. Returns how many operations were
     /// over. It waits for none, and makes the descriptor unreadable until there is more to do. It
     /// blocks where io_submit(2) does, see [`Context::submit`](crate::Context::submit). The errors
-    /// are those of io_getevents(2), none of which is to be expected.
+    /// are those of io_getevents(2), and of the write(2) that wakes the driver. None is to be
+    /// expected.
     ///
     /// # Panics
     /// In a forked child, and as the wakers do.
     pub fn turn(&mut self) -> io::Result<usize> {
         let shared = Arc::clone(&self.reactor.shared);
-        shared.bell.lower();
+        let lowered = shared.bell.lower();
         let _is_now = shared.take_roused();
         self.reactor.submit();
         let reaped = self.reactor.reap(0, None);
@@ -101,7 +102,7 @@ impl PollableDriver {
             shared.bell.wake();
         }
         self.reactor.wake();
-        reaped.map(|(count, _)| count)
+        lowered.and(reaped.map(|(count, _)| count))
     }
 }
 
@@ -114,5 +115,25 @@ impl AsFd for PollableDriver {
 impl AsRawFd for PollableDriver {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn a_wake_that_cannot_be_written_is_told() {
+        // It is not open for writing.
+        let bell = Wakeup::of(Arc::new(File::open("/dev/null").unwrap().into()));
+        bell.arm();
+        let context = Context::with_eventfd(2).unwrap();
+        let mut driver = PollableDriver { reactor: Reactor::signalling(context, 2, bell) };
+        driver.handle().wake();
+        let error = driver.turn().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }
 }

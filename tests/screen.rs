@@ -83,9 +83,9 @@ fn the_summary_says_that_all_was_verified_and_not_how_it_went() {
         said.lines().find(is_summary).unwrap_or_else(|| panic!("{said}")).to_owned()
     };
     let copied = summary(&["-T", "s", "t"]);
-    assert!(copied.ends_with(" B/s") && !copied.contains("verified"), "{copied}");
+    assert!(copied.ends_with("B/s") && !copied.contains("verified"), "{copied}");
     let verified = summary(&["--verify", "--no-clobber", "-T", "s", "u"]);
-    assert!(verified.ends_with(" B/s, all verified"), "{verified}");
+    assert!(verified.ends_with("B/s, all verified"), "{verified}");
 }
 
 /// A command whose reader goes when it has read something.

@@ -73,8 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (pool, driver) = (Pool::new(16, BLOCK_BYTES as usize)?, PollableDriver::new(16)?);
     let (handle, next) = (driver.handle(), AtomicU64::new(0));
     let job = Arc::new(Job { handle, from, to, size, next });
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
-        tokio::spawn(drive(driver));
+    let copying = async {
         let start = |buffer| tokio::spawn(copy(Arc::clone(&job), buffer));
         let tasks: Vec<_> = std::iter::from_fn(|| pool.get()).map(start).collect();
         for task in tasks {
@@ -82,5 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         job.to.set_len(size)?;
         Ok(job.handle.fsync(&job.to).await?)
-    })
+    };
+    // The driver ends before it by an error alone.
+    let driven = futures_lite::future::or(async { Ok(drive(driver).await?) }, copying);
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(driven)
 }

@@ -30,7 +30,7 @@ impl Shared {
         self.owner != process_number()
     }
 
-    /// The registry. Whoever has it calls no code of others.
+    /// The registry. What holds the lock calls no code of others.
     ///
     /// # Panics
     /// In a forked child, whose lock may never be free.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sys::call::{Stat, Timespec};
 use rustix::time::{ClockId, clock_gettime};
 
-const NANOS_PER_SECOND: i128 = 1_000_000_000;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
 /// After so long, no filesystem gives a change the time of an earlier one.
 const SETTLED_AFTER_SECONDS: i64 = 3;
@@ -51,16 +51,17 @@ impl Grain {
         Self::TwoSeconds,
     ];
 
-    fn nanos(self) -> i128 {
-        match self {
+    /// As long as it is.
+    fn duration(self) -> Duration {
+        Duration::from_nanos(match self {
             Self::Nanosecond => 1,
             Self::HundredNanoseconds => 100,
             Self::Microsecond => 1_000,
             Self::Millisecond => 1_000_000,
             Self::TenMilliseconds => 10_000_000,
-            Self::Second => NANOS_PER_SECOND,
-            Self::TwoSeconds => 2 * NANOS_PER_SECOND,
-        }
+            Self::Second => 1_000_000_000,
+            Self::TwoSeconds => 2_000_000_000,
+        })
     }
 
     /// The coarsest grain that these times can be of.
@@ -106,30 +107,32 @@ impl Moment {
         Self { seconds: tv_sec as _, nanos: tv_nsec as _ }
     }
 
-    fn total_nanos(self) -> i128 {
-        i128::from(self.seconds) * NANOS_PER_SECOND + i128::from(self.nanos)
-    }
-
-    fn of_nanos(nanos: i128) -> Self {
-        let seconds = nanos.div_euclid(NANOS_PER_SECOND);
-        let nanos = nanos.rem_euclid(NANOS_PER_SECOND);
-        Self { seconds: seconds as i64, nanos: nanos as u32 }
-    }
-
     /// As a filesystem of this grain stores it: -0.5 s becomes -1 s.
     pub fn cut(self, grain: Grain) -> Self {
-        let total = self.total_nanos();
-        Self::of_nanos(total - total.rem_euclid(grain.nanos()))
+        let Self { seconds, nanos } = self;
+        let cut_to = |step: u32| Self { seconds, nanos: nanos - nanos % step };
+        match grain {
+            Grain::Nanosecond => self,
+            Grain::HundredNanoseconds => cut_to(100),
+            Grain::Microsecond => cut_to(1_000),
+            Grain::Millisecond => cut_to(1_000_000),
+            Grain::TenMilliseconds => cut_to(10_000_000),
+            Grain::Second => Self { seconds, nanos: 0 },
+            // Odd seconds are the even ones before them, those before 1970 too.
+            Grain::TwoSeconds => Self { seconds: seconds & !1, nanos: 0 },
+        }
     }
 
-    fn plus(self, nanos: i128) -> Self {
-        Self::of_nanos(self.total_nanos() + nanos)
+    fn plus(self, time: Duration) -> Self {
+        let nanos = self.nanos + time.subsec_nanos();
+        let seconds = time.as_secs() as i64 + i64::from(nanos / NANOS_PER_SECOND);
+        Self { seconds: self.seconds.saturating_add(seconds), nanos: nanos % NANOS_PER_SECOND }
     }
 
     /// How long it is until `later`; nothing if that is over.
     pub fn until(self, later: Self) -> Duration {
-        let nanos = (later.total_nanos() - self.total_nanos()).max(0);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let since = |time: Self| Duration::new(time.seconds.abs_diff(i64::MIN), time.nanos);
+        since(later).saturating_sub(since(self))
     }
 }
 
@@ -274,7 +277,7 @@ pub fn settles_at(stat: &Stat, now: Moment, clock: Clock) -> Option<Moment> {
         }
         clock => {
             let grain = own_grain(clock, change);
-            change.cut(grain).plus(grain.nanos())
+            change.cut(grain).plus(grain.duration())
         }
     };
     // A clock that is far ahead is not waited for.
@@ -313,7 +316,7 @@ mod tests {
 
     /// A file with these times.
     fn stat(modified: Moment, changed: Moment) -> Stat {
-        let mut stat = rustix::fs::fstat(tempfile::tempfile().unwrap()).unwrap();
+        let mut stat = crate::sys::call::fstat(tempfile::tempfile().unwrap()).unwrap();
         (stat.st_mtime, stat.st_mtime_nsec) = (modified.seconds as _, modified.nanos.into());
         (stat.st_ctime, stat.st_ctime_nsec) = (changed.seconds as _, changed.nanos.into());
         (stat.st_atime, stat.st_atime_nsec) = (100, 0);

@@ -42,6 +42,15 @@ impl Durable<'_> {
     fn end(&self, dir: &OpenDir) -> Result<()> {
         let error =
             |op| move |cause: io::Error| Error::new(op, dir.target_path("".as_ref()), cause);
+        // One that was not gone through to its end is left as it is, but for the names in it.
+        let mut is_finished = !self.options.stop.is_requested();
+        // A comparison leaves directories as they are, unless it made them.
+        let is_left =
+            self.options.action == Action::Compare && !dir.fresh && !self.was_left_opened_up(dir);
+        let is_given = !is_left && is_finished && dir.parent().is_some();
+        if is_given && self.resume.is_finished_dir(dir) {
+            return Ok(());
+        }
         let target = Node::of(&dir.target).map_err(error(Operation::FsyncDirectory))?;
         // While its mode lets us.
         let unlisted = match self.options.sync && target.is_path_only() {
@@ -51,16 +60,7 @@ impl Durable<'_> {
         if matches!(unlisted, Some(NameSync::Done)) {
             self.owe(dir);
         }
-        // One that was not gone through to its end is left as it is, but for the names in it.
-        let mut is_finished = !self.options.stop.is_requested();
-        // A comparison leaves directories as they are, unless it made them.
-        let is_left =
-            self.options.action == Action::Compare && !dir.fresh && !self.was_left_opened_up(dir);
-        let is_given = !is_left && is_finished && dir.parent().is_some();
         if is_given {
-            if self.resume.is_finished_dir(dir) {
-                return Ok(());
-            }
             let (source, before) = (Node::open(&dir.source), Before::of_dir(dir.fresh));
             let made = dir.made_itself();
             let metadata = Metadata { source, stat: &dir.stat, target, before, made };

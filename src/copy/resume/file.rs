@@ -15,10 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fs::call::{FlockOperation, flock};
 
-use super::format::{
-    Begun, Chain, Fingerprint, Finished, HEADER_BYTES, Record, Standing, StatKey, Unusable,
-    fingerprint,
-};
+use super::chain::{Chain, HEADER_BYTES, Unusable, fingerprint};
+use super::format::{Begun, Fingerprint, Finished, Record, Standing, StatKey};
 use super::identity::JournalIdentity;
 use super::index::{Index, Window};
 use super::known::{self, Known, Looked, Sides, temporary_number};
@@ -184,12 +182,14 @@ impl Journal {
         let mut reader = BufReader::with_capacity(1 << 18, file);
         reader.seek(io::SeekFrom::Start(writer.end_bytes))?;
         let mut recovered = Recovered::default();
-        while let Some(frame) = writer.chain.next(&mut reader, size_bytes - writer.end_bytes)? {
-            for (place, record) in frame.records() {
-                recovered.add(writer.end_bytes + place, record);
+        let Writer { chain, end_bytes, .. } = writer;
+        let left_bytes = size_bytes - *end_bytes;
+        chain.read(&mut reader, left_bytes, |frame| {
+            for (place, record) in frame.records {
+                recovered.add(*end_bytes + place, record);
             }
-            writer.end_bytes += frame.len_bytes;
-        }
+            *end_bytes += frame.len_bytes;
+        })?;
         let torn = writer.end_bytes < size_bytes;
         if torn {
             cut(file, writer.end_bytes)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::format::{Binding, JournalKey};
+use super::chain::{Binding, JournalKey};
 use crate::fs::{self, Birth, HIDDEN_PREFIX};
 
 /// How many names the journal may have in a place.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::fs::call::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
-use super::format::{Chain, HEADER_BYTES, Unusable, is_torn_header};
+use super::chain::{Chain, HEADER_BYTES, Unusable, is_torn_header};
 use super::identity::{JournalIdentity, JournalPlace};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType};

@@ -4,6 +4,7 @@
 //! outlive a power cut and the name not, the comparison with what stands there tells, so that no
 //! record waits for a directory.
 
+mod chain;
 mod file;
 mod format;
 mod identity;

@@ -145,6 +145,11 @@ fn unsafe_code_lives_in_sys_alone() {
 }
 
 #[test]
+fn calls_that_signals_interrupt_are_made_again() {
+    assert_none(&form::uncovered_calls(house()));
+}
+
+#[test]
 fn files_stay_readable() {
     assert_none(&everywhere(form::long_files));
 }
@@ -188,6 +193,7 @@ fn figures() {
         ("functions over 60 lines", everywhere(form::long_functions)),
         ("parameters of more than two parts", everywhere(form::wide_parameters)),
         ("unsafe outside sys", everywhere(form::unsafe_code)),
+        ("calls not made again", form::uncovered_calls(house)),
         ("files over 620 lines", everywhere(form::long_files)),
         ("names below their place", form::below_the_top(house, ONLY_AT_THE_TOP)),
     ];

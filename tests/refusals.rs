@@ -349,6 +349,26 @@ fn a_call_that_is_interrupted_is_made_again() {
     assert!(failures.is_empty(), "AIOCP_SEED={seed}:\n{}", failures.join("\n"));
 }
 
+#[test]
+fn what_is_written_into_is_opened_again_after_an_interruption() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("new"), "new").unwrap();
+    fs::write(at("old"), "old").unwrap();
+    // The number of the descriptor is whatever is free.
+    let places = (3..40).flat_map(|number| ["-P".into(), format!("/proc/self/fd/{number}")]);
+    let fault = ["-e", "trace=openat", "-e", "inject=openat:error=EINTR:when=1"];
+    let options: Vec<String> = fault.map(String::from).into_iter().chain(places).collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut command = strace(&options, &at("trace"));
+    run(command.arg("--inplace").args([at("new"), at("old")]), 0);
+    assert!(fs::read_to_string(at("trace")).unwrap().contains("INJECTED"));
+    assert_eq!(fs::read(at("old")).unwrap(), b"new");
+}
+
 /// Security modules answer EACCES, also where they forbid all links.
 #[test]
 fn what_cannot_be_linked_has_a_name_from_the_beginning() {

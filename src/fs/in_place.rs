@@ -5,13 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-
 use super::identity::FileId;
 use super::open::{open_beneath, open_path};
 use super::stat::{FileType, Stat, mount, stat};
 use super::target::Target;
 use super::temporary::swapped;
+use crate::sys::call::{CWD, Mode, OFlags, openat};
 
 /// How a file that is written into is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +76,7 @@ impl Stands {
     /// now. Since it is a regular one, it is waited for while a lease on it is held.
     pub fn open(self, dir: &Arc<OwnedFd>, name: &OsStr, access: WriteAccess) -> io::Result<Target> {
         let path = format!("/proc/self/fd/{}", self.place.as_raw_fd());
-        let opened = openat(CWD, path, access.flags(), Mode::empty()).map_err(io::Error::from);
+        let opened = openat(CWD, &*path, access.flags(), Mode::empty()).map_err(io::Error::from);
         let file = match opened {
             // There is no /proc.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {

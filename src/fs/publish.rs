@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn make(dir: &OwnedFd) -> impl Fn(&OsStr) -> rustix::io::Result<()> {
-        move |name| rustix::fs::symlinkat(c"to", dir, name)
+        move |name| crate::sys::call::symlinkat(c"to", dir, name)
     }
 
     #[test]

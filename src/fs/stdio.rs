@@ -3,10 +3,9 @@
 use std::io::{self, Stdin, Stdout};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType};
-
 use super::identity::FileId;
 use super::stat::{Stat, stat, stat_following};
+use crate::sys::call::{CWD, FileType};
 use crate::sys::stdio::was_closed;
 
 /// Standard input; EBADF if it was closed when the process began, see `sys::stdio`.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::sys::call::{Mode, OFlags, openat};
+use crate::sys::call::{Mode, OFlags, openat, syncfs};
 use rustix::io::Errno;
 
 use super::sync::{sync_file, sync_filesystem};
@@ -34,7 +34,7 @@ impl NameSync {
         }
         match Target::create(dir, None) {
             Ok(file) if file.is_named() => {
-                let synced = rustix::fs::syncfs(file.file());
+                let synced = syncfs(file.file());
                 let discarded = file.discard();
                 synced?;
                 discarded.map(|()| Self::Done)

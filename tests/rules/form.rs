@@ -90,6 +90,19 @@ pub fn unsafe_code(house: &House) -> Vec<Breach> {
         .collect()
 }
 
+/// Calls of rustix's file system outside `src/sys`, whose own are made again after a signal.
+pub fn uncovered_calls(house: &House) -> Vec<Breach> {
+    let outside = house.in_src().filter(|(path, _)| !path.starts_with("sys/"));
+    outside
+        .flat_map(|(_, source)| {
+            let lines = source.text.lines().zip(1..);
+            lines.filter(|(line, _)| line.contains("rustix::fs")).map(|(_, number)| {
+                Breach::new(&source.path, number, "rustix::fs is reached through sys::call")
+            })
+        })
+        .collect()
+}
+
 /// Files that are too long to be read.
 pub fn long_files(house: &House) -> Vec<Breach> {
     let long = house.in_src().filter(|(_, source)| source.text.lines().count() > FILE_LINES_MAX);
@@ -206,6 +219,14 @@ mod tests {
         assert_eq!(said(&unsafe_code(&house)), ["src/b.rs:3: unsafe"]);
         let hidden = in_lib("m! { unsafe\n{ g() } }");
         assert_eq!(unsafe_code(&hidden).len(), 1, "in a macro too");
+    }
+
+    #[test]
+    fn calls_that_are_not_made_again_are_reported() {
+        let text = "use rustix::fs::openat;\nuse rustix::io::read;\n";
+        let house = House::example(&[("src/sys/call.rs", text), ("src/fs/a.rs", text)]);
+        let found = said(&uncovered_calls(&house));
+        assert_eq!(found, ["src/fs/a.rs:1: rustix::fs is reached through sys::call"]);
     }
 
     #[test]

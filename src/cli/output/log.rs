@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use rustix::fs::CWD;
-
 use super::standing::folder_of;
 use crate::cli::screen::units::count;
 use crate::error::{Error, Operation, Result, quoted};
-use crate::fs;
+use crate::fs::{self, call::CWD};
 use crate::report::{Copied, Event, Made, Way};
 
 /// A file to which lines are added, once it is known to be none of the copy's.

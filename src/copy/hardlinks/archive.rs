@@ -15,9 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-
 use super::original::{MadeFile, Original, Place};
+use crate::fs::call::OFlags;
 use crate::fs::{self, FileId, Identity, IdentityBytes};
 use crate::tree::{Dir, Folder, Kept};
 

@@ -64,7 +64,7 @@ pub fn escape(name: &[u8], algorithm: Algorithm) -> PrintedName<'_> {
         (Algorithm::Blake3, Cow::Owned(lossy)) => Cow::Owned(lossy.into_bytes()),
         _ => Cow::Borrowed(name),
     };
-    if !name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
+    if memchr::memchr3(b'\\', b'\n', b'\r', &name).is_none() {
         return PrintedName { bytes: name, is_escaped: false };
     }
     let mut escaped = Vec::with_capacity(name.len() + 8);

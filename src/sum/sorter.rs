@@ -109,6 +109,16 @@ fn merged(sources: Vec<Records>) -> impl Iterator<Item = io::Result<SortRecord>>
     })
 }
 
+/// How many bytes two keys begin with that are the same. They are compared block by block: the
+/// paths of a deep tree share most of what they have, and are long.
+fn shared_len(one: &[u8], other: &[u8]) -> usize {
+    const BLOCK_BYTES: usize = 64;
+    let blocks = one.chunks_exact(BLOCK_BYTES).zip(other.chunks_exact(BLOCK_BYTES));
+    let whole = BLOCK_BYTES * blocks.take_while(|(one, other)| one == other).count();
+    let rest = one[whole..].iter().zip(&other[whole..]);
+    whole + rest.take_while(|(one, other)| one == other).count()
+}
+
 /// An unnamed file of sorted runs. Of a key, what the one before it begins with as well is left
 /// out: the paths of a deep tree would fill the disk.
 struct RunFile {
@@ -131,8 +141,7 @@ impl RunFile {
         let mut before = Vec::new();
         for record in records {
             let SortRecord { key, value } = record?;
-            let is_same = |(one, other): &(&u8, &u8)| one == other;
-            let shared = key.iter().zip(&before).take_while(is_same).count();
+            let shared = shared_len(&key, &before);
             for len in [shared, key.len() - shared, value.len()] {
                 out.write_all(&u32::try_from(len).map_err(io::Error::other)?.to_le_bytes())?;
             }
@@ -206,6 +215,18 @@ fn read_record(run: &mut impl Read, before: &mut Vec<u8>) -> io::Result<Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bytes_that_two_keys_begin_with_are_counted() {
+        let long = [7; 200];
+        for shared in 0..long.len() {
+            let mut other = long;
+            other[shared] = 8;
+            assert_eq!(shared_len(&long, &other), shared);
+            assert_eq!(shared_len(&long, &long[..shared]), shared);
+            assert_eq!(shared_len(&other[..shared], &long), shared);
+        }
+    }
 
     #[test]
     fn records_are_sorted_by_bytes_also_across_spilled_runs() {

@@ -131,11 +131,11 @@ fn what_is_finished_is_not_opened_again() {
         0,
     );
     assert!(output.stderr.is_empty(), "{output:?}");
-    let trace = fs::read_to_string(trace).unwrap();
+    let calls = trace::calls(&trace);
     let inside = [&source, &target].map(|tree| tree.to_str().unwrap().to_owned());
-    let is_inside = |line: &&str| inside.iter().any(|tree| line.contains(tree));
-    let is_dir = |line: &&str| line.contains("O_DIRECTORY") || line.contains("O_PATH");
-    let opened: Vec<_> = trace.lines().filter(|line| is_inside(line) && !is_dir(line)).collect();
+    let is_inside = |call: &str| inside.iter().any(|tree| call.contains(tree));
+    let is_dir = |call: &str| call.contains("O_DIRECTORY") || call.contains("O_PATH");
+    let opened: Vec<_> = calls.iter().filter(|call| is_inside(call) && !is_dir(call)).collect();
     assert!(opened.is_empty(), "{opened:#?}");
     check_manifest(&fs::read_to_string(folder.path().join("manifest")).unwrap(), &target);
     are_identical(&source, &target);

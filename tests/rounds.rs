@@ -32,7 +32,7 @@ fn syncfs_calls(place: &Path, source: &str, inject: &[&str]) -> usize {
     );
     are_same(&place.join(source), &place.join("copy"));
     fs::remove_dir_all(place.join("copy")).unwrap();
-    fs::read_to_string(trace).unwrap().matches("syncfs(").count()
+    trace::count(&trace::calls(&trace), "syncfs")
 }
 
 fn are_same(source: &Path, target: &Path) {
@@ -75,10 +75,9 @@ fn where_syncfs_proves_nothing_it_has_data_written_at_once() {
         let said = stderr(&run(command.current_dir(place).args(args), code));
         are_same(&place.join("many"), &place.join("copy"));
         fs::remove_dir_all(place.join("copy")).unwrap();
-        let trace = fs::read_to_string(&trace).unwrap();
-        let count = |call: &str| trace.matches(call).count();
-        assert!(count(" fsync(") >= 1000, "each file has its own");
-        (count(" syncfs("), said)
+        let calls = trace::calls(&trace);
+        assert!(trace::count(&calls, "fsync") >= 1000, "each file has its own");
+        (trace::count(&calls, "syncfs"), said)
     };
     let (count, said) = calls(&[], 0);
     assert!((2..=40).contains(&count) && said.is_empty(), "{count} calls: {said}");

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use common::hard::{mknod, set_mode, set_xattr, xattr};
-use common::held::{has_listed, is_in, is_in_call, traced, wait_for};
+use common::held::{has_listed, is_in, is_in_call, traced, while_held};
 use common::sandbox::without_unnamed_files;
 use common::*;
 use rustix::fs::FileType;
 use rustix::process::Pid;
 use tempfile::TempDir;
 
-/// How long a held system call waits. The attack has to finish within it, on a busy machine too.
+/// How long a held system call waits, within which that is seen. Then it waits for the attack.
 const HELD_S: u64 = 3;
 
 /// Folders for a source, a destination, and a secret that must stay untouched.
@@ -59,13 +59,21 @@ impl Stage {
         }
         let mut command = strace(&options, &self.at("trace"));
         command.args(args).args(["-T", "source", "target"]);
-        // What is held on exit has been done when it shows.
-        let is_held = |process: Option<Pid>| match (call, delay) {
-            ("getdents64", "delay_exit") => has_listed(process, &source),
-            (_, "delay_exit") => true,
-            ("linkat", "delay_enter") => is_in(process, &[libc::SYS_linkat]),
+        let number = match call {
+            "getdents64" => libc::SYS_getdents64,
+            "linkat" => libc::SYS_linkat,
+            "mkdirat" => libc::SYS_mkdirat,
+            "mknodat" => libc::SYS_mknodat,
+            "symlinkat" => libc::SYS_symlinkat,
             _ => panic!("a call of no attack: {call}"),
         };
+        // What is held on exit has been done when it shows.
+        let is_done = |process: Option<Pid>| match (call, delay) {
+            ("getdents64", "delay_exit") => has_listed(process, &source),
+            ("linkat", "delay_exit") => fs::read_dir(self.at(sign)).unwrap().next().is_some(),
+            _ => true,
+        };
+        let is_held = |process| is_in(process, &[number]) && is_done(process);
         let is_there = || self.at(sign).symlink_metadata().is_ok();
         self.attacked(command, |process| is_there() && is_held(process), attack)
     }
@@ -78,7 +86,10 @@ impl Stage {
         let mut command = program("strace");
         command.args(["-f", "-e", "trace=openat,getdents64", "-e", &inject, "-o"]).arg(&trace);
         command.arg(assert_cmd::cargo::cargo_bin!("aiosum")).arg("source");
-        self.attacked(command, |process| has_listed(process, &self.at("source")), attack)
+        let is_held = |process| {
+            is_in(process, &[libc::SYS_getdents64]) && has_listed(process, &self.at("source"))
+        };
+        self.attacked(command, is_held, attack)
     }
 
     /// Runs `command` in the folder, and attacks as soon as a call is held.
@@ -90,8 +101,7 @@ impl Stage {
     ) -> Output {
         command.current_dir(self.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        wait_for("a call is held", || is_held(traced(&child)));
-        attack();
+        while_held(&child, || is_held(traced(&child)), attack);
         child.wait_with_output().unwrap()
     }
 
@@ -114,12 +124,10 @@ impl Stage {
     }
 }
 
-/// Waits until a process under strace is inside ioctl_ficlone(2).
-fn wait_for_clone(strace: &Child) {
+/// Whether a process under strace is inside ioctl_ficlone(2).
+fn is_cloning(strace: &Child) -> bool {
     const FICLONE: &str = "0x40049409";
-    wait_for("a clone is asked for", || {
-        is_in_call(traced(strace), |call| call.get(2).is_some_and(|argument| *argument == FICLONE))
-    });
+    is_in_call(traced(strace), |call| call.get(2).is_some_and(|argument| *argument == FICLONE))
 }
 
 fn exchange(path: &Path, put: impl FnOnce(&Path)) {
@@ -280,9 +288,7 @@ fn a_first_name_exchanged_before_the_second_is_linked_is_refused() {
     fs::hard_link(stage.at("source/1"), stage.at("source/2")).unwrap();
     // Each linkat is held on exit: when one name exists, the other has not been looked up yet.
     let output = stage.copy(("linkat", "delay_exit"), &["--threads=1"], "target", || {
-        let names = || fs::read_dir(stage.at("target")).unwrap();
-        wait_for("the first name", || names().next().is_some());
-        let first = names().next().unwrap().unwrap().path();
+        let first = fs::read_dir(stage.at("target")).unwrap().next().unwrap().unwrap().path();
         fs::remove_file(&first).unwrap();
         fs::hard_link(stage.at("elsewhere/secret"), &first).unwrap();
     });
@@ -327,19 +333,18 @@ fn nothing_can_be_read_by_others_before_it_is_finished() {
     let calls = ["-e", "trace=openat,mknodat,mkdirat"];
     let mut command = without_unnamed_files(strace(&calls, &stage.at("trace")));
     run(command.args(["-a", "source", "target"]).current_dir(stage.folder.path()), 0);
-    // A call that another thread's call interrupts in the trace still shows its arguments.
-    let trace = fs::read_to_string(stage.at("trace")).unwrap().replace(" <unfinished ...>", ")");
-    let made = |call: &str, flag: &str, mode: &str| {
-        let lines: Vec<_> =
-            trace.lines().filter(|line| line.contains(call) && line.contains(flag)).collect();
+    let calls = trace::calls(&stage.at("trace"));
+    let made = |name: &str, flag: &str, mode: &str| {
+        let is_one = |call: &&String| trace::name_of(call) == name && call.contains(flag);
+        let lines: Vec<_> = calls.iter().filter(is_one).collect();
         assert!(
             !lines.is_empty() && lines.iter().all(|line| line.contains(mode)),
-            "{call}: {lines:?}"
+            "{name}: {lines:?}"
         );
     };
-    made("openat(", "O_EXCL", ", 0600)");
-    made("mknodat(", "S_IFIFO", "S_IFIFO|0600)");
-    made("mkdirat(", "", ", 0700)");
+    made("openat", "O_EXCL", ", 0600)");
+    made("mknodat", "S_IFIFO", "S_IFIFO|0600)");
+    made("mkdirat", "", ", 0700)");
 }
 
 /// A file without a name may have the mode that it is to have: only who may look into the process
@@ -400,12 +405,11 @@ fn a_source_that_grows_while_it_is_cloned_is_an_error() {
     let inject = format!("inject=ioctl:delay_enter={}", HELD_S * 1_000_000);
     let mut command = strace(&["-e", "trace=ioctl", "-e", &inject], &trace);
     let child = command.arg(&source).arg(&target).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_clone(&child);
-    fs::OpenOptions::new()
-        .append(true)
-        .open(&source)
-        .and_then(|mut f| std::io::Write::write_all(&mut f, b"more"))
-        .unwrap();
+    let grow = || {
+        let mut file = fs::OpenOptions::new().append(true).open(&source).unwrap();
+        std::io::Write::write_all(&mut file, b"more").unwrap();
+    };
+    while_held(&child, || is_cloning(&child), grow);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("the source changed while it was being copied"), "{output:?}");

@@ -78,13 +78,12 @@ fn warm_or_cool(root: &Path, is_cold: bool) {
 type Counts = BTreeMap<String, usize>;
 
 /// The calls that began, by name, but those that are no single file's.
-fn count(trace: &str) -> Counts {
+fn count(trace: &Path) -> Counts {
     let mut counts = Counts::new();
-    for line in trace.lines().filter(|line| !line.contains("resumed>")) {
-        let Some((before, arguments)) = line.split_once('(') else { continue };
-        let name = before.rsplit(' ').next().unwrap();
+    for call in trace::calls(trace) {
+        let name = trace::name_of(&call);
         // The standard library asks whether a descriptor is open, in builds with assertions.
-        let is_assertion = name == "fcntl" && arguments.contains("F_GETFD");
+        let is_assertion = name == "fcntl" && call.contains("F_GETFD");
         if !is_assertion && !SHARED.contains(&name) {
             *counts.entry(name.to_owned()).or_default() += 1;
         }
@@ -103,12 +102,12 @@ fn calls_each(root: &Path, options: &[&str], is_cold: bool) -> (f64, String) {
 }
 
 /// The same of a command that is traced, and gets the tree.
-fn calls_of_each(root: &Path, is_cold: bool, trace: impl Fn(&Path)) -> (f64, String) {
+fn calls_of_each(root: &Path, is_cold: bool, run_traced: impl Fn(&Path)) -> (f64, String) {
     let [few, many] = FILES_EACH.map(|files_each| {
         let source = root.join(files_each.to_string());
         warm_or_cool(&source, is_cold);
-        trace(&source);
-        count(&fs::read_to_string(root.join("trace")).unwrap())
+        run_traced(&source);
+        count(&root.join("trace"))
     });
     let more = (FOLDERS * (FILES_EACH[1] - FILES_EACH[0])) as f64;
     let each = |(name, count): (&String, &usize)| {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 mod rules;
 
 use rules::form;
-use rules::{Breach, House, arrows, circles, evidence, pointers, shown, skips};
+use rules::{Breach, House, arrows, circles, evidence, pointers, shown, skips, traces};
 
 /// Types that may be named only in these files and folders below `src`, so that nothing further
 /// down takes a bundle of all that stands above it.
@@ -172,6 +172,11 @@ fn tests_call_what_can_be_missing_in_one_way() {
 #[test]
 fn what_tests_call_is_installed_by_ci() {
     assert_none(&skips::not_installed(house()));
+}
+
+#[test]
+fn tests_read_traces_as_whole_calls() {
+    assert_none(&traces::read_by_lines(house()));
 }
 
 #[test]

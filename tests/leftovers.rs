@@ -5,8 +5,9 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Stdio;
 
+use common::held::{is_in, traced, while_held};
 use common::*;
 
 /// What a filesystem without unnamed files answers, so that a temporary has a name.
@@ -212,17 +213,12 @@ fn n_replaces_nothing_where_there_are_neither_unnamed_files_nor_renames_that_ref
         linkat.iter().for_each(|fault| options.extend(["-e", fault]));
         let mut command = strace(&options, &at("trace"));
         command.arg("-n").arg(at("new")).arg(at("old"));
-        std::thread::scope(|scope| {
-            let copy = scope.spawn(|| run(&mut command, 0));
-            // Its temporary shows that it found the name free.
-            let begun = std::time::Instant::now();
-            while hidden(folder.path()).is_empty() {
-                assert!(begun.elapsed() < Duration::from_secs(20), "no temporary is made");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            fs::write(at("old"), "precious").unwrap();
-            copy.join().unwrap();
-        });
+        let copy = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Its temporary shows that it found the name free. A call that is to fail has no number.
+        let is_held = || !hidden(folder.path()).is_empty() && is_in(traced(&copy), &[-1]);
+        while_held(&copy, is_held, || fs::write(at("old"), "precious").unwrap());
+        let output = copy.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!(fs::read(at("old")).unwrap(), b"precious", "with {linkat:?}");
         assert_eq!(hidden(folder.path()), [""; 0]);
     }

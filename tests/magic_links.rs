@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::held::wait_for;
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -162,12 +163,9 @@ fn a_signal_ends_the_wait() {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&noise(100_000, 1)).unwrap();
-    let begun = Instant::now();
-    while !catches(&child, Signal::INT) {
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("signals are handled", || catches(&child, Signal::INT));
     std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let status = child.wait().unwrap();
     let mut said = String::new();

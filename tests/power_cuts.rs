@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::held::{is_in, traced, while_held};
 use common::power::{self, Kind, PowerDisk};
 use common::*;
 
@@ -419,12 +420,9 @@ fn what_is_set_after_a_commit_is_kept() {
                 let mut copy = strace(&delay, &trace);
                 let mut child =
                     copy.arg("-aT").args([source.join(from), at.join(to)]).spawn().unwrap();
-                while fs::symlink_metadata(at.join("copy/link")).is_err() {
-                    let ended = child.try_wait().unwrap();
-                    assert!(ended.is_none(), "it ended without a link: {ended:?}");
-                    std::thread::sleep(std::time::Duration::from_millis(1));
-                }
-                must(Command::new("sync").arg("-f").arg(at));
+                let is_made = || at.join("copy/link").is_symlink();
+                let is_held = || is_made() && is_in(traced(&child), &[libc::SYS_utimensat]);
+                while_held(&child, is_held, || must(Command::new("sync").arg("-f").arg(at)));
                 assert!(child.wait().unwrap().success());
             };
             let wanted = |at: &Path| {

@@ -10,9 +10,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::held::{is_in, signal_until_it_ends, traced, wait_for};
+use common::held::{is_in, signal_until_it_ends, traced, wait_for, while_held};
 use common::interrupted::{TUNING, journals, killed_in_the_middle, resume, signal_after};
 use common::sandbox::without_unnamed_files;
 use common::*;
@@ -336,10 +336,13 @@ fn what_is_exchanged_before_it_is_renamed_is_never_published_in_silence() {
         command.arg(place.at("new")).arg(place.at("old")).stderr(Stdio::piped());
         let copy = command.spawn().unwrap();
         // It has been written by then.
-        wait_for("it waits", || hidden().is_some() && is_in(traced(&copy), calls));
-        let name = hidden().unwrap();
-        fs::write(place.at("precious"), "precious").unwrap();
-        fs::rename(place.at("precious"), &name).unwrap();
+        let is_held = || hidden().is_some() && is_in(traced(&copy), calls);
+        let name = while_held(&copy, is_held, || {
+            let name = hidden().unwrap();
+            fs::write(place.at("precious"), "precious").unwrap();
+            fs::rename(place.at("precious"), &name).unwrap();
+            name
+        });
         let output = copy.wait_with_output().unwrap();
         let standing = fs::read_to_string(place.at("old")).unwrap();
         assert!(
@@ -371,27 +374,22 @@ fn on_a_filesystem_of_which_little_is_known_another_number_is_another_file() {
     let hidden = || litter(&at("copy")).into_iter().find(|path| !is_journal(path));
     // It has a hidden name from the start, and is moved for some time.
     let trace = mounted.path.with_file_name("trace");
-    let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=50000"];
+    let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=500000"];
     let mut command = strace(&slow, &trace);
     command.args(["--verify", "--resume", "-T"]).args(TUNING).args([&big, &at("copy/big")]);
-    std::thread::scope(|scope| {
-        let copy = scope.spawn(|| command.output().unwrap());
-        let begun = Instant::now();
-        let name = loop {
-            assert!(begun.elapsed() < Duration::from_secs(20), "no temporary is made");
-            if let Some(name) = hidden() {
-                break name;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+    let copy = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let is_held = || hidden().is_some() && is_in(traced(&copy), &[libc::SYS_fsync]);
+    let name = while_held(&copy, is_held, || {
+        let name = hidden().unwrap();
         fs::rename(&name, at("aside")).unwrap();
         fs::write(&name, "precious").unwrap();
-        let output = copy.join().unwrap();
-        assert_eq!(fs::read(&name).unwrap(), b"precious", "{output:?}");
-        if output.status.success() {
-            assert!(fs::read(at("copy/big")).unwrap() == noise(2 << 20, 1), "{output:?}");
-        }
+        name
     });
+    let output = copy.wait_with_output().unwrap();
+    assert_eq!(fs::read(&name).unwrap(), b"precious", "{output:?}");
+    if output.status.success() {
+        assert!(fs::read(at("copy/big")).unwrap() == noise(2 << 20, 1), "{output:?}");
+    }
 }
 
 /// A copy has its name, and in the next moment another process puts a file of its own there. The
@@ -413,12 +411,11 @@ fn what_takes_the_name_of_a_copy_is_not_recorded_as_that_copy() {
         let resume = ["--resume", "--threads=1", "-T"];
         command.args(resume).arg(place.at("source")).arg(place.at("copy"));
         let copy = place.at("copy").join(name);
-        let output = std::thread::scope(|scope| {
-            let run = scope.spawn(|| run(&mut command, 1));
-            wait_for("the copy has its name", || copy.exists());
-            fs::rename(place.at("stranger"), &copy).unwrap();
-            run.join().unwrap()
-        });
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_held = || copy.exists() && is_in(traced(&child), &[libc::SYS_linkat]);
+        while_held(&child, is_held, || fs::rename(place.at("stranger"), &copy).unwrap());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_eq!(fs::read(&copy).unwrap(), b"another's", "{output:?}");
         fs::remove_file(place.at("source/pipe")).unwrap();
         let mut again = aiocp();
@@ -539,13 +536,15 @@ fn what_is_thrown_away_is_closed_before_its_name_goes() {
     let options = ["-e", trace, "-e", no_unnamed, "-e", full];
     let mut command = strace(&options, &place.at("trace"));
     run(command.arg(place.at("new")).arg(place.at("copy")), 1);
-    let trace = fs::read_to_string(place.at("trace")).unwrap();
-    let mut lines = trace.lines().skip_while(|line| !line.contains("O_EXCL"));
-    let made = lines.next().unwrap();
+    let calls = trace::calls(&place.at("trace"));
+    let made = calls.iter().find(|call| call.contains("O_EXCL")).unwrap();
+    // The thread that made it throws it away: the calls of one thread are in order.
+    let is_its = |call: &&String| trace::thread_of(call) == trace::thread_of(made);
+    let mut its = calls.iter().filter(is_its).skip_while(|call| *call != made).skip(1);
     let number = made.rsplit(' ').next().unwrap();
     let close = format!("close({number}");
-    let first = lines.find(|line| line.contains(&close) || line.contains("unlinkat")).unwrap();
-    assert!(first.contains(&close), "{trace}");
-    assert!(lines.any(|line| line.contains("unlinkat") && line.contains(".aiocp-")), "{trace}");
+    let first = its.find(|call| call.contains(&close) || call.contains("unlinkat")).unwrap();
+    assert!(first.contains(&close), "{calls:#?}");
+    assert!(its.any(|call| call.contains("unlinkat") && call.contains(".aiocp-")), "{calls:#?}");
     assert!(litter(&place.at("")).is_empty());
 }

@@ -206,7 +206,7 @@ fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
     }
     let folder = source();
     // An observer at this moment knows of the operand, but not of its size.
-    let options = ["-e", "trace=openat2", "-e", "inject=openat2:delay_enter=1300000"];
+    let options = ["-e", "trace=openat2", "-e", "inject=openat2:delay_enter=3000000:when=1"];
     let mut command = strace(&options, &folder.path().join("trace"));
     command.current_dir(folder.path()).args(["--progress=always", "-T", "from/a", "copy"]);
     let said = stderr(&run(&mut command, 0));
@@ -309,8 +309,9 @@ fn a_file_that_fails_is_counted_once() {
         fs::write(at(name), noise(8 << 20, seed)).unwrap();
     }
     fs::create_dir(at("to")).unwrap();
-    // One worker takes one file after the other, each for two seconds.
-    let args = ["--progress", "--bwlimit=4M", "--threads=1", "first", "second", "to"];
+    // One worker takes one file after the other, each for four seconds. The second line comes after
+    // one.
+    let args = ["--progress", "--bwlimit=2M", "--threads=1", "first", "second", "to"];
     let mut child = in_folder(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     for _ in 0..2 {
@@ -399,7 +400,7 @@ fn nothing_of_the_line_is_left_when_the_terminal_becomes_narrower_or_the_run_is_
     let terminal = Terminal::new(folder.path());
     terminal.lines_when(|lines| lines == ["$"]);
     let program = assert_cmd::cargo::cargo_bin!("aiocp").display().to_string();
-    let typed = format!("clear; {program} --progress=always --bwlimit=4M big copy");
+    let typed = format!("clear; {program} --progress=always --bwlimit=1M big copy");
     terminal.type_in(&[&typed, "Enter"]);
     let is_long = |lines: &[&str]| {
         matches!(lines, [line, file] if line.len() > 60
@@ -468,9 +469,7 @@ fn in_the_background_there_is_no_line() {
     let is_under_way = || {
         fs::read_dir(folder.path()).unwrap().any(|entry| entry.unwrap().file_name() == "under way")
     };
-    while !is_under_way() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    held::wait_for("it has begun", is_under_way);
     std::thread::sleep(Duration::from_millis(700));
     let shown = terminal.tmux(&["capture-pane", "-p"]);
     assert!(!shown.contains(" written"), "{shown}");

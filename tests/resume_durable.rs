@@ -44,21 +44,22 @@ impl Place {
         self.mounted.path.with_file_name("trace")
     }
 
-    /// A run with `--resume` in which some calls fail. What it said, and its trace.
-    fn run(&self, options: &[&str], faults: &[&str], code: i32) -> (String, String) {
+    /// A run with `--resume` in which some calls fail. What it said, and its calls.
+    fn run(&self, options: &[&str], faults: &[&str], code: i32) -> (String, Vec<String>) {
         let mut all = vec!["-y", "-e", "trace=fsync,syncfs,utimensat"];
         faults.iter().for_each(|fault| all.extend(["-e", fault]));
         let mut command: Command = strace(&all, &self.trace());
         command.args(["-r", "--resume", "-T"]).args(options);
         let output = run(command.arg(self.source.path()).arg(self.target()), code);
-        (stderr(&output), fs::read_to_string(self.trace()).unwrap())
+        (stderr(&output), trace::calls(&self.trace()))
     }
 }
 
 /// How often a call was made for a file with this name.
-fn calls(trace: &str, call: &str, name: &Path) -> usize {
+fn count(calls: &[String], call: &str, name: &Path) -> usize {
     let file = format!("{}>", name.display());
-    trace.lines().filter(|line| line.contains(&format!("{call}(")) && line.contains(&file)).count()
+    let is_one = |line: &&String| trace::name_of(line) == call && line.contains(&file);
+    calls.iter().filter(is_one).count()
 }
 
 #[test]
@@ -70,18 +71,18 @@ fn a_file_whose_second_sync_failed_is_written_and_synced_by_the_next_run() {
         // Three files are synced without their names, the journal with backups, and then the files
         // once more.
         let fault = format!("inject=fsync:error=EIO:when={when}");
-        let (said, trace) = place.run(options, &[&fault], 1);
+        let (said, calls) = place.run(options, &[&fault], 1);
         let failed: Vec<&str> =
             said.lines().filter(|line| line.contains("copy/dir0/file")).collect();
-        assert_eq!(failed.len(), 1, "{said}\n{trace}");
+        assert_eq!(failed.len(), 1, "{said}\n{calls:#?}");
         let name = failed[0].split('\'').nth(1).unwrap();
         assert_eq!(journals(&place.mounted.path).len(), 1);
-        let (_, trace) = place.run(options, &[], 0);
-        let count = |call| calls(&trace, call, Path::new(name));
-        assert!(count("utimensat") > 0 && count("fsync") > 0, "{name}: {trace}");
+        let (_, calls) = place.run(options, &[], 0);
+        let made = |call| count(&calls, call, Path::new(name));
+        assert!(made("utimensat") > 0 && made("fsync") > 0, "{name}: {calls:#?}");
         let others = (0..3).map(|n| place.target().join(format!("dir0/file{n}")));
-        let synced = others.filter(|path| calls(&trace, "fsync", path) > 0).count();
-        assert_eq!(synced, 1, "the others were finished: {trace}");
+        let synced = others.filter(|path| count(&calls, "fsync", path) > 0).count();
+        assert_eq!(synced, 1, "the others were finished: {calls:#?}");
         assert!(journals(&place.mounted.path).is_empty());
     }
 }
@@ -91,11 +92,11 @@ fn after_a_last_sync_that_failed_the_next_run_writes_and_syncs_everything() {
     let Some(place) = Place::new(7) else { return };
     let (said, _) = place.run(&[], &["inject=syncfs:error=EIO"], 1);
     assert!(said.contains("cannot syncfs"), "{said}");
-    let (_, trace) = place.run(&[], &[], 0);
+    let (_, calls) = place.run(&[], &[], 0);
     for n in 0..21 {
         let path = place.target().join(format!("dir{}/file{n}", n / 3));
-        let count = |call| calls(&trace, call, &path);
-        assert!(count("utimensat") > 0 && count("fsync") > 0, "{path:?}: {trace}");
+        let made = |call| count(&calls, call, &path);
+        assert!(made("utimensat") > 0 && made("fsync") > 0, "{path:?}: {calls:#?}");
     }
     assert!(journals(&place.mounted.path).is_empty());
     let count = walkdir::WalkDir::new(place.target()).into_iter().count();

@@ -84,13 +84,12 @@ fn the_first_half_of_the_source_is_not_read_again() {
     let mut command = strace(&["-e", "trace=pread64", "-P", source.to_str().unwrap()], &trace);
     command.args(["--resume", "-T", "--engine=threads", "--manifest"]).arg(&manifest).args(TUNING);
     run(command.arg(&source).arg(&target), 0);
-    let trace = fs::read_to_string(trace).unwrap();
-    // A line reads pread64(5, BUFFER, LENGTH, OFFSET) = READ, or is the end of such a line.
-    let offset = |line: &str| -> u64 {
-        line.rsplit_once(") = ").unwrap().0.rsplit_once(", ").unwrap().1.parse().unwrap()
+    // Each is pread64(5, BUFFER, LENGTH, OFFSET) = READ.
+    let offset = |call: &String| -> u64 {
+        let (arguments, _) = call.rsplit_once(')').unwrap();
+        arguments.rsplit_once(", ").unwrap().1.parse().unwrap()
     };
-    let offsets: Vec<u64> =
-        trace.lines().filter(|line| line.contains(") = ")).map(offset).collect();
+    let offsets: Vec<u64> = trace::calls(&trace).iter().map(offset).collect();
     // Data that was written but is not in the journal yet is read again.
     let first = *offsets.iter().min().unwrap();
     assert!(first >= (4 << 20) - (512 << 10), "the source is read from byte {first} on");

@@ -19,10 +19,9 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use common::faults::{self, Place};
-use common::{aiocp, have_strace, litter, run_limited, stderr};
+use common::{aiocp, have_strace, litter, run_limited, stderr, trace};
 
 /// The errors that a call can answer with anywhere: of devices, of rights, of room, of sandboxes
 /// and of filesystems that cannot.
@@ -168,11 +167,9 @@ impl Sweep {
         place.is_copied().unwrap();
         let (mut before, mut begun) = (BTreeMap::<String, usize>::new(), false);
         let mut counts = BTreeMap::<(String, String), usize>::new();
-        for line in fs::read_to_string(trace).unwrap().lines() {
-            let (thread, rest) = line.split_once(' ').unwrap();
-            let rest = rest.trim_start();
-            begun |= rest.starts_with(BEGINNING);
-            let Some((call, _)) = rest.split_once('(') else { continue };
+        for line in trace::calls(&trace) {
+            let (thread, call) = (trace::thread_of(&line), trace::name_of(&line));
+            begun |= line.contains(BEGINNING);
             let is_call = |byte: u8| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte);
             // strace has no name for a call that is newer than itself, and cannot make it fail.
             let is_known = call.bytes().all(is_call) && !call.starts_with("syscall_0x");

@@ -9,6 +9,17 @@ use std::path::Path;
 
 use common::*;
 
+/// How many operations each submission that succeeded has handed in.
+fn submissions(calls: &[String]) -> impl Iterator<Item = u64> {
+    let calls = calls.iter().filter(|call| trace::name_of(call) == "io_submit");
+    calls.filter_map(|call| call.rsplit_once("= ")?.1.trim().parse().ok())
+}
+
+/// How many of the calls strace has answered itself.
+fn injected(calls: &[String]) -> usize {
+    calls.iter().filter(|call| call.ends_with("(INJECTED)")).count()
+}
+
 #[test]
 fn one_context_and_batches_of_operations() {
     if !have_strace() {
@@ -27,20 +38,14 @@ fn one_context_and_batches_of_operations() {
             .arg(&target),
         0,
     );
-    let trace = fs::read_to_string(trace).unwrap();
-    let calls = |name: &str| {
-        trace.lines().filter(|line| line.contains(name) && !line.contains("resumed")).count()
-    };
-    let submitted: u64 = trace
-        .lines()
-        .filter(|line| line.contains("io_submit"))
-        .filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok())
-        .sum();
-    assert_eq!(calls("io_setup("), 1);
+    let calls = trace::calls(&trace);
+    let count = |name: &str| trace::count(&calls, name);
+    let submitted: u64 = submissions(&calls).sum();
+    assert_eq!(count("io_setup"), 1);
     assert!(submitted >= 2 * 129, "one read and one write per block: {submitted}");
-    let batch = submitted as f64 / calls("io_submit(") as f64;
+    let batch = submitted as f64 / count("io_submit") as f64;
     assert!(batch >= 4.0, "{batch} operations per io_submit");
-    assert!(calls("pwrite64(") == 0, "the data goes through the context");
+    assert!(count("pwrite64") == 0, "the data goes through the context");
 }
 
 #[test]
@@ -65,11 +70,7 @@ fn what_needs_no_context_makes_none() {
         let mut strace = common::program("strace");
         strace.args(["-f", "-e", "trace=io_setup", "-o", "trace"]).arg(program).args(args);
         run(strace.current_dir(folder.path()), code);
-        fs::read_to_string(at("trace"))
-            .unwrap()
-            .lines()
-            .filter(|line| line.contains("io_setup("))
-            .count()
+        trace::count(&trace::calls(&at("trace")), "io_setup")
     };
     let (aiocp, aiosum) =
         (assert_cmd::cargo::cargo_bin!("aiocp"), assert_cmd::cargo::cargo_bin!("aiosum"));
@@ -103,15 +104,10 @@ fn cold_folder(path: &Path) {
 }
 
 /// The operations in the largest submission, and the number of files read one by one.
-fn submitted_and_read(trace: &Path) -> (u64, usize) {
-    let trace = fs::read_to_string(trace).unwrap();
-    let counts = trace.lines().filter(|line| line.contains("io_submit"));
-    let counts = counts.filter_map(|line| line.rsplit_once("= ")?.1.trim().parse::<u64>().ok());
+fn submitted_and_read(calls: &[String]) -> (u64, usize) {
     // The loader reads its libraries with pread64 too; their first bytes tell.
-    let reads = trace.lines().filter(|line| {
-        line.contains("pread") && !line.contains("resumed") && !line.contains("ELF")
-    });
-    (counts.max().unwrap_or(0), reads.count())
+    let is_read = |call: &&String| call.contains("pread") && !call.contains("ELF");
+    (submissions(calls).max().unwrap_or(0), calls.iter().filter(is_read).count())
 }
 
 #[test]
@@ -125,12 +121,12 @@ fn cold_small_files_are_read_and_read_back_in_one_submission_and_hot_ones_from_m
     cold_folder(&at("s"));
     run(strace(&options, &at("trace")).args(["--verify", "-T"]).args([at("s"), at("t")]), 0);
     assert_eq!(describe(&at("s")), describe(&at("t")));
-    let (submitted, read) = submitted_and_read(&at("trace"));
+    let (submitted, read) = submitted_and_read(&trace::calls(&at("trace")));
     assert!(submitted >= 30 && read < 20, "{submitted} at once, {read} one by one");
     // Inspecting the files brought them into memory.
     fs::remove_dir_all(at("t")).unwrap();
     run(strace(&options, &at("trace")).args(["--no-sync", "-T"]).args([at("s"), at("t")]), 0);
-    let (submitted, read) = submitted_and_read(&at("trace"));
+    let (submitted, read) = submitted_and_read(&trace::calls(&at("trace")));
     assert!(submitted < 30 && read >= 60, "{submitted} at once, {read} one by one");
 }
 
@@ -196,8 +192,8 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
                 .args([at("s"), at("t")]),
             0,
         );
-        let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
-        let (_, read) = submitted_and_read(&at("trace"));
+        let calls = trace::calls(&at("trace"));
+        let (injected, (_, read)) = (injected(&calls), submitted_and_read(&calls));
         // EAGAIN does not refuse the operation.
         assert!(
             injected == 3 && (read >= 1 || errno == "EAGAIN"),
@@ -221,9 +217,8 @@ fn small_files_whose_direct_read_is_refused_are_read_through_the_page_cache() {
         "inject=pread64:error=EIO:when=1",
     ];
     run(strace(&options, &at("trace")).arg("-T").args([&few, &at("t")]), 0);
-    let trace = fs::read_to_string(at("trace")).unwrap();
-    assert_eq!(trace.matches("pread64(").count(), 2, "{trace}");
-    assert!(trace.contains("INJECTED"), "{trace}");
+    let calls = trace::calls(&at("trace"));
+    assert_eq!((trace::count(&calls, "pread64"), injected(&calls)), (2, 1), "{calls:#?}");
     assert_eq!(describe(&few), describe(&at("t")));
 }
 
@@ -561,7 +556,7 @@ fn a_poll_that_is_always_refused_ends_the_loop_instead_of_having_it_spin() {
     let mut command = strace(&options, &at("trace"));
     command.args(["--engine=kernel", "--bwlimit=250K", "--threads=1", "-T"]);
     let output = run_limited(command.args([at("s"), at("t")]));
-    let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
+    let injected = injected(&trace::calls(&at("trace")));
     assert!(injected < 100, "{injected} submissions");
     let text = stderr(&output);
     assert_eq!(text.matches(": cannot fsync '").count(), 20, "{text}");
@@ -584,6 +579,6 @@ fn a_callback_for_which_glibc_finds_no_thread_is_no_reason_to_wait_for_ever() {
     let output = run_limited(&mut command);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(fs::read(at("s")).unwrap() == fs::read(at("t")).unwrap());
-    let injected = fs::read_to_string(at("trace")).unwrap().matches("INJECTED").count();
+    let injected = injected(&trace::calls(&at("trace")));
     assert!(injected > 10, "{injected} threads were not made");
 }

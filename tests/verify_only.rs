@@ -229,10 +229,12 @@ fn a_repair_that_is_killed_goes_on_with_the_next_one() {
         command
             .args(["-f", "-qq", "-o", "/dev/null", "-e"])
             .arg(format!("inject=pwrite64,io_submit:signal=KILL:when={submission}"));
+        // With two operations at most in a submission there are enough of those.
         command.arg(assert_cmd::cargo::cargo_bin!("aiocp")).args([
             "-T",
             "--verify-only",
             "--repair",
+            "--queue-depth=2",
         ]);
         let output = command.arg(&source).arg(&target).output().unwrap();
         killed += usize::from(output.status.code() != Some(0));

@@ -17,6 +17,62 @@ pub fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     }
 }
 
+/// A process that does not go on before this is dropped, nor what it traces when that stops.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(child: &Child) -> Self {
+        let process = Pid::from_child(child);
+        rustix::process::kill_process(process, Signal::STOP).unwrap();
+        let stopped = Self(process);
+        wait_for("all of its threads stop", || {
+            entries(Some(process), "task").iter().all(|task| has_stopped(task))
+        });
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let sent = rustix::process::kill_process(self.0, Signal::CONT);
+        assert!(sent.is_ok() || std::thread::panicking(), "{sent:?}");
+    }
+}
+
+/// Whether a thread has stopped or ended, see the third field in proc_pid_stat(5).
+fn has_stopped(task: &Path) -> bool {
+    let stat = proc(&task.join("stat"));
+    let state = stat.rsplit_once(") ").map(|(_, fields)| &fields[..1]);
+    state.is_none_or(|state| ["T", "t", "Z", "X"].contains(&state))
+}
+
+/// Does this while a process is stopped: it is where it was, however long this takes.
+pub fn while_stopped<T>(child: &Child, act: impl FnOnce() -> T) -> T {
+    let _stopped = Stopped::new(child);
+    act()
+}
+
+/// Waits until strace holds a call, and does this while strace itself is stopped: the call stays
+/// held, however long this takes.
+pub fn while_held<T>(
+    strace: &Child,
+    mut is_held: impl FnMut() -> bool,
+    act: impl FnOnce() -> T,
+) -> T {
+    let mut stopped = None;
+    wait_for("a call is held", || {
+        if is_held() {
+            stopped = Some(Stopped::new(strace));
+            // It may have let the call go before it stopped.
+            if !is_held() {
+                stopped = None;
+            }
+        }
+        stopped.is_some()
+    });
+    act()
+}
+
 /// A file of proc(5), which is empty when the process has gone.
 fn proc(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()

@@ -28,6 +28,7 @@ pub mod place;
 pub mod power;
 pub mod sandbox;
 pub mod skip;
+pub mod trace;
 pub mod tracer;
 pub mod verdict;
 

@@ -19,6 +19,7 @@ pub mod shown;
 pub mod skips;
 pub mod syntax;
 pub mod table;
+pub mod traces;
 pub mod types;
 pub mod uses;
 

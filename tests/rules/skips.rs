@@ -25,7 +25,8 @@ const CALLS: [&str; 4] = [NEW_CALL, "have(\"", "tool(\"", "program(\""];
 /// How a program is called that cannot be missing.
 const NEW_CALL: &str = "Command::new(\"";
 
-fn tests(house: &House) -> impl Iterator<Item = &Source> {
+/// The tests of all packages, without the rules.
+pub fn tests(house: &House) -> impl Iterator<Item = &Source> {
     let is_test = |path: &str| in_package(path).starts_with("tests/") && path.ends_with(".rs");
     let is_rule = |path: &str| path.starts_with("tests/rules/");
     house.sources.iter().filter(move |source| is_test(&source.path) && !is_rule(&source.path))

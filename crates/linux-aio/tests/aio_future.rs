@@ -504,11 +504,10 @@ fn what_is_queued_between_two_turns_is_submitted_at_once() {
         if !have_strace() {
             return;
         }
-        let trace = under_strace(
+        let calls = under_strace(
             "what_is_queued_between_two_turns_is_submitted_at_once",
             &["-e", "trace=io_submit"],
         );
-        let calls: Vec<_> = trace.lines().filter(|line| line.contains("io_submit(")).collect();
         // The poll of the bell, and twice all the reads.
         assert_eq!(calls.len(), 3, "{calls:?}");
         assert!(calls[1..].iter().all(|call| call.ends_with("= 128")), "{calls:?}");

@@ -70,10 +70,14 @@ fn what_never_ran_signals_its_eventfd() {
 fn a_stream_that_has_none_ends_as_fast_after_many_operations_as_before() {
     let driver = Driver::new(1).unwrap();
     let handle = driver.handle();
+    // The shortest of some times: another program may get the processor meanwhile.
     let time = || {
-        let begun = Instant::now();
-        (0..4000).for_each(|_| drop(handle.completions(Order::Completed)));
-        begun.elapsed()
+        let once = || {
+            let begun = Instant::now();
+            (0..4000).for_each(|_| drop(handle.completions(Order::Completed)));
+            begun.elapsed()
+        };
+        (0..10).map(|_| once()).min().unwrap()
     };
     let before = time();
     let zeros = zeros();

@@ -106,9 +106,9 @@ pub fn queue(context: &mut Context, op: Op) -> linux_aio::kernel::Ticket {
     context.queue(op).expect("there is room")
 }
 
-/// Runs one test of this program again under strace, with a variable that says so. Returns the
-/// trace.
-pub fn under_strace(test: &str, options: &[&str]) -> String {
+/// Runs one test of this program again under strace, with a variable that says so. Returns its
+/// calls, see [`super::trace::calls`].
+pub fn under_strace(test: &str, options: &[&str]) -> Vec<String> {
     let folder = super::folder();
     let trace = folder.path().join("trace");
     let mut command = super::program("strace");
@@ -116,7 +116,7 @@ pub fn under_strace(test: &str, options: &[&str]) -> String {
     command.args(["--exact", test]).env("AIOCP_UNDER_STRACE", "1");
     // AddressSanitizer's search for leaks is a tracer too, and there can be one.
     super::run(command.env("ASAN_OPTIONS", "detect_leaks=0"), 0);
-    std::fs::read_to_string(trace).unwrap()
+    super::trace::calls(&trace)
 }
 
 /// Whether [`under_strace`] runs this test again.

@@ -1,4 +1,5 @@
-//! Helpers of all tests. `mounted.rs` and `skip.rs` are links to files that all packages share.
+//! Helpers of all tests. `mounted.rs`, `skip.rs` and `trace.rs` are links to files that all
+//! packages share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::process::{Command, Output};
@@ -10,6 +11,7 @@ pub mod mounted;
 #[cfg(feature = "posix")]
 pub mod posix;
 pub mod skip;
+pub mod trace;
 
 #[allow(unused_imports, reason = "each test file uses a part of them")]
 pub use mounted::{Mounted, folder};

@@ -1,4 +1,5 @@
-//! Helpers of all tests. `mounted.rs` and `skip.rs` are links to files that all packages share.
+//! Helpers of all tests. `mounted.rs`, `sandbox.rs` and `skip.rs` are links to files that all
+//! packages share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ pub mod future;
 pub mod mounted;
 #[cfg(feature = "posix")]
 pub mod posix;
+pub mod sandbox;
 pub mod skip;
 
 #[allow(unused_imports, reason = "each test file uses a part of them")]

@@ -145,6 +145,10 @@ impl Services<'_> {
                 let outcome = Outcome { size_bytes, hash, route, proof, elapsed, waited };
                 self.events.moved(at, published, &moved, outcome);
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
+                if claim.is_some() {
+                    // What is recorded of it when it gets further names comes later.
+                    self.resume.append_now(records);
+                }
                 self.keep_claim(claim, || Original { dir, name, copy, size_bytes, hash, kept });
             }
             Err(_) if !is_named && Target::must_be_named() => {

@@ -14,7 +14,7 @@ use crate::error::{Cause, Operation};
 use crate::fs::{self, FileType, Node, Stat};
 
 const SET_ID_BITS: u32 = 0o6000;
-const SETGID_BIT: u32 = 0o2000;
+pub(super) const SETGID_BIT: u32 = 0o2000;
 const GROUP_BITS_SHIFT: u32 = 3;
 
 /// What a copy keeps.

@@ -414,6 +414,79 @@ fn somebody_else_s_tree_is_copied_by_nobody_as_far_as_nobody_may() {
     }
 }
 
+/// The kernel lets those set attributes who may write the file.
+#[test]
+fn attributes_are_given_to_what_its_owner_may_only_read_and_no_untrue_hint_to_others() {
+    if !is_root("becoming another user") || !have("setpriv") {
+        return;
+    }
+    const USER: u32 = 65534;
+    let folder = Elsewhere::new();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["source", "target"] {
+        fs::create_dir_all(at(name).join("dir")).unwrap();
+        fs::write(at(name).join("file"), "").unwrap();
+    }
+    for name in ["dir", "file"] {
+        set_xattr(&at("source").join(name), "user.note", b"kept");
+        for (tree, mode) in [("source", 0o555), ("target", 0o511)] {
+            let path = at(tree).join(name);
+            set_mode(&path, mode);
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+    }
+    for tree in ["", "source", "target"] {
+        chown(at(tree), Some(USER), Some(USER)).unwrap();
+    }
+    let copy = |options: &[&str], code| {
+        let mut command = folder.as_user(USER);
+        command.arg(folder.aiocp()).args(options).args(["-T", "source", "target"]);
+        stderr(&run(&mut command, code))
+    };
+    let mode = |name: &str| fs::metadata(at("target").join(name)).unwrap().mode() & 0o7777;
+    for (options, kept) in
+        [(&["-r", "--preserve=xattr", "--no-preserve=mode"][..], 0o511), (&["-a"], 0o555)]
+    {
+        assert_eq!(copy(&[options, &["--attributes-only"]].concat(), 0), "");
+        for name in ["dir", "file"] {
+            assert_eq!(xattr(&at("target").join(name), "user.note").as_deref(), Some(&b"kept"[..]));
+            assert_eq!(mode(name), kept, "{options:?}: {name}");
+            rustix::fs::removexattr(at("target").join(name), "user.note").unwrap();
+        }
+    }
+    chown(at("target/file"), Some(0), Some(0)).unwrap();
+    let said = copy(&["-r", "--preserve=xattr", "--attributes-only"], 1);
+    assert!(said.contains("user.note: Permission denied"), "{said}");
+    assert!(said.contains("hint: they are not allowed here; --no-preserve=xattr"), "{said}");
+}
+
+/// The security context is kept with the attributes, and by itself.
+#[test]
+fn a_context_that_cannot_be_kept_is_left_out_as_the_hint_says() {
+    if !is_root("a security context") {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("source"), "").unwrap();
+    set_xattr(&at("source"), "security.selinux", b"a context");
+    let copy = |options: &[&str]| {
+        let mut command = aiocp();
+        command.arg("-a").args(options).arg(at("source")).arg(at("target"));
+        let calls = [libc::SYS_fsetxattr, libc::SYS_setxattr];
+        sandbox::refuse(&mut command, &calls, libc::EOPNOTSUPP);
+        stderr(&run(&mut command, 0))
+    };
+    for options in [&[][..], &["--no-preserve=xattr"], &["--no-preserve=context"]] {
+        let said = copy(options);
+        assert!(
+            said.contains("; --no-preserve=xattr,context leaves it out"),
+            "{options:?}: {said}"
+        );
+    }
+    assert_eq!(copy(&["--no-preserve=xattr,context"]), "");
+}
+
 #[test]
 fn directories_are_let_go_without_sync_too() {
     let folder = folder();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use common::hard::{ACCESS, acl, mknod, set_mode, set_xattr, xattr};
+use common::hard::{ACCESS, DEFAULT, acl, mknod, set_mode, set_xattr, xattr};
 use common::held::{is_in, traced, while_held};
 use common::*;
 use rustix::fs::FileType;
@@ -232,4 +232,59 @@ fn looking_costs_two_calls_a_directory() {
     // And a few that have nothing to do with it.
     assert!(count("getdents64") <= 51 * 4 + 4, "{}", count("getdents64"));
     assert!(count("fchmod") <= 51 + 1, "{}", count("fchmod"));
+}
+
+/// Copies a tree of 200 files with `-a`, and has the folder of the copy changed by its owner when
+/// its first file gets its name, which waits for that.
+fn copy_and_change(folder: &Path, change: impl Fn(&Path)) {
+    let at = |name: &str| folder.join(name);
+    let options = ["-e", "trace=linkat", "-e", "inject=linkat:delay_enter=1000000:when=1"];
+    let mut command = strace(&options, &at("trace"));
+    command.args(["-a", "--threads=1", "-T"]).args([at("source"), at("copy")]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let is_held = || is_in(traced(&child), &[libc::SYS_linkat]);
+    while_held(&child, is_held, || {
+        assert!(fs::read_dir(at("copy")).unwrap().count() < 100);
+        change(&at("copy"));
+    });
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// The user, or root, changes the destination while it is filled.
+#[test]
+fn what_a_folder_passes_on_may_change_between_two_files() {
+    if !is_root("another group") || !have_strace() {
+        return;
+    }
+    let pass_on = |copy: &Path| set_xattr(copy, DEFAULT, &acl([7, 7, 7, 7, 7, 7]));
+    let give_group = |copy: &Path| {
+        chown(copy, None, Some(7)).unwrap();
+        set_mode(copy, 0o2700);
+    };
+    for (change, is_fresh) in
+        [(&pass_on as &dyn Fn(&Path), true), (&pass_on, false), (&give_group, true)]
+    {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("source")).unwrap();
+        for n in 0..200 {
+            fs::write(at(&format!("source/{n}")), "text").unwrap();
+            set_mode(&at(&format!("source/{n}")), 0o644);
+        }
+        if !is_fresh {
+            fs::create_dir(at("copy")).unwrap();
+        }
+        copy_and_change(folder.path(), change);
+        let mut copies: Vec<PathBuf> = (0..200).map(|n| at(&format!("copy/{n}"))).collect();
+        copies.push(at("copy"));
+        for copy in copies {
+            let meta = fs::metadata(&copy).unwrap();
+            let is_dir = meta.is_dir();
+            let mode = if is_dir { 0o755 } else { 0o644 };
+            assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (mode, 0, 0), "{copy:?}");
+            assert_eq!(xattr(&copy, ACCESS), None, "{copy:?}");
+            assert_eq!(xattr(&copy, DEFAULT), None, "{copy:?}");
+        }
+    }
 }

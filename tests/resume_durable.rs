@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,17 +21,23 @@ struct Place {
 
 impl Place {
     fn new(dirs: usize) -> Option<Self> {
+        Self::with(|source| {
+            for n in 0..dirs * 3 {
+                let dir = source.join(format!("dir{}", n / 3));
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join(format!("file{n}")), noise(3000 + n, n as u64)).unwrap();
+                set_times(&dir.join(format!("file{n}")), 1_000_000_000, 0);
+            }
+        })
+    }
+
+    fn with(fill: impl FnOnce(&Path)) -> Option<Self> {
         if !have_strace() {
             return None;
         }
         let mounted = Mounted::disk("ext4", &["-O", "^has_journal"], &["-o", "loop"], 40)?;
         let source = folder();
-        for n in 0..dirs * 3 {
-            let dir = source.path().join(format!("dir{}", n / 3));
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join(format!("file{n}")), noise(3000 + n, n as u64)).unwrap();
-            set_times(&dir.join(format!("file{n}")), 1_000_000_000, 0);
-        }
+        fill(source.path());
         // A journal says nothing of what changed a moment ago.
         std::thread::sleep(std::time::Duration::from_secs(3));
         Some(Self { mounted, source })
@@ -85,6 +92,37 @@ fn a_file_whose_second_sync_failed_is_written_and_synced_by_the_next_run() {
         assert_eq!(synced, 1, "the others were finished: {calls:#?}");
         assert!(journals(&place.mounted.path).is_empty());
     }
+}
+
+/// A further name that replaces a file has the copy recorded once more, before it is hidden.
+#[test]
+fn the_doubt_about_a_copy_outlives_its_further_names() {
+    let place = Place::with(|source| {
+        // One of the folders is gone through before the other.
+        fs::create_dir(source.join("dir")).unwrap();
+        for n in 0..3 {
+            let name = source.join(format!("file{n}"));
+            fs::write(&name, noise(3000 + n, n as u64)).unwrap();
+            set_times(&name, 1_000_000_000, 0);
+            fs::hard_link(name, source.join(format!("dir/further{n}"))).unwrap();
+        }
+    });
+    let Some(place) = place else { return };
+    fs::create_dir_all(place.target().join("dir")).unwrap();
+    for n in 0..3 {
+        for name in [format!("file{n}"), format!("dir/further{n}")] {
+            fs::write(place.target().join(name), "old").unwrap();
+        }
+    }
+    // Three files are synced without their names, and then once more.
+    let (said, trace) = place.run(&["--threads=1"], &["inject=fsync:error=EIO:when=5"], 1);
+    let failed: Vec<&str> = said.lines().filter(|line| line.contains("/copy/")).collect();
+    assert_eq!(failed.len(), 1, "{said}\n{trace}");
+    let name = Path::new(failed[0].split('\'').nth(1).unwrap());
+    assert_eq!(fs::metadata(name).unwrap().nlink(), 2, "{said}");
+    let (_, trace) = place.run(&["--threads=1"], &[], 0);
+    let count = |call| calls(&trace, call, name);
+    assert!(count("utimensat") > 0 && count("fsync") > 0, "{name:?}: {trace}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use common::interrupted::*;
@@ -165,6 +166,53 @@ fn a_source_that_is_back_is_copied_and_the_others_are_not_copied_again() {
     assert!(output.stderr.is_empty(), "{output:?}");
     assert_eq!(written_bytes(&String::from_utf8(output.stdout).unwrap()), 100_000);
     assert!(litter(folder.path()).is_empty());
+}
+
+/// The link to a further name is hidden first, which changes the change time of the copy. What was
+/// seen of that before is no longer so, and is no change by others.
+#[test]
+fn a_further_name_that_fails_changes_nothing_of_the_copy() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for options in [&[][..], &["--backup=simple"]] {
+        fs::create_dir_all(at("source")).unwrap();
+        fs::write(at("source/a"), "new").unwrap();
+        fs::hard_link(at("source/a"), at("source/b")).unwrap();
+        set_times(&at("source/a"), 1_000_000_000, 1);
+        fs::create_dir(at("target")).unwrap();
+        let names = ["target/a", "target/b"];
+        names.iter().for_each(|name| fs::write(at(name), "old").unwrap());
+        // The first name replaces a file, and the other does not. Backups are renamed too.
+        let nth = if options.is_empty() { 2 } else { 4 };
+        let fault = format!("inject=renameat,renameat2:error=EIO:when={nth}+");
+        let mut command = strace(&["-e", "trace=renameat,renameat2", "-e", &fault], &at("trace"));
+        let arguments = |command: &mut Command| {
+            command.args(["-r", "--resume", "-T", "--threads=1", "--stats"]).args(options);
+            command.arg(at("source")).arg(at("target"));
+        };
+        arguments(&mut command);
+        let said = stderr(&run(&mut command, 1));
+        assert!(said.contains("cannot link "), "{said}");
+        let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+        let first = names.iter().find(|name| read(name) == "new").expect("it has its name");
+        let ino = || fs::metadata(at(first)).unwrap().ino();
+        let before = ino();
+        let mut command = aiocp();
+        arguments(&mut command);
+        let output = run(&mut command, 0);
+        assert_eq!((stderr(&output).as_str(), ino()), ("", before), "it is not copied again");
+        assert_eq!(names.map(read), ["new"; 2]);
+        assert_eq!(fs::metadata(at(names[0])).unwrap().nlink(), 2);
+        if !options.is_empty() {
+            assert_eq!(["target/a~", "target/b~"].map(read), ["old"; 2]);
+        }
+        for name in ["source", "target"] {
+            fs::remove_dir_all(at(name)).unwrap();
+        }
+    }
 }
 
 /// Whether the copy was interrupted cannot be found out: it must not go into itself instead.

@@ -13,6 +13,8 @@ pub enum Missing {
     Timestamps,
     /// Extended attributes.
     Attributes,
+    /// The security context.
+    Context,
     /// Hard links.
     Links,
 }
@@ -34,16 +36,41 @@ impl Missing {
         }
     }
 
-    /// What the user can do about it.
-    pub(super) fn remedy(self) -> &'static str {
-        match self {
-            Self::Mode => "it is not supported here; --no-preserve=mode leaves it out",
-            Self::Ownership => "it is not supported here; --no-preserve=ownership leaves it out",
-            Self::Timestamps => {
+    /// What the user can do about it. EACCES is the answer to who may not, and of a security
+    /// module.
+    pub(super) fn remedy(self, errno: i32) -> &'static str {
+        match (self, errno) {
+            (Self::Links, _) => {
+                "the names are copied one by one; --no-preserve=links does so at once"
+            }
+            (Self::Mode, libc::EACCES) => {
+                "it is not allowed here; --no-preserve=mode leaves it out"
+            }
+            (Self::Mode, _) => "it is not supported here; --no-preserve=mode leaves it out",
+            (Self::Ownership, libc::EACCES) => {
+                "it is not allowed here; --no-preserve=ownership leaves it out"
+            }
+            (Self::Ownership, _) => {
+                "it is not supported here; --no-preserve=ownership leaves it out"
+            }
+            (Self::Timestamps, libc::EACCES) => {
+                "they are not allowed here; --no-preserve=timestamps leaves them out"
+            }
+            (Self::Timestamps, _) => {
                 "they are not supported here; --no-preserve=timestamps leaves them out"
             }
-            Self::Attributes => "they are not supported here; --no-preserve=xattr leaves them out",
-            Self::Links => "the names are copied one by one; --no-preserve=links does so at once",
+            (Self::Attributes, libc::EACCES) => {
+                "they are not allowed here; --no-preserve=xattr leaves them out"
+            }
+            (Self::Attributes, _) => {
+                "they are not supported here; --no-preserve=xattr leaves them out"
+            }
+            (Self::Context, libc::EACCES) => {
+                "it is not allowed here; --no-preserve=xattr,context leaves it out"
+            }
+            (Self::Context, _) => {
+                "it is not supported here; --no-preserve=xattr,context leaves it out"
+            }
         }
     }
 }

@@ -229,13 +229,20 @@ impl Error {
     /// What else a copy has than its source, if it is something that cannot be had here: as likely
     /// as not, no other copy will have it either.
     pub fn missing(&self) -> Option<Missing> {
-        let errno = match &self.cause {
-            Cause::Attribute(_, error) => error.raw_os_error(),
-            _ => self.errno(),
+        self.refused().map(|(missing, _)| missing)
+    }
+
+    /// The same, with the number of the error that says so.
+    fn refused(&self) -> Option<(Missing, i32)> {
+        let (errno, is_context) = match &self.cause {
+            Cause::Attribute(name, error) => (error.raw_os_error(), name == "security.selinux"),
+            _ => (self.errno(), false),
         };
         // A security module says EACCES.
-        errno.filter(|&errno| unavailable::is_refusal(errno) || errno == libc::EACCES)?;
-        Missing::of(self.op)
+        let errno =
+            errno.filter(|&errno| unavailable::is_refusal(errno) || errno == libc::EACCES)?;
+        let missing = if is_context { Missing::Context } else { Missing::of(self.op)? };
+        Some((missing, errno))
     }
 
     /// What the user can do about it, as a line of its own.
@@ -255,7 +262,8 @@ impl Error {
 
     /// The same in words that are the same for all files.
     pub fn remedy(&self) -> Option<&'static str> {
-        self.missing().map(Missing::remedy).or_else(|| self.remedy_of_cause())
+        let of_missing = self.refused().map(|(missing, errno)| missing.remedy(errno));
+        of_missing.or_else(|| self.remedy_of_cause())
     }
 
     fn remedy_of_cause(&self) -> Option<&'static str> {

@@ -28,10 +28,10 @@ pub struct Known {
     pub refuses_clones: OnceLock<()>,
     /// Whether the destination gives new files what this user alone decides.
     pub makes_files_alike: OnceLock<bool>,
-    /// Whether the destination is known to give new files no ACL.
-    pub passes_on_no_acl: OnceLock<bool>,
     /// What new files of the destination have, where all of them have it.
     pub new_files: OnceLock<Option<NewFiles>>,
+    /// Set when it was found changed, so that its next files may have something else.
+    pub changed: OnceLock<()>,
     /// Held by who gives many files their names in the destination.
     pub naming: Mutex<()>,
     /// Set where a single name is taken in the destination.

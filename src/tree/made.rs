@@ -10,12 +10,22 @@ pub struct NewFiles {
     group: u32,
 }
 
+/// Which file has shown what a copy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It was looked at.
+    ByItself,
+    /// Another new file of the directory was, and the directory may have been changed since.
+    ByAnother,
+}
+
 /// What a copy has had since it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
     files: NewFiles,
     /// Of a file that has had no name since it was made so, and thus no ACL.
     mode: Option<u32>,
+    shown: Shown,
 }
 
 impl NewFiles {
@@ -25,18 +35,23 @@ impl NewFiles {
     }
 
     /// One of them, made with this mode.
-    pub(super) fn file(self, mode: u32) -> Made {
-        Made { files: self, mode: Some(mode) }
+    pub(super) fn file(self, mode: u32, shown: Shown) -> Made {
+        Made { files: self, mode: Some(mode), shown }
     }
 
     /// A directory. In the moment in which it had no descriptor it may have been exchanged for
     /// another one of this user's, which may have an ACL.
     pub(super) fn directory(self) -> Made {
-        Made { files: self, mode: None }
+        Made { files: self, mode: None, shown: Shown::ByItself }
     }
 }
 
 impl Made {
+    /// Whether it was not looked at itself.
+    pub fn is_taken_from_another(self) -> bool {
+        self.shown == Shown::ByAnother
+    }
+
     /// Whether it has this owner and group.
     pub fn is_owned_by(self, user: u32, group: u32) -> bool {
         (self.files.user, self.files.group) == (user, group)

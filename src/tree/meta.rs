@@ -14,7 +14,7 @@ use crate::error::{Cause, Operation};
 use crate::fs::{self, FileType, Node, Stat};
 
 const SET_ID_BITS: u32 = 0o6000;
-const SETGID_BIT: u32 = 0o2000;
+pub(super) const SETGID_BIT: u32 = 0o2000;
 const GROUP_BITS_SHIFT: u32 = 3;
 
 /// What a copy keeps.
@@ -326,6 +326,7 @@ impl Keeper {
             Ok(names) => names,
             Err(error) => return lost(Loss::at_source(Operation::ListAttributes, error)),
         };
+        let mut mode_before = None;
         for name in names.iter().filter(|name| self.wants(name)) {
             let value = match source.attribute(name) {
                 Ok(Some(value)) => value,
@@ -337,11 +338,14 @@ impl Keeper {
                     continue;
                 }
             };
-            if let Err(cause) = target.set_attribute(name, &value) {
+            if let Err(cause) = set_attribute(name, &value, target, &mut mode_before) {
                 let forgivable = !self.preserve.xattr_demanded && is_unsupported(&cause);
                 let cause = Cause::Attribute(name.to_string_lossy().into_owned(), cause);
                 lost(Loss { forgivable, ..Loss::new(Operation::SetAttribute, cause) });
             }
+        }
+        if let Some(Err(cause)) = mode_before.map(|mode| target.set_mode(mode)) {
+            lost(Loss::new(Operation::SetMode, cause));
         }
     }
 
@@ -549,6 +553,28 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Sets an attribute. Attributes of one's own are set by who may write the file: to a copy that
+/// stands, and that its owner may only read, the owner gives that right for the time. Its mode is
+/// in `mode_before` then. One with setuid or setgid is left alone, which a change may cost it.
+fn set_attribute(
+    name: &CStr,
+    value: &[u8],
+    target: Node<'_>,
+    mode_before: &mut Option<u32>,
+) -> io::Result<()> {
+    let set = || target.set_attribute(name, value);
+    let refused = match set() {
+        Err(cause) if cause.raw_os_error() == Some(libc::EACCES) => cause,
+        answer => return answer,
+    };
+    let mode = target.stat()?.st_mode & 0o7777;
+    if mode & (OWNER_WRITES | SET_ID_BITS) != 0 || target.set_mode(mode | OWNER_WRITES).is_err() {
+        return Err(refused);
+    }
+    *mode_before = Some(mode);
+    set()
 }
 
 /// A mode whose group bits are no more than an ACL that is lost allowed the owning group. Where

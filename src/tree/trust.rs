@@ -8,7 +8,8 @@ use rustix::process::geteuid;
 use super::acl;
 use super::dir::{Dir, OpenDir};
 use super::known::Known;
-use super::made::{Made, NewFiles};
+use super::made::{Made, NewFiles, Shown};
+use super::meta::SETGID_BIT;
 use crate::fs::{self, Clock, Folding, Node, Numbers, Seen, Stat, Trust};
 
 impl OpenDir {
@@ -107,16 +108,32 @@ impl OpenDir {
     /// Who owns a folder may make it give new files another group or an ACL at any moment. In that
     /// of another user each file has to be asked.
     pub fn makes_files_alike(&self) -> bool {
-        *self.known.makes_files_alike.get_or_init(|| {
+        let makes_files_alike = *self.known.makes_files_alike.get_or_init(|| {
             self.target_trust().numbers == Numbers::Own
                 && (self.is_made() || self.target_stat.st_uid == geteuid().as_raw())
-        })
+        });
+        makes_files_alike && self.known.changed.get().is_none()
     }
 
-    /// What the destination itself has, if this run made it there and it passes on no ACL.
+    /// Whether the destination passes on to new files what it did when the first one was looked at.
+    /// This user, or root, may have changed that since. Then it makes no files alike any more.
+    pub fn still_makes_files_alike(&self) -> bool {
+        let passed_on = |stat: &Stat| (stat.st_gid, stat.st_mode & SETGID_BIT);
+        let is_same = fs::stat(&self.target)
+            .is_ok_and(|now| passed_on(&now) == passed_on(&self.target_stat))
+            && self.passes_on_no_acl();
+        if !is_same {
+            self.known.changed.get_or_init(|| ());
+        }
+        self.makes_files_alike()
+    }
+
+    /// What the destination itself has, if this run made it there and it passes on no ACL. It is
+    /// asked at the end: this user, or root, may have changed what it was made with.
     pub fn made_itself(&self) -> Option<Made> {
-        let is_own = self.is_made() && self.makes_files_alike();
-        (is_own && self.passes_on_no_acl()).then(|| NewFiles::of(&self.target_stat).directory())
+        let is_own = self.is_made() && self.makes_files_alike() && self.passes_on_no_acl();
+        let now = is_own.then(|| fs::stat(&self.target).ok()).flatten()?;
+        Some(NewFiles::of(&now).directory())
     }
 
     /// Whether the run made the destination, found it to be its own, and is still filling it.
@@ -125,17 +142,18 @@ impl OpenDir {
     }
 
     fn passes_on_no_acl(&self) -> bool {
-        *self
-            .known
-            .passes_on_no_acl
-            .get_or_init(|| matches!(Node::open(&self.target).attribute(acl::DEFAULT), Ok(None)))
+        matches!(Node::open(&self.target).attribute(acl::DEFAULT), Ok(None))
     }
 
     /// What `file` has, which was just made in the destination with this `mode`. That is asked of
     /// one file for all. Nothing where another file may have something else.
     pub fn made(&self, file: &OwnedFd, mode: u32) -> Option<Made> {
-        let files = *self.known.new_files.get_or_init(|| self.look_at_new(file, mode));
-        files.map(|files| files.file(mode))
+        let mut shown = Shown::ByAnother;
+        let files = *self.known.new_files.get_or_init(|| {
+            shown = Shown::ByItself;
+            self.look_at_new(file, mode)
+        });
+        files.filter(|_| self.makes_files_alike()).map(|files| files.file(mode, shown))
     }
 
     fn look_at_new(&self, file: &OwnedFd, mode: u32) -> Option<NewFiles> {

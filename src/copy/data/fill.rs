@@ -37,6 +37,8 @@ pub struct Filled {
     pub kept: Kept,
     /// Whether it was copied part by part, into a temporary that the next run could find.
     pub is_partial: bool,
+    /// Whether another file has shown what it had when it was made.
+    pub is_made_as_another: bool,
 }
 
 /// What becomes of a file that does not get its name.
@@ -327,6 +329,7 @@ impl<'a> Data<'a> {
         let metadata = Metadata { source: from, stat: &source.stat, target: to, before, made };
         let kept = self.metadata.copy_looked(at, &metadata, looked);
         let (is_partial, source) = (partial.is_some(), source.seen());
+        let is_made_as_another = made.is_some_and(Made::is_taken_from_another);
         Ok(Filled {
             target,
             moved,
@@ -338,6 +341,7 @@ impl<'a> Data<'a> {
             source,
             kept,
             is_partial,
+            is_made_as_another,
         })
     }
 

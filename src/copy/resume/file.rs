@@ -4,7 +4,7 @@
 //! outlive a power cut and the name not, the comparison with what stands there tells, so that no
 //! record waits for a directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
@@ -43,6 +43,8 @@ struct Writer {
     broken: bool,
     /// Bytes of finished files whose records are not durable.
     unsynced_bytes: u64,
+    /// Names of this run that may not have become durable, whatever is recorded of them yet.
+    doubted: HashSet<Fingerprint>,
 }
 
 /// The journal of a run, locked for as long as it lives.
@@ -124,6 +126,7 @@ impl Journal {
             reserved_bytes: 0,
             broken: false,
             unsynced_bytes: 0,
+            doubted: HashSet::new(),
         };
         Ok(Self {
             identity,
@@ -324,12 +327,24 @@ impl Journal {
         half.map(|half| half.hidden = Some(hidden.to_owned())).is_some()
     }
 
+    /// A name may not be durable, which no record of this run contradicts from now on.
+    pub fn doubt(&self, name: Fingerprint) {
+        self.writer().doubted.insert(name);
+    }
+
     /// Writes records, and counts the bytes of the files that they speak of. Once it has failed
     /// nothing more is written, and that is no second error.
-    pub fn append(&self, records: &[Record], files_bytes: u64) -> Result<()> {
+    pub fn append(&self, records: &mut [Record], files_bytes: u64) -> Result<()> {
         let mut writer = self.writer();
         if records.is_empty() || writer.broken {
             return Ok(());
+        }
+        for record in &mut *records {
+            if let Record::Finished(finished) = record
+                && writer.doubted.contains(&finished.name)
+            {
+                finished.kept = Kept::Part;
+            }
         }
         let mut bytes = Vec::new();
         writer.chain.append(records, &mut bytes);

@@ -320,7 +320,7 @@ impl Resume<'_> {
     /// A journal that cannot be written costs the next run time, and this one a failure, but no
     /// data.
     fn append_partial(&self, partial: &Partial<'_>, record: Record) {
-        let appended = partial.journal.append(&[record], 0);
+        let appended = partial.journal.append(&mut [record], 0);
         appended.unwrap_or_else(|error| self.events.fail(error));
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::Journal;
-use super::format::{DirOpened, Record, Standing};
+use super::format::{DirOpened, Finished, Record, Standing};
 use super::identity::JournalIdentity;
 use super::index::Window;
 use super::known::{self, Known, Looked, Sides, stat_key};
@@ -33,7 +33,16 @@ const FILE_BYTES: u64 = 4096;
 #[derive(Default)]
 pub struct Records {
     records: Vec<Record>,
+    /// How many of them the journal has already.
+    written: usize,
     files_bytes: u64,
+}
+
+impl Records {
+    /// What is no file of this run's.
+    fn of(records: Vec<Record>) -> Self {
+        Self { records, ..Self::default() }
+    }
 }
 
 /// A durable file that is about to get its name.
@@ -138,7 +147,7 @@ impl<'a> Resume<'a> {
         let manner = Manner::of(options);
         let resume = Self { journal, manner, options, events, pipeline };
         let record = Record::Manner(resume.manner.clone());
-        resume.append(Records { records: vec![record], files_bytes: 0 });
+        resume.append(Records::of(vec![record]));
         Ok(resume)
     }
 
@@ -183,24 +192,27 @@ impl<'a> Resume<'a> {
         records.files_bytes += FILE_BYTES + source.stat.st_size as u64;
     }
 
-    /// What was recorded of names in a directory may not be durable: the next run sees to that.
+    /// What was recorded of names in a directory, or is yet to be, may not be durable: the next run
+    /// sees to that.
     pub fn doubt(&self, dir: &Dir, names: &[OsString], records: &mut Records) {
         let Some(journal) = &self.journal else { return };
         for name in names {
             let name = journal.name(&self.events.relative(dir, name));
-            for record in &mut records.records {
-                if let Record::Finished(finished) = record
-                    && finished.name == name
-                {
-                    finished.kept = Kept::Part;
+            journal.doubt(name);
+            // The journal has it already, and its change time tells nothing any more.
+            let again = records.records[..records.written].iter().find_map(|record| match record {
+                Record::Finished(finished) if finished.name == name => {
+                    Some(Finished { standing: Standing::Retried, ..finished.clone() })
                 }
-            }
+                _ => None,
+            });
+            records.records.extend(again.map(Record::Finished));
         }
     }
 
     /// Nothing that was recorded until now may be durable: the next run sees to that.
     pub fn doubt_all(&self) {
-        self.append(Records { records: vec![Record::Doubted], files_bytes: 0 });
+        self.append(Records::of(vec![Record::Doubted]));
     }
 
     /// Records files where it would not do to copy them once more if the run is killed before it
@@ -255,12 +267,12 @@ impl<'a> Resume<'a> {
             Kept::Part => Standing::Retried,
         };
         let record = journal.finished(&relative, looked, standing, kept, hash);
-        self.append(Records { records: vec![record], files_bytes: 0 });
+        self.append(Records::of(vec![record]));
     }
 
     fn append_unnamed(&self, journal: &Journal, records: Vec<Record>) {
         let replaces = !records.is_empty() && self.options.existing.backup.is_some();
-        self.append(Records { records, files_bytes: 0 });
+        self.append(Records::of(records));
         // The new file would take the place of the old one's backup: not even a power cut may leave
         // the name without the record.
         if replaces
@@ -295,7 +307,7 @@ impl<'a> Resume<'a> {
             records.insert(0, Record::Manner(manner.clone()));
             records.push(Record::Manner(self.manner.clone()));
         }
-        Records { records, files_bytes: 0 }
+        Records::of(records)
     }
 
     /// What this run's options change nothing of.
@@ -350,7 +362,7 @@ impl<'a> Resume<'a> {
             if let Some(journal) = &self.journal {
                 let name = journal.name(&self.events.relative(dir, OsStr::new("")));
                 let record = Record::Opened(DirOpened { name, mode });
-                self.append(Records { records: vec![record], files_bytes: 0 });
+                self.append(Records::of(vec![record]));
             }
             mode
         })
@@ -367,9 +379,16 @@ impl<'a> Resume<'a> {
 
     /// Writes to the journal. Where that fails the next run has more to do, and this one has
     /// failed, but no file has.
-    pub fn append(&self, Records { records, files_bytes }: Records) {
+    pub fn append(&self, mut records: Records) {
+        self.append_now(&mut records);
+    }
+
+    /// Writes what a batch has to record so far, before something else is recorded of it.
+    pub fn append_now(&self, records: &mut Records) {
         if let Some(journal) = &self.journal {
-            let appended = journal.append(&records, files_bytes);
+            let Records { records, written, files_bytes } = records;
+            let appended = journal.append(&mut records[*written..], std::mem::take(files_bytes));
+            *written = records.len();
             appended.unwrap_or_else(|error| self.events.fail(error));
         }
     }

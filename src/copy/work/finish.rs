@@ -32,6 +32,7 @@ impl Services<'_> {
     /// failed fsync is final for a file: the kernel has marked its pages clean, so that a second
     /// one would find nothing wrong.
     pub(super) fn finish(&self, dir: &OpenDir, written: Vec<Written>) {
+        let written = self.made_alike(dir, written);
         let written = self.name_ahead(dir, written);
         let files = written.iter().map(|file| Arc::clone(file.filled.target.file())).collect();
         let synced = self.durable.sync(dir, files);
@@ -71,6 +72,24 @@ impl Services<'_> {
         self.resume.append(records);
     }
 
+    /// Has files copied again that were made as another in a directory that was changed since: they
+    /// may have another group, or an ACL.
+    fn made_alike(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<Written> {
+        let is_as_another = |file: &Written| file.filled.is_made_as_another;
+        if !written.iter().any(is_as_another) || dir.still_makes_files_alike() {
+            return written;
+        }
+        let (as_others, written): (Vec<_>, _) = written.into_iter().partition(is_as_another);
+        as_others.into_iter().for_each(|file| self.discard_and_copy_again(dir, file));
+        written
+    }
+
+    fn discard_and_copy_again(&self, dir: &OpenDir, file: Written) {
+        let Written { entry, claim, filled, counted: _counted } = file;
+        self.data.end_target(At::new(dir, &entry), filled.target, Fate::Discard);
+        self.copy_again(dir, entry, claim, None);
+    }
+
     /// Gives files that are to replace something a hidden name before they are synced, where a file
     /// without a name would not outlive a power cut. What cannot have one is thrown away and told.
     fn name_ahead(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<Written> {
@@ -84,10 +103,7 @@ impl Services<'_> {
                 let mark = self.resume.mark();
                 if let Err(cause) = file.filled.target.name_ahead(mark) {
                     if Target::must_be_named() {
-                        let Written { entry, claim, filled, counted: _counted } = file;
-                        let at = At::new(dir, &entry);
-                        self.data.end_target(at, filled.target, Fate::Discard);
-                        self.copy_again(dir, entry, claim, None);
+                        self.discard_and_copy_again(dir, file);
                         return None;
                     }
                     let error = At::new(dir, &file.entry).target_error(Operation::Publish, cause);
@@ -145,6 +161,10 @@ impl Services<'_> {
                 let outcome = Outcome { size_bytes, hash, route, proof, elapsed, waited };
                 self.events.moved(at, published, &moved, outcome);
                 let (dir, name) = (Arc::clone(dir.dir()), entry.target_name().to_owned());
+                if claim.is_some() {
+                    // What is recorded of it when it gets further names comes later.
+                    self.resume.append_now(records);
+                }
                 self.keep_claim(claim, || Original { dir, name, copy, size_bytes, hash, kept });
             }
             Err(_) if !is_named && Target::must_be_named() => {
@@ -155,7 +175,8 @@ impl Services<'_> {
     }
 
     /// Has a file copied once more that was made without a name, and could get none: this time
-    /// under a name from the beginning.
+    /// under a name from the beginning. Or one that may have been made otherwise than was taken for
+    /// granted.
     fn copy_again(
         &self,
         dir: &OpenDir,

@@ -66,7 +66,7 @@ impl Wake for Root {
     fn wake_by_ref(self: &Arc<Self>) {
         // Release, and acquire where it is taken: the future sees what happened before the wake.
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            self.shared.rouse();
+            self.shared.ring();
         }
     }
 }
@@ -121,6 +121,15 @@ impl Driver {
     /// # Panics
     /// In a forked child, and as the wakers do.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.turn_unless(|| false, timeout)
+    }
+
+    /// A [turn](Self::turn) that does not wait if something is due that the bell was rung for.
+    fn turn_unless(
+        &mut self,
+        is_due: impl FnOnce() -> bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         let shared = Arc::clone(&self.reactor.shared);
         if !self.is_polled {
             let poll = Op::new(shared.bell.event(), OpKind::Poll(PollFlags::IN));
@@ -129,7 +138,7 @@ impl Driver {
         }
         self.reactor.submit();
         shared.bell.arm();
-        let is_due = shared.take_roused() || self.reactor.has_work();
+        let is_due = is_due() || shared.take_roused() || self.reactor.has_work();
         let min = usize::from(!is_due && timeout != Some(Duration::ZERO));
         let reaped = self.reactor.reap(min, timeout);
         let lowered = shared.bell.lower();
@@ -185,7 +194,9 @@ impl Driver {
             {
                 return Ok(output);
             }
-            self.turn(None)?;
+            // Relaxed: the bell's fence orders it. A wake that the future has heard of already, as
+            // that of the last turn, ends no wait.
+            self.turn_unless(|| root.is_woken.load(Ordering::Relaxed), None)?;
         }
     }
 
@@ -225,6 +236,7 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::Write;
     use std::os::fd::OwnedFd;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::thread;
@@ -241,6 +253,28 @@ mod tests {
     }
 
     /// The bell and an operation are over in the same turn, in which a waker panics.
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
+    fn what_woke_the_future_ends_no_later_wait() {
+        let mut driver = Driver::new(4).unwrap();
+        let handle = driver.handle();
+        for _ in 0..10 {
+            let read = handle.read(File::open("/dev/zero").unwrap(), vec![1], 0);
+            assert_eq!(driver.block_on(read).unwrap().0.unwrap(), 1);
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let mut poll = pin!(handle.poll(OwnedFd::from(reader), PollFlags::IN));
+            let mut cx = task::Context::from_waker(task::Waker::noop());
+            assert!(poll.as_mut().poll(&mut cx).is_pending());
+            let writing = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                writer.write_all(b"x").unwrap();
+                writer
+            });
+            assert_eq!(driver.turn(None).unwrap(), 1, "it has waited for the poll");
+            drop(writing.join().unwrap());
+        }
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
     fn a_panic_in_a_waker_leaves_the_bell_polled() {

@@ -258,7 +258,9 @@ impl AsyncHandle {
     /// operation is under way until the stream has given it back, and at least one is at a time.
     ///
     /// The iterator is asked again after it had none, for as long as an operation is under way. So
-    /// it may say that there is none now, such as for want of a buffer.
+    /// it may say that there is none now, such as for want of a buffer. The stream ends when there
+    /// is none and nothing is under way. Of two streams over one pool, one may so end before its
+    /// iterator: when the other has all buffers. Give each a pool of its own.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

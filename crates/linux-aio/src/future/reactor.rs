@@ -120,6 +120,11 @@ impl Reactor {
         timeout: Option<Duration>,
     ) -> io::Result<(usize, Option<Done>)> {
         self.context.reap(min, timeout, &mut self.done)?;
+        Ok(self.hand_out())
+    }
+
+    /// Hands out what was taken from the context, and hands back the driver's own.
+    fn hand_out(&mut self) -> (usize, Option<Done>) {
         let mut registry = self.shared.lock();
         let (mut count, mut own) = (0, None);
         for done in self.done.drain(..) {
@@ -132,7 +137,7 @@ impl Reactor {
             }
         }
         self.running -= count;
-        Ok((count, own))
+        (count, own)
     }
 
     /// Wakes those who wait for what was reaped.
@@ -154,18 +159,9 @@ impl Drop for Reactor {
         if self.shared.is_inherited() {
             return;
         }
-        for id in 0..self.tickets.len() {
-            if let Some(ticket) = self.tickets[id] {
-                self.cancel(ticket);
-            }
-        }
-        while self.running > 0 {
-            // Without io_getevents(2) the context's own drop waits, and keeps what is over.
-            self.context.submit();
-            if self.reap(1, None).is_err() {
-                break;
-            }
-        }
+        // Without io_getevents(2) the context's own drop waits, and keeps what is over.
+        self.done.extend(self.context.end().into_iter().flatten());
+        self.hand_out();
         self.shared.lock().close(&mut self.outbox);
         self.outbox.send();
     }

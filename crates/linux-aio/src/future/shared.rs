@@ -39,11 +39,17 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends one wait of the driver early. In a forked child it does nothing.
+    /// Ends one wait of the driver early: the present one, or else the next. In a forked child it
+    /// does nothing.
     pub fn rouse(&self) {
+        // Relaxed: the bell's fence orders it.
+        self.is_roused.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Has the driver look for what there is to do, if it waits. In a forked child it does nothing.
+    pub fn ring(&self) {
         if !self.is_inherited() {
-            // Relaxed: the bell's fence orders it.
-            self.is_roused.store(true, Ordering::Relaxed);
             self.bell.wake();
         }
     }

@@ -541,9 +541,9 @@ impl Context {
 
     /// Ends it, and hands back all operations that are in it: those that were queued (ECANCELED),
     /// those with the kernel when they are over, and those that are over already. The kernel is
-    /// asked to cancel what it can, which is polls. It waits for the rest, as dropping does.
-    /// Callbacks are not called. The errors are those of io_getevents(2), none of which is to be
-    /// expected.
+    /// asked to cancel what it can, which is polls, by io_destroy(2) where io_cancel(2) is
+    /// refused. It waits for the rest, as dropping does. Callbacks are not called. The errors are
+    /// those of io_getevents(2) and io_destroy(2), none of which is to be expected.
     ///
     /// ```
     /// use linux_aio::{Context, Op, OpKind};
@@ -564,21 +564,28 @@ impl Context {
     /// # Panics
     /// In a forked child.
     pub fn close(mut self) -> io::Result<Vec<Done>> {
+        self.end()
+    }
+
+    /// [Closes](Self::close) it. It is not used any more.
+    pub(crate) fn end(&mut self) -> io::Result<Vec<Done>> {
         self.ring.assert_owner();
-        self.slots.cancel_all(&self.ring);
-        while self.slots.submitted() > 0 {
-            let max = usize::MAX;
-            let wait = Wait { way: Way::Plain, min: 1, max, timeout: None, mask: None };
-            self.take_events(1, None, &wait)?;
-        }
-        Ok(self.slots.take_all())
+        let Self { ring, reader, slots, events, .. } = self;
+        slots.end(ring, |slots, min| match reader.wait(min, events, None, None) {
+            Ok(count) => {
+                slots.absorb(&events[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 }
 
 impl Drop for Context {
     /// Blocks until the kernel has let go of every buffer; see io_destroy(2).
     fn drop(&mut self) {
-        if !self.ring.destroy() {
+        if self.ring.destroy().is_err() {
             // io_destroy is forbidden, or the process is a forked child: the kernel may still write
             // into the buffers.
             self.slots.leak();

@@ -448,20 +448,6 @@ impl State {
         self.slots.over(Way::Plain) + self.slots.over(Way::Callback)
     }
 
-    /// Takes events, and says whether the poll of the eventfd is among them.
-    fn absorb(&mut self, events: &mut [IoEvent]) -> bool {
-        // The poll's place among the events is left to one of the others.
-        let mut kept = 0;
-        for at in 0..events.len() {
-            if events[at].data != WAKE {
-                events[kept] = events[at];
-                kept += 1;
-            }
-        }
-        self.slots.absorb(&events[..kept]);
-        kept < events.len()
-    }
-
     /// Has the context poll the eventfd, unless it does.
     fn poll(&mut self, ring: &Ring) -> io::Result<()> {
         while !self.is_polled {
@@ -474,6 +460,20 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Takes events, and says whether the poll of the eventfd is among them.
+fn absorb(slots: &mut Slots<HandleCallback>, events: &mut [IoEvent]) -> bool {
+    // The poll's place among the events is left to one of the others.
+    let mut kept = 0;
+    for at in 0..events.len() {
+        if events[at].data != WAKE {
+            events[kept] = events[at];
+            kept += 1;
+        }
+    }
+    slots.absorb(&events[..kept]);
+    kept < events.len()
 }
 
 impl Shared {
@@ -564,7 +564,7 @@ impl Shared {
         };
         let mut is_woken = false;
         if let Ok(count) = answer {
-            is_woken = state.absorb(&mut events[..count]);
+            is_woken = absorb(&mut state.slots, &mut events[..count]);
         }
         state.reading = Some(reading);
         // Others that wait may have what they wait for, or one of them has to wait for the kernel.
@@ -585,24 +585,23 @@ impl Shared {
     /// Waits for all that the kernel has, and takes all that is over.
     fn end(&mut self) -> io::Result<Vec<Done>> {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.slots.cancel_all(&self.ring);
         let mut reading = state.reading.take().expect("no thread waits without a handle");
-        while state.slots.submitted() > 0 {
-            let Reading { reader, events } = &mut *reading;
-            match reader.wait(1, events, None, None) {
-                Ok(count) => drop(state.absorb(&mut events[..count])),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let Reading { reader, events } = &mut *reading;
+        state.slots.end(&mut self.ring, |slots, min| match reader.wait(min, events, None, None) {
+            Ok(count) => {
+                absorb(slots, &mut events[..count]);
+                Ok(())
             }
-        }
-        Ok(state.slots.take_all())
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 }
 
 impl Drop for Shared {
     /// Blocks until the kernel has let go of every buffer; see io_destroy(2).
     fn drop(&mut self) {
-        if !self.ring.destroy() {
+        if self.ring.destroy().is_err() {
             // io_destroy is forbidden, or the process is a forked child: the kernel may still write
             // into the buffers.
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -257,7 +257,8 @@ pub struct Op {
 }
 
 impl Op {
-    /// An operation at offset 0 with tag 0 and nothing special.
+    /// An operation at offset 0 with tag 0 and nothing special. It takes what a [`SharedFd`] is
+    /// made of: an `Arc` of a file, a reference to that `Arc`, or the file itself, but no `&File`.
     ///
     /// ```
     /// use linux_aio::{Op, OpKind};

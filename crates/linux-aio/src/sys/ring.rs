@@ -9,6 +9,8 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::abi::{self, ContextId, IoEvent, Iocb};
 use super::fork::process_number;
 use super::signal::SignalMask;
@@ -39,6 +41,8 @@ pub struct Ring {
     id: ContextId,
     /// The process that made it: a forked child has no context, and the mapping is not inherited.
     owner: u64,
+    /// What io_destroy(2) has answered: whether nothing is in flight any more.
+    destroyed: Option<Result<(), Errno>>,
 }
 
 /// The one who takes the events of a [`Ring`].
@@ -57,7 +61,7 @@ impl Ring {
     /// (`MADV_DONTFORK`), who would otherwise steal events by moving its head.
     pub fn new(capacity: u32) -> io::Result<(Self, Reader)> {
         let id = abi::io_setup(capacity)?;
-        let ring = Self { id, owner: process_number() };
+        let ring = Self { id, owner: process_number(), destroyed: None };
         let mut reader = Reader { id, nr: None };
         // SAFETY: the id of a context is the address of its mapping, which lives until io_destroy,
         // and so longer than this borrow. It begins with the header; only `head` and `tail` change,
@@ -81,9 +85,10 @@ impl Ring {
         Ok((ring, reader))
     }
 
-    /// Panics in a forked child, in which the context does not exist.
+    /// Panics in a forked child, in which the context does not exist, and once it is destroyed.
     pub fn assert_owner(&self) {
         assert_eq!(self.owner, process_number(), "a forked child cannot use its parent's context");
+        assert!(self.destroyed.is_none(), "the context has ended");
     }
 
     /// io_submit(2).
@@ -104,11 +109,20 @@ impl Ring {
         unsafe { abi::io_cancel(self.id, iocb) }
     }
 
-    /// io_destroy(2), once; it blocks until nothing is in flight, and says whether that is so. In a
-    /// forked child it is not known: the context is the parent's, another thread of which may have
+    /// io_destroy(2): the kernel cancels all polls, and it blocks until nothing is in flight. Only
+    /// the first call asks, since another context may get the id; later ones know the answer.
+    ///
+    /// In a forked child it is EPERM: the context is the parent's, another thread of which may have
     /// been changing what the child has a copy of, and whose device may still write there.
-    pub fn destroy(&mut self) -> bool {
-        self.owner == process_number() && abi::io_destroy(self.id).is_ok()
+    pub fn destroy(&mut self) -> io::Result<()> {
+        if self.owner != process_number() {
+            return Err(Errno::PERM.into());
+        }
+        let id = self.id;
+        let destroyed = self.destroyed.get_or_insert_with(|| {
+            abi::io_destroy(id).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        });
+        (*destroyed).map_err(io::Error::from)
     }
 }
 

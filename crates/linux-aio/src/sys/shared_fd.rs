@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// An open file that operations share with whom else it belongs to: an `Arc<File>` or an
 /// `Arc<OwnedFd>`. It stays open until the last of them lets go. A socket or a pipe is an
 /// [`OwnedFd`] first, and what belongs to others, such as standard input, is
-/// [cloned](BorrowedFd::try_clone_to_owned).
+/// [cloned](BorrowedFd::try_clone_to_owned). So is a `&File`, or the file is shared from its
+/// opening on: what is borrowed might be closed while the kernel works.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -78,4 +78,8 @@ impl Tally {
     pub fn all(&self) -> usize {
         self.all[0] + self.all[1]
     }
+
+    pub fn all_polls(&self) -> usize {
+        self.polls[0] + self.polls[1]
+    }
 }

@@ -179,11 +179,6 @@ impl<C> Slots<C> {
         self.slots.len() - self.free.len() + self.finished.len() + self.callbacks.len()
     }
 
-    /// With the kernel.
-    pub fn submitted(&self) -> usize {
-        self.submitted.all()
-    }
-
     /// How many are over and not yet taken.
     pub fn over(&self, way: Way) -> usize {
         match way {
@@ -445,18 +440,53 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Asks for all operations to be cancelled that are queued or with the kernel.
-    pub fn cancel_all(&mut self, ring: &Ring) {
+    /// Asks for all operations to be cancelled that are queued or with the kernel. False if that
+    /// was refused for a poll, which may then stay for ever; what else stays ends by itself.
+    fn cancel_all(&mut self, ring: &Ring) -> bool {
+        let mut is_asked = true;
         for index in (0..).take(self.slots.len()) {
-            if self.slots[index as usize].stage != Stage::Empty {
-                // What cannot be cancelled ends by itself.
-                let _cancelled = self.cancel(ring, self.ticket(index));
+            let slot = &self.slots[index as usize];
+            if slot.stage != Stage::Empty {
+                let is_poll = slot.is_poll();
+                is_asked &= self.cancel(ring, self.ticket(index)).is_ok() || !is_poll;
             }
         }
+        is_asked
+    }
+
+    /// Ends the context, and hands out all operations. `absorb` takes events off the ring, after a
+    /// wait for as many as it is told.
+    ///
+    /// Where io_cancel(2) is refused, as by a sandbox, the polls are what is left at last. Then
+    /// io_destroy(2) cancels them, and their answer is the one of a cancelled poll.
+    pub fn end(
+        &mut self,
+        ring: &mut Ring,
+        mut absorb: impl FnMut(&mut Self, usize) -> io::Result<()>,
+    ) -> io::Result<Vec<Done>> {
+        let can_cancel = self.cancel_all(ring);
+        loop {
+            let staying = if can_cancel { 0 } else { self.submitted.all_polls() };
+            let ending = self.submitted.all() - staying;
+            // Also the last time, since a poll may be over meanwhile.
+            absorb(self, ending.min(1))?;
+            if ending == 0 {
+                break;
+            }
+        }
+        if self.submitted.all() > 0 {
+            ring.destroy()?;
+            for index in (0..).take(self.slots.len()) {
+                if Stage::LENT.contains(&self.slots[index as usize].stage) {
+                    self.finish(index, Ok(0), Ended::ByKernel);
+                }
+            }
+        }
+        Ok(self.take_all())
     }
 
     /// All that is over, with callbacks and without.
-    pub fn take_all(&mut self) -> Vec<Done> {
+    fn take_all(&mut self) -> Vec<Done> {
         let called = self.callbacks.drain(..).map(|(_, done)| done);
         called.chain(self.finished.drain(..)).collect()
     }
@@ -501,8 +531,8 @@ mod tests {
         assert_eq!(done.result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
         assert_eq!(slots.cancel(&ring, second).unwrap(), Cancel::Withdrawn);
         assert_eq!(slots.take_all().len(), 1);
-        assert_eq!((slots.in_flight(), slots.submitted()), (0, 0));
-        assert!(ring.destroy());
+        assert_eq!((slots.in_flight(), slots.submitted.all()), (0, 0));
+        ring.destroy().unwrap();
     }
 
     #[test]
@@ -523,7 +553,7 @@ mod tests {
         assert!(matches!(slots.judge(&ring, &mut first, full()), Next::Stop));
         assert_eq!(slots.end_batch(first), Submitted::default().waiting(1));
         assert_eq!(slots.end_batch(second), Submitted::default().accepted(1));
-        assert!(ring.destroy());
+        ring.destroy().unwrap();
     }
 
     #[test]

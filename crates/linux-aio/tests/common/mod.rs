@@ -1,5 +1,5 @@
-//! Helpers of all tests. `mounted.rs`, `skip.rs` and `trace.rs` are links to files that all
-//! packages share.
+//! Helpers of all tests. `mounted.rs`, `sandbox.rs`, `skip.rs` and `trace.rs` are links to files
+//! that all packages share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::process::{Command, Output};
@@ -10,6 +10,7 @@ pub mod future;
 pub mod mounted;
 #[cfg(feature = "posix")]
 pub mod posix;
+pub mod sandbox;
 pub mod skip;
 pub mod trace;
 

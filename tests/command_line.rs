@@ -127,7 +127,11 @@ const NONSENSE: [(&[&str], &str, &str); 23] = [
         "a destination is missing after 'b'",
         "--manifest took 'a' as its FILE",
     ),
-    (&["a"], "a destination is missing after 'a'", "'aiocp --help' lists all options"),
+    (
+        &["a"],
+        "a destination is missing after 'a'",
+        "the destination comes last, as in: aiocp a /backup/",
+    ),
     (&["-v"], "a SOURCE is missing", "'aiocp --help' lists all options"),
 ];
 

@@ -44,7 +44,18 @@ const MISTAKES: &[Mistake] = &[
         "cannot stat 'new': No such file or directory",
         "SOURCE comes first and DEST last; ls shows what is there",
     ),
-    mistake("A", 2, "a destination is missing after 'A'", "'aiocp --help' lists all options"),
+    mistake(
+        "A",
+        2,
+        "a destination is missing after 'A'",
+        "the destination comes last, as in: aiocp A /backup/\n",
+    ),
+    mistake(
+        "-a --exclude *.tmp A",
+        2,
+        "a destination is missing after 'A'",
+        "the destination comes last, as in: aiocp -a --exclude '*.tmp' A /backup/\n",
+    ),
     mistake(
         "A/*.jpg D",
         1,

@@ -127,6 +127,36 @@ const MISTAKES: &[Mistake] = &[
         "the folder that it is to go into does not exist; mkdir -p makes it",
     ),
     mistake(
+        "F /proc/",
+        1,
+        "cannot create '/proc/F': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "F /proc/new",
+        1,
+        "cannot create '/proc/new': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "A /proc/",
+        1,
+        "cannot create directory '/proc/A': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "--inplace F /proc/",
+        1,
+        "cannot create '/proc/F': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "-P L /proc/",
+        1,
+        "cannot create link '/proc/L': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
         "F /dev/null",
         1,
         "cannot replace '/dev/null': a character device is not overwritten with a file",

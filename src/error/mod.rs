@@ -62,6 +62,12 @@ pub enum Cause {
     /// What was named to be copied is not there.
     #[error("No such file or directory")]
     NoSource,
+    /// The folder of the destination is not there.
+    #[error("No such file or directory")]
+    NoFolder,
+    /// The kernel alone makes what is in the folder, as in /proc and /sys.
+    #[error("{}", reason(.0))]
+    KernelsFolder(io::Error),
     /// The destination is named as what a process has open.
     #[error("it names an open file, and a copy would be a new one")]
     OpenFile,
@@ -217,11 +223,12 @@ impl Error {
     /// The `errno` value behind the error, if a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
-            Cause::Os(error) | Cause::OnlyWritten(error) | Cause::NotWritten(error) => {
-                error.raw_os_error()
-            }
+            Cause::Os(error)
+            | Cause::KernelsFolder(error)
+            | Cause::OnlyWritten(error)
+            | Cause::NotWritten(error) => error.raw_os_error(),
             Cause::NoSpace { .. } | Cause::Full => Some(libc::ENOSPC),
-            Cause::NoSource => Some(libc::ENOENT),
+            Cause::NoSource | Cause::NoFolder => Some(libc::ENOENT),
             _ => None,
         }
     }
@@ -266,6 +273,12 @@ impl Error {
             }
             (Cause::SpecialInTheWay(_), _) => Some("not yet: cat or dd write into a device"),
             (Cause::NoSource, _) => Some(remedy_of_missing_source(&self.path)),
+            (Cause::NoFolder, _) => {
+                Some("the folder that it is to go into does not exist; mkdir -p makes it")
+            }
+            (Cause::KernelsFolder(_), _) => {
+                Some("the kernel alone makes files there; choose another DEST")
+            }
             (Cause::OpenFile, _) => Some("cat writes into what is open: cat SOURCE"),
             (Cause::SameFile, _) => Some("choose another DEST: a file is not copied onto itself"),
             (Cause::IntoItself(_), _) => Some("choose a DEST outside of SOURCE"),
@@ -319,9 +332,6 @@ impl Error {
             }
             libc::ENOENT if self.path.as_os_str().is_empty() => Some("the path is empty"),
             libc::EACCES => remedy_of_missing_right(self.op),
-            libc::ENOENT if is_into || self.op == Create => {
-                Some("the folder that it is to go into does not exist; mkdir -p makes it")
-            }
             libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => Some(
                 "a slash at the end names a directory, and there is none; leave it out, or \
                      mkdir -p makes the directory",

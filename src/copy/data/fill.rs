@@ -398,7 +398,7 @@ impl<'a> Data<'a> {
 
     fn not_created(&self, at: At<'_>, cause: io::Error) -> Error {
         match self.options.existing.in_place {
-            true => at.target_error(Operation::Create, cause),
+            true => at.target_error(Operation::Create, fs::why_not_made(&at.dir.target, cause)),
             false => at.replace_error(Operation::Create, cause),
         }
     }

@@ -166,7 +166,8 @@ fn carry_out(
     if sampling == Sampling::On {
         watched.totals.meter.take_times();
     }
-    let watcher = Watcher::begin(watched, progress, sampling).context("cannot watch the run")?;
+    let drawn = progress.unless_typed(&todo.sources);
+    let watcher = Watcher::begin(watched, drawn, sampling).context("cannot watch the run")?;
     let run = CopyRun { args, options, printer, watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),

@@ -127,8 +127,13 @@ pub enum Cause {
     #[error("it is a {0}, and no regular file")]
     NotRegular(SpecialKind),
     /// A manifest without a line that can be checked.
-    #[error("no line in it is properly formatted")]
-    NoGoodLine,
+    #[error("no line in it is properly formatted{first}")]
+    NoGoodLine {
+        /// What its first line is, behind a semicolon.
+        first: String,
+        /// Whether more of it was left unread.
+        is_cut: bool,
+    },
     /// A name in a manifest leads out of the directory that is audited.
     #[error("it is outside the audited directory")]
     LeadsOutside,
@@ -297,6 +302,9 @@ impl Error {
                 Some("chmod u+w lets its owner write; without --inplace it is replaced")
             }
             (Cause::NotWritten(_), _) => Some("without --inplace it is replaced"),
+            (Cause::NoGoodLine { is_cut: true, .. }, _) => {
+                Some("--warn reads it to its end, and names each line")
+            }
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(
                 "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",

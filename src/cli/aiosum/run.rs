@@ -21,6 +21,7 @@ use crate::error::{Error, Operation};
 use crate::fs::{self, FileId};
 use crate::sum::check::{CheckPlan, check};
 use crate::sum::list::{ListPlan, list};
+use crate::sum::not_lines::NotLines;
 use crate::sum::{Algorithm, Function};
 
 /// What a command that names no file waits for, on a terminal where nothing else shows it.
@@ -147,6 +148,7 @@ fn run_check(
         audit: args.audit.clone(),
         filter,
         stdin_is_free: args.stdin_is_free(),
+        not_lines: if args.warn { NotLines::Told } else { NotLines::HeldBack },
     };
     check(&plan, &args.options(), printer, &printer.watched.totals)?;
     printer.print_summary();

@@ -354,7 +354,7 @@ fn a_full_disk_says_how_much_is_needed_and_a_read_only_one_that_it_is() {
         assert!(lines.next().unwrap().contains(": No space left on device"), "{said}");
         let hint = lines.next().unwrap();
         let left = hint
-            .strip_prefix("aiocp: hint: needs 41.9 MB, ")
+            .strip_prefix("aiocp: hint: this file needs 41.9 MB, ")
             .and_then(|left| left.strip_suffix(" MB free"))
             .unwrap_or_else(|| panic!("{hint}"));
         let left_bytes = left.parse::<f64>().unwrap() * 1e6;

@@ -42,7 +42,10 @@ pub enum Cause {
     },
     /// The destination's filesystem took nothing any more, and the file was not tried.
     #[error("No space left on device; it was not tried")]
-    Full,
+    Full {
+        /// What the copy of the file takes, in bytes.
+        needed_bytes: u64,
+    },
     /// Size, modification time or change time differ from what they were when the copy of the file
     /// began.
     #[error("the source changed while it was being copied")]
@@ -232,7 +235,7 @@ impl Error {
             | Cause::KernelsFolder(error)
             | Cause::OnlyWritten(error)
             | Cause::NotWritten(error) => error.raw_os_error(),
-            Cause::NoSpace { .. } | Cause::Full => Some(libc::ENOSPC),
+            Cause::NoSpace { .. } | Cause::Full { .. } => Some(libc::ENOSPC),
             Cause::NoSource | Cause::NoFolder => Some(libc::ENOENT),
             _ => None,
         }
@@ -257,8 +260,8 @@ impl Error {
                 let [needed, left] =
                     [needed_bytes, left_bytes].map(|part| units::bytes(part as f64));
                 Some(match needed_bytes > left_bytes {
-                    true => format!("needs {needed}, {left} free"),
-                    false => format!("needs {needed}, which other files took"),
+                    true => format!("this file needs {needed}, {left} free"),
+                    false => format!("this file needs {needed}, which other files took"),
                 })
             }
             _ => self.remedy().map(str::to_owned),

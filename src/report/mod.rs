@@ -424,6 +424,10 @@ pub struct Totals {
     pub meter: Arc<Meter>,
     /// The files that are in hand.
     pub current: Current,
+    /// Bytes of the files that did not fit into the destination.
+    pub unfit_bytes: AtomicU64,
+    /// Failures for want of space of which no one knows how much was wanted, as of a directory.
+    pub unfit_names: AtomicU64,
 }
 
 impl Totals {

@@ -538,11 +538,21 @@ impl CopyRun<'_> {
             }
             _ => count(files, "file was copied", "files were copied"),
         };
+        let need = self.unfit_bytes().filter(|_| failed > 1).map_or_else(String::new, |bytes| {
+            format!("; what did not fit needs {}", units::bytes(bytes as f64))
+        });
         let next = match self.options.resume && self.printer.repeats.lacked_space() {
             true => "; free some space: the same command continues",
             false => "",
         };
-        write_err(&format!("aiocp: {what}, {named}; {rest}{next}\n"))
+        write_err(&format!("aiocp: {what}, {named}; {rest}{need}{next}\n"))
+    }
+
+    /// What the files that did not fit still need, if it is known of all that failed so.
+    fn unfit_bytes(&self) -> Option<u64> {
+        let Totals { unfit_bytes, unfit_names, left_bytes, .. } = self.totals();
+        let bytes = Totals::get(unfit_bytes).saturating_sub(Totals::get(left_bytes));
+        (Totals::get(unfit_names) == 0 && bytes > 0).then_some(bytes)
     }
 }
 

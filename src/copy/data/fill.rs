@@ -364,12 +364,7 @@ impl<'a> Data<'a> {
 
     /// What a full filesystem had, and what the file would have needed.
     fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
-        let size_bytes = source.size_bytes();
-        let needed_bytes = if self.options.is_sparse(&source.stat) {
-            size_bytes.min(fs::allocated_bytes(&source.stat))
-        } else {
-            size_bytes
-        };
+        let needed_bytes = self.options.space_of(&source.stat);
         let left_bytes = fs::free_bytes(target)? + fs::allocated_bytes(&fs::stat(target)?);
         Ok(Cause::NoSpace { needed_bytes, left_bytes })
     }

@@ -286,6 +286,7 @@ impl<'a> Events<'a> {
     /// Counts the bytes of a file that is to be copied.
     pub fn found(&self, size_bytes: u64) -> Counted {
         Totals::add(&self.totals.found_bytes, size_bytes);
+        Totals::add(&self.totals.found_files, 1);
         Counted {
             meter: Arc::clone(&self.totals.meter),
             found_bytes: size_bytes,

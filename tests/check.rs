@@ -140,17 +140,60 @@ fn keyed_and_derived_lines_are_checked_with_their_mode_alone() {
 #[test]
 fn what_is_no_manifest_does_not_flood_the_terminal() {
     let folder = folder();
-    let manifest = "no line\n".repeat(1000);
-    let named = |args: &[&str]| stderr(&check(folder.path(), args, manifest.as_bytes(), 1));
-    let said = named(&[]);
+    three(folder.path());
+    let (lines, good) = ("no line\n".repeat(900), line(b"a", "a"));
+    let named =
+        |args: &[&str], manifest: &str| stderr(&check(folder.path(), args, manifest.as_bytes(), 1));
+    let none = "aiosum: cannot check '-': no line in it is properly formatted; line 1";
+    let reason = "it is neither 'HASH  NAME' nor 'TAG (NAME) = HASH'";
+    assert_eq!(named(&[], "no line\n"), format!("{none}: {reason}\n"));
+    assert_eq!(named(&[], &lines), format!("{none} of 900: {reason}\n"));
+    assert_eq!(named(&["--warn"], &lines).matches("aiosum: cannot read line ").count(), 900);
+    assert_eq!(named(&["--status"], &lines), "");
+    // One good line makes it a manifest.
+    let said = named(&[], &(lines.clone() + &good));
     assert_eq!(said.matches("aiosum: cannot read line ").count(), 100, "{said}");
     assert!(
-        said.contains("\naiosum: 900 more such lines are not named; --warn names all\n"),
+        said.contains("\naiosum: 800 more such lines are not named; --warn names all\n"),
         "{said}"
     );
-    assert!(said.contains("\naiosum: WARNING: 1000 lines are improperly formatted\n"), "{said}");
-    assert_eq!(named(&["--warn"]).matches("aiosum: cannot read line ").count(), 1000);
-    assert_eq!(named(&["--status"]), "");
+    assert!(said.ends_with("\naiosum: WARNING: 900 lines are improperly formatted\n"), "{said}");
+    // What is hardly one is not read to its end.
+    let hint = "aiosum: hint: --warn reads it to its end, and names each line\n";
+    let long = lines.repeat(2) + &good;
+    assert_eq!(named(&[], &long), format!("{none} of the first 1000: {reason}\n{hint}"));
+    let said = named(&["--warn"], &long);
+    assert_eq!(said.matches("aiosum: cannot read line ").count(), 1800);
+    assert!(said.ends_with("\naiosum: WARNING: 1800 lines are improperly formatted\n"), "{said}");
+    let binary = format!("\0binary\n{lines}{good}");
+    assert_eq!(named(&[], &binary), format!("{none}: {reason}\n{hint}"));
+    // The other manifests are read all the same, and a hint follows.
+    fs::write(folder.path().join("good"), &good).unwrap();
+    let sha512 = format!("{}  a\n", "0".repeat(128)).repeat(3);
+    let output = check(folder.path(), &["-", "good"], sha512.as_bytes(), 1);
+    assert_eq!(stdout(&output), "a: OK\n");
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "{none} of 3: the hash is not the 64 hexadecimal digits of BLAKE3 (see --algorithm)\n\
+             aiosum: hint: hashes of 128 digits may be those of --algorithm sha512 or blake2b\n"
+        )
+    );
+}
+
+#[test]
+fn a_large_file_that_is_no_manifest_is_not_read() {
+    let folder = folder();
+    // Reading it would take hours.
+    fs::File::create(folder.path().join("disk")).unwrap().set_len(1 << 40).unwrap();
+    let said = stderr(&check(folder.path(), &["disk"], b"", 1));
+    assert!(
+        said.starts_with(
+            "aiosum: cannot check 'disk': no line in it is properly formatted; line 1: the line \
+             is longer than 8388608 bytes\naiosum: hint: --warn "
+        ),
+        "{said}"
+    );
 }
 
 #[test]

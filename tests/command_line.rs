@@ -127,7 +127,11 @@ const NONSENSE: [(&[&str], &str, &str); 23] = [
         "a destination is missing after 'b'",
         "--manifest took 'a' as its FILE",
     ),
-    (&["a"], "a destination is missing after 'a'", "'aiocp --help' lists all options"),
+    (
+        &["a"],
+        "a destination is missing after 'a'",
+        "the destination comes last, as in: aiocp a /backup/",
+    ),
     (&["-v"], "a SOURCE is missing", "'aiocp --help' lists all options"),
 ];
 
@@ -350,7 +354,7 @@ fn a_full_disk_says_how_much_is_needed_and_a_read_only_one_that_it_is() {
         assert!(lines.next().unwrap().contains(": No space left on device"), "{said}");
         let hint = lines.next().unwrap();
         let left = hint
-            .strip_prefix("aiocp: hint: needs 41.9 MB, ")
+            .strip_prefix("aiocp: hint: this file needs 41.9 MB, ")
             .and_then(|left| left.strip_suffix(" MB free"))
             .unwrap_or_else(|| panic!("{hint}"));
         let left_bytes = left.parse::<f64>().unwrap() * 1e6;

@@ -206,7 +206,10 @@ fn a_full_disk_keeps_the_old_file_and_says_so() {
         let output = run(aiocp().arg("-T").arg(from.path()).arg(&target), 1);
         let text = stderr(&output);
         assert!(text.contains("file'") && text.contains("No space left on device"), "{text}");
-        assert!(text.contains("hint: needs 41.9 MB, ") && text.contains(" free\n"), "{text}");
+        assert!(
+            text.contains("hint: this file needs 41.9 MB, ") && text.contains(" free\n"),
+            "{text}"
+        );
         assert_eq!(fs::read(target.join("file")).unwrap(), b"old", "the old file stays");
         assert_eq!(fs::read(target.join("next")).unwrap(), b"small", "the others are copied");
         assert!(litter(&to.path).is_empty());

@@ -44,7 +44,18 @@ const MISTAKES: &[Mistake] = &[
         "cannot stat 'new': No such file or directory",
         "SOURCE comes first and DEST last; ls shows what is there",
     ),
-    mistake("A", 2, "a destination is missing after 'A'", "'aiocp --help' lists all options"),
+    mistake(
+        "A",
+        2,
+        "a destination is missing after 'A'",
+        "the destination comes last, as in: aiocp A /backup/\n",
+    ),
+    mistake(
+        "-a --exclude *.tmp A",
+        2,
+        "a destination is missing after 'A'",
+        "the destination comes last, as in: aiocp -a --exclude '*.tmp' A /backup/\n",
+    ),
     mistake(
         "A/*.jpg D",
         1,
@@ -114,6 +125,36 @@ const MISTAKES: &[Mistake] = &[
         1,
         "cannot create 'no/new': No such file or directory",
         "the folder that it is to go into does not exist; mkdir -p makes it",
+    ),
+    mistake(
+        "F /proc/",
+        1,
+        "cannot create '/proc/F': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "F /proc/new",
+        1,
+        "cannot create '/proc/new': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "A /proc/",
+        1,
+        "cannot create directory '/proc/A': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "--inplace F /proc/",
+        1,
+        "cannot create '/proc/F': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
+    ),
+    mistake(
+        "-P L /proc/",
+        1,
+        "cannot create link '/proc/L': No such file or directory",
+        "the kernel alone makes files there; choose another DEST\n",
     ),
     mistake(
         "F /dev/null",

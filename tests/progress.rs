@@ -210,7 +210,41 @@ fn a_file_that_is_not_opened_yet_is_not_all_there_is() {
     let mut command = strace(&options, &folder.path().join("trace"));
     command.current_dir(folder.path()).args(["--progress=always", "-T", "from/a", "copy"]);
     let said = stderr(&run(&mut command, 0));
-    assert!(said.contains("0 B of 0 B+ written") && !said.contains("0 B of 0 B written"), "{said}");
+    let found = said.contains("aiocp: 0 B written, 1 file found");
+    assert!(found && !said.contains("0 B of 0 B"), "{said}");
+}
+
+/// The first line of progress that is wanted; the command ends there.
+fn line_of(command: &mut Command, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| wanted(line));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    line
+}
+
+/// Where there are more big files than workers, the last batches wait for long.
+#[test]
+fn the_share_is_told_before_every_file_was_looked_at() {
+    let folder = folder();
+    for side in ["from", "there"] {
+        fs::create_dir(folder.path().join(side)).unwrap();
+        for n in 0..200 {
+            fs::write(folder.path().join(side).join(n.to_string()), vec![7; 2 << 20]).unwrap();
+        }
+    }
+    // At this rate a run takes 20 seconds, and more for both sides.
+    let limited = ["--bwlimit=20M", "--progress=always", "-T", "from"];
+    let mut copy = in_folder(folder.path(), &limited);
+    let is_about = |line: &str| line.starts_with("aiocp: ~") && line.contains(" of ~419 MB ");
+    line_of(copy.args(["--threads=2", "to"]), is_about).expect("a share that is no exact one");
+    // In a comparison a file is looked at before it is read.
+    let mut comparison = in_folder(folder.path(), &limited);
+    let is_exact = |line: &str| line.contains(" %, ") && !line.contains('~');
+    let line = line_of(comparison.args(["--verify-only", "there"]), is_exact);
+    let line = line.expect("an exact share");
+    assert!(per_cents(&line)[0] < 50, "{line}");
 }
 
 #[test]

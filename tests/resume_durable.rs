@@ -115,14 +115,14 @@ fn the_doubt_about_a_copy_outlives_its_further_names() {
         }
     }
     // Three files are synced without their names, and then once more.
-    let (said, trace) = place.run(&["--threads=1"], &["inject=fsync:error=EIO:when=5"], 1);
+    let (said, calls) = place.run(&["--threads=1"], &["inject=fsync:error=EIO:when=5"], 1);
     let failed: Vec<&str> = said.lines().filter(|line| line.contains("/copy/")).collect();
-    assert_eq!(failed.len(), 1, "{said}\n{trace}");
+    assert_eq!(failed.len(), 1, "{said}\n{calls:#?}");
     let name = Path::new(failed[0].split('\'').nth(1).unwrap());
     assert_eq!(fs::metadata(name).unwrap().nlink(), 2, "{said}");
-    let (_, trace) = place.run(&["--threads=1"], &[], 0);
-    let count = |call| calls(&trace, call, name);
-    assert!(count("utimensat") > 0 && count("fsync") > 0, "{name:?}: {trace}");
+    let (_, calls) = place.run(&["--threads=1"], &[], 0);
+    let made = |call| count(&calls, call, name);
+    assert!(made("utimensat") > 0 && made("fsync") > 0, "{name:?}: {calls:#?}");
 }
 
 #[test]

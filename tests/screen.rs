@@ -154,3 +154,47 @@ fn a_difference_or_a_failure_counts_for_more_than_a_reader_that_has_gone() {
     assert!(said.contains("'/dev/full'"), "{said}");
     assert_eq!(place.read("two"), "1");
 }
+
+/// A command on a terminal, into which this is typed, and then ^D.
+fn typed_into(place: &Place, command: &str, typed: &str) -> Option<String> {
+    if !have("script") {
+        return None;
+    }
+    let mut script = program("script");
+    script.args(["-qec", command, "/dev/null"]).current_dir(place.at(".")).env("TERM", "xterm");
+    let shown = run_with(&mut script, format!("{typed}\n\x04").as_bytes(), 0).stdout;
+    Some(String::from_utf8(shown).unwrap().replace('\r', ""))
+}
+
+#[test]
+fn what_is_typed_is_asked_for_and_nothing_is_drawn_over_it() {
+    let place = Place::with(&[("a", "one")]);
+    let [sums, copies] = [aiosum(), aiocp()].map(|command| command.get_program().to_owned());
+    let (sums, copies) = (sums.display(), copies.display());
+    let hint = "aiosum: hint: reading standard input; ^D ends it, 'aiosum FILE' hashes a file\n";
+    let hash = format!("{}  -\n", blake3::hash(b"words\n"));
+    for (options, wants_hint) in [
+        ("", true),
+        ("--progress", true),
+        ("--progress --quiet", false),
+        ("--progress -", false),
+        ("--progress -- - a", false),
+    ] {
+        let command = format!("{sums} {options}");
+        let Some(shown) = typed_into(&place, &command, "words") else { return };
+        assert!(shown.contains(&hash), "{options}: {shown:?}");
+        assert_eq!(shown.contains(hint), wants_hint, "{options}: {shown:?}");
+        assert!(!shown.contains("hashed") && !shown.contains('\x1b'), "{options}: {shown:?}");
+    }
+    let hint = "aiosum: hint: reading standard input; ^D ends it, 'aiosum -c FILE' reads a file\n";
+    let line = format!("{}  a", blake3::hash(b"one"));
+    let shown = typed_into(&place, &format!("{sums} --check --progress"), &line).unwrap();
+    assert!(shown.contains(hint) && shown.contains("a: OK\n"), "{shown:?}");
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+    let shown = typed_into(&place, &format!("{copies} --progress /dev/stdin b"), "words").unwrap();
+    assert!(shown.contains("aiocp: 1 file, 6 B in ") && !shown.contains('\x1b'), "{shown:?}");
+    assert_eq!(place.read("b"), "words\n");
+    // Nothing waits for a pipe.
+    let piped = run_with(&mut aiosum(), b"words\n", 0);
+    assert_eq!((stdout(&piped), stderr(&piped)), (hash, String::new()));
+}

@@ -49,6 +49,10 @@ fn each_file_is_an_object_with_its_hash() {
     for (field, count) in [("files", 2), ("bytes", 5), ("skipped", 1), ("failed", 1)] {
         assert_eq!(summary[field], count, "{field}: {summary}");
     }
+    let none = events(folder.path(), &["-c"], b"no\nlines\n", 1);
+    assert_eq!(kinds(&none), BTreeSet::from(["failed", "summary"]));
+    let summary = none.last().unwrap();
+    assert_eq!((&summary["malformed"], &summary["failed"]), (&json!(2), &json!(1)));
     let quiet = events(folder.path(), &["-q", "dir"], b"", 0);
     assert_eq!(kinds(&quiet), BTreeSet::from(["hash", "summary"]));
 }

@@ -235,6 +235,41 @@ fn the_tables_show_the_run_whose_data_is_kept() {
     }
 }
 
+/// What of the code may be printed: its lines but for comments and tests.
+fn printed(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let (code, _) = code.split_once("#[cfg(test)]").unwrap_or((code, ""));
+    let is_comment = |line: &str| line.trim_start().starts_with("//");
+    code.lines().enumerate().filter(move |(_, line)| !is_comment(line))
+}
+
+/// The page is HTML, and the picture asks the locale.
+const IN_UNICODE: [&str; 2] = ["src/cli/page/", "src/cli/screen/picture.rs"];
+
+#[test]
+fn what_any_locale_has_to_show_is_ascii() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut breaches, mut files) = (Vec::new(), 0);
+    for file in walkdir::WalkDir::new(root.join("src")).into_iter().map(Result::unwrap) {
+        let path = file.path().strip_prefix(root).unwrap().to_str().unwrap();
+        if !path.ends_with(".rs") || IN_UNICODE.iter().any(|place| path.starts_with(place)) {
+            continue;
+        }
+        files += 1;
+        let code = read(path);
+        let lines = printed(&code).filter(|(_, line)| !line.is_ascii());
+        breaches.extend(lines.map(|(index, line)| format!("{path}:{}: {line}", index + 1)));
+    }
+    assert!(files > 100, "{files}");
+    for path in ["man/aiocp.1", "man/aiosum.1"] {
+        let page = read(path);
+        let lines = page.lines().enumerate().filter(|(_, line)| !line.is_ascii());
+        breaches.extend(lines.map(|(index, line)| format!("{path}:{}: {line}", index + 1)));
+    }
+    assert_none(&breaches);
+    let found: Vec<_> = printed("// …\nlet a = \"…\";\n#[cfg(test)]\n\"…\"").collect();
+    assert_eq!(found, [(1, "let a = \"…\";")]);
+}
+
 #[test]
 fn breaches_are_found() {
     assert_eq!(flags_in("-ub"), ["-u", "-b"]);

@@ -28,7 +28,7 @@ import picture
 from terminal import Terminal
 
 REPO = Path(__file__).resolve().parent.parent.parent
-ROWS, COLUMNS = 20, 106
+ROWS, COLUMNS = 20, 112
 PROMPT = "$ "
 KEY_S, FRAME_S = 0.035, 0.1
 STOP_PER_CENT = 45

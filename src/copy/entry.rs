@@ -106,7 +106,7 @@ impl<'a> At<'a> {
         let may_write = || accessat(dir, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
         match self.entry.kind == EntryKind::File && is_refused && is_file() && may_write() {
             true => self.target_error(op, Cause::OnlyWritten(cause)),
-            false => self.target_error(op, cause),
+            false => self.target_error(op, fs::why_not_made(dir, cause)),
         }
     }
 

@@ -97,14 +97,22 @@ impl<'a> Events<'a> {
         if matches!(error.cause, Cause::Interrupted) {
             return;
         }
+        let totals = self.totals;
         match error.cause {
             Cause::NoSpace { needed_bytes, left_bytes } => {
                 self.full.add_failure(needed_bytes, left_bytes);
+                Totals::add(&totals.unfit_bytes, needed_bytes);
             }
-            Cause::Full => {}
-            // A name that does not fit needs no more than itself.
-            _ if error.errno() == Some(libc::ENOSPC) => self.full.add_failure(0, 0),
-            _ => {}
+            Cause::Full { needed_bytes } => Totals::add(&totals.unfit_bytes, needed_bytes),
+            // A name that does not fit needs no more than itself. What lies behind it is not known.
+            _ => match error.errno() {
+                Some(libc::ENOSPC) => {
+                    self.full.add_failure(0, 0);
+                    Totals::add(&totals.unfit_names, 1);
+                }
+                Some(libc::EDQUOT) => Totals::add(&totals.unfit_names, 1),
+                _ => {}
+            },
         }
         Totals::add(&self.totals.failed, 1);
         self.sink.event(Event::Failed(error));
@@ -278,6 +286,7 @@ impl<'a> Events<'a> {
     /// Counts the bytes of a file that is to be copied.
     pub fn found(&self, size_bytes: u64) -> Counted {
         Totals::add(&self.totals.found_bytes, size_bytes);
+        Totals::add(&self.totals.found_files, 1);
         Counted {
             meter: Arc::clone(&self.totals.meter),
             found_bytes: size_bytes,

@@ -277,4 +277,13 @@ impl Options {
             Sparse::Auto => fs::allocated_bytes(stat) < stat.st_size as u64,
         }
     }
+
+    /// The bytes that the copy of a file takes.
+    pub(super) fn space_of(&self, stat: &Stat) -> u64 {
+        let size_bytes = stat.st_size as u64;
+        match self.is_sparse(stat) {
+            true => size_bytes.min(fs::allocated_bytes(stat)),
+            false => size_bytes,
+        }
+    }
 }

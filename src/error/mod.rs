@@ -42,7 +42,10 @@ pub enum Cause {
     },
     /// The destination's filesystem took nothing any more, and the file was not tried.
     #[error("No space left on device; it was not tried")]
-    Full,
+    Full {
+        /// What the copy of the file takes, in bytes.
+        needed_bytes: u64,
+    },
     /// Size, modification time or change time differ from what they were when the copy of the file
     /// began.
     #[error("the source changed while it was being copied")]
@@ -62,6 +65,12 @@ pub enum Cause {
     /// What was named to be copied is not there.
     #[error("No such file or directory")]
     NoSource,
+    /// The folder of the destination is not there.
+    #[error("No such file or directory")]
+    NoFolder,
+    /// The kernel alone makes what is in the folder, as in /proc and /sys.
+    #[error("{}", reason(.0))]
+    KernelsFolder(io::Error),
     /// The destination is named as what a process has open.
     #[error("it names an open file, and a copy would be a new one")]
     OpenFile,
@@ -121,8 +130,13 @@ pub enum Cause {
     #[error("it is a {0}, and no regular file")]
     NotRegular(SpecialKind),
     /// A manifest without a line that can be checked.
-    #[error("no line in it is properly formatted")]
-    NoGoodLine,
+    #[error("no line in it is properly formatted{first}")]
+    NoGoodLine {
+        /// What its first line is, behind a semicolon.
+        first: String,
+        /// Whether more of it was left unread.
+        is_cut: bool,
+    },
     /// A name in a manifest leads out of the directory that is audited.
     #[error("it is outside the audited directory")]
     LeadsOutside,
@@ -217,11 +231,12 @@ impl Error {
     /// The `errno` value behind the error, if a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
-            Cause::Os(error) | Cause::OnlyWritten(error) | Cause::NotWritten(error) => {
-                error.raw_os_error()
-            }
-            Cause::NoSpace { .. } | Cause::Full => Some(libc::ENOSPC),
-            Cause::NoSource => Some(libc::ENOENT),
+            Cause::Os(error)
+            | Cause::KernelsFolder(error)
+            | Cause::OnlyWritten(error)
+            | Cause::NotWritten(error) => error.raw_os_error(),
+            Cause::NoSpace { .. } | Cause::Full { .. } => Some(libc::ENOSPC),
+            Cause::NoSource | Cause::NoFolder => Some(libc::ENOENT),
             _ => None,
         }
     }
@@ -252,8 +267,8 @@ impl Error {
                 let [needed, left] =
                     [needed_bytes, left_bytes].map(|part| units::bytes(part as f64));
                 Some(match needed_bytes > left_bytes {
-                    true => format!("needs {needed}, {left} free"),
-                    false => format!("needs {needed}, which other files took"),
+                    true => format!("this file needs {needed}, {left} free"),
+                    false => format!("this file needs {needed}, which other files took"),
                 })
             }
             _ => self.remedy().map(str::to_owned),
@@ -274,6 +289,12 @@ impl Error {
             }
             (Cause::SpecialInTheWay(_), _) => Some("not yet: cat or dd write into a device"),
             (Cause::NoSource, _) => Some(remedy_of_missing_source(&self.path)),
+            (Cause::NoFolder, _) => {
+                Some("the folder that it is to go into does not exist; mkdir -p makes it")
+            }
+            (Cause::KernelsFolder(_), _) => {
+                Some("the kernel alone makes files there; choose another DEST")
+            }
             (Cause::OpenFile, _) => Some("cat writes into what is open: cat SOURCE"),
             (Cause::SameFile, _) => Some("choose another DEST: a file is not copied onto itself"),
             (Cause::IntoItself(_), _) => Some("choose a DEST outside of SOURCE"),
@@ -292,6 +313,9 @@ impl Error {
                 Some("chmod u+w lets its owner write; without --inplace it is replaced")
             }
             (Cause::NotWritten(_), _) => Some("without --inplace it is replaced"),
+            (Cause::NoGoodLine { is_cut: true, .. }, _) => {
+                Some("--warn reads it to its end, and names each line")
+            }
             (Cause::NoClone(_), _) => Some("--reflink=auto copies what cannot be cloned"),
             (Cause::TooManyBlocks, _) => Some(
                 "--block-size=64M makes 64 times fewer; holes that are only copied are not hashed",
@@ -327,9 +351,6 @@ impl Error {
             }
             libc::ENOENT if self.path.as_os_str().is_empty() => Some("the path is empty"),
             libc::EACCES => remedy_of_missing_right(self.op),
-            libc::ENOENT if is_into || self.op == Create => {
-                Some("the folder that it is to go into does not exist; mkdir -p makes it")
-            }
             libc::ENOTDIR if self.op == Create && ends_in_slash(&self.path) => Some(
                 "a slash at the end names a directory, and there is none; leave it out, or \
                      mkdir -p makes the directory",

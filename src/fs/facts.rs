@@ -8,6 +8,7 @@ use crate::sys::call::{self as fs, AtFlags, IFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::times::{Clock, Grain};
+use crate::error::Cause;
 use crate::sys;
 
 /// Block size below which no direct I/O is aligned on any filesystem that we know, when it does not
@@ -35,6 +36,7 @@ pub(super) const RAMFS_MAGIC: u64 = 0x8584_58f6;
 pub(super) const EXT4_MAGIC: u64 = 0xef53;
 pub(super) const XFS_MAGIC: u64 = 0x5846_5342;
 pub(super) const F2FS_MAGIC: u64 = 0xf2f5_2010;
+const PROC_MAGIC: u64 = 0x9fa0;
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
 pub(super) const MSDOS_MAGIC: u64 = 0x4d44;
 pub(super) const EXFAT_MAGIC: u64 = 0x2011_bab0;
@@ -84,9 +86,44 @@ pub(super) fn filesystem_magic(file: impl AsFd) -> io::Result<u64> {
     Ok(fs::fstatfs(file)?.f_type as u32 as u64)
 }
 
+/// Filesystems in which the kernel makes all files: proc, sysfs, cgroup, cgroup2, debugfs, tracefs,
+/// securityfs, selinuxfs, smackfs, bpf, pstore, devpts, binfmt_misc, configfs, fusectl,
+/// rpc_pipefs, nfsd.
+const KERNELS_OWN: [u64; 17] = [
+    PROC_MAGIC,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xf97c_ff8c,
+    0x4341_5d53,
+    0xcafe_4a11,
+    0x6165_676c,
+    0x1cd1,
+    0x4249_4e4d,
+    0x6265_6570,
+    0x6573_5543,
+    0x6759_6969,
+    0x6e66_7364,
+];
+
+/// Why something could not be made in `dir`.
+pub fn why_not_made(dir: impl AsFd, cause: io::Error) -> Cause {
+    let is_refused = matches!(
+        cause.raw_os_error(),
+        Some(libc::EACCES | libc::ENOENT | libc::EOPNOTSUPP | libc::EPERM)
+    );
+    let is_kernels = || filesystem_magic(dir).is_ok_and(|magic| KERNELS_OWN.contains(&magic));
+    match is_refused && is_kernels() {
+        true => Cause::KernelsFolder(cause),
+        false => cause.into(),
+    }
+}
+
 /// Whether a file is one of /proc; nothing where its filesystem does not tell its kind.
 pub(super) fn is_proc(file: impl AsFd) -> Option<bool> {
-    const PROC_MAGIC: u64 = 0x9fa0;
     filesystem_magic(file).ok().map(|magic| magic == PROC_MAGIC)
 }
 

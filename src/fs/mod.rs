@@ -38,6 +38,7 @@ pub use cache::{
 pub use facts::{
     DIRECT_ALIGN_DEFAULT, DirectIo, Folding, NO_DIRECT_IO, clock_of, direct_io, grain_of_times,
     holes_are_believed, never_clones, numbers_are_kept, preallocation_helps, syncs_whole,
+    why_not_made,
 };
 pub use foresight::{may_make, may_replace, may_write};
 pub use hidden::{HIDDEN_PREFIX, Mark, hidden_number, random};

@@ -415,11 +415,19 @@ pub struct Totals {
     pub walked: AtomicBool,
     /// Bytes of the files that are to be copied, as far as they are known.
     pub found_bytes: AtomicU64,
+    /// Those files.
+    pub found_files: AtomicU64,
+    /// Streams that are being read, of which no one knows how long they are.
+    pub streams: AtomicU64,
     /// Bytes of files whose data is durable and that have their names. Without syncs there are
     /// none.
     pub durable_bytes: AtomicU64,
     /// Bytes of half-copied files that are durable and left for the next run.
     pub left_bytes: AtomicU64,
+    /// Bytes of the files that did not fit into the destination.
+    pub unfit_bytes: AtomicU64,
+    /// Failures for want of space of which no one knows how much was wanted, as of a directory.
+    pub unfit_names: AtomicU64,
     /// What is counted while data moves.
     pub meter: Arc<Meter>,
     /// The files that are in hand.

@@ -14,6 +14,7 @@ use super::hash::{self, Feeder, HashOptions, HashSink, Hashed, Item, Looked};
 use super::left_out::LeftOut;
 use super::line::{KnownBy, LINE_BYTES_MAX, Layout, Line, LineEnd, Malformed, Reader};
 use super::location::{Location, is_dash};
+use super::not_lines::{BeforeFirst, Extent, NoManifest, NotLines, Verdict};
 use super::ordered::Ordered;
 use super::sorter::{self, SortRecord, Sorter};
 use crate::digest::Mode;
@@ -38,6 +39,8 @@ pub struct CheckPlan {
     pub filter: Filter,
     /// Whether standard input may be read.
     pub stdin_is_free: bool,
+    /// What becomes of lines that are not well formed before the first that is.
+    pub not_lines: NotLines,
 }
 
 /// The result of checking a line's file.
@@ -78,8 +81,10 @@ pub enum CheckEvent {
         /// Why.
         reason: Malformed,
     },
-    /// A manifest cannot be read, or has not one line that is well formed.
+    /// A manifest cannot be read.
     Unread(Error),
+    /// A manifest has not one line that is well formed.
+    NoManifest(NoManifest),
     /// All verdicts on the lines of a manifest are out.
     Ended,
     /// A file in the audited directory has no line.
@@ -138,14 +143,9 @@ pub fn check(
     let left_out = LeftOut { sizes: Some(&plan.filter), output: None };
     hash::run(options, left_out, totals, &check, |feeder| {
         for path in &plan.manifests {
-            match check.feed(path, audit.as_mut(), feeder) {
-                Ok(true) => {}
-                Ok(false) => {
-                    let error = Error::new(Operation::Check, path, Cause::NoGoodLine);
-                    check.report(feeder, CheckEvent::Unread(error));
-                }
-                Err(error) => check.report(feeder, CheckEvent::Unread(error)),
-            }
+            let fed = check.feed(path, audit.as_mut(), feeder);
+            let problem = fed.unwrap_or_else(|error| Some(CheckEvent::Unread(error)));
+            problem.into_iter().for_each(|event| check.report(feeder, event));
             check.report(feeder, CheckEvent::Ended);
         }
     })
@@ -166,15 +166,58 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         self.events.put(place, event);
     }
 
-    /// Feeds all lines of a manifest, and answers whether one of them is well formed.
+    /// Feeds all lines of a manifest, and answers with what there is to say of it as a whole.
     fn feed(
         &self,
         path: &Path,
         mut audit: Option<&mut Audit>,
         feeder: &mut Feeder<'_, CheckTicket>,
-    ) -> Result<bool> {
+    ) -> Result<Option<CheckEvent>> {
+        let read_error = |cause: io::Error| Error::new(Operation::Read, path, cause);
+        let mut reader = self.open(path)?;
+        let CheckPlan { algorithm: wanted, line_end: end, not_lines, .. } = *self.plan;
+        let mut lines = Reader { wanted, end, layout: Layout::Open };
+        let (mut before, mut number) = (BeforeFirst::new(not_lines, end), 0);
+        while let Some(read) = next_line(&mut reader, end.byte()).map_err(read_error)? {
+            number += 1;
+            if self.listener.is_gone() {
+                return Ok(None);
+            }
+            // In coreutils' manifests a number sign begins a comment. b3sum's have no comments.
+            let has_comments =
+                self.plan.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
+            if has_comments && read.bytes.starts_with(b"#") && !read.is_cut {
+                continue;
+            }
+            let mut malformed = |(line_number, reason)| {
+                let manifest = path.to_owned();
+                self.report(feeder, CheckEvent::Malformed { manifest, line_number, reason });
+            };
+            match read.parse(&mut lines) {
+                Ok(line) => {
+                    before.end().into_iter().for_each(&mut malformed);
+                    self.feed_line(line, audit.as_deref_mut(), feeder).map_err(sorter::error)?;
+                }
+                Err(reason) => match before.take(&read.bytes, number, reason) {
+                    Verdict::Held => {}
+                    Verdict::Told(reason) => malformed((number, reason)),
+                    Verdict::NoManifest => break,
+                },
+            }
+            if read.is_cut {
+                reader.skip_until(end.byte()).map_err(read_error)?;
+            }
+        }
+        let extent = match reader.fill_buf().map_err(read_error)?.is_empty() {
+            true => Extent::Whole,
+            false => Extent::Beginning,
+        };
+        Ok(before.conclude(path, number, extent).map(CheckEvent::NoManifest))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn BufRead>> {
         let error = |op, cause: Cause| Error::new(op, path, cause);
-        let mut reader: Box<dyn BufRead> = match fs::is_stdin(path) {
+        Ok(match fs::is_stdin(path) {
             true if !self.plan.stdin_is_free => {
                 return Err(error(Operation::Read, Cause::StdinInUse));
             }
@@ -184,35 +227,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
             false => Box::new(BufReader::new(
                 File::open(path).map_err(|cause| error(Operation::Open, cause.into()))?,
             )),
-        };
-        let CheckPlan { algorithm: wanted, line_end: end, .. } = *self.plan;
-        let mut lines = Reader { wanted, end, layout: Layout::Open };
-        let (mut well_formed, mut number) = (false, 0);
-        while let Some(read) = next_line(&mut reader, end.byte())
-            .map_err(|cause| error(Operation::Read, cause.into()))?
-        {
-            number += 1;
-            if self.listener.is_gone() {
-                return Ok(true);
-            }
-            // In coreutils' manifests a number sign begins a comment. b3sum's have no comments.
-            let has_comments =
-                self.plan.algorithm.is_some_and(|algorithm| algorithm != Algorithm::Blake3);
-            if has_comments && read.as_ref().is_ok_and(|line| line.starts_with(b"#")) {
-                continue;
-            }
-            match read.and_then(|line| lines.parse(&line)) {
-                Ok(line) => {
-                    well_formed = true;
-                    self.feed_line(line, audit.as_deref_mut(), feeder).map_err(sorter::error)?;
-                }
-                Err(reason) => {
-                    let (manifest, line_number) = (path.to_owned(), number);
-                    self.report(feeder, CheckEvent::Malformed { manifest, line_number, reason });
-                }
-            }
-        }
-        Ok(well_formed)
+        })
     }
 
     fn feed_line(
@@ -302,24 +317,36 @@ impl<F: FnMut(CheckEvent) + Send> HashSink<CheckTicket> for Check<'_, F> {
     }
 }
 
-/// The next line without its end; none at the end. A line that is too long is skipped, and an
-/// error.
-fn next_line(
-    reader: &mut impl BufRead,
-    end: u8,
-) -> io::Result<Option<std::result::Result<Vec<u8>, Malformed>>> {
-    let mut line = Vec::new();
-    reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(end, &mut line)?;
-    if line.is_empty() {
+/// A line as it was read.
+struct RawLine {
+    /// Without its end.
+    bytes: Vec<u8>,
+    /// It is too long, and the rest of it was not read.
+    is_cut: bool,
+}
+
+impl RawLine {
+    fn parse(&self, lines: &mut Reader) -> std::result::Result<Line, Malformed> {
+        match self.is_cut {
+            true => Err(Malformed::TooLong(LINE_BYTES_MAX)),
+            false => lines.parse(&self.bytes),
+        }
+    }
+}
+
+/// The next line; none at the end.
+fn next_line(reader: &mut impl BufRead, end: u8) -> io::Result<Option<RawLine>> {
+    let mut bytes = Vec::new();
+    reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(end, &mut bytes)?;
+    if bytes.is_empty() {
         return Ok(None);
     }
-    if line.last() == Some(&end) {
-        line.pop();
-    } else if line.len() > LINE_BYTES_MAX {
-        reader.skip_until(end)?;
-        return Ok(Some(Err(Malformed::TooLong(LINE_BYTES_MAX))));
+    let has_end = bytes.last() == Some(&end);
+    if has_end {
+        bytes.pop();
     }
-    Ok(Some(Ok(line)))
+    let is_cut = !has_end && bytes.len() > LINE_BYTES_MAX;
+    Ok(Some(RawLine { bytes, is_cut }))
 }
 
 /// What an audit knows beside the verdicts.

@@ -311,9 +311,11 @@ impl<T> Worker<'_, T> {
         // other.
         for item in streams {
             let way = Way::Buffered("not a regular file");
+            Totals::add(&self.totals.streams, 1);
             let result = self.hash_stream(&item, buffer).map(|output| Hashed { output, way });
             // A stream has no size, so that nothing of it counts as found before it has ended.
             Totals::add(&self.totals.met, 1);
+            Totals::take(&self.totals.streams, 1);
             Totals::add(&self.totals.files, result.is_ok().into());
             self.sink.done(item.location, item.ticket, result.map(Looked::Hashed));
         }
@@ -334,6 +336,7 @@ impl<T> Worker<'_, T> {
                 let (file, handled_bytes) = (Arc::new(file), Arc::default());
                 let opened = Opened { item, file, stat, is_direct, handled_bytes };
                 Totals::add(&self.totals.found_bytes, opened.size_bytes());
+                Totals::add(&self.totals.found_files, 1);
                 Some(opened)
             }
             Err(error) => {

@@ -11,6 +11,7 @@ pub mod line;
 pub mod list;
 pub mod location;
 mod manifest;
+pub mod not_lines;
 mod ordered;
 pub mod sorter;
 

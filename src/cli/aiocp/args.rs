@@ -13,6 +13,7 @@ use clap::{ArgMatches, CommandFactory, Parser};
 use clap_complete::Shell;
 
 use super::values::{EngineArg, ReflinkArg, SparseArg};
+use super::words::with_destination;
 use crate::cli::flags::abbreviations::abbreviated;
 use crate::cli::flags::existing::ExistingArgs;
 use crate::cli::flags::general::GeneralArgs;
@@ -449,8 +450,15 @@ impl Args {
         Ok((sources.iter().map(strip).collect(), destination))
     }
 
+    /// What helps where an operand is missing.
+    pub fn missing_operand(&self) -> Option<String> {
+        let has_source = self.paths.len() == 1 && self.target_directory.is_none();
+        let example = || format!("the destination comes last, as in: {}", with_destination());
+        self.swallowed().or_else(|| has_source.then(example))
+    }
+
     /// Where a missing operand may have gone: a flag took it for its value.
-    pub fn swallowed(&self) -> Option<String> {
+    fn swallowed(&self) -> Option<String> {
         let words: Vec<_> = std::env::args_os().collect();
         let flags = ["--manifest", "--log-file", "--failed-list", "--report"];
         let takes = |pair: &&[OsString]| flags.iter().any(|flag| pair[0] == *flag);

@@ -7,6 +7,7 @@ mod printer;
 mod question;
 mod run;
 mod values;
+mod words;
 
 pub use args::command;
 pub use run::run;

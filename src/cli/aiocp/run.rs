@@ -10,6 +10,7 @@ use super::args::{Args, command};
 use super::command_line::CommandLine;
 use super::habits;
 use super::printer::{CopyPrinter, PrinterSetup, RunEnd, error_lines};
+use super::words::command_line;
 use crate::cli::exit;
 use crate::cli::flags::config::Config;
 use crate::cli::flags::seeing::SeeingArgs;
@@ -24,7 +25,7 @@ use crate::cli::screen::terminal::{write_err, write_out};
 use crate::cli::screen::units::{self, count};
 use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
 use crate::copy::{self, Destination, Ended, EngineKind, Operands, Options, Reflink, Sparse};
-use crate::error::{Cause, Error, Operation, quoted, reason, shown};
+use crate::error::{Cause, Error, Operation, quoted, reason};
 use crate::fs;
 use crate::report::{Event, Series, Sink, Totals, Unheeded};
 
@@ -45,7 +46,7 @@ pub fn run() -> anyhow::Result<u8> {
     }
     let (sources, destination) = match args.operands() {
         Ok(operands) => operands,
-        Err(what) => refuse(&what, typed.swallowed()),
+        Err(what) => refuse(&what, typed.missing_operand()),
     };
     if let Err(what) = args.check(&matches, sources.len()) {
         refuse(what, None);
@@ -165,7 +166,8 @@ fn carry_out(
     if sampling == Sampling::On {
         watched.totals.meter.take_times();
     }
-    let watcher = Watcher::begin(watched, progress, sampling).context("cannot watch the run")?;
+    let drawn = progress.unless_typed(&todo.sources);
+    let watcher = Watcher::begin(watched, drawn, sampling).context("cannot watch the run")?;
     let run = CopyRun { args, options, printer, watched, received, progress };
     let copied = match unreadable {
         Some(error) => run.refuse(error),
@@ -536,11 +538,21 @@ impl CopyRun<'_> {
             }
             _ => count(files, "file was copied", "files were copied"),
         };
+        let need = self.unfit_bytes().filter(|_| failed > 1).map_or_else(String::new, |bytes| {
+            format!("; what did not fit needs {}", units::bytes(bytes as f64))
+        });
         let next = match self.options.resume && self.printer.repeats.lacked_space() {
             true => "; free some space: the same command continues",
             false => "",
         };
-        write_err(&format!("aiocp: {what}, {named}; {rest}{next}\n"))
+        write_err(&format!("aiocp: {what}, {named}; {rest}{need}{next}\n"))
+    }
+
+    /// What the files that did not fit still need, if it is known of all that failed so.
+    fn unfit_bytes(&self) -> Option<u64> {
+        let Totals { unfit_bytes, unfit_names, left_bytes, .. } = self.totals();
+        let bytes = Totals::get(unfit_bytes).saturating_sub(Totals::get(left_bytes));
+        (Totals::get(unfit_names) == 0 && bytes > 0).then_some(bytes)
     }
 }
 
@@ -551,21 +563,6 @@ fn host() -> String {
         text.map_or_else(|_| "unknown".to_owned(), |text| text.trim_end().to_owned())
     });
     format!("{node}, {system} {release}")
-}
-
-/// The command line, quoted as a shell wants it.
-fn command_line() -> String {
-    let words = std::env::args_os().map(|word| match shown(&word) {
-        plain if is_plain(&plain) => plain,
-        _ => quoted(word),
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// Whether a shell reads a word as it is.
-fn is_plain(word: &str) -> bool {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_=+,./:@%^".contains(c);
-    !word.is_empty() && word.chars().all(is_plain)
 }
 
 /// Prints why nothing was copied at all, and what can be done.

@@ -15,6 +15,8 @@ pub struct Counts {
     pub malformed: u64,
     /// Malformed lines that were not named.
     pub unnamed: u64,
+    /// Lines of files that have no good one, and are named as a whole.
+    pub in_no_manifest: u64,
     pub missing: u64,
     pub unlisted: u64,
     /// What was found in directories and has no contents, or is the output.

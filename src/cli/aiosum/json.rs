@@ -131,7 +131,7 @@ pub fn summary(end: &End, totals: &Totals, counts: &Counts) -> String {
         .with("differing", counts.differing)
         .with("unreadable", counts.unreadable)
         .with("missing", counts.missing)
-        .with("malformed", counts.malformed)
+        .with("malformed", counts.malformed + counts.in_no_manifest)
         .with("unlisted", counts.unlisted)
         .with("left_out", counts.left_out)
         .with("failed", end.failed)

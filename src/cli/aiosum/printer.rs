@@ -25,6 +25,7 @@ use crate::sum::Algorithm;
 use crate::sum::check::{CheckEvent, CheckListener, LineVerdict};
 use crate::sum::line::{self, OutputPart, PrintedName, Style};
 use crate::sum::list::ListListener;
+use crate::sum::not_lines::NoManifest;
 
 /// How many malformed lines are named before the first good one. A file with more of them is hardly
 /// a manifest.
@@ -389,6 +390,11 @@ impl CheckListener for SumPrinter {
                         quoted(&manifest)
                     ));
                 }
+            }
+            CheckEvent::NoManifest(NoManifest { error, reasons }) => {
+                counts.in_no_manifest += reasons.len() as u64;
+                reasons.iter().for_each(|reason| counts.manifest.add_malformed(reason));
+                self.print_error(&error);
             }
             CheckEvent::Unread(error) | CheckEvent::Unlistable(error) => self.print_error(&error),
             CheckEvent::Ended => {

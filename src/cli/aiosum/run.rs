@@ -13,15 +13,22 @@ use crate::cli::exit;
 use crate::cli::flags::usage;
 use crate::cli::screen::progress::RunKind;
 use crate::cli::screen::signals::end_on_signals;
-use crate::cli::screen::terminal::write_out;
-use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher};
+use crate::cli::screen::terminal::{write_err, write_out};
+use crate::cli::screen::watch::{Sampling, Shown, Watched, Watcher, is_typed};
 use crate::copy::Filter;
 use crate::digest::Mode;
 use crate::error::{Error, Operation};
 use crate::fs::{self, FileId};
 use crate::sum::check::{CheckPlan, check};
 use crate::sum::list::{ListPlan, list};
+use crate::sum::not_lines::NotLines;
 use crate::sum::{Algorithm, Function};
+
+/// What a command that names no file waits for, on a terminal where nothing else shows it.
+const WAITS_FOR_DATA: &str =
+    "aiosum: hint: reading standard input; ^D ends it, 'aiosum FILE' hashes a file\n";
+const WAITS_FOR_LINES: &str =
+    "aiosum: hint: reading standard input; ^D ends it, 'aiosum -c FILE' reads a file\n";
 
 /// Parses the process's arguments, hashes or checks, and answers with the exit code. An error is
 /// one that kept the run from beginning or ending; failures of files have been printed by then.
@@ -41,7 +48,8 @@ pub fn run() -> anyhow::Result<u8> {
 
 fn hash_or_check(mut args: SumArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
     change_directory(&args.directory)?;
-    if args.paths.is_empty() {
+    let names_nothing = args.paths.is_empty();
+    if names_nothing {
         args.paths.push("-".into());
     }
     if let Some(what) = args.conflict() {
@@ -53,7 +61,10 @@ fn hash_or_check(mut args: SumArgs, matches: &ArgMatches) -> anyhow::Result<u8> 
     let paths = std::mem::take(&mut args.paths);
     let watched = Arc::new(Watched::new("aiosum", RunKind::Hash, Arc::default()));
     end_on_signals(&watched).context("cannot watch for signals")?;
-    let shown = Shown::on_stderr(args.progress());
+    if names_nothing && is_typed(&paths) && !args.quiet && !args.status {
+        write_err(if args.check { WAITS_FOR_LINES } else { WAITS_FOR_DATA })?;
+    }
+    let shown = Shown::on_stderr(args.progress()).unless_typed(&paths);
     let watcher = Watcher::begin(&watched, shown, Sampling::Off).context("cannot watch the run")?;
     let printer = SumPrinter::new(args, watched);
     let ran = match printer.args.check {
@@ -137,6 +148,7 @@ fn run_check(
         audit: args.audit.clone(),
         filter,
         stdin_is_free: args.stdin_is_free(),
+        not_lines: if args.warn { NotLines::Told } else { NotLines::HeldBack },
     };
     check(&plan, &args.options(), printer, &printer.watched.totals)?;
     printer.print_summary();

@@ -133,7 +133,7 @@ fn reason_of_no_space(error: &Error) -> Option<String> {
             | WriteTo
     );
     match &error.cause {
-        Cause::NoSpace { .. } | Cause::Full => Some(Cause::NO_SPACE.to_owned()),
+        Cause::NoSpace { .. } | Cause::Full { .. } => Some(Cause::NO_SPACE.to_owned()),
         Cause::Os(cause) if is_of_copy => match cause.raw_os_error() {
             Some(libc::ENOSPC) => Some(Cause::NO_SPACE.to_owned()),
             Some(libc::EDQUOT) => Some(reason(cause)),
@@ -187,7 +187,7 @@ mod tests {
         assert!(repeats.lacked_space() && !repeats.counts_failures());
         assert_eq!(failed(Operation::Create, no_space()), Telling::Again);
         assert_eq!(failed(Operation::CreateDirectory, no_space()), Telling::Again);
-        assert_eq!(failed(Operation::Copy, Cause::Full), Telling::Again);
+        assert_eq!(failed(Operation::Copy, Cause::Full { needed_bytes: 1 }), Telling::Again);
         // The manifest is no file of the copy.
         assert_eq!(failed(Operation::Write, no_space()), Telling::First);
         assert_eq!(failed(Operation::Write, no_space()), Telling::First);

@@ -127,7 +127,10 @@ impl Canvas {
                 .for_each(|part| part.rank = Rank::Files);
         }
         // " 7 %" is as wide as "77 %", so that nothing moves.
-        let head = format!("{per_cent:>2} %");
+        let head = match now.about() {
+            "" => format!("{per_cent:>2} %"),
+            about => format!("{:>5}", format!("{about}{per_cent} %")),
+        };
         let room = self.width().saturating_sub(BAR_MIN + 1);
         let parts = fitted(parts, Some(room));
         let rest: Vec<_> = parts.into_iter().filter(|part| part.rank != Rank::Share).collect();
@@ -169,6 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cli::screen::progress::Awaited;
 
     fn canvas(columns: usize, rows: usize) -> Canvas {
         Canvas { columns, rows, colours: false, unicode: true }
@@ -178,7 +182,7 @@ mod tests {
         Snapshot {
             elapsed: Duration::from_secs(10),
             found_bytes: 4_290_000_000,
-            all_found: true,
+            awaited: Awaited::None,
             handled_bytes: 1_930_000_000,
             written_bytes: 1_930_000_000,
             files: 120,
@@ -204,8 +208,13 @@ mod tests {
         );
         assert_eq!(first(40, &now()), "44 % ━━━━━━──────── 812 MB/s, 0:03 left");
         assert_eq!(first(12, &now()), "44 %");
-        let searching = Snapshot { all_found: false, ..now() };
+        let searching = Snapshot { awaited: Awaited::Unknown, ..now() };
         assert_eq!(first(80, &searching), "1.93 GB of 4.29 GB+ written, 120 files, 812 MB/s");
+        let listed = Snapshot { awaited: Awaited::About(42_900_000_000), ..now() };
+        assert_eq!(
+            first(80, &listed),
+            " ~4 % ──────────── 1.93 GB of ~47.2 GB written, 120 files, 812 MB/s, ~0:56 left"
+        );
         let stopping = Snapshot { stopping: true, ..now() };
         let coloured = Canvas { colours: true, ..canvas(60, 24) };
         assert_eq!(
@@ -213,7 +222,7 @@ mod tests {
             "\u{1b}[33mstopping (again: at once)\u{1b}[0m, 1.93 GB of 4.29 GB written"
         );
         for columns in 0..200 {
-            for now in [&now(), &searching, &stopping] {
+            for now in [&now(), &searching, &listed, &stopping] {
                 let line = first(columns, now);
                 assert!(line.width() <= columns.saturating_sub(1), "{columns}: {line}");
             }

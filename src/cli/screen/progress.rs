@@ -76,6 +76,18 @@ pub fn join(parts: &[Part]) -> String {
     parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(", ")
 }
 
+/// What is known of the files whose sizes are not known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Awaited {
+    /// There are none: all is found.
+    None,
+    /// The walk has ended. So many bytes they have if they are as large as those that were found.
+    About(u64),
+    /// Nothing.
+    #[default]
+    Unknown,
+}
+
 /// What the line shows, at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -85,10 +97,12 @@ pub struct Snapshot {
     pub stopping: bool,
     /// The time since the run began.
     pub elapsed: Duration,
+    /// Names that the walk has met.
+    pub listed: u64,
     /// Bytes of the files that were found.
     pub found_bytes: u64,
-    /// Whether all files were found.
-    pub all_found: bool,
+    /// Bytes of the files that will be found.
+    pub awaited: Awaited,
     /// Bytes of the found files that are done with.
     pub handled_bytes: u64,
     /// Handled bytes that an earlier run had copied.
@@ -116,15 +130,23 @@ impl Snapshot {
         // it handed out before what was met.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
-        let all_found = walked && Totals::get(&totals.met) >= listed;
+        let unmet = listed.saturating_sub(Totals::get(&totals.met));
         let found_bytes = Totals::get(&totals.found_bytes);
+        let awaited = match Totals::get(&totals.found_files) {
+            // How much a stream holds, only its end says.
+            _ if !walked || Totals::get(&totals.streams) > 0 => Awaited::Unknown,
+            _ if unmet == 0 => Awaited::None,
+            0 => Awaited::Unknown,
+            files => Awaited::About(share(unmet, found_bytes, files)),
+        };
         let handled_bytes = Totals::get(&totals.meter.handled_bytes).min(found_bytes);
         Self {
             kind,
             stopping,
             elapsed,
+            listed,
             found_bytes,
-            all_found,
+            awaited,
             handled_bytes,
             kept_bytes: Totals::get(&totals.meter.kept_bytes).min(handled_bytes),
             checking_bytes: Totals::get(&totals.meter.checking_bytes),
@@ -137,9 +159,21 @@ impl Snapshot {
         }
     }
 
+    fn all_found(&self) -> bool {
+        self.awaited == Awaited::None
+    }
+
+    /// The bytes of all files, as far as they are known, or can be told from those that are.
+    fn expected_bytes(&self) -> u64 {
+        match self.awaited {
+            Awaited::About(bytes) => self.found_bytes.saturating_add(bytes),
+            Awaited::None | Awaited::Unknown => self.found_bytes,
+        }
+    }
+
     /// The bytes to be moved and to be read back, which count alike.
     fn work_bytes(&self) -> u64 {
-        self.found_bytes.saturating_mul(if self.verified_bytes.is_some() { 2 } else { 1 })
+        self.expected_bytes().saturating_mul(if self.verified_bytes.is_some() { 2 } else { 1 })
     }
 
     fn done_bytes(&self) -> u64 {
@@ -148,8 +182,16 @@ impl Snapshot {
 
     /// The share that is done, never 100: the end of the run says that, when all is durable.
     pub fn per_cent(&self) -> Option<u64> {
-        let per_cent = |work: u64| (u128::from(self.done_bytes()) * 100 / u128::from(work)) as u64;
-        (self.all_found && self.work_bytes() > 0).then(|| per_cent(self.work_bytes()).min(99))
+        let (is_known, work_bytes) = (self.awaited != Awaited::Unknown, self.work_bytes());
+        (is_known && work_bytes > 0).then(|| share(100, self.done_bytes(), work_bytes).min(99))
+    }
+
+    /// What stands before a number: a sign that it is no exact one.
+    pub fn about(&self) -> &'static str {
+        match self.awaited {
+            Awaited::About(_) => "~",
+            Awaited::None | Awaited::Unknown => "",
+        }
     }
 
     /// What there is to say, each part with its rank.
@@ -159,7 +201,7 @@ impl Snapshot {
         let mut add = |rank, text| parts.push(Part { rank, text });
         match (self.stopping, self.per_cent()) {
             (true, _) => add(Rank::Share, "stopping (again: at once)".to_owned()),
-            (false, Some(per_cent)) => add(Rank::Share, format!("{per_cent} %")),
+            (false, Some(per_cent)) => add(Rank::Share, format!("{}{per_cent} %", self.about())),
             (false, None) => {}
         }
         let word = match self.kind {
@@ -168,10 +210,17 @@ impl Snapshot {
             RunKind::Copy { .. } if self.written_bytes >= self.handled_bytes => "written",
             RunKind::Copy { .. } => "done",
         };
-        let more = if self.all_found { "" } else { "+" };
+        let (handled, all) = (bytes(self.handled_bytes), bytes(self.expected_bytes()));
+        let is_searching = self.found_bytes == 0 && !self.all_found();
         add(
             Rank::Handled,
-            format!("{} of {}{more} {word}", bytes(self.handled_bytes), bytes(self.found_bytes)),
+            match self.awaited {
+                _ if is_searching => format!("{handled} {word}"),
+                Awaited::Unknown => format!("{handled} of {all}+ {word}"),
+                Awaited::None | Awaited::About(_) => {
+                    format!("{handled} of {}{all} {word}", self.about())
+                }
+            },
         );
         if self.checking_bytes > 0 {
             add(Rank::Rate, format!("checking {} copied earlier", bytes(self.checking_bytes)));
@@ -182,7 +231,14 @@ impl Snapshot {
         if let Some(verified) = self.verified_bytes.filter(|&verified| self.is_telling(verified)) {
             add(Rank::Verified, format!("{} verified", bytes(verified)));
         }
-        add(Rank::Files, count(self.files, "file", "files"));
+        add(
+            Rank::Files,
+            match self.listed {
+                _ if !is_searching => count(self.files, "file", "files"),
+                0 => "searching".to_owned(),
+                listed => format!("{} found", count(listed, "file", "files")),
+            },
+        );
         if let Some(rate) = rate {
             add(Rank::Rate, units::rate(rate));
         }
@@ -195,7 +251,7 @@ impl Snapshot {
     /// Whether it says anything that so much of what is done with is durable, or verified: neither
     /// none nor all of it. In the end, none says something too.
     fn is_telling(&self, bytes: u64) -> bool {
-        let is_moved = self.all_found && self.handled_bytes == self.found_bytes;
+        let is_moved = self.all_found() && self.handled_bytes == self.found_bytes;
         bytes < self.handled_bytes && (bytes > 0 || is_moved)
     }
 
@@ -204,18 +260,25 @@ impl Snapshot {
         join(&fitted(self.parts(rate), width))
     }
 
-    /// The time that is left, once all that is to be done is known.
+    /// The time that is left, once what is to be done is known, or nearly.
     fn left(&self, rate: Option<f64>) -> Option<String> {
         let left_bytes = self.work_bytes().saturating_sub(self.done_bytes());
         match rate {
-            _ if !self.all_found || self.stopping => None,
-            _ if left_bytes == 0 => Some("finishing".to_owned()),
+            _ if self.awaited == Awaited::Unknown || self.stopping => None,
+            _ if left_bytes == 0 && self.all_found() => Some("finishing".to_owned()),
             Some(rate) if rate > 0.0 => {
-                Some(format!("{} left", units::clock(left_bytes as f64 / rate)))
+                let left = units::clock(left_bytes as f64 / rate);
+                Some(format!("{}{left} left", self.about()))
             }
             _ => None,
         }
     }
+}
+
+/// So much of a whole as `part` is of `all`.
+fn share(whole: u64, part: u64, all: u64) -> u64 {
+    let share = u128::from(whole) * u128::from(part) / u128::from(all);
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// How much was done by when, over the last seconds.
@@ -254,7 +317,7 @@ mod tests {
         Snapshot {
             elapsed: Duration::from_secs(10),
             found_bytes: 4_290_000_000,
-            all_found: true,
+            awaited: Awaited::None,
             handled_bytes: 1_930_000_000,
             written_bytes: 1_930_000_000,
             durable_bytes: Some(1_200_000_000),
@@ -283,10 +346,15 @@ mod tests {
 
     #[test]
     fn nothing_is_promised_before_it_is_known_and_100_is_never_said() {
-        let searching = Snapshot { all_found: false, ..snapshot() };
+        let searching = Snapshot { awaited: Awaited::Unknown, ..snapshot() };
         assert_eq!(
             searching.line(Some(812e6), None),
             "1.93 GB of 4.29 GB+ written, 1.20 GB durable, 120 files, 812 MB/s"
+        );
+        let listed = Snapshot { awaited: Awaited::About(4_290_000_000), ..snapshot() };
+        assert_eq!(
+            listed.line(Some(812e6), None),
+            "~22 %, 1.93 GB of ~8.58 GB written, 1.20 GB durable, 120 files, 812 MB/s, ~0:09 left"
         );
         let moved = Snapshot { handled_bytes: 4_290_000_000, written_bytes: 0, ..snapshot() };
         assert_eq!(
@@ -301,7 +369,11 @@ mod tests {
                 .line(Some(429e6), None)
                 .ends_with("0 B verified, 120 files, 429 MB/s, 0:10 left")
         );
-        assert_eq!(Snapshot::default().line(None, None), "0 B of 0 B+ written, 0 files");
+        assert_eq!(Snapshot::default().line(None, None), "0 B written, searching");
+        let begun = |awaited| Snapshot { listed: 153, awaited, ..Snapshot::default() };
+        assert_eq!(begun(Awaited::Unknown).line(None, None), "0 B written, 153 files found");
+        assert_eq!(begun(Awaited::About(0)).line(None, None), "0 B written, 153 files found");
+        assert_eq!(begun(Awaited::None).line(None, None), "0 B of 0 B written, 0 files, finishing");
         let stopping = Snapshot { stopping: true, ..snapshot() };
         assert_eq!(
             stopping.line(Some(812e6), Some(55)),
@@ -311,6 +383,26 @@ mod tests {
         assert_eq!(hashes.line(None, None), "44 %, 1.93 GB of 4.29 GB hashed, 120 files");
         let resumed = Snapshot { handled_bytes: 0, checking_bytes: 1_700_000_000, ..snapshot() };
         assert!(resumed.line(None, Some(70)).contains("checking 1.70 GB copied earlier"));
+    }
+
+    #[test]
+    fn what_was_listed_and_not_looked_at_is_taken_to_be_as_large_as_what_was() {
+        let totals = Totals::default();
+        let now = || Snapshot::of(&totals, Duration::from_secs(1), RunKind::default(), false);
+        Totals::add(&totals.listed, 100);
+        Totals::add(&totals.met, 40);
+        Totals::add(&totals.found_files, 20);
+        Totals::add(&totals.found_bytes, 2_000);
+        Totals::add(&totals.meter.handled_bytes, 800);
+        assert_eq!((now().awaited, now().per_cent()), (Awaited::Unknown, None));
+        totals.walked.store(true, Ordering::Release);
+        assert_eq!((now().awaited, now().per_cent()), (Awaited::About(6_000), Some(10)));
+        // Nothing is known of how much a stream holds.
+        Totals::add(&totals.streams, 1);
+        assert_eq!((now().awaited, now().per_cent()), (Awaited::Unknown, None));
+        Totals::take(&totals.streams, 1);
+        Totals::add(&totals.met, 60);
+        assert_eq!((now().awaited, now().per_cent()), (Awaited::None, Some(40)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::progress::{Rate, RunKind, Snapshot};
 use super::terminal::{Screen, write_err};
 use crate::cli::flags::seeing::ShowProgress;
 use crate::copy::Stop;
+use crate::fs;
 use crate::report::{Sample, Series, Totals};
 
 /// The time between two looks at the counters.
@@ -59,6 +60,16 @@ impl Shown {
             ShowProgress::Always => Self::Printed,
         }
     }
+
+    /// Nothing where a run reads what is typed, which would be drawn over.
+    pub fn unless_typed(self, paths: &[PathBuf]) -> Self {
+        if is_typed(paths) { Self::Never } else { self }
+    }
+}
+
+/// Whether one of what is read is what someone types on a terminal.
+pub fn is_typed(paths: &[PathBuf]) -> bool {
+    io::stdin().is_terminal() && paths.iter().any(|path| fs::is_stdin(path))
 }
 
 /// What is watched.

@@ -368,12 +368,7 @@ impl<'a> Data<'a> {
 
     /// What a full filesystem had, and what the file would have needed.
     fn no_space(&self, source: &Source, target: &OwnedFd) -> io::Result<Cause> {
-        let size_bytes = source.size_bytes();
-        let needed_bytes = if self.options.is_sparse(&source.stat) {
-            size_bytes.min(fs::allocated_bytes(&source.stat))
-        } else {
-            size_bytes
-        };
+        let needed_bytes = self.options.space_of(&source.stat);
         let left_bytes = fs::free_bytes(target)? + fs::allocated_bytes(&fs::stat(target)?);
         Ok(Cause::NoSpace { needed_bytes, left_bytes })
     }
@@ -402,7 +397,7 @@ impl<'a> Data<'a> {
 
     fn not_created(&self, at: At<'_>, cause: io::Error) -> Error {
         match self.options.existing.in_place {
-            true => at.target_error(Operation::Create, cause),
+            true => at.target_error(Operation::Create, fs::why_not_made(&at.dir.target, cause)),
             false => at.replace_error(Operation::Create, cause),
         }
     }

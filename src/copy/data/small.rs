@@ -30,14 +30,14 @@ struct UnknownSize<'a>(&'a Totals);
 
 impl<'a> UnknownSize<'a> {
     fn begin(totals: &'a Totals) -> Self {
-        Totals::add(&totals.listed, 1);
+        Totals::add(&totals.streams, 1);
         Self(totals)
     }
 }
 
 impl Drop for UnknownSize<'_> {
     fn drop(&mut self) {
-        Totals::add(&self.0.met, 1);
+        Totals::take(&self.0.streams, 1);
     }
 }
 

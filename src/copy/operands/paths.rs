@@ -77,8 +77,16 @@ pub fn exact_target(target: &Path, source: FileType, through: Through) -> Result
     };
     let (named, _) = split(&followed);
     // A folder that is missing is told before anything is copied.
-    named.open_folder().map_err(error)?;
+    named.open_folder().map_err(|cause| not_entered(Operation::Create, target, cause))?;
     Ok(named)
+}
+
+/// Why nothing can go into a folder of the destination's path. An empty path names none.
+pub fn not_entered(op: Operation, path: &Path, cause: io::Error) -> Error {
+    match cause.kind() == io::ErrorKind::NotFound && !path.as_os_str().is_empty() {
+        true => Error::new(op, path, Cause::NoFolder),
+        false => Error::new(op, path, cause),
+    }
 }
 
 /// The file behind a standard stream has readers and writers already: a copy in its place would

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::fs::call::OFlags;
 
 use super::pair::{Naming, OperandPair, resolve};
-use super::paths::{canonical, split};
+use super::paths::{canonical, not_entered, split};
 use crate::copy::options::Options;
 use crate::copy::resume::{JournalIdentity, has_journal};
 use crate::error::{Error, Operation, Result};
@@ -167,7 +167,7 @@ fn naming(destination: &Destination) -> Result<Naming<'_>> {
         Destination::Either(path) => Naming::As(path),
         Destination::Directory(path) => {
             let stat = std::fs::metadata(path)
-                .map_err(|cause| Error::new(Operation::CopyInto, path, cause))?;
+                .map_err(|cause| not_entered(Operation::CopyInto, path, cause))?;
             if !stat.is_dir() {
                 return Err(not_a_directory(Operation::CopyInto, path));
             }
@@ -196,7 +196,7 @@ fn refuse_for_one_name(target: &Path, sources: &[PathBuf], options: &Options) ->
 fn not_a_directory(op: Operation, path: &Path) -> Error {
     let is_there = path.symlink_metadata().is_ok();
     let errno = if is_there { libc::ENOTDIR } else { libc::ENOENT };
-    Error::new(op, path, io::Error::from_raw_os_error(errno))
+    not_entered(op, path, io::Error::from_raw_os_error(errno))
 }
 
 /// Adds the destination of the first pair, and the inodes that have to stay.

@@ -179,6 +179,7 @@ fn make(
             Err(cause) if cause.raw_os_error() == Some(libc::EEXIST) => return Ok(None),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(in_use(path)),
             Err(cause) => {
+                let cause = fs::why_not_made(&folder, cause);
                 refused.get_or_insert(Error::new(Operation::CreateJournal, path, cause));
             }
         }

@@ -142,7 +142,8 @@ impl Resume<'_> {
             }
             return Ok(Some((target, partial)));
         }
-        let create_error = |cause| at.target_error(Operation::Create, cause);
+        let create_error =
+            |cause| at.target_error(Operation::Create, fs::why_not_made(&at.dir.target, cause));
         // A temporary that has a name could never go where a folder keeps every name.
         if fs::keeps_names(&at.dir.target) {
             return Ok(None);

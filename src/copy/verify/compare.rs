@@ -23,7 +23,7 @@ use crate::digest::LeafHash;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::fs::{self, FileId, FileType, Identity, Moment, Node, Sameness, Seen, Settled, Stat};
 use crate::pipeline::{Failure, LEAVES_MAX, Moved, Progress, route};
-use crate::report::{Proof, What};
+use crate::report::{Proof, Totals, What};
 use crate::tree::{Entry, EntryKind, OpenDir};
 
 /// What stands for the leaf of a block that is a hole on both sides. With it a root is no file's
@@ -127,6 +127,9 @@ impl Verify<'_> {
                 Err(error) => self.events.fail(error),
             }
         }
+        // What is to be copied is met by the copy, and what waits when it is over.
+        in_hand.pass_on(to_copy.entries.len());
+        drop(in_hand);
         // As their sources were made, which is how they lie on the device more often than how a
         // directory lists them.
         to_read.sort_unstable_by_key(|comparison| comparison.source.stat.st_ino);
@@ -138,8 +141,6 @@ impl Verify<'_> {
             self.durable.begin_mending(dir);
         }
         to_copy.others.iter().for_each(|other| self.durable.begin_mending(&other.dir));
-        // What is to be copied is met by the copy, and what waits when it is over.
-        in_hand.pass_on(to_copy.entries.len());
         to_copy
     }
 
@@ -180,7 +181,11 @@ impl Verify<'_> {
                 Compared::Told
             });
             let (entry, ranges) = match compared {
-                Compared::Differs(entry, ranges) => (Some(entry), Some(ranges)),
+                Compared::Differs(entry, ranges) => {
+                    // The copy meets it once more.
+                    Totals::add(&self.events.totals.listed, 1);
+                    (Some(entry), Some(ranges))
+                }
                 Compared::Same(entry) if self.options.repair && source.stat.st_nlink > 1 => {
                     to_copy.standing.push(StandingName { entry, source });
                     (None, None)

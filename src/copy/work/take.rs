@@ -20,7 +20,10 @@ pub(super) fn make_dir(resume: &Resume<'_>, parent: &OpenDir, name: &OsStr) -> R
     let counterpart = match crate::fs::call::mkdirat(&*parent.target, name, Mode::RWXU) {
         Ok(()) => Counterpart::Made,
         Err(Errno::EXIST) => Counterpart::Found,
-        Err(cause) => return Err(error(Operation::CreateDirectory, cause.into())),
+        Err(cause) => {
+            let cause = fs::why_not_made(&parent.target, cause.into());
+            return Err(Error::new(Operation::CreateDirectory, parent.target_path(name), cause));
+        }
     };
     if counterpart == Counterpart::Found && parent.fresh {
         match parent.holder(name).map_err(|cause| error(Operation::Stat, cause))? {

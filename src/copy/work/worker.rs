@@ -12,6 +12,7 @@ use crate::copy::options::{Action, Reflink};
 use crate::copy::queue::{Busy, Single, Task};
 use crate::copy::verify::{Other, ToCopy};
 use crate::error::{Cause, Operation, Result};
+use crate::fs::Stat;
 use crate::pipeline::{BatchFile, BatchWay, Failure, Outlook};
 use crate::tree::{Batch, Entry, EntryKind, OpenDir};
 use crate::workers::Work;
@@ -170,7 +171,7 @@ impl Services<'_> {
             self.plan_file(dir, &entry, claim, &source.stat);
             return Ok(());
         }
-        if let Err(error) = self.check_room(dir, &entry, source.size_bytes()) {
+        if let Err(error) = self.check_room(dir, &entry, &source.stat) {
             self.give_up(claim, error);
             return Ok(());
         }
@@ -188,8 +189,8 @@ impl Services<'_> {
 
     /// An error for a file that holds something, when nothing fits any more. What is written into
     /// has space already, and a clone needs none.
-    fn check_room(&self, dir: &OpenDir, entry: &Admitted, size_bytes: u64) -> Result<()> {
-        let needs_none = size_bytes == 0 || entry.spot.in_place.is_some();
+    fn check_room(&self, dir: &OpenDir, entry: &Admitted, source: &Stat) -> Result<()> {
+        let needs_none = source.st_size == 0 || entry.spot.in_place.is_some();
         let devices = dir.devices();
         let may_clone = || {
             self.options.reflink != Reflink::Never
@@ -197,7 +198,10 @@ impl Services<'_> {
                 && !dir.never_clones()
         };
         match !needs_none && self.events.full.is_full(&*dir.target) && !may_clone() {
-            true => Err(At::new(dir, entry).source_error(Operation::Copy, Cause::Full)),
+            true => {
+                let cause = Cause::Full { needed_bytes: self.options.space_of(source) };
+                Err(At::new(dir, entry).source_error(Operation::Copy, cause))
+            }
             false => Ok(()),
         }
     }
@@ -220,7 +224,7 @@ impl Services<'_> {
         let replaced = entry.spot.replaced;
         let copying = Copying { at, source: &source, replaced, counted: &counted };
         let filled = contents.map_err(|failure| at.data_error(failure)).and_then(|contents| {
-            self.check_room(dir, &entry, source.size_bytes())?;
+            self.check_room(dir, &entry, &source.stat)?;
             let in_place = self.names.open_in_place(dir, &entry, &source.stat)?;
             self.data.copy_small(copying, in_place, contents, buffer)
         });

@@ -173,7 +173,12 @@ fn a_file_that_cannot_be_read_is_an_error_and_so_is_what_it_does_not_go_with() {
 fn a_hint_about_the_command_line_speaks_of_that_alone() {
     let adds = "'config' adds options (AIOCP_CONFIG_PATH); --no-config ignores it";
     for (config, args, what, hint) in [
-        ("--suffix=.old", &["a"][..], "a destination is missing after 'a'", adds),
+        (
+            "--suffix=.old",
+            &["a"][..],
+            "a destination is missing after 'a'",
+            "the destination comes last, as in: aiocp a /backup/",
+        ),
         ("--target-directory=b", &["-v"], "a SOURCE is missing", adds),
         (
             "--suffix=.old",

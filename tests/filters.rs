@@ -5,11 +5,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
@@ -305,10 +304,7 @@ fn copied_from_list(
 ) -> (BTreeSet<PathBuf>, String) {
     let mut command = aiocp();
     command.current_dir(folder).args(["--files-from", "-"]).args(args).args(["-T", "d", "to"]);
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(list).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let output = run_with(&mut command, list, code);
     let copied =
         if folder.join("to").exists() { paths(&folder.join("to")) } else { BTreeSet::new() };
     run(Command::new("rm").arg("-rf").arg("to").current_dir(folder), 0);

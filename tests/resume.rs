@@ -580,12 +580,13 @@ fn an_ignored_signal_stays_ignored() {
 fn an_interruption_is_told_in_one_line() {
     let folder = folder();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
-    fs::write(&source, noise(64 << 20, 1)).unwrap();
+    fs::write(&source, noise(8 << 20, 1)).unwrap();
     let mut told = 0;
     for round in 0..20 {
         let mut command = resume(&source, &target);
-        let child = command.stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(10 + 5 * round));
+        let child = command.arg("--bwlimit=4M").stderr(Stdio::piped()).spawn().unwrap();
+        wait_for("signals are handled", || catches(&child, Signal::INT));
+        std::thread::sleep(Duration::from_millis(5 * round));
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
             .unwrap();
         let output = child.wait_with_output().unwrap();

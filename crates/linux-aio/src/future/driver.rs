@@ -252,7 +252,6 @@ mod tests {
         }
     }
 
-    /// The bell and an operation are over in the same turn, in which a waker panics.
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
     fn what_woke_the_future_ends_no_later_wait() {
@@ -275,6 +274,7 @@ mod tests {
         }
     }
 
+    /// The bell and an operation are over in the same turn, in which a waker panics.
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no kernel AIO")]
     fn a_panic_in_a_waker_leaves_the_bell_polled() {

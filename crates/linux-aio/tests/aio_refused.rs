@@ -1,4 +1,5 @@
-//! A sandbox that refuses io_cancel(2): what polls is let go of all the same.
+//! A sandbox that refuses io_cancel(2), so that what polls is let go of otherwise, or
+//! io_getevents(2), without which what is over is still handed out.
 #![cfg(feature = "async")]
 
 mod common;
@@ -13,11 +14,11 @@ use common::sandbox;
 use linux_aio::kernel::{Cancel, Handle};
 use linux_aio::{Context, Done, Op, OpKind, PollFlags};
 
-/// Says to a program of these tests that io_cancel(2) is refused to it.
+/// Says to a program of these tests that a call is refused to it.
 const REFUSED: &str = "LINUX_AIO_REFUSED";
 
-/// Runs a test again in programs that are refused io_cancel(2). True in such a program.
-fn is_refused(test: &str) -> bool {
+/// Runs a test again in programs that are refused a system call. True in such a program.
+fn is_refused(call: libc::c_long, test: &str) -> bool {
     if std::env::var_os(REFUSED).is_some() {
         // A wait without an end fails the test.
         std::thread::spawn(|| {
@@ -29,7 +30,7 @@ fn is_refused(test: &str) -> bool {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", test]);
-        sandbox::refuse(&mut command, &[libc::SYS_io_cancel], errno);
+        sandbox::refuse(&mut command, &[call], errno);
         common::run(command.env(REFUSED, "1"), 0);
     }
     false
@@ -54,7 +55,7 @@ fn zeros() -> Op {
 
 #[test]
 fn a_context_that_is_closed_gives_its_polls_back() {
-    if !is_refused("a_context_that_is_closed_gives_its_polls_back") {
+    if !is_refused(libc::SYS_io_cancel, "a_context_that_is_closed_gives_its_polls_back") {
         return;
     }
     for system_calls_only in [false, true] {
@@ -83,7 +84,7 @@ fn a_context_that_is_closed_gives_its_polls_back() {
 
 #[test]
 fn the_last_handle_that_is_closed_gives_its_polls_back() {
-    if !is_refused("the_last_handle_that_is_closed_gives_its_polls_back") {
+    if !is_refused(libc::SYS_io_cancel, "the_last_handle_that_is_closed_gives_its_polls_back") {
         return;
     }
     let handle = Handle::new(4).unwrap();
@@ -96,7 +97,7 @@ fn the_last_handle_that_is_closed_gives_its_polls_back() {
 
 #[test]
 fn a_driver_that_is_dropped_ends_its_polls() {
-    if !is_refused("a_driver_that_is_dropped_ends_its_polls") {
+    if !is_refused(libc::SYS_io_cancel, "a_driver_that_is_dropped_ends_its_polls") {
         return;
     }
     for mut driver in drivers(4) {
@@ -121,4 +122,27 @@ fn a_driver_that_is_dropped_ends_its_polls() {
             assert!([Ok(PollFlags::empty()), Err(Some(libc::ECANCELED))].contains(&errno));
         }
     }
+}
+
+#[test]
+fn what_is_over_is_handed_out_where_the_kernel_cannot_be_asked_for_it() {
+    let test = "what_is_over_is_handed_out_where_the_kernel_cannot_be_asked_for_it";
+    if !is_refused(libc::SYS_io_getevents, test) {
+        return;
+    }
+    let mut asking = Context::new(4).unwrap();
+    asking.set_system_calls_only(true);
+    queue(&mut asking, zeros());
+    asking.submit();
+    assert!(asking.reap(1, None, &mut Vec::new()).is_err(), "it is refused");
+    let mut context = Context::new(4).unwrap();
+    queue(&mut context, zeros().tag(0));
+    context.submit();
+    queue(&mut context, zeros().tag(1));
+    let over = context.close().unwrap();
+    each_once(&over, 2);
+    let handle = Handle::new(4).unwrap();
+    handle.queue(zeros().tag(0)).unwrap();
+    handle.submit();
+    each_once(&handle.close().unwrap().unwrap(), 1);
 }

@@ -570,14 +570,12 @@ impl Context {
     /// [Closes](Self::close) it. It is not used any more.
     pub(crate) fn end(&mut self) -> io::Result<Vec<Done>> {
         self.ring.assert_owner();
-        let Self { ring, reader, slots, events, .. } = self;
-        slots.end(ring, |slots, min| match reader.wait(min, events, None, None) {
-            Ok(count) => {
-                slots.absorb(&events[..count]);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+        let Self { ring, reader, slots, events, system_calls_only, .. } = self;
+        slots.end(ring, |slots, min| {
+            let taken = if *system_calls_only { None } else { reader.take(min, events) };
+            let count = taken.map_or_else(|| reader.wait(min, events, None, None), Ok)?;
+            slots.absorb(&events[..count]);
+            Ok(())
         })
     }
 }

@@ -587,13 +587,11 @@ impl Shared {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut reading = state.reading.take().expect("no thread waits without a handle");
         let Reading { reader, events } = &mut *reading;
-        state.slots.end(&mut self.ring, |slots, min| match reader.wait(min, events, None, None) {
-            Ok(count) => {
-                absorb(slots, &mut events[..count]);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+        state.slots.end(&mut self.ring, |slots, min| {
+            let taken = reader.take(min, events);
+            let count = taken.map_or_else(|| reader.wait(min, events, None, None), Ok)?;
+            absorb(slots, &mut events[..count]);
+            Ok(())
         })
     }
 }

@@ -469,7 +469,10 @@ impl<C> Slots<C> {
             let staying = if can_cancel { 0 } else { self.submitted.all_polls() };
             let ending = self.submitted.all() - staying;
             // Also the last time, since a poll may be over meanwhile.
-            absorb(self, ending.min(1))?;
+            match absorb(self, ending.min(1)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                absorbed => absorbed?,
+            }
             if ending == 0 {
                 break;
             }

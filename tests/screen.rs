@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use common::place::{Place, fifo};
@@ -160,10 +160,20 @@ fn typed_into(place: &Place, command: &str, typed: &str) -> Option<String> {
     if !have("script") {
         return None;
     }
-    let mut script = program("script");
-    script.args(["-qec", command, "/dev/null"]).current_dir(place.at(".")).env("TERM", "xterm");
-    let shown = run_with(&mut script, format!("{typed}\n\x04").as_bytes(), 0).stdout;
-    Some(String::from_utf8(shown).unwrap().replace('\r', ""))
+    // A command that waits for more is ended.
+    let mut script = program("timeout");
+    script
+        .args(["120", "script", "-qec", command, "/dev/null"])
+        .current_dir(place.at("."))
+        .env("TERM", "xterm");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // At its end, script would type ^D once more.
+    let mut keyboard = child.stdin.take().unwrap();
+    keyboard.write_all(format!("{typed}\n\x04").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(keyboard);
+    assert!(output.status.success(), "{command}: {output:?}");
+    Some(stdout(&output).replace('\r', ""))
 }
 
 #[test]
@@ -191,6 +201,8 @@ fn what_is_typed_is_asked_for_and_nothing_is_drawn_over_it() {
     let shown = typed_into(&place, &format!("{sums} --check --progress"), &line).unwrap();
     assert!(shown.contains(hint) && shown.contains("a: OK\n"), "{shown:?}");
     assert!(!shown.contains('\x1b'), "{shown:?}");
+    let shown = typed_into(&place, &format!("! {sums} --check"), "words").unwrap();
+    assert!(shown.contains("no line in it is properly formatted; line 1: "), "{shown:?}");
     let shown = typed_into(&place, &format!("{copies} --progress /dev/stdin b"), "words").unwrap();
     assert!(shown.contains("aiocp: 1 file, 6 B in ") && !shown.contains('\x1b'), "{shown:?}");
     assert_eq!(place.read("b"), "words\n");

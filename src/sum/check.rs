@@ -178,6 +178,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
         let CheckPlan { algorithm: wanted, line_end: end, not_lines, .. } = *self.plan;
         let mut lines = Reader { wanted, end, layout: Layout::Open };
         let (mut before, mut number) = (BeforeFirst::new(not_lines, end), 0);
+        let mut extent = Extent::Whole;
         while let Some(read) = next_line(&mut reader, end.byte()).map_err(read_error)? {
             number += 1;
             if self.listener.is_gone() {
@@ -201,17 +202,17 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
                 Err(reason) => match before.take(&read.bytes, number, reason) {
                     Verdict::Held => {}
                     Verdict::Told(reason) => malformed((number, reason)),
-                    Verdict::NoManifest => break,
+                    Verdict::NoManifest => {
+                        let rest = reader.fill_buf().map_err(read_error)?;
+                        extent = if rest.is_empty() { Extent::Whole } else { Extent::Beginning };
+                        break;
+                    }
                 },
             }
             if read.is_cut {
                 reader.skip_until(end.byte()).map_err(read_error)?;
             }
         }
-        let extent = match reader.fill_buf().map_err(read_error)?.is_empty() {
-            true => Extent::Whole,
-            false => Extent::Beginning,
-        };
         Ok(before.conclude(path, number, extent).map(CheckEvent::NoManifest))
     }
 

@@ -15,11 +15,10 @@ pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
 /// What a frame takes around its records.
 const AROUND_BYTES: u64 = 4 + 16;
 
-/// Longer frames are none: the longest path and the leaves of a part have room in it, and reading
-/// takes no more memory than this.
+/// Longer frames are none: the longest path and the leaves of a part have room in it.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
 
-/// So much of a journal is in memory at a time, and one frame.
+/// So much of a journal is in memory at a time, and one frame; and the records in both.
 const CHECKED_TOGETHER_BYTES: u64 = 1 << 20;
 
 /// With fewer frames, a second thread takes longer to begin than to check its half.
@@ -361,7 +360,7 @@ mod tests {
 
     /// More frames than one thread checks, and more than are in memory at a time.
     #[test]
-    fn of_many_frames_those_before_the_first_changed_one_are_believed() {
+    fn of_many_frames_those_before_the_first_changed_or_torn_one_are_believed() {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
         let long =
             Record::Reached(Reached { name: [1; 16], first_block: 0, leaves: vec![[8; 32]; 500] });
@@ -377,6 +376,33 @@ mod tests {
             let (found, end) = read(&bytes).unwrap();
             assert_eq!((found.len(), end), (changed, starts[changed]));
             bytes[starts[changed] + 100] ^= 1;
+        }
+        starts.push(bytes.len());
+        for whole in (0..frames).step_by(29) {
+            for torn in [0, 1, AROUND_BYTES as usize - 1, AROUND_BYTES as usize, 10_000] {
+                let (found, end) = read(&bytes[..starts[whole] + torn]).unwrap();
+                assert_eq!((found.len(), end), (whole, starts[whole]), "{torn}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_the_greatest_length_is_believed_and_no_longer_one() {
+        for (too_long, believed) in [(0, 2), (1, 0)] {
+            let mut records = records();
+            let Record::Begun(begun) = &mut records[1] else { panic!("its path fills a frame") };
+            begun.path.clear();
+            let rest_bytes = 4 + records[1].encode().len();
+            let Record::Begun(begun) = &mut records[1] else { unreachable!() };
+            begun.path.resize(FRAME_BYTES_MAX as usize - rest_bytes + too_long, b'/');
+            let (mut chain, header) = Chain::begin([7; 32], &BINDING);
+            let mut frames = Vec::new();
+            chain.append(&records[1..2], &mut frames);
+            chain.append(&records[..1], &mut frames);
+            let mut reading = Chain::open(&header, &BINDING).unwrap();
+            let (mut rest, left_bytes, mut found) = (&frames[..], frames.len() as u64, 0);
+            reading.read(&mut rest, left_bytes, |frame| found += frame.records.len()).unwrap();
+            assert_eq!(found, believed);
         }
     }
 

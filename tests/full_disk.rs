@@ -104,6 +104,21 @@ fn a_file_that_is_too_large_stops_no_other() {
     assert_eq!(files_below(&target).len(), 20);
 }
 
+#[test]
+fn the_space_that_several_names_share_is_not_added_up() {
+    let from = folder();
+    let Some(to) = Mounted::new("tmpfs", 16) else { return };
+    fs::write(from.path().join("a"), noise(18 << 20, 1)).unwrap();
+    for name in ["b", "c"] {
+        fs::hard_link(from.path().join("a"), from.path().join(name)).unwrap();
+    }
+    let mut command = aiocp();
+    command.args(["-a", "-T"]).arg(from.path()).arg(to.path.join("t"));
+    let said = stderr(&run(&mut command, 1));
+    assert!(said.contains("hint: this file needs 18.9 MB, "), "{said}");
+    assert!(said.ends_with("3 failures, named or counted above; 0 files were copied\n"), "{said}");
+}
+
 /// What is replaced gives its space back when the new file has its name.
 #[test]
 fn a_directory_that_gave_space_back_is_tried_again() {

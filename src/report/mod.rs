@@ -426,7 +426,8 @@ pub struct Totals {
     pub left_bytes: AtomicU64,
     /// Bytes of the files that did not fit into the destination.
     pub unfit_bytes: AtomicU64,
-    /// Failures for want of space of which no one knows how much was wanted, as of a directory.
+    /// Failures for want of space of which no one knows how much was wanted, as of a directory, or
+    /// of one of several names.
     pub unfit_names: AtomicU64,
     /// What is counted while data moves.
     pub meter: Arc<Meter>,

@@ -301,6 +301,10 @@ impl Services<'_> {
 
     /// Reports a failure of something that others may wait for: the next of them is copied instead.
     pub(super) fn give_up(&self, claim: Option<Claim>, error: Error) {
+        if claim.is_some() && error.errno() == Some(libc::ENOSPC) {
+            // Its other names ask for the same space, and one of them may find it.
+            Totals::add(&self.events.totals.unfit_names, 1);
+        }
         self.events.fail(error);
         self.pass_on(claim);
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::held::wait_for;
 use common::*;
 
 /// Makes files `0`, `1` and so on with different contents.
@@ -136,10 +137,13 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         // The device is removed after a failed test too.
-        let unmounted =
-            program("umount").arg(&self.path).output().is_ok_and(|output| output.status.success());
-        let removed = fs::write("/sys/class/zram-control/hot_remove", &self.number);
-        assert!(std::thread::panicking() || (unmounted && removed.is_ok()), "{removed:?}");
+        unmount(&self.path);
+        let remove = || fs::write("/sys/class/zram-control/hot_remove", &self.number);
+        // A child that another thread forks has the device until its exec.
+        match std::thread::panicking() {
+            true => drop(remove()),
+            false => wait_for("nothing has the device any more", || remove().is_ok()),
+        }
     }
 }
 

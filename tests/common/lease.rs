@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use super::held::wait_for;
+
 /// What the libc crate lacks.
 const F_SETSIG: i32 = 10;
 
@@ -16,19 +18,30 @@ impl Lease {
     /// Takes one. Opening the file sends this process SIGURG, which does nothing.
     pub fn take(path: &Path) -> Self {
         let lease = Self(File::options().read(true).write(true).open(path).unwrap());
-        lease.call(F_SETSIG, libc::SIGURG);
-        lease.call(libc::F_SETLEASE, libc::F_WRLCK);
+        lease.call(F_SETSIG, libc::SIGURG).unwrap();
+        // A child that another thread forks has what wrote the file open until its exec.
+        wait_for("no one else has the file open", || {
+            match lease.call(libc::F_SETLEASE, libc::F_WRLCK) {
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => false,
+                taken => {
+                    taken.unwrap();
+                    true
+                }
+            }
+        });
         lease
     }
 
     /// Gives it back.
     pub fn give_back(self) {
-        self.call(libc::F_SETLEASE, libc::F_UNLCK);
+        self.call(libc::F_SETLEASE, libc::F_UNLCK).unwrap();
     }
 
-    fn call(&self, command: i32, value: i32) {
+    fn call(&self, command: i32, value: i32) -> io::Result<()> {
         // SAFETY: both commands take a number.
-        let result = unsafe { libc::fcntl(self.0.as_raw_fd(), command, value) };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        match unsafe { libc::fcntl(self.0.as_raw_fd(), command, value) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }

@@ -130,14 +130,16 @@ impl Snapshot {
         // it handed out before what was met.
         let walked = totals.walked.load(Ordering::Acquire);
         let listed = Totals::get(&totals.listed);
-        let unmet = listed.saturating_sub(Totals::get(&totals.met));
+        let met = Totals::get(&totals.met);
+        let unmet = listed.saturating_sub(met);
         let found_bytes = Totals::get(&totals.found_bytes);
         let awaited = match Totals::get(&totals.found_files) {
             // How much a stream holds, only its end says.
             _ if !walked || Totals::get(&totals.streams) > 0 => Awaited::Unknown,
             _ if unmet == 0 => Awaited::None,
             0 => Awaited::Unknown,
-            files => Awaited::About(share(unmet, found_bytes, files)),
+            // What is a link, or is passed over, adds nothing. A batch is met when it is opened.
+            files => Awaited::About(share(unmet, found_bytes, files.max(met))),
         };
         let handled_bytes = Totals::get(&totals.meter.handled_bytes).min(found_bytes);
         Self {
@@ -396,7 +398,7 @@ mod tests {
         Totals::add(&totals.meter.handled_bytes, 800);
         assert_eq!((now().awaited, now().per_cent()), (Awaited::Unknown, None));
         totals.walked.store(true, Ordering::Release);
-        assert_eq!((now().awaited, now().per_cent()), (Awaited::About(6_000), Some(10)));
+        assert_eq!((now().awaited, now().per_cent()), (Awaited::About(3_000), Some(16)));
         // Nothing is known of how much a stream holds.
         Totals::add(&totals.streams, 1);
         assert_eq!((now().awaited, now().per_cent()), (Awaited::Unknown, None));

@@ -2,7 +2,6 @@
 //! stands in them. Pure: it opens nothing.
 
 use std::io::{self, Read};
-use std::ops::Range;
 
 use super::format::{Fingerprint, Record};
 
@@ -17,12 +16,6 @@ const AROUND_BYTES: u64 = 4 + 16;
 
 /// Longer frames are none: the longest path and the leaves of a part have room in it.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
-
-/// So much of a journal is in memory at a time, and one frame; and the records in both.
-const CHECKED_TOGETHER_BYTES: u64 = 1 << 20;
-
-/// With fewer frames, a second thread takes longer to begin than to check its half.
-const WORTH_A_THREAD_FRAMES: usize = 32;
 
 /// What a journal is sealed with: 16 random bytes, and 16 that prove which file it was made in.
 pub type JournalKey = [u8; 32];
@@ -106,36 +99,13 @@ impl Chain {
         mut left_bytes: u64,
         mut found: impl FnMut(Frame),
     ) -> io::Result<()> {
-        let mut is_end = false;
-        while !is_end {
-            let (mut sealed, mut together_bytes) = (Vec::new(), 0);
-            while !is_end && together_bytes < CHECKED_TOGETHER_BYTES {
-                match Sealed::read(journal, left_bytes - together_bytes)? {
-                    Some(frame) => {
-                        together_bytes += frame.len_bytes();
-                        sealed.push(frame);
-                    }
-                    None => is_end = true,
-                }
-            }
-            left_bytes -= together_bytes;
-            let frames = self.check(&sealed);
-            is_end |= frames.len() < sealed.len();
-            frames.into_iter().for_each(&mut found);
+        while let Some(sealed) = Sealed::read(journal, left_bytes)? {
+            let Some(frame) = sealed.open(&self.key, &self.last) else { break };
+            self.last = sealed.seal;
+            left_bytes -= frame.len_bytes;
+            found(frame);
         }
         Ok(())
-    }
-
-    /// Those frames that follow one on the other, up to the first that does not.
-    fn check(&mut self, sealed: &[Sealed]) -> Vec<Frame> {
-        let (key, last) = (self.key, self.last);
-        let before = |at: usize| at.checked_sub(1).map_or(last, |before| sealed[before].seal);
-        let opened = in_halves(sealed.len(), |part| {
-            part.map(|at| sealed[at].open(&key, &before(at))).collect()
-        });
-        let frames: Vec<_> = opened.into_iter().map_while(|frame: Option<Frame>| frame).collect();
-        self.last = before(frames.len());
-        frames
     }
 }
 
@@ -174,21 +144,6 @@ impl Sealed {
         let records = if is_whole { records(&self.payload).collect() } else { None };
         records.map(|records| Frame { records, len_bytes: self.len_bytes() })
     }
-}
-
-/// Does `work` for each part of `0..count`, in order, in two threads where that is worth it.
-fn in_halves<T: Send>(count: usize, work: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
-    if count < WORTH_A_THREAD_FRAMES {
-        return work(0..count);
-    }
-    std::thread::scope(|scope| {
-        let second = std::thread::Builder::new().spawn_scoped(scope, || work(count / 2..count));
-        // Where no thread can be made, one does all.
-        let Ok(second) = second else { return work(0..count) };
-        let mut done = work(0..count / 2);
-        done.extend(second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        done
-    })
 }
 
 /// What was written at once.
@@ -364,7 +319,7 @@ mod tests {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);
         let long =
             Record::Reached(Reached { name: [1; 16], first_block: 0, leaves: vec![[8; 32]; 500] });
-        let frames = 3 * CHECKED_TOGETHER_BYTES as usize / long.encode().len();
+        let frames = (3 << 20) / long.encode().len();
         let mut starts = Vec::new();
         for _ in 0..frames {
             starts.push(bytes.len());

@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    /// More frames than one thread checks, and more than are in memory at a time.
+    /// Some 200 frames, of 16 kB each.
     #[test]
     fn of_many_frames_those_before_the_first_changed_or_torn_one_are_believed() {
         let (mut chain, mut bytes) = Chain::begin([7; 32], &BINDING);

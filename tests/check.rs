@@ -271,6 +271,24 @@ fn an_endless_line_takes_no_memory() {
     assert!(peak.parse::<u64>().unwrap() < 64 << 10, "{peak} KiB");
 }
 
+/// The lines before the error were held back until a good one comes.
+#[test]
+fn what_was_read_before_an_error_is_told() {
+    if !have_strace() {
+        return;
+    }
+    let folder = folder();
+    fs::write(folder.path().join("sums"), "no line\nnor this\n").unwrap();
+    let fault = ["-P", "sums", "-e", "trace=read", "-e", "inject=read:error=EIO:when=2"];
+    let mut command = program("strace");
+    command.args(["-f", "-o", "trace"]).args(fault).arg(assert_cmd::cargo::cargo_bin!("aiosum"));
+    let output = run(command.args(["--check", "sums"]).current_dir(folder.path()), 1);
+    let said = stderr(&output);
+    for wanted in ["line 1", "line 2", "cannot read 'sums': Input/output error"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+}
+
 #[test]
 fn a_check_reads_regular_files_alone_and_waits_for_nothing() {
     let folder = folder();

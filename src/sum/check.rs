@@ -170,15 +170,36 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
     fn feed(
         &self,
         path: &Path,
-        mut audit: Option<&mut Audit>,
+        audit: Option<&mut Audit>,
         feeder: &mut Feeder<'_, CheckTicket>,
     ) -> Result<Option<CheckEvent>> {
+        let mut before = BeforeFirst::new(self.plan.not_lines, self.plan.line_end);
+        let fed = self.feed_lines(path, audit, feeder, &mut before);
+        if fed.is_err() {
+            // Whether a good line would have come is not known.
+            for (line_number, reason) in before.end() {
+                let manifest = path.to_owned();
+                self.report(feeder, CheckEvent::Malformed { manifest, line_number, reason });
+            }
+        }
+        let problem = fed?.and_then(|(lines, extent)| before.conclude(path, lines, extent));
+        Ok(problem.map(CheckEvent::NoManifest))
+    }
+
+    /// Feeds lines up to the end, and answers with how many were read, and how much that is of the
+    /// manifest. Nothing where no one hears of it any more.
+    fn feed_lines(
+        &self,
+        path: &Path,
+        mut audit: Option<&mut Audit>,
+        feeder: &mut Feeder<'_, CheckTicket>,
+        before: &mut BeforeFirst,
+    ) -> Result<Option<(u64, Extent)>> {
         let read_error = |cause: io::Error| Error::new(Operation::Read, path, cause);
         let mut reader = self.open(path)?;
-        let CheckPlan { algorithm: wanted, line_end: end, not_lines, .. } = *self.plan;
+        let CheckPlan { algorithm: wanted, line_end: end, .. } = *self.plan;
         let mut lines = Reader { wanted, end, layout: Layout::Open };
-        let (mut before, mut number) = (BeforeFirst::new(not_lines, end), 0);
-        let mut extent = Extent::Whole;
+        let (mut number, mut extent) = (0, Extent::Whole);
         while let Some(read) = next_line(&mut reader, end.byte()).map_err(read_error)? {
             number += 1;
             if self.listener.is_gone() {
@@ -213,7 +234,7 @@ impl<F: FnMut(CheckEvent) + Send> Check<'_, F> {
                 reader.skip_until(end.byte()).map_err(read_error)?;
             }
         }
-        Ok(before.conclude(path, number, extent).map(CheckEvent::NoManifest))
+        Ok(Some((number, extent)))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn BufRead>> {

@@ -14,6 +14,10 @@ pub const HEADER_BYTES: usize = 16 + 32 + 32 + 16;
 /// What a frame takes around its records.
 const AROUND_BYTES: u64 = 4 + 16;
 
+/// What stands before a frame's records where its seal is made: the seal before, and two lengths
+/// with their own.
+const SEALED_BEFORE_BYTES: usize = 16 + 8 + 4 + 8;
+
 /// Longer frames are none: the longest path and the leaves of a part have room in it.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
 
@@ -99,8 +103,8 @@ impl Chain {
         mut left_bytes: u64,
         mut found: impl FnMut(Frame),
     ) -> io::Result<()> {
-        while let Some(sealed) = Sealed::read(journal, left_bytes)? {
-            let Some(frame) = sealed.open(&self.key, &self.last) else { break };
+        while let Some(sealed) = Sealed::read(journal, left_bytes, &self.last)? {
+            let Some(frame) = sealed.open(&self.key) else { break };
             self.last = sealed.seal;
             left_bytes -= frame.len_bytes;
             found(frame);
@@ -111,14 +115,20 @@ impl Chain {
 
 /// A frame as it stands in the journal.
 struct Sealed {
-    len: [u8; 4],
-    payload: Vec<u8>,
+    /// What the seal is made of: the seal before, and the parts with their lengths, see [`seal`]. It
+    /// is one piece, so that BLAKE3 hashes its chunks side by side.
+    sealed: Vec<u8>,
     seal: Fingerprint,
 }
 
 impl Sealed {
-    /// Reads the next one, unless what is left cannot be one.
-    fn read(journal: &mut impl Read, left_bytes: u64) -> io::Result<Option<Self>> {
+    /// Reads the next one, which the seal `before` stands in front of, unless what is left cannot be
+    /// one.
+    fn read(
+        journal: &mut impl Read,
+        left_bytes: u64,
+        before: &Fingerprint,
+    ) -> io::Result<Option<Self>> {
         if left_bytes < AROUND_BYTES {
             return Ok(None);
         }
@@ -128,21 +138,28 @@ impl Sealed {
         if AROUND_BYTES + u64::from(payload_bytes) > left_bytes || payload_bytes > FRAME_BYTES_MAX {
             return Ok(None);
         }
-        let (mut payload, mut seal) = (vec![0; payload_bytes as usize], [0; 16]);
-        journal.read_exact(&mut payload)?;
+        let mut sealed = Vec::with_capacity(SEALED_BEFORE_BYTES + payload_bytes as usize);
+        sealed.extend_from_slice(before);
+        sealed.extend_from_slice(&(len.len() as u64).to_le_bytes());
+        sealed.extend_from_slice(&len);
+        sealed.extend_from_slice(&u64::from(payload_bytes).to_le_bytes());
+        sealed.resize(SEALED_BEFORE_BYTES + payload_bytes as usize, 0);
+        journal.read_exact(&mut sealed[SEALED_BEFORE_BYTES..])?;
+        let mut seal = [0; 16];
         journal.read_exact(&mut seal)?;
-        Ok(Some(Self { len, payload, seal }))
+        Ok(Some(Self { sealed, seal }))
     }
 
-    fn len_bytes(&self) -> u64 {
-        AROUND_BYTES + self.payload.len() as u64
+    fn payload(&self) -> &[u8] {
+        &self.sealed[SEALED_BEFORE_BYTES..]
     }
 
-    /// What it holds, if it was written behind what has the seal `before`.
-    fn open(&self, key: &JournalKey, before: &Fingerprint) -> Option<Frame> {
-        let is_whole = seal(key, before, &[&self.len, &self.payload]) == self.seal;
-        let records = if is_whole { records(&self.payload).collect() } else { None };
-        records.map(|records| Frame { records, len_bytes: self.len_bytes() })
+    /// What it holds, if it was written behind what has the seal that it was read behind.
+    fn open(&self, key: &JournalKey) -> Option<Frame> {
+        let is_whole = blake3::keyed_hash(key, &self.sealed).as_bytes()[..16] == self.seal;
+        let records = if is_whole { records(self.payload()).collect() } else { None };
+        let len_bytes = AROUND_BYTES + self.payload().len() as u64;
+        records.map(|records| Frame { records, len_bytes })
     }
 }
 

@@ -264,7 +264,7 @@ impl Journal {
 
     /// What a record says now that the two sides are these.
     pub fn known(&self, record: &Finished, sides: &Sides) -> Known {
-        known::judge(record, sides, self.halves().contains_key(&record.name))
+        known::judge(record, sides, || self.halves().contains_key(&record.name))
     }
 
     /// The last record of a path, if there is one, for which neither side is looked at; and how

@@ -47,15 +47,16 @@ pub enum Known {
     Changed(&'static str),
 }
 
-/// What a record says of two sides. With `is_begun` a copy of the path was begun after it.
-pub fn judge(record: &Finished, sides: &Sides, is_begun: bool) -> Known {
+/// What a record says of two sides. Only if they are not what they were, `is_begun` is asked whether
+/// a copy of the path was begun after it.
+pub fn judge(record: &Finished, sides: &Sides, is_begun: impl FnOnce() -> bool) -> Known {
     let same_source = is_same(&record.source, &sides.source);
     let compared = compared(record, sides.target_is_linked);
     match agrees(&record.target, &sides.target, compared) {
         true if same_source && record.kept == Kept::All => Known::Finished(record.hash),
         true if same_source => Known::FinishedWithLoss(record.hash),
         // It never got its name, or was begun once more since then.
-        _ if record.standing == Standing::Unnamed || is_begun => Known::Nothing,
+        _ if record.standing == Standing::Unnamed || is_begun() => Known::Nothing,
         // Nothing shows a change, but nothing would.
         _ if ![&record.source, &record.target].iter().all(|look| look.settled.is_settled()) => {
             Known::Nothing
@@ -230,7 +231,7 @@ mod tests {
             (Standing::Closing, Kept::All, &written, CHANGED),
         ] {
             let record = record(&source, &target, standing, kept);
-            let found = judge(&record, &sides(&source, now), false);
+            let found = judge(&record, &sides(&source, now), || false);
             assert_eq!(found, known, "{standing:?}, metadata kept: {kept:?}");
         }
     }
@@ -269,8 +270,8 @@ mod tests {
         replaced.st_ino += 1;
         let now = sides(&source, &replaced);
         let why = "the source changed since it was copied; it is copied again";
-        assert_eq!(judge(&record, &now, false), Known::Changed(why));
-        assert_eq!(judge(&record, &now, true), Known::Nothing);
+        assert_eq!(judge(&record, &now, || false), Known::Changed(why));
+        assert_eq!(judge(&record, &now, || true), Known::Nothing);
     }
 
     #[test]
@@ -310,6 +311,6 @@ mod tests {
         let (source, target) = (stat(), stat());
         let mut record = record(&source, &target, Standing::Settled, Kept::All);
         record.source.settled = Settled::NEVER;
-        assert_eq!(judge(&record, &sides(&source, &target), false), Known::Nothing);
+        assert_eq!(judge(&record, &sides(&source, &target), || false), Known::Nothing);
     }
 }

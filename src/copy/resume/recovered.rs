@@ -62,8 +62,11 @@ impl Recovered {
         match record {
             Record::Finished(Finished { name, source, standing, .. }) => {
                 self.finished.push((index_of(&name), at_bytes));
-                self.modes.remove(&name);
-                if standing != Standing::Unnamed {
+                // Both are nearly always empty, and a look costs more than all else here.
+                if !self.modes.is_empty() {
+                    self.modes.remove(&name);
+                }
+                if !self.halves.is_empty() && standing != Standing::Unnamed {
                     self.halves.remove(&name);
                 }
                 match standing {

@@ -21,6 +21,31 @@ fn nothing_to_copy_is_an_error_and_leaves_no_journal() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
+/// Of 1 MiB behind the last record, what is under way is recorded on a full disk.
+#[test]
+fn a_run_that_finds_all_as_it_was_leaves_the_journal_as_it_is() {
+    let folder = folder();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    make_small_tree(&source);
+    // It fails, so that the journal stays.
+    run(Command::new("mkfifo").arg(source.join("fifo")), 0);
+    let journal = |options: &[&str]| {
+        run(resume(&source, &target).args(options), 1);
+        let journal = &litter(folder.path())[0];
+        (fs::read(journal).unwrap(), fs::metadata(journal).unwrap().blocks() * 512)
+    };
+    let (first, _) = journal(&[]);
+    for _ in 0..3 {
+        let (same, allocated_bytes) = journal(&[]);
+        assert!(same == first, "{} bytes were {}", same.len(), first.len());
+        assert!(allocated_bytes >= same.len() as u64 + (1 << 20), "{allocated_bytes}");
+    }
+    let (other, _) = journal(&["--sparse=never"]);
+    assert!(other.starts_with(&first) && other.len() > first.len(), "a manner of its own");
+    assert!(journal(&["--sparse=never"]).0 == other);
+    assert!(journal(&[]).0.len() > other.len(), "the last manner counts");
+}
+
 #[test]
 fn of_two_that_begin_at_once_only_one_is_at_work() {
     let folder = folder();

@@ -162,6 +162,10 @@ impl Journal {
                 let mut journal = Self::new(identity, placed, chain)?;
                 journal.has_predecessor = true;
                 let torn = journal.load(&file, size_bytes)?;
+                // The run before may have left room behind its last record.
+                let room_bytes = fs::allocated_bytes(&fs::stat(&file)?);
+                journal.writer().reserved_bytes = room_bytes;
+                reserve(&journal.file, &mut journal.writer());
                 let why = "it is truncated or was modified; what is missing is copied again";
                 let warning = torn.then(|| not_resumed(Operation::BelieveAll, why));
                 return Ok((journal, warning));
@@ -288,6 +292,11 @@ impl Journal {
             }
         }
         Ok(None)
+    }
+
+    /// How the run before made what it recorded last.
+    pub fn last_manner(&self) -> Option<&Manner> {
+        self.manners.last()
     }
 
     /// Whether no other name of this source is the one to be copied, to which the others are linked

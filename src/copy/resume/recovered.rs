@@ -54,6 +54,11 @@ impl Manners {
         let later = self.0.partition_point(|(from_bytes, _)| *from_bytes < at_bytes);
         Some(&self.0[later.checked_sub(1)?].1)
     }
+
+    /// That of what is recorded from here on, unless another one is recorded before it.
+    pub fn last(&self) -> Option<&Manner> {
+        self.0.last().map(|(_, manner)| manner)
+    }
 }
 
 impl Recovered {

@@ -145,9 +145,11 @@ impl<'a> Resume<'a> {
             journal
         });
         let manner = Manner::of(options);
+        let is_on_record = journal.as_ref().is_some_and(|it| it.last_manner() == Some(&manner));
         let resume = Self { journal, manner, options, events, pipeline };
-        let record = Record::Manner(resume.manner.clone());
-        resume.append(Records::of(vec![record]));
+        if !is_on_record {
+            resume.append(Records::of(vec![Record::Manner(resume.manner.clone())]));
+        }
         Ok(resume)
     }
 

@@ -115,15 +115,15 @@ impl Chain {
 
 /// A frame as it stands in the journal.
 struct Sealed {
-    /// What the seal is made of: the seal before, and the parts with their lengths, see [`seal`]. It
-    /// is one piece, so that BLAKE3 hashes its chunks side by side.
+    /// What the seal is made of: the seal before, and the parts with their lengths, see [`seal`].
+    /// It is one piece, so that BLAKE3 hashes its chunks side by side.
     sealed: Vec<u8>,
     seal: Fingerprint,
 }
 
 impl Sealed {
-    /// Reads the next one, which the seal `before` stands in front of, unless what is left cannot be
-    /// one.
+    /// Reads the next one, which the seal `before` stands in front of, unless what is left cannot
+    /// be one.
     fn read(
         journal: &mut impl Read,
         left_bytes: u64,

@@ -47,8 +47,8 @@ pub enum Known {
     Changed(&'static str),
 }
 
-/// What a record says of two sides. Only if they are not what they were, `is_begun` is asked whether
-/// a copy of the path was begun after it.
+/// What a record says of two sides. Only if they are not what they were, `is_begun` is asked
+/// whether a copy of the path was begun after it.
 pub fn judge(record: &Finished, sides: &Sides, is_begun: impl FnOnce() -> bool) -> Known {
     let same_source = is_same(&record.source, &sides.source);
     let compared = compared(record, sides.target_is_linked);

@@ -1,11 +1,14 @@
 /* Copies a tree with the fewest calls that a copy can have: the limit that benches/rivals.py
  * measures beside the copiers. It hashes nothing, promises nothing, and checks little.
  *
- *     least THREADS SOURCE TARGET
+ *     least THREADS SOURCE TARGET [whole]
  *
  * For each file: openat, fstat, read, openat with O_EXCL, write, futimens, and close twice. At the
  * end: one syncfs. A file of more than BUFFER_BYTES takes more reads and writes. Each thread takes
- * a directory, makes its counterpart, and copies what is in it. */
+ * a directory, makes its counterpart, and copies what is in it.
+ *
+ * With `whole` a file is made by O_TMPFILE, and linkat gives it its name when it is written. That
+ * is the least for whoever promises that no name ever leads to a half of a file. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -26,6 +29,8 @@ struct task {
     char *source, *target;
 };
 
+/* Whether a file has its name only when it is written. */
+static int whole;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static struct task *tasks;
@@ -58,7 +63,8 @@ static void copy_file(int from_folder, int to_folder, const char *name, char *bu
     int from = openat(from_folder, name, O_RDONLY | O_CLOEXEC);
     if (from < 0 || fstat(from, &stat))
         err(1, "open %s", name);
-    int to = openat(to_folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, stat.st_mode & 0777);
+    int flags = O_WRONLY | O_CLOEXEC | (whole ? O_TMPFILE : O_CREAT | O_EXCL);
+    int to = openat(to_folder, whole ? "." : name, flags, stat.st_mode & 0777);
     if (to < 0)
         err(1, "create %s", name);
     for (left = stat.st_size; left > 0; left -= count) {
@@ -67,7 +73,8 @@ static void copy_file(int from_folder, int to_folder, const char *name, char *bu
             err(1, "copy %s", name);
     }
     struct timespec times[2] = {stat.st_atim, stat.st_mtim};
-    if (futimens(to, times) || close(to) || close(from))
+    if (futimens(to, times) || (whole && linkat(to, "", to_folder, name, AT_EMPTY_PATH)) ||
+        close(to) || close(from))
         err(1, "finish %s", name);
 }
 
@@ -131,9 +138,10 @@ static void *work(void *unused) {
 }
 
 int main(int count, char **arguments) {
-    int threads = count == 4 ? atoi(arguments[1]) : 0;
+    whole = count == 5 && !strcmp(arguments[4], "whole");
+    int threads = count == 4 + whole ? atoi(arguments[1]) : 0;
     if (threads < 1 || threads > 64)
-        errx(2, "usage: least THREADS SOURCE TARGET, with 1 to 64 threads");
+        errx(2, "usage: least THREADS SOURCE TARGET [whole], with 1 to 64 threads");
     pthread_t all[64];
     push(strdup(arguments[2]), strdup(arguments[3]));
     for (int i = 0; i < threads; i++)

@@ -23,8 +23,9 @@ not hash, and are followed by `sync -f`. The tools alternate, so a noisy machine
 them. A warm source is in the page cache, a cold one is not: benches/bench.py says how.
 
 The limits are measured in the same rounds. For trees it is benches/least.c, which asks the kernel
-for the least, with the number of threads that was best in a first trial. For big files it is fio,
-which writes one file while it reads another, at the best block size and depth of a first trial.
+for the least, with the number of threads that was best in a first trial; `least whole` names a
+file only when it is written, as aiocp does. For big files it is fio, which writes one file while it
+reads another, at the best block size and depth of a first trial.
 The last column is what part of the limit's speed the tool had.
 
 With --engines it compares aiocp's three engines with each other instead. benches/chart.py draws
@@ -263,6 +264,9 @@ def compare(place, rivals, args, filler):
             limit = LIMITS[kind]
             command = limit(args.dir, source, prepare)
             commands |= {limit.__name__: command} if command else {}
+            if limit is least:
+                # The same with the promise that no name leads to a half of a file.
+                commands["least whole"] = lambda *both, named=command: [*named(*both), "whole"]
         results["cases"][case] = measure(case, source, commands, args, prepare)
     return results
 

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Draws the chart and the tables of a run of benches/rivals.py.
+"""Draws the chart and the tables of runs of benches/rivals.py.
 
     benches/chart.py [JSON]
 
 JSON is what benches/rivals.py wrote with --json (default: benches/results/rivals.json). The script
 writes docs/speed.svg, and the tables between the comments `<!-- speed -->` and `<!-- /speed -->` in
-README.md and docs/performance.md. So all three show one run on one machine.
+README.md and docs/performance.md. So all three show one run on one machine. Between `<!-- rows -->`
+and `<!-- /rows -->` in docs/performance.md, it writes a row for each case of that run, and of the
+runs on other filesystems: benches/results/rivals-*.json.
 """
 
 import json
+import statistics
 import sys
 from html import escape
 from pathlib import Path
@@ -17,8 +20,8 @@ REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "benches" / "results" / "rivals.json"
 CHART = REPO / "docs" / "speed.svg"
 DOCUMENTS = ["README.md", "docs/performance.md"]
-HEADLINE, LIMITS = ["big", "tree"], ["fio", "least"]
-OPENING, CLOSING = "<!-- speed -->", "<!-- /speed -->"
+ROWS = "docs/performance.md"
+HEADLINE, LIMITS = ["big", "tree"], ["fio", "least", "least whole"]
 
 WIDTH, MARGIN = 760, 24
 NAME_WIDTH, FIGURE_WIDTH = 150, 140
@@ -154,12 +157,45 @@ def table(results):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def rewrite(document, text):
-    """Puts a text between the two comments of a document."""
-    path = REPO / document
-    before, rest = path.read_text().split(f"{OPENING}\n", 1)
-    after = rest.split(CLOSING, 1)[1]
-    path.write_text(f"{before}{OPENING}\n{text}\n{CLOSING}{after}")
+def share(limit, ours):
+    """What part of the limit's speed aiocp had: the median of the rounds."""
+    pairs = zip(limit["runs"], ours["runs"])
+    return statistics.median(least["wall_s"] / run["wall_s"] for least, run in pairs)
+
+
+def row(case, kind):
+    """What one case comes to: aiocp, the fastest rival, the cheapest one, and the limit."""
+    ours, limits = case["tools"]["aiocp"], [case["tools"].get(name) for name in LIMITS]
+    rivals = [item for item in ranked(case) if item[0] != "aiocp"]
+    fastest, (cheapest, cheap) = rivals[0], min(rivals, key=lambda item: item[1]["cpu_s"])
+    parts = [f"{share(limit, ours):.2f}" for limit in limits if limit]
+    return [
+        f"{case['name']}, {kind}",
+        f"{ours['wall_s']:.2f}",
+        f"{fastest[1]['ratio']:.2f} × ({fastest[0]})",
+        " · ".join(parts),
+        f"{ours['cpu_s']:.2f}",
+        f"{ours['cpu_s'] / cheap['cpu_s']:.2f} ({cheapest})",
+        f"{ours['peak_mib']}",
+    ]
+
+
+def rows(all_results):
+    """The table of all cases on all filesystems."""
+    head = ["what", "s", "fastest rival", "of the limit", "CPU s", "of the cheapest", "peak MiB"]
+    lines = [head, ["---"] * len(head)]
+    for results in all_results:
+        kind = results["machine"]["filesystem"]["kind"]
+        lines += [row(case, results.get("kind", kind)) for case in results["cases"].values()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def rewrite(document, name, text):
+    """Puts a text between the two comments of this name in a document."""
+    path, opening, closing = REPO / document, f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, rest = path.read_text().split(f"{opening}\n", 1)
+    after = rest.split(closing, 1)[1]
+    path.write_text(f"{before}{opening}\n{text}\n{closing}{after}")
 
 
 def main():
@@ -168,7 +204,9 @@ def main():
     results = json.loads(Path(*sys.argv[1:] or [RESULTS]).read_text())
     CHART.write_text(chart(results))
     for document in DOCUMENTS:
-        rewrite(document, table(results))
+        rewrite(document, "speed", table(results))
+    others = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("rivals-*.json"))]
+    rewrite(ROWS, "rows", rows([results, *others]))
 
 
 if __name__ == "__main__":

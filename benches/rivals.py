@@ -250,7 +250,8 @@ def make_source(case, place):
 
 def compare(place, rivals, args, filler):
     """What was run where, and what came of it: what --json writes."""
-    results = {"machine": bench.machine(place), "rounds": args.rounds, "cases": {}}
+    results = {"machine": bench.machine(place), "kind": args.filesystem, "rounds": args.rounds}
+    results["cases"] = {}
     programs = {"aiocp": bench.REPO / "target/release/aiocp", "cp": "cp"}
     programs |= {} if args.engines else {name: rivals / name for name in bench.RIVALS}
     results["versions"] = {name: bench.version(path) for name, path in programs.items()}

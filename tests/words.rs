@@ -209,28 +209,44 @@ fn every_figure_of_the_readme_is_among_the_measured_ones() {
     assert!(!said.is_empty(), "figures were found");
 }
 
-/// What stands between the marks that `benches/chart.py` writes between.
-fn table(path: &str) -> String {
+/// What `benches/chart.py` writes between the comments of this name.
+fn table(path: &str, name: &str) -> String {
     let text = read(path);
-    let (_, rest) = text.split_once("<!-- speed -->").expect("the table has a beginning");
-    rest.split_once("<!-- /speed -->").expect("the table has an end").0.to_owned()
+    let (_, rest) = text.split_once(&format!("<!-- {name} -->")).expect("it has a beginning");
+    rest.split_once(&format!("<!-- /{name} -->")).expect("it has an end").0.to_owned()
+}
+
+/// The line of a table that begins with one of these, with all figures in it.
+fn has_figures(table: &str, beginnings: &[String], figures: &[(&str, f64)]) {
+    let is_its = |line: &&str| beginnings.iter().any(|it| line.starts_with(it));
+    let line = table.lines().find(is_its);
+    let line = line.unwrap_or_else(|| panic!("{beginnings:?} has no row in\n{table}"));
+    for (key, figure) in figures {
+        let figure = format!(" {figure:.2}");
+        assert!(line.contains(&figure), "{beginnings:?}: {key} is not {figure} in {line}");
+    }
 }
 
 #[test]
 fn the_tables_show_the_run_whose_data_is_kept() {
     let results: Value = serde_json::from_str(&read(RESULTS)).unwrap();
-    let readme = table(README);
-    assert_eq!(readme, table(PERFORMANCE), "benches/chart.py writes both");
-    for case in results["cases"].as_object().unwrap().values() {
-        for (tool, row) in case["tools"].as_object().unwrap() {
-            let names = [format!("| {tool} "), format!("| {tool},")];
-            let is_its = |line: &&str| names.iter().any(|name| line.starts_with(name));
-            let line = readme.lines().find(is_its);
-            let line = line.unwrap_or_else(|| panic!("{tool} has no row in\n{readme}"));
-            for key in ["wall_s", "cpu_s_per_gb", "ratio"] {
-                let figure = format!(" {:.2}", row[key].as_f64().unwrap());
-                assert!(line.contains(&figure), "{tool}: {key} is not {figure} in {line}");
-            }
+    let (readme, rows) = (table(README, "speed"), table(PERFORMANCE, "rows"));
+    assert_eq!(readme, table(PERFORMANCE, "speed"), "benches/chart.py writes both");
+    let figure = |row: &Value, key| row[key].as_f64().unwrap();
+    for (name, case) in results["cases"].as_object().unwrap() {
+        let ours = &case["tools"]["aiocp"];
+        let figures = ["wall_s", "cpu_s"].map(|key| (key, figure(ours, key)));
+        let kind = results["kind"].as_str().unwrap();
+        let row = format!("| {}, {kind} |", case["name"].as_str().unwrap());
+        has_figures(&rows, &[row], &figures);
+        if !["big", "tree"].contains(&name.as_str()) {
+            continue;
+        }
+        for tool in results["versions"].as_object().unwrap().keys() {
+            let row = &case["tools"][tool];
+            let keys = ["wall_s", "cpu_s_per_gb", "ratio"];
+            let figures = keys.map(|key| (key, figure(row, key)));
+            has_figures(&readme, &[format!("| {tool} "), format!("| {tool},")], &figures);
         }
     }
 }

@@ -26,7 +26,10 @@
 //! many there are.
 //!
 //! With musl each request has a thread, and [`Request::cancel`] ends one that runs. musl reads what
-//! has no places, but an lseek(2) that succeeds, as an eventfd, with pread(2): ESPIPE.
+//! has no places, but an lseek(2) that succeeds, as an eventfd, with pread(2): ESPIPE. It asks once
+//! for a descriptor's number, and forgets the answer a moment after the last [`Request`] there is
+//! over. Until then the number shall not become another file's. Close the descriptor after a
+//! [`Notify`], which comes later; [`Posix`] does so.
 //!
 //! # A file copy
 //!
@@ -107,6 +110,8 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+#[cfg(not(target_env = "gnu"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, check_submitted};
@@ -128,6 +133,47 @@ struct Running {
     file: SharedFd,
     /// It has a duplicate to itself.
     alone: bool,
+    let_go: LetGo,
+}
+
+/// Whether the C library has let go of a duplicate, so that its number may become another file's.
+///
+/// musl knows by the number of a descriptor whether it has places, and forgets that after it has
+/// said that the last request is over. A file that gets the number in between would be written
+/// where it stands, as a pipe is, or a pipe at a place: ESPIPE. What notifies comes after that.
+#[derive(Default)]
+struct LetGo(#[cfg(not(target_env = "gnu"))] Arc<AtomicBool>);
+
+#[cfg(target_env = "gnu")]
+impl LetGo {
+    /// glibc goes by the number of a descriptor only while it has a request.
+    fn notify(&self, wakeup: Option<Arc<Wakeup>>) -> Notify {
+        match wakeup {
+            Some(wakeup) => Notify::Callback(Box::new(move || wakeup.wake())),
+            None => Notify::None,
+        }
+    }
+
+    fn wait(&self) {}
+}
+
+#[cfg(not(target_env = "gnu"))]
+impl LetGo {
+    /// musl calls this on the thread that carried the request out, whatever became of it.
+    fn notify(&self, wakeup: Option<Arc<Wakeup>>) -> Notify {
+        let let_go = Arc::clone(&self.0);
+        Notify::Callback(Box::new(move || {
+            let_go.store(true, Ordering::Release);
+            wakeup.into_iter().for_each(|wakeup| wakeup.wake());
+        }))
+    }
+
+    /// Blocks for the moment between the end of a request and its notification.
+    fn wait(&self) {
+        while !self.0.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// POSIX AIO (aio(7)) as an [`Engine`]. Each operation gets a duplicate of its descriptor, see
@@ -207,12 +253,9 @@ impl Posix {
         if let Ok(duplicate) = duplicate {
             op.file = duplicate;
         }
-        let notify = match self.wakeup.clone() {
-            Some(wakeup) => Notify::Callback(Box::new(move || wakeup.wake())),
-            None => Notify::None,
-        };
-        match Request::start(op, notify, 0) {
-            Ok(request) => Ok(Running { request, file, alone }),
+        let let_go = LetGo::default();
+        match Request::start(op, let_go.notify(self.wakeup.clone()), 0) {
+            Ok(request) => Ok(Running { request, file, alone, let_go }),
             Err(Refused { op, error }) => Err(Refused::new(with_file(op, file), error)),
         }
     }
@@ -231,10 +274,13 @@ impl Posix {
 
     fn collect(&mut self, out: &mut Vec<Done>) {
         out.append(&mut self.refused);
-        for Running { request, file, alone } in std::mem::take(&mut self.running) {
+        for Running { request, file, alone, let_go } in std::mem::take(&mut self.running) {
             match request.finish() {
-                Ok(done) => out.push(Done { op: with_file(done.op, file), ..done }),
-                Err(request) => self.running.push(Running { request, file, alone }),
+                Ok(done) => {
+                    let_go.wait();
+                    out.push(Done { op: with_file(done.op, file), ..done });
+                }
+                Err(request) => self.running.push(Running { request, file, alone, let_go }),
             }
         }
     }

@@ -67,6 +67,30 @@ fn vectors(file: &Arc<OwnedFd>, parts: Vec<Part<linux_aio::Buffer>>, offset_byte
     Op::new(Arc::clone(file), OpKind::ReadVectored(parts)).at(offset_bytes)
 }
 
+/// musl remembers of a number for a moment that it was a pipe's, or a file's.
+#[test]
+fn what_a_descriptor_was_before_means_nothing() {
+    let (mut engine, pool) = (Posix::new(1, None), Pool::new(1, 4096).unwrap());
+    let file = shared(tempfile::tempfile().unwrap());
+    let mut answer = |op: Op| {
+        engine.queue(op).unwrap();
+        let mut done = Vec::new();
+        while engine.in_flight() > 0 {
+            engine.submit_and_reap(1, None, &mut done).unwrap();
+        }
+        done.pop().unwrap().result.map_err(|error| error.raw_os_error().unwrap())
+    };
+    for round in (0..2000).rev() {
+        let (_reader, writer) = pipe();
+        assert_eq!(answer(write(&writer, &pool, 0)), Ok(3), "the pipe of round {round}");
+        // From behind, so that nothing stands where it should if it is written as a pipe is.
+        assert_eq!(answer(write(&file, &pool, 3 * round)), Ok(3));
+    }
+    let mut bytes = vec![0; 6001];
+    assert_eq!(rustix::io::pread(&*file, &mut bytes, 0), Ok(6000));
+    assert_eq!(bytes[..6000], b"abc".repeat(2000));
+}
+
 #[test]
 fn a_pipe_has_no_places_and_a_socket_one() {
     let mut asked = Asked::new();

@@ -8,7 +8,7 @@
  * a directory, makes its counterpart, and copies what is in it.
  *
  * With `whole` a file is made by O_TMPFILE, and linkat gives it its name when it is written. That
- * is the least for whoever promises that no name ever leads to a half of a file. */
+ * is the least for a copier that promises that no name leads to a half of a file. */
 
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -164,42 +164,19 @@ impl HardLinks {
     /// `passed`. A further name waits for the first one, or until [`unclaimed`](Self::unclaimed)
     /// gives that up.
     pub fn claim(&self, name: FoundName, role: NameRole, passed: Place) -> Turn {
-        let (id, others) = (name.identity.id(), name.others);
-        if others == 0 {
-            return Turn::Copy(name.entry, None);
-        }
+        self.lock().claim(name, role, passed)
+    }
+
+    /// Takes the next step for a name that an earlier run finished. If it is the first that is met,
+    /// it is the `original` of those that waited, which the caller links, before any other name of
+    /// the file can come.
+    pub fn finished(&self, name: FoundName, original: &Arc<Original>) -> (Turn, Vec<Waiting>) {
         let mut table = self.lock();
-        table.recall(id);
-        let files = table.files.entry(id).or_default();
-        let Some((at, certainty)) = find(files, &name.identity, passed) else {
-            return table.add(name, role);
-        };
-        if role == NameRole::Finished && certainty != Certainty::Shown {
-            return Turn::Copy(name.entry, None);
-        }
-        let file = &mut files[at];
-        match &mut file.state {
-            LinkState::Awaited(waiting, _) if role != NameRole::Further => {
-                file.state = LinkState::Making(std::mem::take(waiting));
-                file.look_again(name.identity, certainty);
-                Turn::Copy(name.entry, Some(Claim { id, place: file.place, others }))
+        match table.claim(name, NameRole::Finished, Place::default()) {
+            Turn::Copy(entry, Some(claim)) => {
+                (Turn::Copy(entry, None), table.made(claim, original))
             }
-            LinkState::Making(waiting) | LinkState::Awaited(waiting, _) => {
-                name.dir.hold();
-                waiting.push(Waiting { name, certainty });
-                Turn::Wait
-            }
-            LinkState::Made { original, others_left } => {
-                let original = Arc::clone(original);
-                if certainty == Certainty::Shown {
-                    *others_left = others_left.saturating_sub(1);
-                }
-                // All names were seen, so that nothing asks again.
-                if *others_left == 0 {
-                    table.remove(id, at);
-                }
-                Turn::Link(Box::new(name), original, certainty)
-            }
+            turn => (turn, Vec::new()),
         }
     }
 
@@ -242,18 +219,7 @@ impl HardLinks {
 
     /// The first name stands. The caller links those that waited for it.
     pub fn made(&self, claim: Claim, original: &Arc<Original>) -> Vec<Waiting> {
-        let mut table = self.lock();
-        let Some(file) = table.find(&claim) else { return Vec::new() };
-        let LinkState::Making(waiting) = &mut file.state else { return Vec::new() };
-        let waiting = std::mem::take(waiting);
-        let seen = waiting.iter().filter(|waiting| waiting.certainty == Certainty::Shown).count();
-        let others_left = claim.others.saturating_sub(seen as u64);
-        file.state = LinkState::Made { original: Arc::clone(original), others_left };
-        match others_left == 0 && seen == waiting.len() {
-            true => table.forget(&claim),
-            false => table.keep(claim.id, claim.place),
-        }
-        waiting
+        self.lock().made(claim, original)
     }
 
     /// A copy can have no more names: takes the next step for one that it should have had. The
@@ -334,6 +300,61 @@ fn find(files: &[KnownFile], name: &Identity, passed: Place) -> Option<(usize, C
 }
 
 impl Table {
+    /// See [`HardLinks::claim`].
+    fn claim(&mut self, name: FoundName, role: NameRole, passed: Place) -> Turn {
+        let (id, others) = (name.identity.id(), name.others);
+        if others == 0 {
+            return Turn::Copy(name.entry, None);
+        }
+        self.recall(id);
+        let files = self.files.entry(id).or_default();
+        let Some((at, certainty)) = find(files, &name.identity, passed) else {
+            return self.add(name, role);
+        };
+        if role == NameRole::Finished && certainty != Certainty::Shown {
+            return Turn::Copy(name.entry, None);
+        }
+        let file = &mut files[at];
+        match &mut file.state {
+            LinkState::Awaited(waiting, _) if role != NameRole::Further => {
+                file.state = LinkState::Making(std::mem::take(waiting));
+                file.look_again(name.identity, certainty);
+                Turn::Copy(name.entry, Some(Claim { id, place: file.place, others }))
+            }
+            LinkState::Making(waiting) | LinkState::Awaited(waiting, _) => {
+                name.dir.hold();
+                waiting.push(Waiting { name, certainty });
+                Turn::Wait
+            }
+            LinkState::Made { original, others_left } => {
+                let original = Arc::clone(original);
+                if certainty == Certainty::Shown {
+                    *others_left = others_left.saturating_sub(1);
+                }
+                // All names were seen, so that nothing asks again.
+                if *others_left == 0 {
+                    self.remove(id, at);
+                }
+                Turn::Link(Box::new(name), original, certainty)
+            }
+        }
+    }
+
+    /// See [`HardLinks::made`].
+    fn made(&mut self, claim: Claim, original: &Arc<Original>) -> Vec<Waiting> {
+        let Some(file) = self.find(&claim) else { return Vec::new() };
+        let LinkState::Making(waiting) = &mut file.state else { return Vec::new() };
+        let waiting = std::mem::take(waiting);
+        let seen = waiting.iter().filter(|waiting| waiting.certainty == Certainty::Shown).count();
+        let others_left = claim.others.saturating_sub(seen as u64);
+        file.state = LinkState::Made { original: Arc::clone(original), others_left };
+        match others_left == 0 && seen == waiting.len() {
+            true => self.forget(&claim),
+            false => self.keep(claim.id, claim.place),
+        }
+        waiting
+    }
+
     /// Counts a file of which the copy stands to the last ones. The first of them goes to the
     /// archive, unless all of its names came, or its copy is full and another one is being made.
     fn keep(&mut self, id: FileId, place: Place) {

@@ -337,3 +337,30 @@ fn a_name_of_which_no_more_is_known_is_in_doubt_and_asks_for_the_next_place() {
     let finished = (Reach::ByNames, NameRole::Finished);
     assert!(matches!(meet(&table, &dir, other, finished, "2"), Turn::Copy(_, None)));
 }
+
+/// Two workers meet two names that an earlier run finished: none is linked once more.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no openat")]
+fn a_finished_name_stands_before_any_other_is_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, table) = (dir(folder.path()), HardLinks::default());
+    let (stat, identity) = file(folder.path(), 3);
+    let (source, others) = (Seen { stat, settled: Settled::LONG }, 2);
+    let found = |name| {
+        let dir = Arc::clone(&dir);
+        FoundName { dir, entry: entry(name), source, identity, others }
+    };
+    let further = table.claim(found("3"), NameRole::Further, Place::default());
+    assert!(matches!(further, Turn::Wait), "the first is yet to be met");
+    let standing = original(&dir);
+    let (Turn::Copy(_, None), waiting) = table.finished(found("1"), &standing) else {
+        panic!("nothing is left to be claimed")
+    };
+    assert_eq!(waiting.len(), 1);
+    let (Turn::Link(_, linked, Certainty::Shown), waiting) =
+        table.finished(found("2"), &original(&dir))
+    else {
+        panic!("it waits for nothing")
+    };
+    assert!(Arc::ptr_eq(&linked, &standing) && waiting.is_empty());
+}

@@ -7,7 +7,7 @@ use super::links::is_full;
 use super::services::Services;
 use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
-use crate::copy::hardlinks::{FoundName, NameRole, Original, Place, Turn};
+use crate::copy::hardlinks::{FoundName, Original, Turn};
 use crate::copy::names::Admitted;
 use crate::copy::resume::{Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
@@ -148,8 +148,12 @@ impl Services<'_> {
                 return Some(entry);
             }
         };
+        let standing = Original::standing(dir, entry.target_name(), &target.stat);
+        let standing = Arc::new(Original { hash, kept, ..standing });
         let name = FoundName { dir: Arc::clone(dir.dir()), entry, source, identity, others };
-        match self.hard_links.claim(name, NameRole::Finished, Place::default()) {
+        let (turn, waiting) = self.hard_links.finished(name, &standing);
+        self.link_waiting(waiting, &standing);
+        match turn {
             Turn::Wait => None,
             Turn::Link(name, original, _) => {
                 let numbers = original.copy.map(|copy| copy.id());
@@ -166,13 +170,7 @@ impl Services<'_> {
                     }
                 }
             }
-            Turn::Copy(entry, claim) => {
-                self.keep_claim(claim, || {
-                    let standing = Original::standing(dir, entry.target_name(), &target.stat);
-                    Original { hash, kept, ..standing }
-                });
-                Some(entry)
-            }
+            Turn::Copy(entry, _) => Some(entry),
         }
     }
 }

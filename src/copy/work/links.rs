@@ -219,11 +219,16 @@ impl Services<'_> {
     pub(super) fn keep_claim(&self, claim: Option<Claim>, original: impl FnOnce() -> Original) {
         let Some(claim) = claim else { return };
         let original = Arc::new(original());
-        for Waiting { name, certainty } in self.hard_links.made(claim, &original) {
+        self.link_waiting(self.hard_links.made(claim, &original), &original);
+    }
+
+    /// Links names that waited to a copy that stands.
+    pub(super) fn link_waiting(&self, waiting: Vec<Waiting>, original: &Arc<Original>) {
+        for Waiting { name, certainty } in waiting {
             let dir = Arc::clone(&name.dir);
             let to_copy = match dir.open() {
                 Ok(open) if certainty == Certainty::Shown => {
-                    self.link_or_copy(&open, name, &original)
+                    self.link_or_copy(&open, name, original)
                 }
                 Ok(open) => self.look_again(&open, name.entry).unwrap_or_else(|error| {
                     self.events.fail(error);

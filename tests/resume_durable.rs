@@ -140,3 +140,37 @@ fn after_a_last_sync_that_failed_the_next_run_writes_and_syncs_everything() {
     let count = walkdir::WalkDir::new(place.target()).into_iter().count();
     assert_eq!(count, 1 + 7 + 21, "there are no backups of copies");
 }
+
+/// Without a journal, a power cut may leave a link whose inode is on the device, with its length
+/// and its times, and whose text is not.
+#[test]
+fn a_link_that_leads_elsewhere_is_made_again_whatever_its_times_say() {
+    let mkfs = ["-O", "^has_journal"];
+    let Some(mounted) = Mounted::disk("ext4", &mkfs, &["-o", "loop"], 40) else { return };
+    let (place, image) = (&mounted.path, mounted.path.with_file_name("image"));
+    let (text, lost) = ("right/".repeat(20), "wrong/".repeat(20));
+    let folder = folder();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    std::os::unix::fs::symlink(&text, source.join("link")).unwrap();
+    // It fails, so that the journal stays.
+    must(Command::new("mkfifo").arg(source.join("fifo")));
+    let copy = || {
+        let mut command = aiocp();
+        run(command.args(["--resume", "-rT"]).args([&source, &place.join("copy")]), 1);
+    };
+    let mount = || must(program("mount").args(["-o", "loop"]).args([&image, place]));
+    copy();
+    let before = fs::symlink_metadata(place.join("copy/link")).unwrap();
+    unmount(place);
+    let mut bytes = fs::read(&image).unwrap();
+    let at = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+    bytes[at..at + lost.len()].copy_from_slice(lost.as_bytes());
+    fs::write(&image, bytes).unwrap();
+    mount();
+    let after = fs::symlink_metadata(place.join("copy/link")).unwrap();
+    assert_eq!(fs::read_link(place.join("copy/link")).unwrap(), Path::new(&lost));
+    assert_eq!((after.ino(), after.ctime_nsec()), (before.ino(), before.ctime_nsec()));
+    copy();
+    assert_eq!(fs::read_link(place.join("copy/link")).unwrap(), Path::new(&text));
+}

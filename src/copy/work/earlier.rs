@@ -11,6 +11,7 @@ use crate::copy::hardlinks::{FoundName, Original, Turn};
 use crate::copy::names::Admitted;
 use crate::copy::resume::{Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
+use crate::fs::call::readlinkat;
 use crate::fs::{self, FileId, Node, Stat};
 use crate::report::{Route, Totals};
 use crate::tree::{Before, Entry, EntryKind, Kept, Metadata, OpenDir};
@@ -33,6 +34,7 @@ impl Services<'_> {
             Ok(Found::Finished(completed)) if self.is_left_out(&entry, &completed) => return None,
             // It is another file's copy by now, which was written into it by another name.
             Ok(Found::Finished(_)) if !self.names.keep_finished(at) => return Some(entry),
+            Ok(Found::Finished(_)) if !leads_where_it_did(at) => return Some(entry),
             Ok(Found::Finished(completed)) => completed,
             Err(cause) => {
                 // What is known is not worth a failure; if something is wrong with the file, its
@@ -173,6 +175,16 @@ impl Services<'_> {
             Turn::Copy(entry, _) => Some(entry),
         }
     }
+}
+
+/// Whether what is a symbolic link leads where its source does. Without a journal its inode may
+/// outlive a power cut, and its text not.
+fn leads_where_it_did(at: At<'_>) -> bool {
+    if at.entry.kind != EntryKind::Link {
+        return true;
+    }
+    let source = readlinkat(&at.dir.source, &*at.entry.name);
+    source.is_ok_and(|source| readlinkat(&at.dir.target, at.target_name()) == Ok(source))
 }
 
 /// Whether an open file is the one that answered so.

@@ -20,6 +20,10 @@ pub trait Work: Clone + Send {
     fn take(&self) -> Option<Self::Task>;
     /// Carries a task out, with [`BUFFER_BYTES`] of memory.
     fn carry_out(&self, task: Self::Task, buffer: &mut [u8]);
+    /// How many threads are of use, as far as is known now.
+    fn useful_max(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Threads that are made when the last one that waited has found something to do. To make and end
@@ -73,7 +77,8 @@ impl Workers {
         mut buffer: Box<[u8]>,
     ) {
         while let Some(task) = work.take() {
-            if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let is_last = self.waiting.fetch_sub(1, Ordering::Relaxed) == 1;
+            if is_last && self.size.load(Ordering::Relaxed) < work.useful_max() {
                 // If there can be no more, those that are there do it all.
                 let hired = self.hire(scope, work.clone());
                 Totals::add(&self.meter.missing_threads, hired.is_err().into());
@@ -92,9 +97,9 @@ mod tests {
 
     use super::*;
 
-    /// Tasks that end only when as many threads have one.
+    /// Tasks that end only when as many threads have one, and how many threads are of use.
     #[derive(Clone)]
-    struct Meeting<'a>(Receiver<()>, &'a Barrier);
+    struct Meeting<'a>(Receiver<()>, &'a Barrier, usize);
 
     impl Work for Meeting<'_> {
         type Task = ();
@@ -104,16 +109,28 @@ mod tests {
         fn carry_out(&self, (): (), _: &mut [u8]) {
             self.1.wait();
         }
+        fn useful_max(&self) -> usize {
+            self.2
+        }
     }
 
     #[test]
     fn there_are_as_many_as_are_needed_and_no_more_than_may_be() {
-        for (tasks, size_max, size) in [(0, 4, 1), (1, 4, 2), (3, 4, 4), (4, 4, 4), (20, 5, 5)] {
+        const ANY: usize = usize::MAX;
+        for (tasks, size_max, useful_max, size) in [
+            (0, 4, ANY, 1),
+            (1, 4, ANY, 2),
+            (3, 4, ANY, 4),
+            (4, 4, ANY, 4),
+            (20, 5, ANY, 5),
+            (20, 5, 2, 2),
+            (20, 2, 5, 2),
+        ] {
             let (workers, (send, receive)) =
                 (Workers::new("test", size_max, Arc::default()), unbounded());
-            let meeting = Barrier::new(tasks.clamp(1, size_max));
+            let meeting = Barrier::new(tasks.clamp(1, size_max.min(useful_max)));
             std::thread::scope(|scope| {
-                workers.hire(scope, Meeting(receive, &meeting)).unwrap();
+                workers.hire(scope, Meeting(receive, &meeting, useful_max)).unwrap();
                 (0..tasks).for_each(|_| send.send(()).unwrap());
                 drop(send);
             });

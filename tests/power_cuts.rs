@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::held::{is_in, traced, while_held};
 use common::power::{self, Kind, PowerDisk};
@@ -196,7 +197,10 @@ fn names_are_whole(
         let is_known = may_be.iter().any(Option::is_some);
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
         let is_whole = match is_file(what) {
-            true => may_be.contains(&Some(what)),
+            true => {
+                may_be.contains(&Some(what))
+                    || (!has_journal && is_no_file(may_be) && old.values().any(|old| old == what))
+            }
             // Its metadata is kept when it has its name.
             false => {
                 may_be.into_iter().flatten().any(|may_be| kind(may_be) == kind(what))
@@ -210,6 +214,12 @@ fn names_are_whole(
     let lost = old.keys().filter(|path| has_journal && !found.contains_key(*path));
     wrong.extend(lost.map(|path| format!("{path:?} is lost")));
     wrong.join("\n")
+}
+
+/// Whether a name is a link's or a special file's. Without a journal it may lead to an old file for
+/// the same reason as to [another link](is_of_freed_inode).
+fn is_no_file(may_be: [Option<&String>; 2]) -> bool {
+    may_be.into_iter().flatten().any(|may_be| !is_file(may_be))
 }
 
 /// Whether it is another link or special file of the run. Nothing syncs the inode of such a one but
@@ -237,6 +247,11 @@ fn lost(
     };
     let lines = old.iter().filter(is_lost).map(|(path, _)| format!("{path:?} is lost"));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// All that is there without modes and times, which are all the same instead.
+fn contents(all: &BTreeMap<PathBuf, String>) -> BTreeMap<PathBuf, String> {
+    all.iter().map(|(path, what)| (path.clone(), format!("- - {}", kind(what)))).collect()
 }
 
 /// What is there without its mode and times.
@@ -284,12 +299,21 @@ fn power_is_cut(kind: Kind, has_journal: bool) {
                     let sides = [&old, new];
                     // What is written into is neither the old file nor the copy meanwhile.
                     if way.name != "in place" {
+                        let (found, sides) = match way.name == "attributes" {
+                            // They are set one after the other on what stands there.
+                            true => (contents(&found), sides.map(contents)),
+                            false => (found.clone(), sides.map(Clone::clone)),
+                        };
+                        let sides = sides.each_ref();
                         let wrong =
                             names_are_whole(&found, sides, has_journal) + &lost(at, &found, sides);
                         assert!(wrong.is_empty(), "{kind:?}, {}, at {cut:?}:\n{wrong}", way.name);
                     }
-                    if way.name == "backups" {
-                        // A second run would make backups of what the first one copied.
+                    // A second run would make backups of what the first one copied, and has no data
+                    // for a name that the filesystem lost with its directory.
+                    let is_without_data = way.name == "attributes"
+                        && old.keys().any(|path| !found.contains_key(path));
+                    if way.name == "backups" || is_without_data {
                         return;
                     }
                     copy(way, &trees, &at.join("copy"));
@@ -325,6 +349,83 @@ fn on_xfs() {
 #[test]
 fn on_btrfs() {
     power_is_cut(power::BTRFS, true);
+}
+
+/// Says that something is over when this goes, also by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Clones get their names before anything of them is synced, in a new directory and in the place of
+/// older files. Their source was just written, and not synced either. Others commit meanwhile what
+/// is there, or no one does.
+#[test]
+fn clones_are_whole_where_they_have_names() {
+    let seed = std::env::var("AIOCP_SEED").map_or(fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("AIOCP_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    if !can_mount_fuse() {
+        return;
+    }
+    let trees = Trees::new();
+    for kind in [power::XFS, power::BTRFS] {
+        for (part, do_others_commit) in [("", true), ("few", false)] {
+            clones_are_whole(kind, &trees, part, do_others_commit, &mut random);
+        }
+    }
+}
+
+fn clones_are_whole(
+    kind: Kind,
+    trees: &Trees,
+    part: &str,
+    do_others_commit: bool,
+    random: &mut fastrand::Rng,
+) {
+    let [old, new] = [trees.old(), trees.source()].map(|tree| look(&tree.join(part)));
+    let before = |at: &Path| {
+        must(Command::new("cp").arg("-a").args([trees.old().join(part), at.join("copy")]));
+    };
+    let during = |at: &Path| {
+        let (from, source) = (trees.source().join(part), at.join("source"));
+        must(Command::new("cp").args(["-a", "--reflink=never"]).args([&from, &source]));
+        let is_over = AtomicBool::new(!do_others_commit);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    must(Command::new("sync").arg("-f").arg(at));
+                }
+            });
+            let _end = Over(&is_over);
+            for to in ["new", "copy"] {
+                let clone = ["-a", "--reflink=always", "-T"];
+                run(aiocp().args(clone).args([&source, &at.join(to)]), 0);
+            }
+        });
+    };
+    let Some((disk, mut cuts)) = PowerDisk::run(kind, before, during) else { return };
+    let last = cuts.pop().expect("nothing was flushed");
+    println!("{kind:?}, {part:?}: {} moments", cuts.len());
+    random.shuffle(&mut cuts);
+    cuts.truncate(4 * cuts_max());
+    for cut in std::iter::once(last).chain(cuts) {
+        let is_lucky = random.bool();
+        let see = |at: &Path| {
+            for (name, old) in [("new", &BTreeMap::new()), ("copy", &old)] {
+                let found = look(&at.join(name));
+                let wrong = match cut == last {
+                    true => differences(&found, &new),
+                    false => names_are_whole(&found, [old, &new], true),
+                };
+                assert!(wrong.is_empty(), "{kind:?}, {name}, at {cut:?}:\n{wrong}");
+            }
+        };
+        disk.after(cut, || is_lucky && random.bool(), see);
+    }
 }
 
 /// Has a copy end that `during` makes, and then the power. What is there then has to be `wanted`.

@@ -138,7 +138,7 @@ impl PowerDisk {
 }
 
 /// A moment after a flush, and before the next one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     flush: usize,
     end: usize,

@@ -12,9 +12,15 @@ use crate::error::{Cause, Operation, Result};
 use crate::fs::{self, Target};
 use crate::tree::{Devices, OpenDir};
 
+/// So many workers at most make clones that become durable with their names: more of them wait for
+/// the locks of the filesystem's inodes, and take processors from those that hold them.
+const CLONERS_MAX: usize = 8;
+
 /// What makes clones, and remembers where none can be made.
 pub struct Clones<'a> {
     options: &'a Options,
+    /// Whether the files of the last directory that was found are to be such clones.
+    are_next: AtomicBool,
     /// Devices of sources and destinations between which nothing is cloned.
     unclonable: Mutex<HashSet<Devices>>,
     /// Whether there are any of these.
@@ -23,7 +29,31 @@ pub struct Clones<'a> {
 
 impl<'a> Clones<'a> {
     pub fn new(options: &'a Options) -> Self {
-        Self { options, unclonable: Mutex::default(), has_unclonable: AtomicBool::new(false) }
+        let (unclonable, has_unclonable) = (Mutex::default(), AtomicBool::new(false));
+        Self { options, are_next: AtomicBool::new(false), unclonable, has_unclonable }
+    }
+
+    /// Takes note of a directory whose files come next; whether a clone there becomes durable with
+    /// its name.
+    pub fn entered(&self, dir: &OpenDir, comes_with_name: bool) {
+        let devices = dir.devices();
+        let are_next = comes_with_name
+            && devices.source == devices.target
+            && self.are_wanted()
+            && !self.is_unclonable(dir);
+        // Relaxed: it says how many threads are worth making, and nothing hangs on it.
+        self.are_next.store(are_next, Ordering::Relaxed);
+    }
+
+    /// How many workers are of use. Clones keep each of them busy, and nothing of theirs is waited
+    /// for.
+    pub fn workers_max(&self) -> usize {
+        let are_next = self.are_next.load(Ordering::Relaxed);
+        if !are_next || self.has_unclonable.load(Ordering::Relaxed) {
+            return usize::MAX;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores + 1).min(CLONERS_MAX)
     }
 
     /// Tries to clone a source into its destination; false if the data has to be moved. What is
@@ -56,13 +86,16 @@ impl<'a> Clones<'a> {
     pub fn may_clone(&self, dir: &OpenDir, source: &Source) -> bool {
         // What says that it is empty either is, or has contents that only reading shows, as in
         // /proc.
-        let wanted = match self.options.reflink {
+        source.size_bytes() > 0 && self.are_wanted() && !self.is_unclonable(dir)
+    }
+
+    fn are_wanted(&self) -> bool {
+        match self.options.reflink {
             _ if self.options.action == Action::Attributes => false,
             Reflink::Never => false,
-            Reflink::Auto => self.options.sparse == Sparse::Auto && source.size_bytes() > 0,
-            Reflink::Always => source.size_bytes() > 0,
-        };
-        wanted && !self.is_unclonable(dir)
+            Reflink::Auto => self.options.sparse == Sparse::Auto,
+            Reflink::Always => true,
+        }
     }
 
     /// A clone that failed on its way has left something behind, which a hole of the copy must not

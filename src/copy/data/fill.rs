@@ -41,6 +41,14 @@ pub struct Filled {
     pub is_made_as_another: bool,
 }
 
+impl Filled {
+    /// Whether there is data of this file that may not be on its device. A clone has its source's,
+    /// which the kernel writes out before it is shared, and what is empty has none.
+    pub fn has_own_data(&self) -> bool {
+        self.target.is_in_place() || self.route != Route::CLONED && self.size_bytes > 0
+    }
+}
+
 /// What becomes of a file that does not get its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -89,7 +97,7 @@ pub struct Data<'a> {
     metadata: &'a MetadataCopier<'a>,
     resume: &'a Resume<'a>,
     pipeline: &'a Pipeline<'a>,
-    clones: Clones<'a>,
+    pub clones: Clones<'a>,
     small: SmallFiles<'a>,
     big: BigFiles<'a>,
 }
@@ -191,7 +199,7 @@ impl<'a> Data<'a> {
         }
         let read = if contents.is_some() { Way::Direct } else { route::SMALL.read };
         let file = SmallFile {
-            source: self.to_read(source, target, is_cloned),
+            source: &source.file,
             target: (!is_cloned).then_some(target.file()),
             stat: &source.stat,
             contents,

@@ -31,7 +31,7 @@ impl<'a> Visit<'a> {
 
     /// Begins with the pair of folders from which an operand is reached.
     pub fn begin_root(&self, root: &OpenDir) {
-        self.services.durable.begin(root);
+        self.begin(root);
     }
 
     /// Removes what earlier runs left hidden in the folder of an operand that is no directory.
@@ -46,6 +46,13 @@ impl<'a> Visit<'a> {
 }
 
 impl Visit<'_> {
+    /// Takes note of a directory in which nothing was done yet.
+    fn begin(&self, dir: &OpenDir) {
+        let Services { durable, data, .. } = self.services;
+        durable.begin(dir);
+        data.clones.entered(dir, durable.comes_with_name(dir));
+    }
+
     /// Finds the counterpart of a directory, and makes one that is missing if everything is to be
     /// mended.
     fn find_counterpart(
@@ -94,7 +101,7 @@ impl Visitor for Visit<'_> {
     }
 
     fn entered(&self, dir: &OpenDir) {
-        self.services.durable.begin(dir);
+        self.begin(dir);
         self.services.resume.tidy(dir);
         self.services.events.entered(dir);
     }

@@ -56,6 +56,10 @@ impl<'a> Work for Services<'a> {
             Task::Single(single) => self.carry_out_single(single, buffer),
         }
     }
+
+    fn useful_max(&self) -> usize {
+        self.data.clones.workers_max()
+    }
 }
 
 impl Services<'_> {

@@ -1,9 +1,12 @@
 """What the benchmarks share: the machine, filesystems of their own, data, and cold caches.
 
 Before a cold run the caches are dropped. That needs root; without it the source alone is evicted.
-Then an unrelated sparse file is read until it fills the page cache. Memory that a virtual machine
-has given back to its host is slow to touch again. Without this step that cost would burden the
-tools that use the page cache, and flatter aiocp.
+Then an unrelated sparse file is read and evicted, which has more bytes than the run can touch.
+Memory that a virtual machine has given back to its host is slow to touch again. Without this step
+that cost would burden the tools that use the page cache, and flatter aiocp.
+
+A filesystem of a benchmark's own is made anew for each round of a tree. Inodes that were deleted
+slow down the next copy, and a tree takes as long to delete as to copy.
 """
 
 import datetime
@@ -21,14 +24,15 @@ BIG_BYTES = 4 << 30
 TREE_FILES = 30_000
 MIDDLE_FILES, MIDDLE_BYTES = 64, 32 << 20
 RECENTLY_DELETED_S = 305
-IMAGE_BYTES = 11 << 30
-RIVALS = {"xcp": "0.24.9", "cpz": "3.2.1", "fcp": "0.2.2"}
-# Where xfs can clone, some rivals do so even where they were told not to.
+IMAGE_BYTES = 20 << 30
+RIVALS = {"xcp": "0.24.9", "cpz": "3.2.1", "fcp": "0.2.2", "b3sum": "1.8.7"}
+# Where xfs can clone, some rivals do so even where they were told not to. Nothing is discarded, so
+# that the image keeps its blocks, and nothing is initialised while something is measured.
 MAKE = {
-    "ext4": ["mkfs.ext4", "-q", "-F"],
-    "xfs": ["mkfs.xfs", "-q", "-f", "-m", "reflink=0"],
-    "xfs-reflink": ["mkfs.xfs", "-q", "-f"],
-    "btrfs": ["mkfs.btrfs", "-q", "-f"],
+    "ext4": ["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
+    "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=0"],
+    "xfs-reflink": ["mkfs.xfs", "-q", "-f", "-K"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K"],
 }
 
 
@@ -46,28 +50,64 @@ def build(with_rivals):
 
 
 class Filesystem:
-    """A filesystem in an image, mounted past the page cache; which needs root.
-
-    So deleted inodes do not slow the next copy down, as they do on an ext4 without a journal.
-    """
+    """A filesystem in an image, mounted past the page cache; which needs root."""
 
     def __init__(self, folder, kind="ext4"):
-        self.image, self.mount, self.kind = folder / f"{kind}.img", folder / kind, kind
+        self.image, self.path, self.kind = folder / f"{kind}.img", folder / kind, kind
+        self.is_mounted = False
 
     def __enter__(self):
-        self.mount.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["fallocate", "-l", str(IMAGE_BYTES), self.image], check=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        # What was never written would be allocated by the first run that comes there.
+        zeros = ["dd", "if=/dev/zero", f"of={self.image}", "oflag=direct", "bs=16M"]
+        subprocess.run([*zeros, f"count={IMAGE_BYTES >> 24}", "status=none"], check=True)
         loop = ["losetup", "--find", "--show", "--direct-io=on", self.image]
         made = subprocess.run(loop, check=True, stdout=subprocess.PIPE, text=True)
         self.loop = made.stdout.strip()
+        self.renew()
+        return self
+
+    def renew(self):
+        """Makes the filesystem anew, and empty."""
+        self.unmount()
         subprocess.run([*MAKE[self.kind], self.loop], check=True)
-        subprocess.run(["mount", self.loop, self.mount], check=True)
-        return self.mount
+        subprocess.run(["mount", self.loop, self.path], check=True)
+        self.is_mounted = True
+
+    def unmount(self):
+        if self.is_mounted:
+            subprocess.run(["umount", self.path], check=True)
+            self.is_mounted = False
 
     def __exit__(self, *_):
-        subprocess.run(["umount", self.mount], check=True)
+        self.unmount()
         subprocess.run(["losetup", "-d", self.loop], check=True)
         self.image.unlink()
+
+
+class Folder:
+    """A folder of a disk that is measured as it is. What trees were copied stays to the end."""
+
+    kind = "none"
+
+    def __init__(self, folder):
+        self.path = folder
+
+    def __enter__(self):
+        """Removes the copies of earlier runs, and waits until that slows nothing down."""
+        old = list(self.path.glob("copy-*"))
+        for path in old:
+            remove(path)
+        if old:
+            forget_deleted()
+        return self
+
+    def renew(self):
+        """Nothing: it is measured as it is."""
+
+    def __exit__(self, *_):
+        for path in self.path.glob("copy-*"):
+            remove(path)
 
 
 def first(path, key):
@@ -151,29 +191,39 @@ def evict(path):
         os.close(fd)
 
 
-def cool(source, filler):
+def touch(source, filler):
+    """Has more free memory touched than a run with this source needs."""
     os.sync()
+    os.truncate(filler, min(3 * size_of(source) + (1 << 30), free_bytes() // 8 * 7))
+    read(filler)
+    evict(filler)
+
+
+def cool(source, filler):
+    """Has nothing of the source in the page cache, and other memory touched."""
+    touch(source, filler)
     if os.geteuid() == 0:
         Path("/proc/sys/vm/drop_caches").write_text("3")
     else:
         evict(source)
-    with open("/proc/meminfo") as lines:
-        free = int(next(line.split()[1] for line in lines if line.startswith("MemFree"))) << 10
-    os.truncate(filler, max(free - (1 << 30), 1 << 20))
-    with open(filler, "rb", buffering=0) as f:
+
+
+def warm(source, filler):
+    """Has the whole source in the page cache, and other memory touched."""
+    touch(source, filler)
+    for file in [source] if source.is_file() else source.rglob("*"):
+        if file.is_file():
+            read(file)
+
+
+def read(file):
+    with open(file, "rb", buffering=0) as f:
         while f.read(1 << 20):
             pass
 
 
-def warm(source, filler):
-    """Has the whole source in the page cache, and the rest of the memory touched."""
-    cool(source, filler)
-    evict(filler)
-    files = [source] if source.is_file() else [f for f in source.rglob("*") if f.is_file()]
-    for file in files:
-        with open(file, "rb", buffering=0) as f:
-            while f.read(1 << 20):
-                pass
+def free_bytes():
+    return int(first("/proc/meminfo", "MemFree").split()[0]) << 10
 
 
 def forget_deleted():

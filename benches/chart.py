@@ -22,6 +22,7 @@ CHART = REPO / "docs" / "speed.svg"
 DOCUMENTS = ["README.md", "docs/performance.md"]
 ROWS = "docs/performance.md"
 HEADLINE, LIMITS = ["big", "tree"], ["fio", "least", "least whole"]
+OURS = ["aiocp", "aiosum"]
 
 WIDTH, MARGIN = 760, 24
 NAME_WIDTH, FIGURE_WIDTH = 150, 140
@@ -65,12 +66,13 @@ def label(tool, versions):
 
 def where(results):
     """The machine, in one line."""
-    machine = results["machine"]
+    case = headline(results)[0]
+    machine = case["machine"]
     filesystem = machine["filesystem"]["kind"]
     return (
         f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB, {filesystem},"
         f" Linux {machine['kernel']}, {machine['date']};"
-        f" medians of {results['rounds']} alternating rounds"
+        f" medians of {case['rounds']} alternating rounds"
     )
 
 
@@ -164,9 +166,10 @@ def share(limit, ours):
 
 
 def row(case, kind):
-    """What one case comes to: aiocp, the fastest rival, the cheapest one, and the limit."""
-    ours, limits = case["tools"]["aiocp"], [case["tools"].get(name) for name in LIMITS]
-    rivals = [item for item in ranked(case) if item[0] != "aiocp"]
+    """What one case comes to: ours, the fastest rival, the cheapest one, and the limit."""
+    tool = next(name for name in OURS if name in case["tools"])
+    ours, limits = case["tools"][tool], [case["tools"].get(name) for name in LIMITS]
+    rivals = [item for item in ranked(case) if item[0] != tool]
     fastest, (cheapest, cheap) = rivals[0], min(rivals, key=lambda item: item[1]["cpu_s"])
     parts = [f"{share(limit, ours):.2f}" for limit in limits if limit]
     return [
@@ -185,8 +188,7 @@ def rows(all_results):
     head = ["what", "s", "fastest rival", "of the limit", "CPU s", "of the cheapest", "peak MiB"]
     lines = [head, ["---"] * len(head)]
     for results in all_results:
-        kind = results["machine"]["filesystem"]["kind"]
-        lines += [row(case, results.get("kind", kind)) for case in results["cases"].values()]
+        lines += [row(case, results["kind"]) for case in results["cases"].values()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -93,7 +93,7 @@ def main():
             bench.cool(source, filler)
             aiocp = str(bench.REPO / "target/release/aiocp")
             command = [aiocp, *WAYS[way], str(source), str(target)]
-            times[way].append(rivals.run(command, target))
+            times[way].append(rivals.run([command]))
             last = times[way][-1]
             print(f"  {way}: {last['wall_s']:.2f} s, CPU {last['cpu_s']:.2f} s", file=sys.stderr)
     for old in args.dir.glob("copy-*"):

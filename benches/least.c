@@ -1,24 +1,27 @@
 /* Copies a tree with the fewest calls that a copy can have: the limit that benches/rivals.py
  * measures beside the copiers. It hashes nothing, promises nothing, and checks little.
  *
- *     least THREADS SOURCE TARGET [whole]
+ *     least THREADS SOURCE TARGET [whole] [clone]
  *
  * For each file: openat, fstat, read, openat with O_EXCL, write, futimens, and close twice. At the
  * end: one syncfs. A file of more than BUFFER_BYTES takes more reads and writes. Each thread takes
  * a directory, makes its counterpart, and copies what is in it.
  *
  * With `whole` a file is made by O_TMPFILE, and linkat gives it its name when it is written. That
- * is the least for a copier that promises that no name leads to a half of a file. */
+ * is the least for a copier that promises that no name leads to a half of a file. With `clone`, one
+ * FICLONE takes the place of reading and writing. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +34,8 @@ struct task {
 
 /* Whether a file has its name only when it is written. */
 static int whole;
+/* Whether it shares its source's blocks. */
+static int cloned;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static struct task *tasks;
@@ -67,7 +72,9 @@ static void copy_file(int from_folder, int to_folder, const char *name, char *bu
     int to = openat(to_folder, whole ? "." : name, flags, stat.st_mode & 0777);
     if (to < 0)
         err(1, "create %s", name);
-    for (left = stat.st_size; left > 0; left -= count) {
+    if (cloned && ioctl(to, FICLONE, from))
+        err(1, "clone %s", name);
+    for (left = cloned ? 0 : stat.st_size; left > 0; left -= count) {
         count = read(from, buffer, BUFFER_BYTES);
         if (count <= 0 || write(to, buffer, count) != count)
             err(1, "copy %s", name);
@@ -138,10 +145,13 @@ static void *work(void *unused) {
 }
 
 int main(int count, char **arguments) {
-    whole = count == 5 && !strcmp(arguments[4], "whole");
-    int threads = count == 4 + whole ? atoi(arguments[1]) : 0;
+    for (int i = 4; i < count; i++) {
+        whole |= !strcmp(arguments[i], "whole");
+        cloned |= !strcmp(arguments[i], "clone");
+    }
+    int threads = count >= 4 && count == 4 + whole + cloned ? atoi(arguments[1]) : 0;
     if (threads < 1 || threads > 64)
-        errx(2, "usage: least THREADS SOURCE TARGET [whole], with 1 to 64 threads");
+        errx(2, "usage: least THREADS SOURCE TARGET [whole] [clone], with 1 to 64 threads");
     pthread_t all[64];
     push(strdup(arguments[2]), strdup(arguments[3]));
     for (int i = 0; i < threads; i++)

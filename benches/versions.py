@@ -112,7 +112,8 @@ def main():
     filler = args.dir / "filler"
     filler.touch()
     results = []
-    with bench.Filesystem(args.dir.resolve()) as mount:
+    with bench.Filesystem(args.dir.resolve()) as place:
+        mount = place.path
         tree, big, one = mount / "tree", mount / "big", mount / "one"
         bench.make_tree(tree)
         os.mkfifo(tree / "fifo")

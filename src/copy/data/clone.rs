@@ -21,6 +21,8 @@ pub struct Clones<'a> {
     options: &'a Options,
     /// Whether the files of the last directory that was found are to be such clones.
     are_next: AtomicBool,
+    /// How many workers are of use then.
+    workers_max: usize,
     /// Devices of sources and destinations between which nothing is cloned.
     unclonable: Mutex<HashSet<Devices>>,
     /// Whether there are any of these.
@@ -30,14 +32,18 @@ pub struct Clones<'a> {
 impl<'a> Clones<'a> {
     pub fn new(options: &'a Options) -> Self {
         let (unclonable, has_unclonable) = (Mutex::default(), AtomicBool::new(false));
-        Self { options, are_next: AtomicBool::new(false), unclonable, has_unclonable }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers_max = (cores + 1).min(CLONERS_MAX);
+        Self { options, are_next: AtomicBool::new(false), workers_max, unclonable, has_unclonable }
     }
 
-    /// Takes note of a directory whose files come next; whether a clone there becomes durable with
-    /// its name.
+    /// Takes note of a directory whose files come next. `comes_with_name` says whether a clone
+    /// there becomes durable with its name.
     pub fn entered(&self, dir: &OpenDir, comes_with_name: bool) {
         let devices = dir.devices();
+        // What is proved is waited for.
         let are_next = comes_with_name
+            && !self.options.verify
             && devices.source == devices.target
             && self.are_wanted()
             && !self.is_unclonable(dir);
@@ -52,8 +58,7 @@ impl<'a> Clones<'a> {
         if !are_next || self.has_unclonable.load(Ordering::Relaxed) {
             return usize::MAX;
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (cores + 1).min(CLONERS_MAX)
+        self.workers_max
     }
 
     /// Tries to clone a source into its destination; false if the data has to be moved. What is

@@ -43,7 +43,8 @@ pub struct Filled {
 
 impl Filled {
     /// Whether there is data of this file that may not be on its device. A clone has its source's,
-    /// which the kernel writes out before it is shared, and what is empty has none.
+    /// which the kernel writes out before it is shared, and what is empty has none. What was
+    /// written into may hold older data.
     pub fn has_own_data(&self) -> bool {
         self.target.is_in_place() || self.route != Route::CLONED && self.size_bytes > 0
     }

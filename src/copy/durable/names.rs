@@ -31,21 +31,9 @@ impl Durable<'_> {
 
     /// Whether a file that has no data of its own to be written becomes durable with its name, so
     /// that it need not be synced before.
-    ///
-    /// On btrfs that holds where the whole filesystem is synced. A sync of the directory keeps the
-    /// name, and may leave out what it leads to. So it holds where no one else has reason for that:
-    /// in a directory of this run.
     pub fn comes_with_name(&self, dir: &Dir) -> bool {
-        let unordered = self.unordered(dir);
-        unordered.is_none_or(|filesystem| filesystem.journal == Journal::Names && dir.fresh)
-    }
-
-    /// Files that were not synced got their names in a directory.
-    pub fn came_with_names(&self, dir: &Dir) {
-        if let Some(filesystem) = self.unordered(dir) {
-            filesystem.is_owed.store(true, Ordering::Release);
-            filesystem.has_unsynced.store(true, Ordering::Release);
-        }
+        let found = self.filesystems.find(dir.devices().target);
+        found.is_some_and(|filesystem| filesystem.journal == Journal::Ordered)
     }
 
     /// Whether what replaces something in this directory has to have a name when it is synced.

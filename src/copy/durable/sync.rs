@@ -162,40 +162,11 @@ impl<'a> Durable<'a> {
         mut files: Vec<Arc<OwnedFd>>,
         dirs: &[Unsynced],
     ) -> Vec<io::Result<()>> {
-        let count = files.len();
         // Few files may be mounted from elsewhere, each by itself.
-        let at_once = count == 0 || count >= MANY;
-        let is_synced = self.sync_unsynced(dirs);
-        let others = || dirs.iter().zip(&is_synced).filter(|(_, is)| !**is).map(|(dir, _)| dir);
-        files.extend(others().map(|unsynced| Arc::clone(&unsynced.target)));
-        let all = dir.into_iter().chain(others().map(|unsynced| &*unsynced.dir));
-        let synced =
-            if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) };
-        let mut synced = synced.into_iter();
-        let mut results: Vec<_> = synced.by_ref().take(count).collect();
-        let answer = |&is_synced| match is_synced {
-            true => Ok(()),
-            false => synced.next().expect("each directory has its answer"),
-        };
-        results.extend(is_synced.iter().map(answer));
-        results
-    }
-
-    /// Syncs each filesystem as a whole where a sync of these directories would keep the names of
-    /// files, and not the files; which directories were synced by that.
-    fn sync_unsynced(&self, dirs: &[Unsynced]) -> Vec<bool> {
-        if !self.filesystems.any_unordered() {
-            return vec![false; dirs.len()];
-        }
-        let mut answers: HashMap<u64, bool> = HashMap::new();
-        let mut is_synced = |unsynced: &Unsynced| {
-            let device = unsynced.dir.devices().target;
-            *answers.entry(device).or_insert_with(|| {
-                let filesystem = self.filesystems.find(device);
-                filesystem.is_some_and(|filesystem| filesystem.sync_unsynced())
-            })
-        };
-        dirs.iter().map(&mut is_synced).collect()
+        let at_once = files.is_empty() || files.len() >= MANY;
+        files.extend(dirs.iter().map(|unsynced| Arc::clone(&unsynced.target)));
+        let all = dir.into_iter().chain(dirs.iter().map(|unsynced| &*unsynced.dir));
+        if at_once { self.sync_at_once(all, files) } else { self.pipeline.sync(files) }
     }
 
     /// Makes files durable that are in these directories, or are these directories: many on one

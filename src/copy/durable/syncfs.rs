@@ -54,8 +54,6 @@ pub struct Filesystem {
     over: Condvar,
     /// Whether something was made there that only a sync of the whole filesystem keeps.
     pub is_owed: AtomicBool,
-    /// Whether files are among it. A directory must not be synced before they are.
-    pub has_unsynced: AtomicBool,
 }
 
 /// What a round is worth.
@@ -155,7 +153,6 @@ impl Filesystem {
             state: Mutex::default(),
             over: Condvar::new(),
             is_owed: AtomicBool::new(false),
-            has_unsynced: AtomicBool::new(false),
         }
     }
 
@@ -168,21 +165,6 @@ impl Filesystem {
         };
         fs::sync_filesystem(root)?;
         empty_cache(root).map(drop)
-    }
-
-    /// Syncs it if it has files that were not; false if it has none, or if that failed, which the
-    /// last sync tells.
-    pub fn sync_unsynced(&self) -> bool {
-        if !self.has_unsynced.swap(false, Ordering::AcqRel) {
-            return false;
-        }
-        let was_owed = self.is_owed.swap(false, Ordering::AcqRel);
-        let is_synced = self.sync_whole().is_ok();
-        if !is_synced {
-            self.has_unsynced.store(true, Ordering::Release);
-            self.is_owed.store(was_owed, Ordering::Release);
-        }
-        is_synced
     }
 
     fn lock(&self) -> MutexGuard<'_, RoundState> {

@@ -34,7 +34,11 @@ impl Services<'_> {
             Ok(Found::Finished(completed)) if self.is_left_out(&entry, &completed) => return None,
             // It is another file's copy by now, which was written into it by another name.
             Ok(Found::Finished(_)) if !self.names.keep_finished(at) => return Some(entry),
-            Ok(Found::Finished(_)) if !leads_where_it_did(at) => return Some(entry),
+            Ok(Found::Finished(_)) if !leads_where_it_did(at) => {
+                let why = "the copy changed since it was made; it is copied again";
+                self.resume.warn_not_resumed(at, why);
+                return Some(entry);
+            }
             Ok(Found::Finished(completed)) => completed,
             Err(cause) => {
                 // What is known is not worth a failure; if something is wrong with the file, its

@@ -34,8 +34,7 @@ impl Services<'_> {
     pub(super) fn finish(&self, dir: &OpenDir, written: Vec<Written>) {
         let written = self.made_alike(dir, written);
         let written = self.name_ahead(dir, written);
-        let comes_with_name = self.durable.comes_with_name(dir);
-        let synced = self.sync(dir, &written, comes_with_name);
+        let synced = self.sync(dir, &written);
         let mut durable = Vec::with_capacity(written.len());
         for (file, synced) in written.into_iter().zip(synced) {
             let target = &file.filled.target;
@@ -57,8 +56,6 @@ impl Services<'_> {
         let mut records = Records::default();
         let mut named = Vec::new();
         let owes_names = self.durable.owes_names(dir, proved.len());
-        let some_came =
-            comes_with_name && proved.iter().any(|(file, _)| !file.filled.has_own_data());
         let turn = (proved.len() > 1).then(|| dir.naming_turn());
         for (file, proof) in proved {
             if owes_names {
@@ -68,31 +65,24 @@ impl Services<'_> {
             self.publish(dir, file, proof, &mut records);
         }
         drop(turn);
-        if some_came {
-            self.durable.came_with_names(dir);
-        }
         let failed = self.durable.sync_named(dir, named);
         self.resume.doubt(dir, &failed, &mut records);
         self.durable.let_old_go();
         self.resume.append(records);
     }
 
-    /// Makes written files durable, but for those without data of their own if these become so with
-    /// their names.
-    fn sync(
-        &self,
-        dir: &OpenDir,
-        written: &[Written],
-        comes_with_name: bool,
-    ) -> Vec<io::Result<()>> {
-        let comes_with_name = |file: &Written| comes_with_name && !file.filled.has_own_data();
-        let to_sync = written.iter().filter(|file| !comes_with_name(file));
+    /// Makes written files durable, but for those that become so with their names.
+    fn sync(&self, dir: &OpenDir, written: &[Written]) -> Vec<io::Result<()>> {
+        let has_bare = written.iter().any(|file| !file.filled.has_own_data());
+        let comes_with_name = has_bare && self.durable.comes_with_name(dir);
+        let needs_sync = |file: &Written| !comes_with_name || file.filled.has_own_data();
+        let to_sync = written.iter().filter(|file| needs_sync(file));
         let files: Vec<_> = to_sync.map(|file| Arc::clone(file.filled.target.file())).collect();
         let synced = if files.is_empty() { Vec::new() } else { self.durable.sync(dir, files) };
         let mut synced = synced.into_iter();
-        let answer = |file| match comes_with_name(file) {
-            true => Ok(()),
-            false => synced.next().expect("each file has its answer"),
+        let answer = |file| match needs_sync(file) {
+            true => synced.next().expect("each file has its answer"),
+            false => Ok(()),
         };
         written.iter().map(answer).collect()
     }

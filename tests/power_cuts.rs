@@ -259,14 +259,15 @@ fn kind(what: &str) -> &str {
     what.splitn(3, ' ').nth(2).unwrap()
 }
 
-fn power_is_cut(kind: Kind, has_journal: bool) {
+/// The moments to be looked at are chosen by a seed, which is printed.
+fn begin() -> Option<(fastrand::Rng, Trees)> {
     let seed = std::env::var("AIOCP_SEED").map_or(fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("AIOCP_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    if !can_mount_fuse() {
-        return;
-    }
-    let trees = Trees::new();
+    can_mount_fuse().then(|| (fastrand::Rng::with_seed(seed), Trees::new()))
+}
+
+fn power_is_cut(kind: Kind, has_journal: bool) {
+    let Some((mut random, trees)) = begin() else { return };
     for way in &WAYS {
         let before = |at: &Path| {
             must(Command::new("cp").arg("-a").args([trees.old(), at.join("copy")]));
@@ -365,13 +366,7 @@ impl Drop for Over<'_> {
 /// is there, or no one does.
 #[test]
 fn clones_are_whole_where_they_have_names() {
-    let seed = std::env::var("AIOCP_SEED").map_or(fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("AIOCP_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    if !can_mount_fuse() {
-        return;
-    }
-    let trees = Trees::new();
+    let Some((mut random, trees)) = begin() else { return };
     for kind in [power::XFS, power::BTRFS] {
         for (part, do_others_commit) in [("", true), ("few", false)] {
             clones_are_whole(kind, &trees, part, do_others_commit, &mut random);

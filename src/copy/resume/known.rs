@@ -34,6 +34,9 @@ pub struct Looked {
     pub target: Look,
 }
 
+/// Why a finished copy is made again.
+pub const COPY_CHANGED: &str = "the copy changed since it was made; it is copied again";
+
 /// What the journal says of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Known {
@@ -64,7 +67,7 @@ pub fn judge(record: &Finished, sides: &Sides, is_begun: impl FnOnce() -> bool) 
         _ if !same_source => {
             Known::Changed("the source changed since it was copied; it is copied again")
         }
-        _ => Known::Changed("the copy changed since it was made; it is copied again"),
+        _ => Known::Changed(COPY_CHANGED),
     }
 }
 

@@ -20,6 +20,7 @@ mod tidy;
 
 pub use file::Journal;
 pub use identity::{JournalIdentity, JournalPlace};
+pub use known::COPY_CHANGED;
 pub use lock::has_journal;
 pub use partial::Partial;
 pub use session::{

@@ -9,7 +9,7 @@ use crate::copy::entry::At;
 use crate::copy::events::{Outcome, Published};
 use crate::copy::hardlinks::{FoundName, Original, Turn};
 use crate::copy::names::Admitted;
-use crate::copy::resume::{Completed, Earlier, Found};
+use crate::copy::resume::{COPY_CHANGED, Completed, Earlier, Found};
 use crate::error::{Cause, Operation, Result};
 use crate::fs::call::readlinkat;
 use crate::fs::{self, FileId, Node, Stat};
@@ -35,8 +35,7 @@ impl Services<'_> {
             // It is another file's copy by now, which was written into it by another name.
             Ok(Found::Finished(_)) if !self.names.keep_finished(at) => return Some(entry),
             Ok(Found::Finished(_)) if !leads_where_it_did(at) => {
-                let why = "the copy changed since it was made; it is copied again";
-                self.resume.warn_not_resumed(at, why);
+                self.resume.warn_not_resumed(at, COPY_CHANGED);
                 return Some(entry);
             }
             Ok(Found::Finished(completed)) => completed,

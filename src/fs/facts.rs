@@ -168,7 +168,7 @@ pub fn syncs_whole(file: impl AsFd) -> io::Result<bool> {
 }
 
 /// Whether the kernel is of this version or a later one. It is asked once.
-fn kernel_is(major: u32, minor: u32) -> io::Result<bool> {
+pub fn kernel_is(major: u32, minor: u32) -> io::Result<bool> {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     if let Some(version) = VERSION.get() {
         return Ok(*version >= (major, minor));

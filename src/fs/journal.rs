@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::sys::call::{major, minor};
 
-use super::facts::filesystem_magic;
 use super::facts::{BTRFS_MAGIC, EXT4_MAGIC, RAMFS_MAGIC, TMPFS_MAGIC, XFS_MAGIC};
+use super::facts::{filesystem_magic, kernel_is};
 use super::stat;
 
 /// What becomes durable with a directory that is synced.
@@ -19,8 +19,9 @@ pub enum Journal {
     Ordered,
     /// Its names, and what was made with them (btrfs). What was done to that later may not be.
     Names,
-    /// Its names alone: what a new one leads to may still say that it has none. So it is on ext2,
-    /// on ext4 without a journal, and on ext4 that does not show its journal.
+    /// Its names alone: what a new one leads to may still say that it has none, or hold nothing. So
+    /// it is on ext2, on ext4 without a journal, on ext4 that does not show its journal, and on
+    /// btrfs before Linux 6.16, where the fsync of a file without a name logs nothing.
     None,
     /// It is unknown what.
     Unknown,
@@ -31,7 +32,9 @@ impl Journal {
     pub fn of(file: impl AsFd) -> Self {
         match filesystem_magic(file.as_fd()) {
             Ok(XFS_MAGIC | TMPFS_MAGIC | RAMFS_MAGIC) => Self::Ordered,
-            Ok(BTRFS_MAGIC) => Self::Names,
+            // The kernel's commit 5e85262e542d. Where it came to an older one, this is only slower.
+            Ok(BTRFS_MAGIC) if kernel_is(6, 16).unwrap_or(false) => Self::Names,
+            Ok(BTRFS_MAGIC) => Self::None,
             Ok(EXT4_MAGIC) if has_journal(file).unwrap_or(false) => Self::Ordered,
             Ok(EXT4_MAGIC) => Self::None,
             _ => Self::Unknown,

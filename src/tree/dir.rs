@@ -454,16 +454,18 @@ impl Dir {
     }
 
     fn path<'a>(&'a self, name: &OsStr, part: impl Fn(&'a Origin) -> &'a Path) -> PathBuf {
-        let mut parts = Vec::new();
+        let (mut parts, mut len_bytes) = (Vec::with_capacity(8), name.len());
         let mut dir = Some(self);
         while let Some(here) = dir {
-            let here_part = part(&here.origin);
-            if here.parent.is_none() || here_part != Path::new(".") {
+            let here_part = part(&here.origin).as_os_str();
+            if here.parent.is_none() || here_part != "." {
                 parts.push(here_part);
+                len_bytes += here_part.len() + 1;
             }
             dir = here.parent.as_deref();
         }
-        let mut path: PathBuf = parts.into_iter().rev().collect();
+        let mut path = PathBuf::with_capacity(len_bytes);
+        path.extend(parts.into_iter().rev());
         if !name.is_empty() && name != "." {
             path.push(name);
         }

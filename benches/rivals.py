@@ -136,31 +136,36 @@ def least(folder, case, source):
     }
 
 
-def fio(folder, case, source):
-    """fio, which writes one file while it reads another, or only reads, with each setting."""
+def fio(_, case, source):
+    """fio, which writes one file while it reads another, or does what is left of that where the
+    source is in memory or nothing is copied, with each setting. Many files are one for it."""
     if not shutil.which("fio"):
         print("SKIPPED: fio is missing (Debian package fio), so big files have no limit")
         return {}
     if case.work == "sum" and case.is_warm:
         return {}
     size = bench.size_of(source)
+    is_read, is_written = not case.is_warm, case.work != "sum"
+    to_read = source if source.is_file() else source.with_name("limit")
+    if is_read:
+        bench.make_big(to_read, size)
 
     def command(block_bytes, depth):
         both = [
             "fio", "--ioengine=libaio", "--direct=1", f"--bs={block_bytes}",
             f"--iodepth={depth}", f"--size={size}", "--output-format=json",
         ]  # fmt: skip
+        read = ["--name=read", "--rw=read", f"--filename={to_read}"] if is_read else []
         write = ["--name=write", "--rw=write", "--end_fsync=1"]
-        return lambda source, target: [
-            [*both, "--name=read", "--rw=read", f"--filename={source}"]
-            + ([] if case.work == "sum" else [*write, f"--filename={target}"])
+        return lambda _, target: [
+            [*both, *read, *([*write, f"--filename={target}"] if is_written else [])]
         ]
 
     return {f"{b >> 20} MiB x {d}": command(b, d) for b, d in FIO_SETTINGS}
 
 
 # The limit of each kind of source that has one.
-LIMITS = {"big": fio, "tree": least, "toolchain": least}
+LIMITS = {"big": fio, "middle": fio, "tree": least, "toolchain": least}
 
 
 def limits(case, place, args, prepare):

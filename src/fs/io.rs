@@ -1,8 +1,10 @@
 //! Writing whole, and closing with a look at the answer.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+
+use rustix::io::ReadWriteFlags;
 
 pub use crate::sys::file::close;
 
@@ -55,6 +57,17 @@ pub fn has_byte_at(file: &OwnedFd, offset_bytes: u64) -> io::Result<bool> {
 pub fn read_at(file: impl AsFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
     let asked_bytes = buffer.len();
     let count = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *buffer, offset_bytes))?;
+    believed(count, asked_bytes)
+}
+
+/// Of the bytes from `offset_bytes` on those that the page cache holds, without waiting for a
+/// device: preadv2(2) with `RWF_NOWAIT`. An error where it holds none, and where the filesystem
+/// does not know that flag.
+pub fn read_cached_at(file: impl AsFd, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    let (asked_bytes, flags) = (buffer.len(), ReadWriteFlags::NOWAIT);
+    let count = rustix::io::retry_on_intr(|| {
+        rustix::io::preadv2(&file, &mut [IoSliceMut::new(buffer)], offset_bytes, flags)
+    })?;
     believed(count, asked_bytes)
 }
 

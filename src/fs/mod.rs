@@ -47,7 +47,7 @@ pub use identity::{
     end_of_climb, ino_and_birth, same_contents, trust,
 };
 pub use in_place::{Stands, WriteAccess};
-pub use io::{believed, close, has_byte_at, read_at, read_full_at, write_all};
+pub use io::{believed, close, has_byte_at, read_at, read_cached_at, read_full_at, write_all};
 pub use journal::Journal;
 pub use lease::wait_for_lease;
 pub use magic::is_magic_link;

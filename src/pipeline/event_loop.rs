@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::engines::{Engines, IoPath};
 use super::flight::{Flight, Step};
-use super::hashers;
+use super::hashers::Hashers;
 use super::job::{HashBlock, Job, Next};
 use super::message::{Mailbox, Message};
 use super::outcome::{Failure, Moved, same};
@@ -25,7 +25,7 @@ use super::slab::Slab;
 use super::tag::Tag;
 use super::traffic::Traffic;
 use super::transfer::{Endpoint, Limits, Progress, Transfer};
-use crate::digest::{self, Leaf, Run};
+use crate::digest::{Leaf, Run};
 use crate::error::{Cause, Operation};
 use crate::report::Totals;
 use linux_aio::{Buffer, Done, Op, OpKind, Part, Pool, SharedBuffer};
@@ -55,8 +55,7 @@ pub struct Loop {
     /// Made with the first file.
     pool: Option<Pool>,
     inbox: Receiver<Message>,
-    /// For the hashers' answers.
-    mailbox: Mailbox,
+    hashers: Hashers,
     jobs: Slab<ActiveJob>,
     /// Jobs with blocks left to start, the first one first.
     reading: VecDeque<usize>,
@@ -64,8 +63,6 @@ pub struct Loop {
     batches: Slab<OpBatch>,
     /// Operations that found the context full.
     backlog: VecDeque<Op>,
-    /// Pieces of holes that are being hashed.
-    holes_out: usize,
     /// Blocks that are counted as in flight.
     blocks_out: u64,
     done: Vec<Done>,
@@ -74,6 +71,14 @@ pub struct Loop {
     turn: Option<Instant>,
     closing: bool,
     stopped: bool,
+}
+
+impl ActiveJob {
+    /// Whether its blocks are best read by who hashes them: memory holds them, and nothing else is
+    /// done with them.
+    fn is_hashed_alone(&self) -> bool {
+        self.source.is_cached && self.target.is_none() && self.job.tree_mode().is_some()
+    }
 }
 
 impl Loop {
@@ -85,18 +90,18 @@ impl Loop {
         inbox: Receiver<Message>,
         traffic: Traffic,
     ) -> Self {
+        let hashers = Hashers::new(limits.budget, Arc::clone(&traffic.meter), mailbox);
         Self {
             limits,
             engines,
             pool: None,
             inbox,
-            mailbox,
+            hashers,
             jobs: Slab::default(),
             reading: VecDeque::new(),
             flights: Slab::default(),
             batches: Slab::default(),
             backlog: VecDeque::new(),
-            holes_out: 0,
             blocks_out: 0,
             done: Vec::new(),
             traffic,
@@ -159,7 +164,8 @@ impl Loop {
                 Message::Panicked(panic) => resume_unwind(panic),
                 // Nothing is left that these could be about.
                 Message::Context(_) | Message::Stop => {}
-                Message::Hashed { .. } | Message::HoleHashed { .. } | Message::Updated { .. } => {}
+                Message::Hashed { .. } | Message::HoleHashed { .. } => {}
+                Message::CachedHashed { .. } | Message::Updated { .. } => {}
             }
         }
     }
@@ -182,7 +188,7 @@ impl Loop {
                 self.end_if_over(job);
             }
             Message::HoleHashed { job, hole, leaves } => {
-                self.holes_out -= 1;
+                self.hashers.bufferless_back();
                 let active = self.jobs.get(job);
                 leaves.into_iter().for_each(|(run, leaf)| active.job.hashed(run, leaf));
                 active.job.part_back();
@@ -190,6 +196,7 @@ impl Loop {
                 self.progress(job, bytes);
                 self.end_if_over(job);
             }
+            Message::CachedHashed { job, block, leaf } => self.cached_hashed(job, block, leaf),
             Message::Stop => {
                 self.stopped = true;
                 // They are taken off the list of those with blocks left by `start_blocks`, which
@@ -253,29 +260,31 @@ impl Loop {
             let active = self.jobs.get(index);
             match active.job.next() {
                 Some(_) if active.job.has_enough(in_order_max) => place += 1,
+                Some(Next::HashHole(_)) if self.hashers.have_enough() => place += 1,
+                Some(Next::Read(_)) if active.is_hashed_alone() && self.hashers.have_enough() => {
+                    place += 1;
+                }
                 Some(Next::Read(block)) => {
-                    let len_bytes = active.job.shape().block_len(block);
-                    let buffer = self.pool.as_ref().and_then(Pool::get)?;
+                    let flight = Flight::new(index, block, active.job.shape());
+                    let buffer = match active.is_hashed_alone() {
+                        true => None,
+                        false => Some(self.pool.as_ref().and_then(Pool::get)?),
+                    };
                     let is_paced = !matches!(active.progress, Progress::Earlier);
-                    if is_paced && !is_turn(&self.traffic, &mut self.turn, len_bytes) {
+                    if is_paced
+                        && !is_turn(&self.traffic, &mut self.turn, flight.len_bytes() as u64)
+                    {
                         due = self.turn;
                         place += 1;
                         continue;
                     }
                     active.job.start_next();
-                    active.job.part_out();
-                    let flight = Flight::new(index, block, active.job.shape());
-                    let range = flight.read_range();
-                    let flight = self.flights.insert(flight);
-                    self.read(flight, buffer, range);
+                    match buffer {
+                        Some(buffer) => self.read_first(flight, buffer),
+                        None => self.hash_cached(index, block),
+                    }
                 }
                 Some(Next::HashHole(hole)) => {
-                    // No buffer limits the hashing of holes, so that their number has to.
-                    let Limits { budget, .. } = self.limits;
-                    if self.holes_out >= hashers::idle_work_max(budget, &self.traffic.meter) {
-                        place += 1;
-                        continue;
-                    }
                     active.job.start_next();
                     self.hash_hole(index, hole);
                 }
@@ -291,6 +300,13 @@ impl Loop {
             }
         }
         due
+    }
+
+    fn read_first(&mut self, flight: Flight, buffer: Buffer) {
+        self.jobs.get(flight.job).job.part_out();
+        let range = flight.read_range();
+        let flight = self.flights.insert(flight);
+        self.read(flight, buffer, range);
     }
 
     fn read(&mut self, flight: usize, buffer: Buffer, range: Range<usize>) {
@@ -390,7 +406,7 @@ impl Loop {
 
     fn read_done(&mut self, index: usize, mut buffer: Buffer, result: io::Result<usize>) {
         let flight = self.flights.get(index);
-        let (job, block, offset_bytes) = (flight.job, flight.block, flight.offset_bytes);
+        let (job, block) = (flight.job, flight.block);
         let step = match result {
             Ok(count) => flight.read(count),
             Err(error) => return self.abandon(index, Failure::source(Operation::Read, 0, error)),
@@ -405,7 +421,7 @@ impl Loop {
         }
         let active = self.jobs.get(job);
         let shape = active.job.shape();
-        let (len, size_bytes) = (flight.len_bytes(), shape.size_bytes);
+        let len = flight.len_bytes();
         flight.begin_writing(shape);
         // What stands beyond the file's end is cut off later, but must not carry another file's
         // bytes to the device.
@@ -414,9 +430,8 @@ impl Loop {
         match active.job.tree_mode().cloned() {
             Some(mode) => {
                 active.job.part_out();
-                let shared = buffer.clone();
-                let hash = move || digest::leaf(&mode, &shared[..len], offset_bytes, size_bytes);
-                self.spawn_hash(job, block, hash);
+                let part = HashBlock { buffer: buffer.clone(), len_bytes: len };
+                self.hashers.hash(job, block, part, mode, active.job.shape());
             }
             None => {
                 let part = HashBlock { buffer: buffer.clone(), len_bytes: len };
@@ -472,46 +487,41 @@ impl Loop {
 
     /// Sends the file's hasher out with the next block, if both are here.
     fn hash_in_order(&mut self, job: usize) {
-        let Some((mut hasher, part)) = self.jobs.get(job).job.next_in_order() else {
-            return;
-        };
-        let mailbox = self.mailbox.clone();
-        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
-            hasher.update(part.bytes());
-            drop(part);
-            Message::Updated { job, hasher }
-        });
+        if let Some((hasher, part)) = self.jobs.get(job).job.next_in_order() {
+            self.hashers.hash_in_order(job, hasher, part);
+        }
     }
 
-    /// Has the zeros of a hole hashed. Their chunks count the place in the file, so that no two
-    /// have one hash.
     fn hash_hole(&mut self, job: usize, hole: Run) {
         let active = self.jobs.get(job);
         let Some(mode) = active.job.tree_mode().cloned() else { return };
         active.job.part_out();
-        self.holes_out += 1;
-        let shape = active.job.shape();
-        let (block_bytes, size_bytes) = (shape.block_bytes, shape.size_bytes);
-        let runs: Vec<(Run, u64)> =
-            shape.leaf_runs(hole).map(|run| (run, shape.run_bytes(run))).collect();
-        let mailbox = self.mailbox.clone();
-        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
-            let hash = |(run, len_bytes): (Run, u64)| {
-                let offset_bytes = run.first * block_bytes;
-                (run, digest::leaf_of_zeros(&mode, len_bytes, offset_bytes, size_bytes))
-            };
-            Message::HoleHashed { job, hole, leaves: runs.into_iter().map(hash).collect() }
-        });
+        self.hashers.hash_hole(job, hole, mode, active.job.shape());
     }
 
-    /// Hashes on rayon's threads. The buffer is let go of before the answer is sent, so that it is
-    /// free when the loop wakes.
-    fn spawn_hash(&self, job: usize, block: u64, hash: impl FnOnce() -> Leaf + Send + 'static) {
-        let mailbox = self.mailbox.clone();
-        hashers::spawn(self.limits.budget, &self.traffic.meter, mailbox, move || {
-            let leaf = hash();
-            Message::Hashed { job, block, leaf }
-        });
+    /// A block that memory holds is read by who hashes it, and takes no buffer.
+    fn hash_cached(&mut self, job: usize, block: u64) {
+        let active = self.jobs.get(job);
+        let Some(mode) = active.job.tree_mode().cloned() else { return };
+        active.job.part_out();
+        let file = Arc::clone(&active.source.file);
+        self.hashers.hash_cached(job, block, file, mode, active.job.shape());
+    }
+
+    fn cached_hashed(&mut self, job: usize, block: u64, leaf: Result<(Leaf, bool), Failure>) {
+        self.hashers.bufferless_back();
+        let active = self.jobs.get(job);
+        active.job.part_back();
+        match leaf {
+            Ok((leaf, was_cached)) => {
+                active.job.hashed(Run::block(block), leaf);
+                active.source.is_cached &= was_cached;
+                let bytes = active.job.shape().block_len(block);
+                self.progress(job, bytes);
+            }
+            Err(failure) => self.fail(job, failure),
+        }
+        self.end_if_over(job);
     }
 
     fn end_if_over(&mut self, index: usize) {

@@ -1,17 +1,114 @@
 //! The threads that hash blocks: rayon's.
 
 use std::error::Error;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::budget::Budget;
+use super::cached::{self, Block};
+use super::job::HashBlock;
 use super::message::{Mailbox, Message};
+use super::shape::Shape;
+use crate::digest::{self, Mode, Run, Serial};
 use crate::report::{Meter, Totals};
+
+/// The way to these threads. Their answers are sent to the loop. A buffer is let go of before that,
+/// so that it is free when the loop wakes.
+pub struct Hashers {
+    budget: Budget,
+    meter: Arc<Meter>,
+    mailbox: Mailbox,
+    /// Holes, and blocks that memory holds already, that are not back yet. They take no buffer.
+    bufferless_out: usize,
+}
+
+impl Hashers {
+    /// Those that answer to this mailbox.
+    pub fn new(budget: Budget, meter: Arc<Meter>, mailbox: Mailbox) -> Self {
+        Self { budget, meter, mailbox, bufferless_out: 0 }
+    }
+
+    /// Hashes a block that was read, as a part of the tree.
+    pub fn hash(&self, job: usize, block: u64, part: HashBlock, mode: Mode, shape: &Shape) {
+        let (offset_bytes, file_bytes) = (block * shape.block_bytes, shape.size_bytes);
+        self.spawn(move || {
+            let leaf = digest::leaf(&mode, part.bytes(), offset_bytes, file_bytes);
+            drop(part);
+            Message::Hashed { job, block, leaf }
+        });
+    }
+
+    /// Hashes a file's next block.
+    pub fn hash_in_order(&self, job: usize, mut hasher: Box<dyn Serial>, part: HashBlock) {
+        self.spawn(move || {
+            hasher.update(part.bytes());
+            drop(part);
+            Message::Updated { job, hasher }
+        });
+    }
+
+    /// Whether they have enough of what no buffer limits, so that they always have something to do,
+    /// and what is urgent waits for little.
+    pub fn have_enough(&self) -> bool {
+        self.bufferless_out >= 2 * threads(self.budget, &self.meter).max(1)
+    }
+
+    /// One thing is back that took no buffer.
+    pub fn bufferless_back(&mut self) {
+        self.bufferless_out -= 1;
+    }
+
+    /// Hashes the zeros of a hole. Their chunks count the place in the file, so that no two have
+    /// one hash.
+    pub fn hash_hole(&mut self, job: usize, hole: Run, mode: Mode, shape: &Shape) {
+        self.bufferless_out += 1;
+        let (block_bytes, file_bytes) = (shape.block_bytes, shape.size_bytes);
+        let runs: Vec<(Run, u64)> =
+            shape.leaf_runs(hole).map(|run| (run, shape.run_bytes(run))).collect();
+        self.spawn(move || {
+            let hash = |(run, len_bytes): (Run, u64)| {
+                let offset_bytes = run.first * block_bytes;
+                (run, digest::leaf_of_zeros(&mode, len_bytes, offset_bytes, file_bytes))
+            };
+            Message::HoleHashed { job, hole, leaves: runs.into_iter().map(hash).collect() }
+        });
+    }
+
+    /// Reads a block and hashes it, by one thread.
+    pub fn hash_cached(
+        &mut self,
+        job: usize,
+        block: u64,
+        file: Arc<OwnedFd>,
+        mode: Mode,
+        shape: &Shape,
+    ) {
+        self.bufferless_out += 1;
+        let (len_bytes, file_bytes) = (shape.block_len(block), shape.size_bytes);
+        let place = Block { offset_bytes: block * shape.block_bytes, len_bytes, file_bytes };
+        let meter = Arc::clone(&self.meter);
+        self.spawn(move || {
+            let begun = meter.start();
+            let leaf = cached::leaf(&file, &mode, place);
+            if leaf.is_ok() {
+                meter.read(len_bytes, begun);
+            }
+            // Who has the answer may close the file, and hear of what that says.
+            drop(file);
+            Message::CachedHashed { job, block, leaf }
+        });
+    }
+
+    fn spawn(&self, work: impl FnOnce() -> Message + Send + 'static) {
+        spawn(self.budget, &self.meter, self.mailbox.clone(), work);
+    }
+}
 
 /// Has rayon's threads do something, whose answer is sent to the loop. A panic is one too: rayon
 /// would end the process for it. The caller does the work itself where the threads cannot be made,
 /// which rayon would panic about, and `meter` counts.
-pub fn spawn(
+fn spawn(
     budget: Budget,
     meter: &Meter,
     mailbox: Mailbox,
@@ -26,12 +123,6 @@ pub fn spawn(
         Totals::add(&meter.missing_threads, 1);
         work();
     }
-}
-
-/// How much of what no one waits for may be in their hands, so that they always have something to
-/// do, and what is urgent waits for little.
-pub fn idle_work_max(budget: Budget, meter: &Meter) -> usize {
-    2 * threads(budget, meter).max(1)
 }
 
 /// How many threads there are; none if they cannot be made.
@@ -50,7 +141,6 @@ fn threads(budget: Budget, meter: &Meter) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

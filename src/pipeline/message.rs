@@ -40,6 +40,15 @@ pub enum Message {
         /// The leaves of its parts.
         leaves: Vec<(Run, Leaf)>,
     },
+    /// A block was read and hashed by one thread.
+    CachedHashed {
+        /// Index of the job in the loop's slab.
+        job: usize,
+        /// Index of the block in the file.
+        block: u64,
+        /// Its leaf, and whether memory held all of the block.
+        leaf: Result<(Leaf, bool), Failure>,
+    },
     /// A file's hasher is back from a block.
     Updated {
         /// Index of the job in the loop's slab.

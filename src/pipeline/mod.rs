@@ -6,6 +6,7 @@
 
 mod batch;
 mod budget;
+mod cached;
 mod data_blocks;
 mod engines;
 mod event_loop;

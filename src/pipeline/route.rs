@@ -24,6 +24,9 @@ pub enum DirectMode {
 /// The route of small files.
 pub const SMALL: Route = Route::buffered("small file");
 
+/// Why a file is not read from its device, where memory holds it.
+const CACHED: &str = "already in the page cache";
+
 /// Whether a file of this size is one worker's job.
 pub fn is_small(direct: DirectMode, size_bytes: u64) -> bool {
     // Files in /proc and the like say 0 and hold something: they cannot be planned in blocks.
@@ -44,6 +47,11 @@ impl Access {
         Self { way: Way::Buffered(reason), align_bytes: 1 }
     }
 
+    /// Whether memory is believed to hold the file.
+    pub fn is_cached(self) -> bool {
+        self.way == Way::Buffered(CACHED)
+    }
+
     /// Whether the descriptor has `O_DIRECT`.
     pub fn is_direct(self) -> bool {
         self.way == Way::Direct
@@ -62,7 +70,7 @@ pub fn source_access(
     let cached =
         || fs::cached_bytes(file.as_fd(), size_bytes).is_some_and(|bytes| bytes > size_bytes / 2);
     if direct == DirectMode::Auto && cached() {
-        return Ok(Access::buffered("already in the page cache"));
+        return Ok(Access::buffered(CACHED));
     }
     access(direct, block_bytes, file)
 }

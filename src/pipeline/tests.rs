@@ -122,7 +122,10 @@ fn over(engine: Box<dyn Engine>, wakeup: Arc<Wakeup>, traffic: Traffic) -> Pipel
 fn transfer(contents: &[u8], target: &File) -> Transfer {
     let mut source = tempfile::tempfile().unwrap();
     source.write_all(contents).unwrap();
-    let side = |file: File| Endpoint { file: Arc::new(file.into()), direct: false };
+    let side = |file: File| {
+        let (direct, is_cached) = (false, false);
+        Endpoint { file: Arc::new(file.into()), direct, is_cached }
+    };
     let cached = Access { way: Way::Buffered("a test"), align_bytes: 1 };
     let shape = Shape::write(contents.len() as u64, BLOCK_BYTES as u64, cached, cached);
     Transfer {
@@ -177,6 +180,33 @@ fn a_stopped_pipeline_finishes_what_is_under_way_and_says_how_far_it_came() {
         assert_eq!(moved.whole, moved.leaves.len() == 500, "seed {seed}");
         let failure = pipeline.transfer(transfer(&contents, &target)).unwrap_err();
         assert!(matches!(failure.cause, Cause::Interrupted));
+    }
+}
+
+/// The engine fails whatever it is given.
+#[test]
+fn what_memory_holds_is_read_by_who_hashes_it() {
+    let faults = Faults::default().fail(1.0);
+    for seed in 0..50 {
+        let rng = &mut fastrand::Rng::with_seed(seed);
+        let contents: Vec<u8> = (0..rng.usize(1..100_000)).map(|_| rng.u8(..)).collect();
+        let traffic = Traffic::default();
+        let (pipeline, size_bytes) =
+            (metered(seed, faults, traffic.clone()), contents.len() as u64);
+        let cached = |stated_bytes: u64| {
+            let mut read = transfer(&contents, &tempfile::tempfile().unwrap());
+            (read.target, read.source.is_cached) = (None, true);
+            read.shape = Shape { size_bytes: stated_bytes, ..read.shape };
+            pipeline.transfer(read)
+        };
+        let moved = cached(size_bytes).unwrap();
+        assert_eq!(moved.root(), Some(*blake3::hash(&contents).as_bytes()), "seed {seed}");
+        let handled = || Totals::get(&traffic.meter.handled_bytes);
+        assert_eq!(handled(), size_bytes, "seed {seed}");
+        let failure = cached(size_bytes + 1).unwrap_err();
+        assert!(matches!(failure.cause, Cause::SourceChanged), "seed {seed}: {}", failure.op);
+        assert_eq!(failure.offset_bytes, size_bytes / BLOCK_BYTES as u64 * BLOCK_BYTES as u64);
+        assert_eq!(handled(), size_bytes, "seed {seed}: what failed is taken back");
     }
 }
 

@@ -31,12 +31,15 @@ pub struct Endpoint {
     pub file: Arc<OwnedFd>,
     /// Whether it has `O_DIRECT`.
     pub direct: bool,
+    /// Whether memory is believed to hold what is read.
+    pub is_cached: bool,
 }
 
 impl Endpoint {
     /// A file in its access.
     pub fn new(file: &Arc<OwnedFd>, access: Access) -> Self {
-        Self { file: Arc::clone(file), direct: access.is_direct() }
+        let (direct, is_cached) = (access.is_direct(), access.is_cached());
+        Self { file: Arc::clone(file), direct, is_cached }
     }
 }
 

@@ -50,9 +50,9 @@ impl Moving<'_> {
 
     fn transfer(&self, shape: Shape) -> Transfer {
         let BigFile { copying, read, target, is_cloned } = self.file;
-        let target = Endpoint { file: Arc::clone(target.file()), direct: self.to.is_direct() };
+        let target = Endpoint::new(target.file(), self.to);
         Transfer {
-            source: Endpoint { file: Arc::clone(read), direct: self.from.is_direct() },
+            source: Endpoint::new(read, self.from),
             target: (!is_cloned).then_some(target),
             shape,
             progress: Progress::Handled(Arc::clone(copying.counted.handled_bytes())),

@@ -78,7 +78,7 @@ impl Partial<'_> {
     ) -> Transfer {
         let whole = Shape { leaves: Leaves::Kept, ..whole };
         let shape = whole.part(0..self.bytes_of(leaves, whole.size_bytes));
-        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
+        let source = Endpoint::new(file, access);
         Transfer { source, target: None, shape, progress: Progress::Earlier }
     }
 }

@@ -113,15 +113,11 @@ impl Verify<'_> {
             to.map_err(|cause| Failure::target(Operation::Write, 0, cause))?,
         ];
         let Extent { size_bytes, leaf_bytes, known } = extent;
-        let endpoint = |file, access: route::Access| Endpoint {
-            file: Arc::clone(file),
-            direct: access.is_direct(),
-        };
         let moved = route::or_buffered(direct, [source, target], accesses, |&[from, to]| {
             let whole = Shape::write(size_bytes, block_bytes, from, to);
             let moved = self.readers.source.transfer(Transfer {
-                source: endpoint(source, from),
-                target: Some(endpoint(target, to)),
+                source: Endpoint::new(source, from),
+                target: Some(Endpoint::new(target, to)),
                 shape: Shape {
                     known: Arc::clone(&known),
                     leaf_bytes,

@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         // If they are not the right ones, it is to be found where.
         let leaves = Leaves::Kept;
         let shape = Shape { data_blocks, known, leaf_bytes, leaves, ..whole };
-        let source = Endpoint { file: Arc::clone(file), direct: access.is_direct() };
+        let source = Endpoint::new(file, access);
         let started = self.pipeline.start_transfer(Transfer {
             source,
             target: None,

@@ -19,9 +19,11 @@ pub enum Journal {
     Ordered,
     /// Its names, and what was made with them (btrfs). What was done to that later may not be.
     Names,
-    /// Its names alone: what a new one leads to may still say that it has none, or hold nothing. So
-    /// it is on ext2, on ext4 without a journal, on ext4 that does not show its journal, and on
-    /// btrfs before Linux 6.16, where the fsync of a file without a name logs nothing.
+    /// The same, but of files that had a name when they were synced. The fsync of a file without a
+    /// name keeps nothing of it (btrfs before Linux 6.16).
+    Linked,
+    /// Its names alone: what a new one leads to may still say that it has none. So it is on ext2,
+    /// on ext4 without a journal, and on ext4 that does not show its journal.
     None,
     /// It is unknown what.
     Unknown,
@@ -34,16 +36,17 @@ impl Journal {
             Ok(XFS_MAGIC | TMPFS_MAGIC | RAMFS_MAGIC) => Self::Ordered,
             // The kernel's commit 5e85262e542d. Where it came to an older one, this is only slower.
             Ok(BTRFS_MAGIC) if kernel_is(6, 16).unwrap_or(false) => Self::Names,
-            Ok(BTRFS_MAGIC) => Self::None,
+            Ok(BTRFS_MAGIC) => Self::Linked,
             Ok(EXT4_MAGIC) if has_journal(file).unwrap_or(false) => Self::Ordered,
             Ok(EXT4_MAGIC) => Self::None,
             _ => Self::Unknown,
         }
     }
 
-    /// Whether the name of a file that was synced before it got that is kept with its directory.
+    /// Whether the name of a file that was synced before it got that is kept with its directory,
+    /// and the file with it.
     pub fn keeps_new_names(self) -> bool {
-        matches!(self, Self::Ordered | Self::Names)
+        matches!(self, Self::Ordered | Self::Names | Self::Linked)
     }
 }
 

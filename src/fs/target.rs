@@ -161,6 +161,7 @@ impl Target {
 
     /// Gives a file that has no name a hidden one before it is synced. Where there is no journal,
     /// what is synced without a name is deleted by fsck(8) after a power cut, whatever leads to it.
+    /// An older btrfs keeps nothing of it.
     pub fn name_ahead(&mut self, mark: Option<Mark>) -> io::Result<()> {
         if matches!(self.naming, Naming::None) {
             let linked = Temporary::link(&self.dir, mark, &self.file);

@@ -5,5 +5,5 @@ mod names;
 mod sync;
 mod syncfs;
 
-pub use names::Named;
+pub use names::{Named, NamedAhead};
 pub use sync::Durable;

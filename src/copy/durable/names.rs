@@ -19,6 +19,17 @@ pub struct Named {
     pub file: Arc<OwnedFd>,
 }
 
+/// Which new files have to have a name when they are synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedAhead {
+    /// None of them.
+    Nothing,
+    /// Those that replace something.
+    WhatReplaces,
+    /// All.
+    All,
+}
+
 impl Durable<'_> {
     /// Where a directory lies, if that keeps less than a journal does.
     fn unordered(&self, dir: &Dir) -> Option<Arc<Filesystem>> {
@@ -36,9 +47,13 @@ impl Durable<'_> {
         found.is_some_and(|filesystem| filesystem.journal == Journal::Ordered)
     }
 
-    /// Whether what replaces something in this directory has to have a name when it is synced.
-    pub fn is_named_ahead(&self, dir: &Dir) -> bool {
-        self.unordered(dir).is_some_and(|filesystem| filesystem.journal == Journal::None)
+    /// Which new files of this directory have to have a name when they are synced.
+    pub fn named_ahead(&self, dir: &Dir) -> NamedAhead {
+        match self.unordered(dir).map(|filesystem| filesystem.journal) {
+            Some(Journal::None) => NamedAhead::WhatReplaces,
+            Some(Journal::Linked) => NamedAhead::All,
+            _ => NamedAhead::Nothing,
+        }
     }
 
     /// Whether so many files have to be synced once more when they have their names. Where that
@@ -100,7 +115,7 @@ impl Durable<'_> {
         dir: &OpenDir,
         names: impl Iterator<Item = &'n OsStr>,
     ) -> Vec<OwnedFd> {
-        if dir.fresh || !self.is_named_ahead(dir) {
+        if dir.fresh || self.named_ahead(dir) != NamedAhead::WhatReplaces {
             return Vec::new();
         }
         // What cannot be reached cannot be held, which is no reason not to replace it.

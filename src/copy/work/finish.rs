@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::services::Services;
 use crate::copy::data::{Fate, Filled};
-use crate::copy::durable::Named;
+use crate::copy::durable::{Named, NamedAhead};
 use crate::copy::entry::At;
 use crate::copy::events::{Counted, Outcome, Published};
 use crate::copy::hardlinks::{Claim, Original};
@@ -105,16 +105,21 @@ impl Services<'_> {
         self.copy_again(dir, entry, claim, None);
     }
 
-    /// Gives files that are to replace something a hidden name before they are synced, where a file
-    /// without a name would not outlive a power cut. What cannot have one is thrown away and told.
+    /// Gives files a hidden name before they are synced, where a file without a name would not
+    /// outlive a power cut. What cannot have one is thrown away and told.
     fn name_ahead(&self, dir: &OpenDir, written: Vec<Written>) -> Vec<Written> {
-        let replaces =
-            |file: &Written| file.entry.spot.occupied && !file.filled.target.is_in_place();
-        if !written.iter().any(replaces) || !self.durable.is_named_ahead(dir) {
+        let ahead = self.durable.named_ahead(dir);
+        let needs_name = |file: &Written| match ahead {
+            _ if file.filled.target.is_in_place() => false,
+            NamedAhead::Nothing => false,
+            NamedAhead::WhatReplaces => file.entry.spot.occupied,
+            NamedAhead::All => true,
+        };
+        if !written.iter().any(needs_name) {
             return written;
         }
         let name = |mut file: Written| {
-            if replaces(&file) {
+            if needs_name(&file) {
                 let mark = self.resume.mark();
                 if let Err(cause) = file.filled.target.name_ahead(mark) {
                     if Target::must_be_named() {

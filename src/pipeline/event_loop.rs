@@ -59,6 +59,8 @@ pub struct Loop {
     jobs: Slab<ActiveJob>,
     /// Jobs with blocks left to start, the first one first.
     reading: VecDeque<usize>,
+    /// Blocks, with their jobs, that memory was believed to hold, and which count as out.
+    missed: VecDeque<(usize, u64)>,
     flights: Slab<Flight>,
     batches: Slab<OpBatch>,
     /// Operations that found the context full.
@@ -99,6 +101,7 @@ impl Loop {
             hashers,
             jobs: Slab::default(),
             reading: VecDeque::new(),
+            missed: VecDeque::new(),
             flights: Slab::default(),
             batches: Slab::default(),
             backlog: VecDeque::new(),
@@ -251,11 +254,13 @@ impl Loop {
     }
 
     /// Gives every free buffer to the first file that has a block left to read and may have one
-    /// more. A file whose hole is being hashed lets the next one go first. Answers with the moment
+    /// more. A file whose hole is being hashed, or which memory holds, lets the next one go first.
+    /// Answers with the moment
     /// from which on there is more to start, if it is time alone that is waited for.
     fn start_blocks(&mut self) -> Option<Instant> {
+        self.read_missed();
         let in_order_max = (self.limits.queue_depth / 4).max(2);
-        let (mut place, mut due) = (0, None);
+        let (mut place, mut due, mut is_dry) = (0, None, false);
         while let Some(&index) = self.reading.get(place) {
             let active = self.jobs.get(index);
             match active.job.next() {
@@ -266,10 +271,17 @@ impl Loop {
                 }
                 Some(Next::Read(block)) => {
                     let flight = Flight::new(index, block, active.job.shape());
-                    let buffer = match active.is_hashed_alone() {
+                    let is_hashed_alone = active.is_hashed_alone();
+                    let buffer = match is_hashed_alone || is_dry {
                         true => None,
-                        false => Some(self.pool.as_ref().and_then(Pool::get)?),
+                        false => self.pool.as_ref().and_then(Pool::get),
                     };
+                    if buffer.is_none() && !is_hashed_alone {
+                        // Files behind this one may need none.
+                        is_dry = true;
+                        place += 1;
+                        continue;
+                    }
                     let is_paced = !matches!(active.progress, Progress::Earlier);
                     if is_paced
                         && !is_turn(&self.traffic, &mut self.turn, flight.len_bytes() as u64)
@@ -280,7 +292,10 @@ impl Loop {
                     }
                     active.job.start_next();
                     match buffer {
-                        Some(buffer) => self.read_first(flight, buffer),
+                        Some(buffer) => {
+                            active.job.part_out();
+                            self.read_first(flight, buffer);
+                        }
                         None => self.hash_cached(index, block),
                     }
                 }
@@ -303,7 +318,6 @@ impl Loop {
     }
 
     fn read_first(&mut self, flight: Flight, buffer: Buffer) {
-        self.jobs.get(flight.job).job.part_out();
         let range = flight.read_range();
         let flight = self.flights.insert(flight);
         self.read(flight, buffer, range);
@@ -502,26 +516,35 @@ impl Loop {
     /// A block that memory holds is read by who hashes it, and takes no buffer.
     fn hash_cached(&mut self, job: usize, block: u64) {
         let active = self.jobs.get(job);
-        let Some(mode) = active.job.tree_mode().cloned() else { return };
+        let mode = active.job.tree_mode().cloned().expect("it is hashed as a tree");
         active.job.part_out();
         let file = Arc::clone(&active.source.file);
         self.hashers.hash_cached(job, block, file, mode, active.job.shape());
     }
 
-    fn cached_hashed(&mut self, job: usize, block: u64, leaf: Result<(Leaf, bool), Failure>) {
+    fn cached_hashed(&mut self, job: usize, block: u64, leaf: Option<Leaf>) {
         self.hashers.bufferless_back();
         let active = self.jobs.get(job);
+        let Some(leaf) = leaf else {
+            // Its neighbours are no more likely to be in memory.
+            active.source.is_cached = false;
+            return self.missed.push_back((job, block));
+        };
+        active.job.hashed(Run::block(block), leaf);
         active.job.part_back();
-        match leaf {
-            Ok((leaf, was_cached)) => {
-                active.job.hashed(Run::block(block), leaf);
-                active.source.is_cached &= was_cached;
-                let bytes = active.job.shape().block_len(block);
-                self.progress(job, bytes);
-            }
-            Err(failure) => self.fail(job, failure),
-        }
+        let bytes = active.job.shape().block_len(block);
+        self.progress(job, bytes);
         self.end_if_over(job);
+    }
+
+    /// Reads blocks that memory was believed to hold, for as long as there are buffers.
+    fn read_missed(&mut self) {
+        while let Some(&(job, block)) = self.missed.front() {
+            let Some(buffer) = self.pool.as_ref().and_then(Pool::get) else { return };
+            self.missed.pop_front();
+            let flight = Flight::new(job, block, self.jobs.get(job).job.shape());
+            self.read_first(flight, buffer);
+        }
     }
 
     fn end_if_over(&mut self, index: usize) {

@@ -48,8 +48,8 @@ impl Hashers {
         });
     }
 
-    /// Whether they have enough of what no buffer limits, so that they always have something to do,
-    /// and what is urgent waits for little.
+    /// Whether they have enough of what no buffer limits. It keeps each of them busy, and what has
+    /// a buffer waits for little.
     pub fn have_enough(&self) -> bool {
         self.bufferless_out >= 2 * threads(self.budget, &self.meter).max(1)
     }
@@ -75,7 +75,7 @@ impl Hashers {
         });
     }
 
-    /// Reads a block and hashes it, by one thread.
+    /// Reads a block from memory and hashes it, by one thread.
     pub fn hash_cached(
         &mut self,
         job: usize,
@@ -89,10 +89,10 @@ impl Hashers {
         let place = Block { offset_bytes: block * shape.block_bytes, len_bytes, file_bytes };
         let meter = Arc::clone(&self.meter);
         self.spawn(move || {
-            let begun = meter.start();
             let leaf = cached::leaf(&file, &mode, place);
-            if leaf.is_ok() {
-                meter.read(len_bytes, begun);
+            if leaf.is_some() {
+                // No device answered it, so that it has no time.
+                meter.read(len_bytes, None);
             }
             // Who has the answer may close the file, and hear of what that says.
             drop(file);

@@ -40,14 +40,14 @@ pub enum Message {
         /// The leaves of its parts.
         leaves: Vec<(Run, Leaf)>,
     },
-    /// A block was read and hashed by one thread.
+    /// A block was read and hashed by one thread, or has to be read as others are.
     CachedHashed {
         /// Index of the job in the loop's slab.
         job: usize,
         /// Index of the block in the file.
         block: u64,
-        /// Its leaf, and whether memory held all of the block.
-        leaf: Result<(Leaf, bool), Failure>,
+        /// Its leaf; none if memory did not hold all of it.
+        leaf: Option<Leaf>,
     },
     /// A file's hasher is back from a block.
     Updated {

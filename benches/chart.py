@@ -174,6 +174,7 @@ def row(case, kind):
     parts = [f"{share(limit, ours):.2f}" for limit in limits if limit]
     return [
         f"{case['name']}, {kind}",
+        case["machine"]["processor"].split()[0].removesuffix("(R)"),
         f"{ours['wall_s']:.2f}",
         f"{fastest[1]['ratio']:.2f} × ({fastest[0]})",
         " · ".join(parts),
@@ -185,7 +186,8 @@ def row(case, kind):
 
 def rows(all_results):
     """The table of all cases on all filesystems."""
-    head = ["what", "s", "fastest rival", "of the limit", "CPU s", "of the cheapest", "peak MiB"]
+    head = ["what", "on", "s", "fastest rival", "of the limit"]
+    head += ["CPU s", "of the cheapest", "peak MiB"]
     lines = [head, ["---"] * len(head)]
     for results in all_results:
         lines += [row(case, results["kind"]) for case in results["cases"].values()]

@@ -32,7 +32,8 @@ cold one is not: benches/bench.py says how. Ratios are taken round by round.
 The limits are measured in the same rounds. For trees it is benches/least.c, which asks the kernel
 for the least, with the number of threads that was best in a first trial; `least whole` names a
 file only when it is written, as aiocp does. For big files it is fio, which writes one file while it
-reads another, or reads one, at the best block size and depth of a first trial. What fio takes to
+reads another. It only writes where the source is in memory, and only reads where nothing is copied;
+64 files are one for it. It has the best block size and depth of a first trial. What it takes to
 begin is not counted.
 
 With --engines it compares aiocp's three engines with each other instead. --json writes what came
@@ -146,7 +147,7 @@ def fio(_, case, source):
         return {}
     size = bench.size_of(source)
     is_read, is_written = not case.is_warm, case.work != "sum"
-    to_read = source if source.is_file() else source.with_name("limit")
+    to_read = source if source.is_file() else source.with_name("copy-limit-source")
     if is_read:
         bench.make_big(to_read, size)
 

@@ -106,6 +106,27 @@ fn files_of_sysfs_and_procfs_hold_what_reading_brings() {
     }
 }
 
+/// The files of a new network namespace are new: no one has looked at them, and the kernel gives
+/// them other times when their attributes are first listed.
+#[test]
+fn files_of_sysfs_are_copied_at_the_first_look() {
+    if !is_root("mounting a sysfs") || !have("unshare") {
+        return;
+    }
+    let folder = folder();
+    let (sys, copy) = (folder.path().join("sys"), folder.path().join("copy"));
+    fs::create_dir(&sys).unwrap();
+    let script = "mount -t sysfs none \"$1\" && shift && exec \"$@\"";
+    for flags in [&["-a"][..], &["-a", "--verify"], &["-a", "--resume"]] {
+        let mut command = program("unshare");
+        command.args(["-n", "-m", "sh", "-c", script, "-"]).arg(&sys);
+        let ours = env!("CARGO_BIN_EXE_aiocp");
+        command.arg(ours).args(flags).arg(sys.join("class/net/lo/mtu")).arg(&copy);
+        run(&mut command, 0);
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "65536\n", "{flags:?}");
+    }
+}
+
 /// Some megabytes, a page at once.
 #[test]
 fn a_big_file_of_sysfs_comes_in_many_pieces() {

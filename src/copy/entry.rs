@@ -357,7 +357,7 @@ impl Source {
         let look = match self.is_direct {
             true => fs::look_after_direct(&*self.file, &self.stat)?,
             false => {
-                let is_unchanged = fs::is_unchanged(&self.stat, &fs::stat(&*self.file)?);
+                let is_unchanged = fs::is_unchanged(&*self.file, &self.stat)?;
                 DirectLook { is_unchanged, is_refused: false }
             }
         };

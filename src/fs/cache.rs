@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::facts::direct_align_bytes;
 use super::open::open_flags;
-use super::stat::{Stat, is_unchanged, is_unchanged_in, stat};
+use super::stat::{Stat, is_unchanged, is_unchanged_in};
 
 pub use crate::sys::file::cached_bytes;
 
@@ -57,7 +57,7 @@ pub fn look_after_direct(file: impl AsFd, then: &Stat) -> io::Result<DirectLook>
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::DIOALIGN;
     match fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, wanted) {
         Err(_) => {
-            let is_unchanged = is_unchanged(then, &stat(file)?);
+            let is_unchanged = is_unchanged(file, then)?;
             Ok(DirectLook { is_unchanged, is_refused: false })
         }
         Ok(now) => Ok(DirectLook {

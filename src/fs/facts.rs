@@ -115,11 +115,15 @@ pub fn why_not_made(dir: impl AsFd, cause: io::Error) -> Cause {
         cause.raw_os_error(),
         Some(libc::EACCES | libc::ENOENT | libc::EOPNOTSUPP | libc::EPERM)
     );
-    let is_kernels = || filesystem_magic(dir).is_ok_and(|magic| KERNELS_OWN.contains(&magic));
-    match is_refused && is_kernels() {
+    match is_refused && is_kernels_own(dir) {
         true => Cause::KernelsFolder(cause),
         false => cause.into(),
     }
+}
+
+/// Whether a file or folder is of a filesystem in which the kernel makes all files.
+pub(super) fn is_kernels_own(file: impl AsFd) -> bool {
+    filesystem_magic(file).is_ok_and(|magic| KERNELS_OWN.contains(&magic))
 }
 
 /// Whether a file is one of /proc; nothing where its filesystem does not tell its kind.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 pub use crate::sys::call::{FileType, Stat, Timespec};
 
-use super::facts::{keeps_sizes, numbers_are_kept, numbers_truly};
+use super::facts::{is_kernels_own, keeps_sizes, numbers_are_kept, numbers_truly};
 
 /// fstat(2).
 pub fn stat(file: impl AsFd) -> io::Result<Stat> {
@@ -81,11 +81,15 @@ pub fn holds_what_it_says(file: impl AsFd, stat: &Stat) -> bool {
     }
 }
 
-/// Whether size, modification time and change time are what they were. A name more or less changes
-/// the last one too.
-pub fn is_unchanged(then: &Stat, now: &Stat) -> bool {
+/// Whether size, modification time and change time of an open file are what they were. A name more
+/// or less changes the last one too. Those of what the kernel makes say nothing of its contents: it
+/// gives a file of /sys new ones when someone first lists its attributes.
+pub fn is_unchanged(file: impl AsFd, then: &Stat) -> io::Result<bool> {
+    let now = stat(&file)?;
     let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
-    is_as_written(then, now) && (changed(now) == changed(then) || now.st_nlink != then.st_nlink)
+    let is_as_then = is_as_written(then, &now)
+        && (changed(&now) == changed(then) || now.st_nlink != then.st_nlink);
+    Ok(is_as_then || (now.st_size == then.st_size && is_kernels_own(file)))
 }
 
 /// Whether an answer of statx(2) shows an [unchanged](is_unchanged) file.

@@ -429,8 +429,8 @@ impl<T> Worker<'_, T> {
 
 /// A hash of two states of a file would be of none.
 fn check_unchanged<T>(opened: &Opened<T>) -> Result<()> {
-    let now = fs::stat(&*opened.file).map_err(|cause| opened.error(Operation::Stat, cause))?;
-    match fs::is_unchanged(&opened.stat, &now) {
+    let is_unchanged = fs::is_unchanged(&*opened.file, &opened.stat);
+    match is_unchanged.map_err(|cause| opened.error(Operation::Stat, cause))? {
         true => Ok(()),
         false => Err(opened.error(Operation::Read, Cause::ChangedWhileRead)),
     }

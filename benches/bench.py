@@ -136,7 +136,7 @@ def version(program):
     """The first number that --version prints. fcp prints it on stderr, and exits with 1."""
     kept = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     asked = subprocess.run([program, "--version"], **kept)
-    return re.search(r"\d[\w.]*", asked.stdout)[0]
+    return re.search(r"\d+\.[\w.]*", asked.stdout)[0]
 
 
 def size_of(source):

@@ -255,12 +255,11 @@ impl Loop {
 
     /// Gives every free buffer to the first file that has a block left to read and may have one
     /// more. A file whose hole is being hashed, or which memory holds, lets the next one go first.
-    /// Answers with the moment
-    /// from which on there is more to start, if it is time alone that is waited for.
+    /// Answers with the moment from which on there is more to start, if time is waited for.
     fn start_blocks(&mut self) -> Option<Instant> {
         self.read_missed();
         let in_order_max = (self.limits.queue_depth / 4).max(2);
-        let (mut place, mut due, mut is_dry) = (0, None, false);
+        let (mut place, mut due) = (0, None);
         while let Some(&index) = self.reading.get(place) {
             let active = self.jobs.get(index);
             match active.job.next() {
@@ -270,33 +269,10 @@ impl Loop {
                     place += 1;
                 }
                 Some(Next::Read(block)) => {
-                    let flight = Flight::new(index, block, active.job.shape());
-                    let is_hashed_alone = active.is_hashed_alone();
-                    let buffer = match is_hashed_alone || is_dry {
-                        true => None,
-                        false => self.pool.as_ref().and_then(Pool::get),
-                    };
-                    if buffer.is_none() && !is_hashed_alone {
-                        // Files behind this one may need none.
-                        is_dry = true;
+                    if let Err(turn) = self.begin_block(index, block) {
+                        // Files behind this one may need no buffer, or have no rate to keep to.
+                        due = turn.or(due);
                         place += 1;
-                        continue;
-                    }
-                    let is_paced = !matches!(active.progress, Progress::Earlier);
-                    if is_paced
-                        && !is_turn(&self.traffic, &mut self.turn, flight.len_bytes() as u64)
-                    {
-                        due = self.turn;
-                        place += 1;
-                        continue;
-                    }
-                    active.job.start_next();
-                    match buffer {
-                        Some(buffer) => {
-                            active.job.part_out();
-                            self.read_first(flight, buffer);
-                        }
-                        None => self.hash_cached(index, block),
                     }
                 }
                 Some(Next::HashHole(hole)) => {
@@ -315,6 +291,30 @@ impl Loop {
             }
         }
         due
+    }
+
+    /// Begins with a file's next block, unless it has no buffer; or no turn, and then with when that
+    /// is.
+    fn begin_block(&mut self, index: usize, block: u64) -> Result<(), Option<Instant>> {
+        let active = self.jobs.get(index);
+        let flight = Flight::new(index, block, active.job.shape());
+        let buffer = match active.is_hashed_alone() {
+            true => None,
+            false => Some(self.pool.as_ref().and_then(Pool::get).ok_or(None)?),
+        };
+        let is_paced = !matches!(active.progress, Progress::Earlier);
+        if is_paced && !is_turn(&self.traffic, &mut self.turn, flight.len_bytes() as u64) {
+            return Err(self.turn);
+        }
+        active.job.start_next();
+        match buffer {
+            Some(buffer) => {
+                active.job.part_out();
+                self.read_first(flight, buffer);
+            }
+            None => self.hash_cached(index, block),
+        }
+        Ok(())
     }
 
     fn read_first(&mut self, flight: Flight, buffer: Buffer) {

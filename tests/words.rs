@@ -17,7 +17,7 @@ const WORDS_MAX: usize = 30;
 const README: &str = "README.md";
 const PERFORMANCE: &str = "docs/performance.md";
 /// One file for each filesystem. That of ext4 is shown at large.
-const RESULTS: [&str; 3] = ["", "-xfs", "-xfs-reflink"];
+const RESULTS: [&str; 4] = ["", "-btrfs", "-xfs", "-xfs-reflink"];
 /// What the package of the library says to who uses it.
 const LIBRARY: [&str; 5] = [
     "crates/linux-aio/README.md",

@@ -293,8 +293,8 @@ impl Loop {
         due
     }
 
-    /// Begins with a file's next block, unless there is no buffer for it, or no turn. The error says
-    /// when its turn is.
+    /// Begins with a file's next block, unless there is no buffer for it, or no turn. The error
+    /// says when its turn is.
     fn begin_block(&mut self, index: usize, block: u64) -> Result<(), Option<Instant>> {
         let active = self.jobs.get(index);
         let flight = Flight::new(index, block, active.job.shape());
